@@ -1,0 +1,51 @@
+"""The exceptions that reach a user, and the exit codes that they mean.
+
+A :class:`BenchmarkError` is a mistake in what the user gave (an option, a recipe, a file): its text
+is one sentence that names the file, key or system and, where there is a choice, the allowed values.
+A :class:`SystemFailure` is the fault of one system: the suite records it and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+EXIT_FAILED_SYSTEM = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class BenchmarkError(Exception):
+    """Bad input from the user; the message is the one sentence that is shown."""
+
+
+class SystemFailure(Exception):
+    """A system broke its contract (a wrong shape, a non-finite score, an exception)."""
+
+
+def unknown_value(kind: str, given: str, allowed: Iterable[str], where: str = "") -> BenchmarkError:
+    """The sentence for a value outside a closed set, with the nearest allowed value as a hint.
+
+    ``kind`` is what was asked for ("system", "preset"), ``where`` the file or option it stood in.
+    """
+    choices = sorted(allowed)
+    near = get_close_matches(given, choices, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    place = f"{where}: " if where else ""
+    return BenchmarkError(
+        f"{place}unknown {kind} {given!r}{hint}; allowed are {', '.join(choices) or 'none'}."
+    )
+
+
+def sentence_of_validation(error: Any, where: str) -> BenchmarkError:
+    """The first complaint of a pydantic ``ValidationError`` as one sentence: place, key, reason."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    reasons = {
+        "extra_forbidden": "there is no such key",
+        "missing": "the key is required but missing",
+    }
+    reason = reasons.get(first["type"], first["msg"][:1].lower() + first["msg"][1:])
+    given = f", not {first['input']!r}" if first["type"] not in reasons else ""
+    return BenchmarkError(f"{where}: {key}: {reason}{given}.")
