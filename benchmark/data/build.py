@@ -1,0 +1,299 @@
+"""From a source's raw log to a data set: the steps that all sources share, in this order.
+
+Core filter, construction of the searches, order of the events, dense ids, item text. Every step
+that could lose something says so in a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.dataset import (
+    RECOMMENDATION,
+    SEARCH,
+    Dataset,
+    EventLog,
+    Items,
+    Queries,
+    fingerprint_of,
+)
+from benchmark.data.hashing import HashArray, row_hash, row_uniform, text_keys
+from benchmark.data.queries import choose_attribute_queries, choose_category_queries
+from benchmark.data.recipe import ChannelSearch, Recipe, TwinSearch
+from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
+from benchmark.errors import BenchmarkError
+
+
+def build_dataset(recipe: Recipe, raw: RawLog) -> Dataset:
+    """Apply the recipe's steps to the log of its source.
+
+    Raises:
+        BenchmarkError: no event is left, or the searches that the recipe wants cannot be made.
+    """
+    log = _without_unwanted_searches(recipe, raw)
+    if not len(log):
+        raise BenchmarkError(f"{recipe.name}: the source holds no events.")
+    log = core_filter(log, recipe.source.core)
+    if not len(log):
+        raise BenchmarkError(
+            f"{recipe.name}: source.core: no event is left after the {recipe.source.core}-core "
+            "filter."
+        )
+    log = drop_unused(log)
+    if recipe.search.kind == "channels":
+        log = _as_channels(recipe, recipe.search, log)
+    elif recipe.search.kind == "twins":
+        log = _with_twins(recipe, recipe.search, log)
+    log = log.take(_log_order(recipe, log))
+    dataset = _with_dense_ids(recipe, log)
+    return replace(dataset, fingerprint=fingerprint_of(dataset))
+
+
+def _without_unwanted_searches(recipe: Recipe, raw: RawLog) -> RawLog:
+    """The source's own searches are kept only where the recipe asks for them."""
+    searches = int(raw.is_search.sum())
+    if recipe.search.kind == "own":
+        if not searches:
+            raise BenchmarkError(
+                f"{recipe.name}: search.kind: 'own' needs a source with searches, but this one "
+                "holds none; allowed are none, channels, twins."
+            )
+        return raw
+    if not searches:
+        return raw
+    note = f"{searches:,} searches of the source were left out (search.kind: {recipe.search.kind})."
+    return raw.take(~raw.is_search).with_notes(note)
+
+
+def core_filter(log: RawLog, core: int) -> RawLog:
+    """Drop the events of users and items with fewer than ``core`` events until none is left.
+
+    Recommendation and search events count alike.
+    """
+    kept = np.arange(len(log))
+    while len(kept):
+        users = np.bincount(log.user[kept], minlength=len(log.users))
+        items = np.bincount(log.item[kept], minlength=len(log.items))
+        enough = (users[log.user[kept]] >= core) & (items[log.item[kept]] >= core)
+        if enough.all():
+            break
+        kept = kept[enough]
+    if len(kept) == len(log):
+        return log
+    lost_users = len(np.unique(log.user)) - len(np.unique(log.user[kept]))
+    lost_items = len(np.unique(log.item)) - len(np.unique(log.item[kept]))
+    return log.take(kept).with_notes(
+        f"{lost_users:,} users, {lost_items:,} items and {len(log) - len(kept):,} events were "
+        f"dropped by the {core}-core filter."
+    )
+
+
+def drop_unused(log: RawLog) -> RawLog:
+    """Only users and items with events, both in the order of their external ids."""
+    users = _used_in_order(log.user, log.users)
+    items = _used_in_order(log.item, log.items.external_id)
+    unused = len(log.items) - len(items)
+    compact = replace(
+        log,
+        users=[log.users[row] for row in users.tolist()],
+        items=log.items.take(items),
+        user=_new_rows(users, len(log.users))[log.user],
+        item=_new_rows(items, len(log.items))[log.item],
+    )
+    if not unused:
+        return compact
+    return compact.with_notes(f"The catalogue holds no item without events: {unused:,} left out.")
+
+
+def _used_in_order(codes: NDArray[np.int64], external: Sequence[str]) -> NDArray[np.int64]:
+    used = np.unique(codes).tolist()
+    return np.array(sorted(used, key=external.__getitem__), dtype=np.int64)
+
+
+def _new_rows(kept: NDArray[np.int64], before: int) -> NDArray[np.int64]:
+    rows = np.full(before, -1, dtype=np.int64)
+    rows[kept] = np.arange(len(kept))
+    return rows
+
+
+def _event_keys(log: RawLog) -> tuple[HashArray, HashArray]:
+    """The hash keys of each event's user and item, twice (events,)."""
+    return text_keys(log.users)[log.user], text_keys(log.items.external_id)[log.item]
+
+
+def _as_channels(recipe: Recipe, options: ChannelSearch, log: RawLog) -> RawLog:
+    """A share of the events becomes searches; no (user, item) pair is in both channels."""
+    if not any(log.items.attributes):
+        raise BenchmarkError(
+            f"{recipe.name}: search.kind: 'channels' needs items with categories, but none has any."
+        )
+    user_key, item_key = _event_keys(log)
+    is_search = row_uniform(recipe.seed, "channel", user_key, item_key) < options.share
+    chosen = choose_attribute_queries(
+        log.items,
+        log.item[is_search],
+        user_key[is_search],
+        item_key[is_search],
+        options,
+        recipe.seed,
+    )
+    query = np.full(len(log), NO_QUERY, dtype=np.int64)
+    query[is_search] = chosen.query
+    searching = query != NO_QUERY
+    result = replace(
+        log,
+        query=query,
+        session=np.where(searching, np.arange(len(log)), NO_SESSION),
+        query_text=chosen.text,
+    )
+    without = int(is_search.sum()) - int(searching.sum())
+    if not without:
+        return result
+    return result.with_notes(
+        f"{without:,} events stayed recommendation events, since their item has no attribute to "
+        "make a query of."
+    )
+
+
+def _with_twins(recipe: Recipe, options: TwinSearch, log: RawLog) -> RawLog:
+    """A share of the purchases gets a search session of its own at the same time."""
+    user_key, item_key = _event_keys(log)
+    chosen = choose_category_queries(
+        log.items, log.item, row_uniform(recipe.seed, "path", user_key, item_key)
+    )
+    if not len(chosen.text):
+        raise BenchmarkError(
+            f"{recipe.name}: search.kind: 'twins' makes queries of category hierarchies with two "
+            "or more levels, but no item has one."
+        )
+    has_query = chosen.query != NO_QUERY
+    searched = row_uniform(recipe.seed, "twin", user_key, item_key) < options.share
+    rows = np.flatnonzero(has_query & searched)
+    twins = replace(log.take(rows), query=chosen.query[rows], session=np.arange(len(rows)))
+    result = _concatenated(replace(log, query_text=chosen.text), twins)
+    without = len(np.unique(log.item[~has_query]))
+    if not without:
+        return result
+    return result.with_notes(
+        f"{without:,} items have no query, and their {int((~has_query).sum()):,} events no search "
+        "session."
+    )
+
+
+def _concatenated(first: RawLog, second: RawLog) -> RawLog:
+    return replace(
+        first,
+        user=np.concatenate([first.user, second.user]),
+        item=np.concatenate([first.item, second.item]),
+        timestamp=np.concatenate([first.timestamp, second.timestamp]),
+        rating=np.concatenate([first.rating, second.rating]),
+        position=np.concatenate([first.position, second.position]),
+        query=np.concatenate([first.query, second.query]),
+        session=np.concatenate([first.session, second.session]),
+    )
+
+
+def _log_order(recipe: Recipe, log: RawLog) -> NDArray[np.intp]:
+    """The rows (events,) sorted by user, time and the recipe's rule for ties.
+
+    At one instant a recommendation event stands before a search session, so that a twin follows its
+    purchase. Channels are one stream that was divided by chance, hence they mix. The clicks of one
+    session stay together.
+    """
+    user_key, item_key = _event_keys(log)
+    tie: NDArray[Any]
+    if recipe.ties == "position":
+        tie = log.position
+        session = np.zeros(len(log), dtype=np.uint64)
+    else:
+        tie = row_hash(recipe.seed, "tie", user_key, item_key)
+        session = row_hash(recipe.seed, "session", user_key, log.session)
+    together = log.is_search & (recipe.search.kind == "own")
+    after = log.is_search & (recipe.search.kind != "channels")
+    return np.lexsort((tie, np.where(together, session, 0), after, log.timestamp, log.user))
+
+
+def _with_dense_ids(recipe: Recipe, log: RawLog) -> Dataset:
+    """Users, items, queries and sessions get their numbers from 1; ``log`` is in log order."""
+    keys = text_keys(log.items.external_id)
+    rows = (
+        np.argsort(row_hash(recipe.seed, "item id", keys), kind="stable")
+        if recipe.item_ids == "permuted"
+        else np.arange(len(log.items))
+    )
+    item_id = _new_rows(rows, len(log.items)) + 1
+    items = _items_with_text(recipe, log.items.take(rows))
+    textless = items.text.count("") - 1
+    if textless:
+        fields = ", ".join(recipe.text)
+        log = log.with_notes(f"{textless:,} items have an empty item text (fields: {fields}).")
+    is_search = log.is_search
+    query_text, query = _numbered_queries(log)
+    return Dataset(
+        name=recipe.name,
+        items=items,
+        queries=Queries(text=("", *query_text)),
+        users=("", *log.users),
+        log=EventLog.from_columns(
+            user=log.user + 1,
+            item=item_id[log.item],
+            query=query,
+            behaviour=np.where(is_search, SEARCH, RECOMMENDATION),
+            timestamp=log.timestamp,
+            session=_numbered_sessions(log),
+            number_of_users=len(log.users),
+        ),
+        notes=log.notes,
+    )
+
+
+def _numbered_queries(log: RawLog) -> tuple[list[str], NDArray[np.int64]]:
+    """The queries in use, in the order of their text, and each event's number, 0 for none."""
+    used = np.unique(log.query[log.is_search]).tolist()
+    ordered = sorted(used, key=log.query_text.__getitem__)
+    number = np.zeros(len(log.query_text) + 1, dtype=np.int64)  # the last place is NO_QUERY's
+    number[ordered] = np.arange(1, len(ordered) + 1)
+    return [log.query_text[row] for row in ordered], number[log.query]
+
+
+def _numbered_sessions(log: RawLog) -> NDArray[np.int64]:
+    """Sessions numbered in the order in which the log reaches them, 0 for no session."""
+    searches = np.flatnonzero(log.is_search)
+    # Two users may use one number for sessions of their own.
+    pairs = log.user[searches] * (int(log.session.max(initial=0)) + 1) + log.session[searches]
+    _, first, group = np.unique(pairs, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(1, len(first) + 1)
+    numbers = np.zeros(len(log), dtype=np.int64)
+    numbers[searches] = rank[group.reshape(-1)]
+    return numbers
+
+
+def _items_with_text(recipe: Recipe, items: RawItems) -> Items:
+    """The catalogue with the padding item in front and the recipe's item text."""
+    fields: dict[str, Sequence[str]] = {
+        "title": items.title,
+        "description": items.description,
+        "brand": items.brand,
+        "categories": [_flat(paths) for paths in items.categories],
+        "decade": items.decade,
+    }
+    columns = zip(*(fields[name] for name in recipe.text), strict=True)
+    return Items(
+        external_id=("", *items.external_id),
+        title=("", *items.title),
+        description=("", *items.description),
+        brand=("", *items.brand),
+        categories=((), *items.categories),
+        text=("", *(" ".join(part for part in parts if part) for parts in columns)),
+    )
+
+
+def _flat(paths: Sequence[Sequence[str]]) -> str:
+    """All levels of all hierarchies, each name once."""
+    return " ".join(dict.fromkeys(level for path in paths for level in path))

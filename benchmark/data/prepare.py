@@ -1,0 +1,217 @@
+"""Prepared data sets: built once, stored by content, checked at every load.
+
+The folder's name ends with a hash of the recipe, of the source's files and of this package's own
+code, so a change of any of them gives another folder and never a stale one. A folder is complete or
+absent (:func:`benchmark.files.build_folder`); two processes that want the same one build it once.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from benchmark.data.dataset import Dataset, EventLog, Items, Queries
+from benchmark.data.recipe import RECIPE_FOLDER, Recipe, load_recipe
+from benchmark.errors import BenchmarkError
+from benchmark.files import (
+    atomic_path,
+    build_folder,
+    check_manifest,
+    is_complete,
+    read_json,
+    sha256_of_file,
+    sha256_of_json,
+    sweep_partial,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PREPARED_ROOT = RECIPE_FOLDER / "prepared"
+
+_FORMAT = 1  # of the stored folder
+_META = "meta.json"
+_LOG_COLUMNS = ("user", "item", "query", "behaviour", "timestamp", "session")
+_ITEM_COLUMNS = ("external_id", "title", "description", "brand", "categories", "text")
+
+logger = logging.getLogger(__name__)
+
+
+def load(
+    name_or_path: str | Path, *, root: Path = PREPARED_ROOT, folder: Path = RECIPE_FOLDER
+) -> Dataset:
+    """The data set of a recipe, given by name (of a file in ``folder``) or by path.
+
+    Raises:
+        BenchmarkError: the recipe or its source cannot be used.
+    """
+    return prepare(load_recipe(name_or_path, folder), root=root)
+
+
+def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
+    """The recipe's data set out of ``root``, where it is put first if it is not there yet.
+
+    Raises:
+        BenchmarkError: the source cannot be used, or ``root`` cannot be written.
+    """
+    from benchmark.data.sources import source_of
+
+    sources = {path.name: sha256_of_file(path) for path in source_of(recipe).files(recipe)}
+    key = sha256_of_json(
+        {
+            "format": _FORMAT,
+            "recipe": recipe.content_hash(),
+            "sources": sources,
+            "code": _hash_of_code(),
+        }
+    )
+    target = root / f"{recipe.name}-{key[:16]}"
+    found = _stored(target)
+    if found is not None:
+        return found
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(root / f"{target.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("%s: another process is preparing it; waiting.", target)
+            lock.acquire()
+    except OSError as error:
+        reason = error.strerror or error
+        raise BenchmarkError(f"{root}: cannot be written ({reason}).") from error
+    try:
+        found = _stored(target)
+        return found if found is not None else _built(recipe, target, sources)
+    finally:
+        lock.release()
+
+
+@cache
+def _hash_of_code() -> str:
+    """SHA-256 of the sources of this package, since they determine what a recipe gives."""
+    package = Path(__file__).parent
+    return sha256_of_json(
+        {
+            path.relative_to(package).as_posix(): sha256_of_file(path)
+            for path in sorted(package.rglob("*.py"))
+        }
+    )
+
+
+def _built(recipe: Recipe, target: Path, sources: dict[str, str]) -> Dataset:
+    """Build and store; called under the lock, with no sound data set in ``target``."""
+    from benchmark.data.build import build_dataset
+    from benchmark.data.sources import source_of
+
+    sweep_partial(target.parent)
+    logger.info("%s: preparing.", target)
+    dataset = build_dataset(recipe, source_of(recipe).read(recipe))
+    if target.exists():
+        try:
+            shutil.rmtree(target)
+        except OSError as error:
+            raise BenchmarkError(f"{target}: cannot be removed ({error.strerror}).") from error
+    build_folder(target, lambda folder: _write(folder, dataset, recipe, sources))
+    return dataset
+
+
+def _write(folder: Path, dataset: Dataset, recipe: Recipe, sources: dict[str, str]) -> None:
+    import pyarrow as pa
+
+    log, items = dataset.log, dataset.items
+    _write_table(
+        folder / "log.parquet", pa.table({name: getattr(log, name) for name in _LOG_COLUMNS})
+    )
+    columns: dict[str, Any] = {
+        name: pa.array(list(getattr(items, name)), type=pa.string())
+        for name in _ITEM_COLUMNS
+        if name != "categories"
+    }
+    columns["categories"] = pa.array(items.categories, type=pa.list_(pa.list_(pa.string())))
+    _write_table(folder / "items.parquet", pa.table(columns))
+    _write_table(folder / "queries.parquet", _texts_table(dataset.queries.text))
+    _write_table(folder / "users.parquet", _texts_table(dataset.users))
+    write_json(
+        folder / _META,
+        {
+            "format": _FORMAT,
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "notes": list(dataset.notes),
+            "recipe": recipe.model_dump(mode="json"),
+            "sources": sources,
+        },
+    )
+
+
+def _texts_table(texts: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table({"text": pa.array(list(texts), type=pa.string())})
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, write_page_checksum=True)
+
+
+def _stored(target: Path) -> Dataset | None:
+    """The data set in ``target``; None where there is none, or none that can be trusted."""
+    if not is_complete(target):
+        return None
+    import pyarrow as pa
+
+    try:
+        check_manifest(target)
+        return _read(target)
+    except (
+        BenchmarkError,
+        pa.ArrowException,
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as fault:
+        logger.warning("%s: is damaged and is prepared anew (%s)", target, fault)
+        return None
+
+
+def _read(folder: Path) -> Dataset:
+    meta = read_json(folder / _META)
+    log = _read_table(folder / "log.parquet")
+    items = _read_table(folder / "items.parquet")
+    texts = {name: tuple(items.column(name).to_pylist()) for name in _ITEM_COLUMNS}
+    texts["categories"] = tuple(
+        tuple(tuple(path) for path in paths) for paths in texts["categories"]
+    )
+    users = _read_table(folder / "users.parquet").column("text").to_pylist()
+    columns: dict[str, np.ndarray] = {name: log.column(name).to_numpy() for name in _LOG_COLUMNS}
+    return Dataset(
+        name=meta["name"],
+        items=Items(**texts),
+        queries=Queries(
+            text=tuple(_read_table(folder / "queries.parquet").column("text").to_pylist())
+        ),
+        users=tuple(users),
+        log=EventLog.from_columns(**columns, number_of_users=len(users) - 1),
+        fingerprint=meta["fingerprint"],
+        notes=tuple(meta["notes"]),
+    )
+
+
+def _read_table(path: Path) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+        return opened.read()

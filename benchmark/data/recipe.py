@@ -1,0 +1,288 @@
+"""Recipes: a data set as a small typed YAML file, ``datasets/<name>.yaml``.
+
+A recipe says where the events come from (``source``), how the search log is made (``search``), how
+events of one instant are ordered (``ties``), how item ids are given (``item_ids``) and which fields
+are the item text (``text``). How events are split and ranked is the protocol's business, not the
+recipe's. A new source is one class here and one module in :mod:`benchmark.data.sources`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from benchmark.errors import BenchmarkError, unknown_value
+from benchmark.files import sha256_of_json
+from benchmark.yaml_files import read_yaml
+
+RECIPE_FOLDER = Path("datasets")
+
+TextField = Literal["title", "description", "brand", "categories", "decade"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Source(_Part):
+    core: StrictInt = Field(default=1, ge=1, le=1000)
+    """Users and items with fewer events are dropped, again and again until none is left to drop."""
+
+
+class Ml100kSource(_Source):
+    """MovieLens 100k as it lies in the installed recbole package."""
+
+    kind: Literal["ml-100k"]
+    minimum_rating: StrictInt = Field(default=4, ge=1, le=5)
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+
+
+class FolderSource(_Source):
+    """A folder with ``interactions.parquet``, ``items.parquet`` and maybe ``searches.parquet``."""
+
+    kind: Literal["folder"]
+    path: StrictStr = Field(min_length=1)
+    """Relative to the recipe's file."""
+
+    allow_items_without_text: StrictBool = False
+    maximum_rows: StrictInt = Field(default=50_000_000, ge=1)
+    """A file with more rows is refused before it is read into memory."""
+
+
+class GeneratedSource(_Source):
+    """An invented log with planted signals: see :mod:`benchmark.data.sources.generated`."""
+
+    kind: Literal["generated"]
+    users: StrictInt = Field(default=120, ge=1, le=100_000)
+    items: StrictInt = Field(default=240, ge=8, le=100_000)
+    seed: StrictInt = Field(default=2024, ge=0)
+    events_per_user: StrictInt = Field(default=16, ge=3, le=10_000)
+    search_share: float = Field(default=0.4, ge=0, le=1, strict=True)
+    strength: float = Field(default=0.8, ge=0, le=1, strict=True)
+    """The probability that an event follows the planted rule instead of chance."""
+
+    short_users: StrictInt = Field(default=0, ge=0, le=100_000)
+    """Further users, who have one and two events in turn."""
+
+
+class NoSearch(_Part):
+    """Recommendation events only."""
+
+    kind: Literal["none"] = "none"
+
+
+class OwnSearch(_Part):
+    """The searches that the source itself holds."""
+
+    kind: Literal["own"]
+
+
+class ChannelSearch(_Part):
+    """Each event is either a search or a recommendation event; queries come from attributes."""
+
+    kind: Literal["channels"]
+    share: float = Field(default=0.3, ge=0, le=1, strict=True)
+    minimum_items: StrictInt = Field(default=10, ge=1)
+    """A query backs off until this many items of the catalogue match every word of it."""
+
+    one_with_decade: float = Field(default=0.4, ge=0, le=1, strict=True)
+    two: float = Field(default=0.4, ge=0, le=1, strict=True)
+    two_with_decade: float = Field(default=0.2, ge=0, le=1, strict=True)
+    """The shares of the three forms: one attribute with the decade, two, two with the decade."""
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> ChannelSearch:
+        if abs(self.one_with_decade + self.two + self.two_with_decade - 1) > 1e-9:
+            raise ValueError("one_with_decade, two and two_with_decade must sum to 1")
+        return self
+
+
+class TwinSearch(_Part):
+    """Purchases get, each with probability ``share``, a search session at the same time."""
+
+    kind: Literal["twins"]
+    share: float = Field(default=0.7, ge=0, le=1, strict=True)
+
+
+SOURCES: dict[str, type[_Source]] = {
+    "ml-100k": Ml100kSource,
+    "folder": FolderSource,
+    "generated": GeneratedSource,
+}
+SEARCHES: dict[str, type[_Part]] = {
+    "none": NoSearch,
+    "own": OwnSearch,
+    "channels": ChannelSearch,
+    "twins": TwinSearch,
+}
+
+Source = Annotated[
+    Ml100kSource | FolderSource | GeneratedSource,
+    Field(discriminator="kind"),
+]
+Search = Annotated[
+    NoSearch | OwnSearch | ChannelSearch | TwinSearch,
+    Field(discriminator="kind"),
+]
+
+
+class Recipe(_Part):
+    """Everything that determines a data set, given the source's files."""
+
+    name: StrictStr = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    description: StrictStr = ""
+    source: Source
+    search: Search = NoSearch()
+    ties: Literal["hash", "position"] = "hash"
+    """Events of one instant: by a hash of (seed, user, item), or as the source has them."""
+
+    item_ids: Literal["permuted", "sorted"] = "permuted"
+    """Item ids by a seeded permutation, or in the order of the external ids (which leaks)."""
+
+    text: tuple[TextField, ...] = Field(default=("title", "description"), min_length=1)
+    seed: StrictInt = Field(default=2024, ge=0)
+    folder: Path = Field(default=Path(), exclude=True)
+    """Where relative paths begin: the folder of the recipe's file, no key of the file."""
+
+    @model_validator(mode="after")
+    def _text_names_each_field_once(self) -> Recipe:
+        if len(set(self.text)) != len(self.text):
+            raise ValueError("text names a field twice")
+        return self
+
+    @property
+    def source_folder(self) -> Path:
+        """The folder of a ``folder`` source, with the recipe's own folder in front."""
+        if not isinstance(self.source, FolderSource):
+            raise TypeError(f"a source of kind {self.source.kind} has no folder")
+        return self.folder / Path(self.source.path).expanduser()
+
+    def content_hash(self) -> str:
+        """SHA-256 of what determines the data; neither the description nor a path is part of it."""
+        content = self.model_dump(mode="json", exclude={"description": True, "source": {"path"}})
+        return sha256_of_json(content)
+
+
+def recipe_names(folder: Path = RECIPE_FOLDER) -> list[str]:
+    """The names of the recipes in ``folder``, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def recipe_path(name_or_path: str | Path, folder: Path = RECIPE_FOLDER) -> Path:
+    """Where a recipe lies: anything with a slash or the ending .yaml is a path, else a name.
+
+    Raises:
+        BenchmarkError: no recipe in ``folder`` has that name.
+    """
+    given = str(name_or_path)
+    if isinstance(name_or_path, Path) or given.endswith((".yaml", ".yml")) or "/" in given:
+        return Path(name_or_path)
+    names = recipe_names(folder)
+    if given not in names:
+        raise unknown_value("data set", given, names, str(folder))
+    return folder / f"{given}.yaml"
+
+
+def load_recipe(name_or_path: str | Path, folder: Path = RECIPE_FOLDER) -> Recipe:
+    """Read a recipe by name or by path.
+
+    Raises:
+        BenchmarkError: there is no such recipe, or it has a wrong key, type or value.
+    """
+    path = recipe_path(name_or_path, folder)
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise BenchmarkError(f"{path}: a recipe must be a mapping of keys to values.")
+    if "folder" in content:
+        raise unknown_value("key", "folder", _keys_of(Recipe), str(path))
+    recipe = parse_recipe(content, str(path)).model_copy(update={"folder": path.parent})
+    if recipe.name != path.stem:
+        raise BenchmarkError(
+            f"{path}: name: must be the file's own name {path.stem!r}, not {recipe.name!r}."
+        )
+    return recipe
+
+
+def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
+    """A recipe from a mapping; ``where`` names its place in a complaint.
+
+    Raises:
+        BenchmarkError: a key, type or value is wrong.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise _as_sentence(error, content, where) from None
+
+
+def _keys_of(model: type[BaseModel]) -> list[str]:
+    return [key for key in model.model_fields if key != "folder"]
+
+
+def _keys_in_content(location: tuple[int | str, ...], content: Any) -> Iterator[str]:
+    """The location without the tags that pydantic puts in for discriminated unions."""
+    for part in location:
+        is_tag = isinstance(content, dict) and part not in content and part == content.get("kind")
+        if is_tag:
+            continue
+        yield str(part)
+        if isinstance(content, dict):
+            content = content.get(part)
+
+
+def _as_sentence(error: ValidationError, content: dict[str, Any], where: str) -> BenchmarkError:
+    """The first complaint as one sentence that names file, dotted key and allowed values."""
+    first = error.errors(include_url=False)[0]
+    keys = list(_keys_in_content(first["loc"], content))
+    key, given, kind = ".".join(keys) or "the recipe", first["input"], first["type"]
+    context = first.get("ctx", {})
+    if kind == "extra_forbidden":
+        allowed = _keys_of(_model_at(keys[:-1], content))
+        place = ": ".join([where, ".".join(keys[:-1])]) if keys[:-1] else where
+        return unknown_value("key", keys[-1], allowed, place)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        kinds = SOURCES if keys[0] == "source" else SEARCHES
+        if kind == "union_tag_not_found":
+            return BenchmarkError(
+                f"{where}: {key}.kind: the key is missing; allowed are {', '.join(sorted(kinds))}."
+            )
+        return unknown_value("kind", str(context["tag"]), kinds, f"{where}: {key}.kind")
+    if kind == "missing":
+        return BenchmarkError(f"{where}: {key}: the key is missing.")
+    if kind == "literal_error":
+        allowed_values = get_args(TextField) if keys[0] == "text" else None
+        expected = ", ".join(allowed_values) if allowed_values else context["expected"]
+        return BenchmarkError(f"{where}: {key}: {given!r} is not allowed; allowed are {expected}.")
+    if kind == "value_error":
+        return BenchmarkError(f"{where}: {key}: {context['error']}.")
+    if key == "name" and kind == "string_pattern_mismatch":
+        return BenchmarkError(
+            f"{where}: name: may hold lower-case letters, digits, dots, dashes and underscores "
+            f"only, not {given!r}."
+        )
+    reason = first["msg"][:1].lower() + first["msg"][1:]
+    return BenchmarkError(f"{where}: {key}: {reason}, not {_short(given)}.")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _model_at(keys: list[str], content: dict[str, Any]) -> type[BaseModel]:
+    if not keys:
+        return Recipe
+    part = content[keys[0]]
+    return (SOURCES if keys[0] == "source" else SEARCHES)[part["kind"]]

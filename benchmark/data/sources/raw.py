@@ -1,0 +1,126 @@
+"""The one value that every source is turned into before the shared steps make a data set of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Paths = tuple[tuple[str, ...], ...]
+
+NO_QUERY = -1
+NO_SESSION = -1
+
+
+@dataclass(frozen=True)
+class RawItems:
+    """The catalogue as the source has it; every sequence has shape (items,).
+
+    ``attributes`` are the words or phrases that a query of the ``channels`` construction may use,
+    in the source's order; ``decade`` is "1990s" and the like, "" where it is unknown.
+    """
+
+    external_id: Sequence[str]
+    title: Sequence[str]
+    description: Sequence[str]
+    brand: Sequence[str]
+    categories: Sequence[Paths]
+    attributes: Sequence[tuple[str, ...]]
+    decade: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.external_id)
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> RawItems:
+        """The items of ``rows`` (kept,), in that order."""
+        order = rows.tolist()
+        columns = (
+            tuple(column[row] for row in order)
+            for column in (
+                self.external_id,
+                self.title,
+                self.description,
+                self.brand,
+                self.categories,
+                self.attributes,
+                self.decade,
+            )
+        )
+        return RawItems(*columns)
+
+
+@dataclass(frozen=True)
+class RawLog:
+    """Events in any order; every column has shape (events,).
+
+    ``user`` and ``item`` are rows of ``users`` and ``items``. ``query`` is a row of ``query_text``,
+    or ``NO_QUERY`` for a recommendation event; events that share a ``session`` number belong to one
+    search. ``position`` is the source's own order. ``notes`` are sentences for people.
+    """
+
+    users: Sequence[str]
+    items: RawItems
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    timestamp: NDArray[np.int64]
+    rating: NDArray[np.float32]  # NaN where the source has none
+    position: NDArray[np.int64]
+    query: NDArray[np.int64]
+    session: NDArray[np.int64]
+    query_text: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def is_search(self) -> NDArray[np.bool_]:
+        """Which events are searches, (events,)."""
+        return self.query != NO_QUERY
+
+    def take(self, rows: NDArray[Any]) -> RawLog:
+        """The events of ``rows`` (numbers or a mask), in that order."""
+        return replace(
+            self,
+            user=self.user[rows],
+            item=self.item[rows],
+            timestamp=self.timestamp[rows],
+            rating=self.rating[rows],
+            position=self.position[rows],
+            query=self.query[rows],
+            session=self.session[rows],
+        )
+
+    def with_notes(self, *notes: str) -> RawLog:
+        """The same log with further sentences."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def recommendation_log(
+    *,
+    users: Sequence[str],
+    items: RawItems,
+    user: NDArray[np.int64],
+    item: NDArray[np.int64],
+    timestamp: NDArray[np.int64],
+    position: NDArray[np.int64],
+    rating: NDArray[np.float32] | None = None,
+    notes: tuple[str, ...] = (),
+) -> RawLog:
+    """A raw log of a source that knows no searches."""
+    events = len(user)
+    return RawLog(
+        users=users,
+        items=items,
+        user=user,
+        item=item,
+        timestamp=timestamp,
+        rating=np.full(events, np.nan, dtype=np.float32) if rating is None else rating,
+        position=position,
+        query=np.full(events, NO_QUERY, dtype=np.int64),
+        session=np.full(events, NO_SESSION, dtype=np.int64),
+        notes=notes,
+    )
