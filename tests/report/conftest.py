@@ -1,0 +1,206 @@
+"""Invented run folders, written as a real run writes them: record, metrics, manifest last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.files import build_folder, sha256_of_json, write_json
+from benchmark.protocol.settings import PRESETS
+from benchmark.runs.record import (
+    METRICS_FILE,
+    RUN_FILE,
+    CostPart,
+    DatasetPart,
+    ProtocolPart,
+    Run,
+    RunRecord,
+    SystemPart,
+    read_run,
+)
+
+BOTH = ("recommendation", "search")
+MakeRun = Callable[..., Run]
+
+
+def figures(level: float) -> dict[str, float]:
+    """Figures that one true item an event can give, all from one number below 0.5."""
+    return {
+        "HR@1": level,
+        "HR@5": 1.5 * level,
+        "HR@10": 1.8 * level,
+        "NDCG@5": 1.3 * level,
+        "NDCG@10": 1.4 * level,
+    }
+
+
+def _as_metrics(value: float | Mapping[str, float]) -> dict[str, float]:
+    return dict(value) if isinstance(value, Mapping) else figures(value)
+
+
+def write_run(
+    root: Path,
+    system: str = "alpha",
+    *,
+    display_name: str | None = None,
+    family: str = "sequential",
+    recommendation: float | Mapping[str, float] | None = None,
+    search: float | Mapping[str, float] | None = None,
+    tasks: tuple[str, ...] | None = None,
+    error: str | None = None,
+    seed: int = 1,
+    dataset: str = "tiny",
+    fingerprint: str = "f0",
+    protocol: str = "paper",
+    settings: Mapping[str, Any] | None = None,
+    candidates: str = "c0",
+    preset: str = "laptop",
+    configuration: Mapping[str, Any] | None = None,
+    stand_ins: tuple[str, ...] = (),
+    finished_at: str = "2026-01-01T00:00:00+00:00",
+) -> Run:
+    """Write a run folder below ``root`` and read it back.
+
+    ``recommendation`` and ``search`` are a level for :func:`figures` or the metrics themselves; the
+    tasks of the system are those given, or ``tasks``.
+    """
+    given = {"recommendation": recommendation, "search": search}
+    metrics = {task: _as_metrics(v) for task, v in given.items() if v is not None}
+    if settings is None:
+        settings = PRESETS.get(protocol, PRESETS["paper"]).model_dump(mode="json")
+    of_job = {
+        "system": system,
+        "seed": seed,
+        "data": [dataset, fingerprint, candidates],
+        "protocol": [protocol, dict(settings)],
+        "preset": preset,
+        "configuration": dict(configuration or {}),
+        "finished_at": finished_at,
+    }
+    record = RunRecord(
+        identity=sha256_of_json(of_job),
+        status="finished" if error is None else "failed",
+        error=error,
+        dataset=DatasetPart(
+            name=dataset,
+            fingerprint=fingerprint,
+            users=943,
+            items=1682,
+            queries=50,
+            recommendation_events=5000,
+            search_events=4000,
+        ),
+        protocol=ProtocolPart(
+            name=protocol,
+            settings=dict(settings),
+            candidates={task: f"{candidates}-{task}" for task in BOTH},
+            test_events={"recommendation": 900, "search": 800},
+        ),
+        system=SystemPart(
+            name=system,
+            display_name=display_name or system.title(),
+            family=family,
+            tasks=tasks or tuple(metrics),
+            reference="",
+            configuration=dict(configuration or {}),
+            stand_ins=stand_ins,
+        ),
+        preset=preset,
+        seed=seed,
+        cost=CostPart(),
+        environment={},
+        finished_at=finished_at,
+    )
+
+    def write(folder: Path) -> None:
+        write_json(folder / RUN_FILE, record.model_dump(mode="json"))
+        if error is None:
+            write_json(folder / METRICS_FILE, metrics)
+
+    folder = root / record.identity[:16]
+    build_folder(folder, write)
+    return read_run(folder)
+
+
+@pytest.fixture
+def runs_root(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def make_run(runs_root: Path) -> MakeRun:
+    return partial(write_run, runs_root)
+
+
+@pytest.fixture(scope="session")
+def suite_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where :func:`suite` lies. Shared by all tests, hence only to be read."""
+    return tmp_path_factory.mktemp("suite") / "runs"
+
+
+@pytest.fixture(scope="session")
+def suite(suite_root: Path) -> list[Run]:
+    """A suite as it may look: references, systems of one task and of both, one failure."""
+    rows: list[tuple[str, str, float | None, float | None]] = [
+        ("Random", "references", 0.022, 0.023),
+        ("Popularity", "references", 0.118, 0.052),
+        ("History copy", "references", 0.031, 0.171),
+        ("BM25", "references", None, 0.124),
+        ("BM25 reversed", "references", None, 0.355),
+        ("Query-item prior", "references", None, 0.263),
+        ("GRU4Rec", "sequential", 0.201, None),
+        ("SASRec", "sequential", 0.224, None),
+        ("FMLP-Rec", "sequential", 0.219, None),
+        ("LRURec", "sequential", 0.228, None),
+        ("P5-CID", "generative-recommendation", 0.171, None),
+        ("TIGER", "generative-recommendation", 0.214, None),
+        ("LC-Rec", "generative-recommendation", 0.222, None),
+        ("QEM", "personalized-search", None, 0.198),
+        ("TEM", "personalized-search", None, 0.246),
+        ("CoPPS", "personalized-search", None, 0.251),
+        ("E5", "dense-retrieval", None, 0.148),
+        ("BGE", "dense-retrieval", None, 0.156),
+        ("DSI-QG", "generative-retrieval", None, 0.221),
+        ("GenRet", "generative-retrieval", None, 0.229),
+        ("WebUltron", "generative-retrieval", None, 0.217),
+        ("JSR", "joint", 0.187, 0.204),
+        ("SESRec", "joint", 0.231, None),
+        ("UnifiedSSR", "joint", 0.226, 0.262),
+        ("UniSAR", "joint", 0.239, 0.281),
+        ("UniSAR (KuaiSAR)", "joint", 0.236, 0.283),
+        ("GenSAR", "gensar", 0.257, 0.279),
+        ("GenSAR no balance", "gensar", 0.252, 0.268),
+        ("GenSAR one identifier", "gensar", 0.243, 0.274),
+        ("GenSAR no warm-up", "gensar", 0.249, 0.277),
+    ]
+    runs = [
+        write_run(
+            suite_root,
+            name.lower().replace(" ", "-"),
+            display_name=name,
+            family=family,
+            recommendation=None if rec is None else rec + 0.004 * (seed - 2),
+            search=None if src is None else src + 0.003 * (2 - seed),
+            seed=seed,
+            stand_ins=("A small encoder stands in for BGE.",) if name in ("BGE", "GenSAR") else (),
+        )
+        for name, family, rec, src in rows
+        for seed in (1, 2, 3)
+    ]
+    runs += [
+        write_run(
+            suite_root,
+            "zam",
+            display_name="ZAM",
+            family="personalized-search",
+            tasks=("search",),
+            error="The loss is not finite at step 120.",
+            seed=seed,
+        )
+        for seed in (1, 2, 3)
+    ]
+    return runs

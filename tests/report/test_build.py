@@ -1,0 +1,205 @@
+"""The report as a whole: files, equal bytes, plots, the command and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+
+from benchmark.errors import BenchmarkError
+from benchmark.report import build_report, print_tables
+from benchmark.report.__main__ import main
+from benchmark.report.plots import pareto_front, tradeoff_figure
+from benchmark.report.tables import main_table
+from benchmark.systems.catalogue import family_order
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_every_table_and_plot_is_written(suite, suite_root: Path, tmp_path: Path) -> None:
+    report = build_report(suite_root, tmp_path / "out")
+    names = [f"tables/tiny-paper-laptop-{t}" for t in ("recommendation", "search")]
+    expected = {f"{name}.{suffix}" for name in names for suffix in ("tex", "md", "csv")}
+    expected |= {f"plots/tiny-paper-laptop-tradeoff.{suffix}" for suffix in ("pdf", "png")}
+    assert set(content(tmp_path / "out")) == expected
+    assert {p.relative_to(tmp_path / "out").as_posix() for p in report.paths} == expected
+    assert [table.task for table in report.tables] == ["recommendation", "search"]
+    assert report.sentences == ()
+
+
+def test_the_plot_is_a_picture(suite, suite_root: Path, tmp_path: Path) -> None:
+    build_report(suite_root, tmp_path)
+    pixels = matplotlib.image.imread(tmp_path / "plots" / "tiny-paper-laptop-tradeoff.png")
+    assert min(pixels.shape[:2]) > 800
+    assert 0.01 < (pixels[..., :3].mean(axis=2) < 0.9).mean() < 0.5
+    assert (tmp_path / "plots" / "tiny-paper-laptop-tradeoff.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_two_builds_give_equal_bytes(suite, suite_root: Path, tmp_path: Path) -> None:
+    """In two processes, since hashing of strings and random state differ between processes."""
+    for name, hash_seed in (("first", "1"), ("second", "2")):
+        command = [sys.executable, "-m", "benchmark.report"]
+        command += ["--from", str(suite_root), "--out", str(tmp_path / name)]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=300)
+    assert content(tmp_path / "first") == content(tmp_path / "second")
+
+
+def test_protocols_have_files_of_their_own(make_run, runs_root: Path, tmp_path: Path) -> None:
+    make_run("alpha", recommendation=0.1)
+    make_run("alpha", recommendation=0.2, protocol="clean")
+    report = build_report(runs_root, tmp_path)
+    for table in report.tables:
+        assert len(table.rows) == 1
+    assert (tmp_path / "tables" / "tiny-paper-laptop-recommendation.csv").is_file()
+    assert (tmp_path / "tables" / "tiny-clean-laptop-recommendation.csv").is_file()
+    assert not (tmp_path / "tables" / "tiny-paper-laptop-search.csv").exists()
+
+
+def test_variants_have_files_of_their_own(make_run, runs_root: Path, tmp_path: Path) -> None:
+    make_run("alpha", recommendation=0.1, fingerprint="f0")
+    make_run("alpha", recommendation=0.2, fingerprint="f1")
+    report = build_report(runs_root, tmp_path)
+    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2
+    for table in report.tables:
+        assert table.variant and f"variant {table.variant}" in table.caption
+
+
+def test_file_names_cannot_leave_the_folder(make_run, runs_root: Path, tmp_path: Path) -> None:
+    evil = "../../é ü/$(x)"
+    make_run("a", recommendation=0.1, search=0.1, dataset=evil, protocol=evil, preset=evil)
+    report = build_report(runs_root, tmp_path / "out")
+    for path in report.paths:
+        assert path.parent.parent == tmp_path / "out"
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", path.name)
+        assert not path.name.startswith(".")
+
+
+def test_without_a_system_of_both_tasks_there_is_a_sentence(make_run, runs_root, tmp_path) -> None:
+    make_run("alpha", recommendation=0.1)
+    make_run("beta", search=0.1)
+    report = build_report(runs_root, tmp_path)
+    assert "no trade-off plot" in report.sentences[0]
+    assert not (tmp_path / "plots").exists()
+
+
+def test_files_of_an_earlier_report_are_named(make_run, runs_root: Path, tmp_path: Path) -> None:
+    make_run("alpha", recommendation=0.1, search=0.2)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "old.csv").write_text("x")
+    report = build_report(runs_root, tmp_path)
+    assert "old.csv" in report.sentences[0]
+    assert build_report(runs_root, tmp_path / "new").sentences == ()
+
+
+@pytest.mark.parametrize(
+    "values", [{"recommendation": 0.0, "search": 0.0}, {"recommendation": 0.2, "search": 0.2}]
+)
+def test_a_plot_of_one_system_is_drawn(make_run, values: dict) -> None:
+    runs = [make_run("$alpha$_{x}", **values)]
+    tables = [main_table(task, runs) for task in ("recommendation", "search")]
+    assert tradeoff_figure(*tables) is not None
+
+
+def test_every_family_has_a_look_of_its_own(make_run) -> None:
+    families = [*family_order(), *(f"other-{i}" for i in range(5))]
+    runs = [make_run(f, family=f, recommendation=0.1, search=0.2) for f in families]
+    figure = tradeoff_figure(*(main_table(task, runs) for task in ("recommendation", "search")))
+    assert figure is not None
+    handles = figure.legends[0].legend_handles[: len(families)]
+    assert len({(handle.get_color(), handle.get_marker()) for handle in handles}) == len(families)
+
+
+def test_a_plot_of_references_alone_has_no_front(make_run) -> None:
+    runs = [make_run("alpha", recommendation=0.1, search=0.2, family="references")]
+    tables = [main_table(task, runs) for task in ("recommendation", "search")]
+    figure = tradeoff_figure(*tables)
+    assert figure is not None
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert not any("Pareto" in text for text in legend)
+
+
+def test_drawing_leaves_the_users_settings_alone(suite) -> None:
+    before = dict(matplotlib.rcParams)
+    tradeoff_figure(*(main_table(task, suite) for task in ("recommendation", "search")))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_front_holds_what_nothing_exceeds() -> None:
+    assert pareto_front([(1.0, 1.0), (1.0, 2.0), (2.0, 1.0), (2.0, 1.0)]) == [
+        (1.0, 2.0),
+        (2.0, 1.0),
+    ]
+    assert pareto_front([(1.0, 1.0), (2.0, 2.0)]) == [(2.0, 2.0)]
+    assert pareto_front([]) == []
+
+
+def test_an_empty_folder_is_an_error_that_says_what_to_run(tmp_path: Path, capsys) -> None:
+    assert main(["--from", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1 and "python -m benchmark.run" in shown.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_damaged_runs_names_them(make_run, runs_root: Path, tmp_path: Path) -> None:
+    run = make_run("alpha", recommendation=0.1)
+    (run.folder / "metrics.json").write_text("{}")
+    with pytest.raises(BenchmarkError, match=run.folder.name):
+        build_report(runs_root, tmp_path / "out")
+
+
+def test_an_unknown_option_exits_with_2_and_one_sentence(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--form", "x"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--form" in error
+
+
+def test_an_output_that_is_a_file_is_an_error(make_run, runs_root, tmp_path, capsys) -> None:
+    make_run("alpha", recommendation=0.1)
+    (tmp_path / "out").write_text("x")
+    assert main(["--from", str(runs_root), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_command_prints_tables_places_and_what_was_left_out(
+    make_run, runs_root, tmp_path, capsys
+) -> None:
+    make_run("alpha", recommendation=0.1, search=0.2)
+    damaged = make_run("beta", recommendation=0.1)
+    (damaged.folder / "metrics.json").write_text("{}")
+    assert main(["--from", str(runs_root), "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert "Alpha" in shown.out and "0.1000" in shown.out
+    assert "tiny-paper-laptop-search.tex" in shown.out
+    assert damaged.folder.name in shown.err and shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_tables_fit_the_terminal(suite, width: int) -> None:
+    tables = [main_table(task, suite) for task in ("recommendation", "search")]
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_tables(tables, console)
+    text = console.export_text()
+    assert max(map(len, text.split("\n"))) <= width
+    assert "0.2570" in text and "…" not in text
+    assert ("±" in text.replace("± sample", "")) == (width >= 100)
+
+
+def test_a_name_is_no_markup_on_the_terminal(make_run) -> None:
+    run = make_run("evil", display_name="[red]x[/red] \x1b[31m", recommendation=0.1)
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_tables([main_table("recommendation", [run])], console)
+    assert "[red]x[/red] [31m" in console.export_text()

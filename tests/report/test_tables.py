@@ -1,0 +1,322 @@
+"""The main tables: marks, rows, footnotes, averages, and their three forms of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import BenchmarkError
+from benchmark.report.tables import (
+    DAGGER,
+    DASH,
+    Row,
+    Table,
+    main_table,
+    standalone,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from benchmark.systems.catalogue import family_order, family_title
+
+HOSTILE = (
+    r"A&B 100% $x$ #1 _y_ {z} ~t ^u \input{/etc/passwd} <b>bold</b> a–b — “q” |c| `d` "
+    '"e" é ł ﬁ β 漢 \u202e\x1b[31m -- --- !["img"](x) [k]'
+)
+
+
+def row_of(table: Table, system: str) -> Row:
+    return next(row for row in table.rows if row.system == system)
+
+
+def marks_of(table: Table, system: str) -> set[str]:
+    return {cell.mark for cell in row_of(table, system).cells}
+
+
+def test_the_best_is_bold_and_the_second_underlined(make_run) -> None:
+    runs = [
+        make_run("low", recommendation=0.1),
+        make_run("high", recommendation=0.3, family="joint"),
+        make_run("middle", recommendation=0.2),
+    ]
+    table = main_table("recommendation", runs)
+    assert marks_of(table, "high") == {"best"}
+    assert marks_of(table, "middle") == {"second"}
+    assert marks_of(table, "low") == {""}
+    assert r"\textbf{0.3000}" in to_latex(table) and r"\underline{0.2000}" in to_latex(table)
+    assert "**0.3000**" in to_markdown(table) and "<u>0.2000</u>" in to_markdown(table)
+
+
+def test_marks_are_given_in_each_column(make_run) -> None:
+    metrics = {"HR@1": 0.1, "HR@5": 0.5, "HR@10": 0.5, "NDCG@5": 0.3, "NDCG@10": 0.3}
+    runs = [
+        make_run("sharp", recommendation={**metrics, "HR@1": 0.2}),
+        make_run("broad", recommendation={**metrics, "HR@10": 0.6}),
+    ]
+    table = main_table("recommendation", runs)
+    assert table.columns == ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10")
+    shared = ("best", "best")
+    assert [cell.mark for cell in row_of(table, "sharp").cells] == [
+        "best", shared[0], "second", *shared,
+    ]  # fmt: skip
+    assert [cell.mark for cell in row_of(table, "broad").cells] == [
+        "second", shared[0], "best", *shared,
+    ]  # fmt: skip
+
+
+def test_rows_that_look_equal_share_their_mark(make_run) -> None:
+    runs = [
+        make_run("one", recommendation=0.3),
+        make_run("two", recommendation=0.3 + 1e-7),
+        make_run("three", recommendation=0.2),
+        make_run("four", recommendation=0.2),
+        make_run("five", recommendation=0.1),
+    ]
+    table = main_table("recommendation", runs)
+    assert marks_of(table, "one") == marks_of(table, "two") == {"best"}
+    assert marks_of(table, "three") == marks_of(table, "four") == {"second"}
+    assert marks_of(table, "five") == {""}
+
+
+def test_references_stand_first_and_take_no_part_in_the_marks(make_run) -> None:
+    runs = [
+        make_run("trained", search=0.1, family="dense-retrieval"),
+        make_run("trivial", search=0.5, family="references"),
+    ]
+    table = main_table("search", runs)
+    assert [group.is_reference for group in table.groups] == [True, False]
+    assert marks_of(table, "trivial") == {""}
+    assert marks_of(table, "trained") == {"best"}
+    assert r"\midrule[\heavyrulewidth]" in to_latex(table)
+
+
+def test_families_come_in_the_catalogues_order_and_unknown_ones_last(make_run) -> None:
+    families = [*family_order(), "a-new-one"]
+    runs = [make_run(f"s{i}", recommendation=0.1, family=f) for i, f in enumerate(families[::-1])]
+    table = main_table("recommendation", runs)
+    assert [group.family for group in table.groups] == families
+    assert [group.title for group in table.groups[:-1]] == [family_title(f) for f in families[:-1]]
+    assert table.groups[-1].title == "a-new-one"
+
+
+def test_systems_come_in_the_catalogues_order(make_run) -> None:
+    names = ["bm25", "random", "popularity"]
+    runs = [make_run(name, search=0.1, family="references") for name in names]
+    rows = main_table("search", runs).rows
+    assert [row.system for row in rows] == ["random", "popularity", "bm25"]
+
+
+def test_mean_and_sample_deviation_over_seeds(make_run) -> None:
+    # 0.1, 0.2, 0.3: mean 0.2; squared differences 0.01, 0, 0.01 over n - 1 = 2: deviation 0.1.
+    runs = [make_run("alpha", recommendation=0.1 * s, seed=s) for s in (1, 2, 3)]
+    table = main_table("recommendation", runs)
+    row = row_of(table, "alpha")
+    assert row.seeds == (1, 2, 3)
+    assert row.cells[0].mean == pytest.approx(0.2)
+    assert row.cells[0].deviation == pytest.approx(0.1)
+    assert "3 seeds, ± sample standard deviation" in table.caption
+    assert "0.2000** ± 0.1000" in to_markdown(table)
+    assert r"\begin{table*}" in to_latex(table)
+
+
+def test_one_seed_has_no_deviation(make_run) -> None:
+    table = main_table("recommendation", [make_run("alpha", recommendation=0.1)])
+    assert row_of(table, "alpha").cells[0].deviation is None
+    assert not table.has_deviations
+    assert "one seed" in table.caption
+    assert "±" not in to_markdown(table)
+    assert r"\begin{table}" in to_latex(table)
+
+
+def test_fewer_seeds_than_others_are_said(make_run) -> None:
+    runs = [make_run("alpha", recommendation=0.1, seed=s) for s in (1, 2)]
+    table = main_table("recommendation", [*runs, make_run("beta", recommendation=0.2, seed=2)])
+    (note,) = table.footnotes
+    assert note.text == "From seed 2 only; others have 2."
+    assert row_of(table, "beta").notes == (note.mark,) == ("1",)
+    assert "up to 2 seeds" in table.caption
+
+
+def test_a_failed_run_has_daggers_and_its_error(make_run) -> None:
+    runs = [
+        make_run("good", search=0.1),
+        make_run("broken", tasks=("search",), error="Score 7 is not finite."),
+    ]
+    table = main_table("search", runs)
+    row = row_of(table, "broken")
+    assert (row.status, row.notes, row.placeholder) == ("failed", (DAGGER,), DAGGER)
+    assert [note.text for note in table.footnotes] == ["Broken: Score 7 is not finite."]
+    assert "| Broken<sup>†</sup> | † | † | † | † | † |" in to_markdown(table)
+    assert r"\quad Broken\textsuperscript{$\dagger$} & $\dagger$ & " in to_latex(table)
+    assert r"\textsuperscript{$\dagger$}~Broken: Score 7 is not finite.\par" in to_latex(table)
+
+
+def test_a_failed_seed_is_left_out_of_the_mean_and_said(make_run) -> None:
+    runs = [
+        make_run("alpha", search=0.1, seed=1),
+        make_run("alpha", search=0.3, seed=2),
+        make_run("alpha", tasks=("search",), error="Out of memory.", seed=3),
+        make_run("alpha", tasks=("search",), error="Out of memory.", seed=4),
+    ]
+    table = main_table("search", runs)
+    row = row_of(table, "alpha")
+    assert (row.status, row.seeds, row.notes) == ("partly failed", (1, 2), (DAGGER,))
+    assert row.cells[0].mean == pytest.approx(0.2)
+    assert [note.text for note in table.footnotes] == ["Alpha, seeds 3, 4: Out of memory."]
+
+
+def test_a_finished_run_without_its_figures_counts_as_failed(make_run) -> None:
+    run = make_run("alpha", search={"HR@1": 0.1}, tasks=("search",))
+    table = main_table("search", [run])
+    assert row_of(table, "alpha").status == "failed"
+    assert "without figures for HR@5" in table.footnotes[0].text
+
+
+def test_a_system_of_the_other_task_has_dashes_if_its_family_does_this_one(make_run) -> None:
+    runs = [
+        make_run("both", recommendation=0.1, search=0.2, family="joint"),
+        make_run("half", recommendation=0.1, family="joint"),
+        make_run("elsewhere", recommendation=0.1, family="sequential"),
+    ]
+    table = main_table("search", runs)
+    assert [row.system for row in table.rows] == ["both", "half"]
+    assert row_of(table, "half").status == "not this task"
+    assert "| Half | – | – | – | – | – |" in to_markdown(table)
+    assert [note.mark for note in table.footnotes] == [DASH]
+
+
+def test_a_task_without_systems_gives_no_rows(make_run) -> None:
+    assert main_table("search", [make_run("alpha", recommendation=0.1)]).groups == ()
+
+
+def test_stand_ins_are_footnotes_that_share_a_number(make_run) -> None:
+    runs = [
+        make_run("alpha", search=0.1, stand_ins=("Encoder X stands in for Y.",)),
+        make_run("beta", search=0.1, stand_ins=("Encoder X stands in for Y.", "T5 is small.")),
+        make_run("gamma", search=0.1),
+    ]
+    table = main_table("search", runs)
+    notes = [(note.mark, note.text) for note in table.footnotes]
+    assert notes == [("1", "Encoder X stands in for Y."), ("2", "T5 is small.")]
+    assert [row.notes for row in table.rows] == [("1",), ("1", "2"), ()]
+    assert "- <sup>1</sup> Encoder X stands in for Y." in to_markdown(table)
+    assert r"\quad Beta\textsuperscript{1,2}" in to_latex(table)
+
+
+def test_the_caption_says_what_was_measured(make_run) -> None:
+    caption = main_table("search", [make_run("alpha", search=0.1)]).caption
+    for words in (
+        "Search on tiny (943 users, 1,682 items, 800 test events)",
+        "protocol paper,",
+        "preset laptop",
+        "tied candidates count by the mean",
+    ):
+        assert words in caption
+
+
+def test_the_caption_says_how_a_custom_protocol_differs(make_run) -> None:
+    run = make_run("alpha", search=0.1, protocol="custom")
+    settings = {**run.record.protocol.settings, "negatives": 49, "ties": "pessimistic"}
+    run = make_run("alpha", search=0.1, protocol="custom", settings=settings)
+    caption = main_table("search", [run], variant="0123abcd").caption
+    assert (
+        "protocol custom (variant 0123abcd) (paper with negatives = 49, ties = pessimistic)"
+        in caption
+    )
+    assert "a tied target is ranked last" in caption
+
+
+def test_runs_that_cannot_be_compared_are_refused(make_run) -> None:
+    runs = [make_run("alpha", search=0.1), make_run("beta", search=0.1, protocol="clean")]
+    with pytest.raises(BenchmarkError, match="one data set, protocol and preset"):
+        main_table("search", runs)
+
+
+def hostile_table(make_run) -> Table:
+    stars = {"display_name": "[*] \\\\ starred", "stand_ins": ("/a_long/path" * 30,)}
+    runs = [
+        make_run("evil", display_name=HOSTILE[:50], search=0.1, dataset=HOSTILE),
+        make_run("stars", search=0.2, dataset=HOSTILE, **stars),
+        make_run("failed", tasks=("search",), error=f"{HOSTILE}\n\n{HOSTILE}", dataset=HOSTILE),
+    ]
+    return main_table("search", runs)
+
+
+def test_latex_of_hostile_text_is_ascii_and_escaped(make_run) -> None:
+    text = to_latex(hostile_table(make_run))
+    assert text.isascii() and text.isprintable() is False  # line ends only:
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert r"\textbackslash{}input\{/etc/passwd\}" in text.replace(r"\allowbreak{}", "")
+    assert r"A\&B 100\% \$x\$ \#1 \_y\_ \{z\} \textasciitilde{}t \textasciicircum{}u" in text
+    for written in (
+        r"\textless{}b\textgreater{}",
+        r"a--b",
+        r"\'{e}",
+        r"\l{}",
+        "$\\beta$",
+        "U+6F22",
+    ):
+        assert written in text
+
+
+def test_markdown_of_hostile_text_is_one_table_without_markup(make_run) -> None:
+    table = hostile_table(make_run)
+    lines = to_markdown(table).split("\n")
+    rows = [line for line in lines if line.startswith("|")]
+    assert all(line.replace(r"\|", "").count("|") == 7 for line in rows)
+    assert "<b>" not in to_markdown(table) and "\x1b" not in to_markdown(table)
+    assert r"\`d\`" in to_markdown(table)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r\n=", "＝"])
+def test_a_csv_cell_is_no_formula(make_run, start: str) -> None:
+    evil = f'{start}cmd|"/c calc"!A1, "x"'
+    run = make_run(evil, family=evil, dataset=evil, protocol=evil, preset=evil, search=0.1)
+    header, row = list(csv.reader(io.StringIO(to_csv(main_table("search", [run])))))
+    assert len(header) == len(row)
+    for cell in row:
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝"))
+
+
+def test_the_csv_has_plain_numbers_and_a_row_a_system(make_run) -> None:
+    runs = [make_run("alpha", search=0.1 * s, seed=s) for s in (1, 2, 3)]
+    runs.append(make_run("beta", tasks=("search",), error="No.", seed=1))
+    rows = list(csv.DictReader(io.StringIO(to_csv(main_table("search", runs)))))
+    assert [row["system"] for row in rows] == ["alpha", "beta"]
+    assert rows[0]["seeds"] == "1 2 3" and rows[0]["status"] == "finished"
+    assert float(rows[0]["HR@1"]) == pytest.approx(0.2)
+    assert float(rows[0]["HR@1 deviation"]) == pytest.approx(0.1)
+    assert rows[1]["status"] == "failed" and rows[1]["HR@1"] == ""
+
+
+@pytest.fixture
+def compile_latex(tmp_path: Path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+
+    def compile_document(document: str) -> str:
+        (tmp_path / "table.tex").write_text(document, encoding="utf-8")
+        command = ["pdflatex", "-halt-on-error", "-no-shell-escape", "table.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
+        log = done.stdout.decode("utf-8", "replace")
+        assert done.returncode == 0, log[-2000:]
+        assert (tmp_path / "table.pdf").stat().st_size > 10_000
+        return log
+
+    return compile_document
+
+
+def test_latex_compiles_as_it_is(suite, compile_latex) -> None:
+    tables = [main_table(task, suite) for task in ("recommendation", "search")]
+    log = compile_latex(standalone("\n".join(map(to_latex, tables))))
+    assert "Overfull" not in log
+
+
+def test_latex_of_hostile_text_compiles(make_run, compile_latex) -> None:
+    log = compile_latex(standalone(to_latex(hostile_table(make_run))))
+    assert "Overfull" not in log
