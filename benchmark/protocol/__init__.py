@@ -1,0 +1,1 @@
+"""Tasks, splits, visible histories, candidate lists and metrics: one protocol for all systems."""

@@ -1,0 +1,439 @@
+"""Candidate lists to and from other programs, as TREC run and qrels files and as Parquet.
+
+A folder holds for each task ``<task>.candidates.trec`` (one line a candidate: event id, ``Q0``, the
+item's external id, rank, score falling from 0, tag) and ``<task>.parquet`` (one row an event: what
+a system may know of it, and its list), the targets apart from both in ``<task>.qrels`` and
+``<task>.targets.parquet``, and ``meta.json``. An event id such as ``search-test-000017`` counts the
+test events of the task, so it means the same under one data set and protocol. Blanks and per cent
+signs of item ids are written in TREC files as in web addresses (``%20``, ``%25``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from benchmark.data.dataset import Dataset, IntArray, LongArray, fingerprint_of
+from benchmark.errors import BenchmarkError
+from benchmark.files import atomic_path, read_json, sha256_of_json, write_json
+from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task
+
+HISTORY_LENGTH = 50
+META = "meta.json"
+_TAG = "candidates"
+_EVENTS_AT_ONCE = 4096
+_NOT_IN_TREC = re.compile(r"[\s%]")
+
+
+def event_ids(task: Task) -> list[str]:
+    """The id of each test event, (events,)."""
+    return [f"{task.name}-test-{row:06d}" for row in range(len(task.test))]
+
+
+def lists_path(folder: Path, task: str, suffix: str) -> Path:
+    """The file of a task's lists; ``suffix`` is ".candidates.trec" or ".parquet"."""
+    return folder / f"{task}{suffix}"
+
+
+# Export
+
+
+def export_tasks(
+    folder: Path,
+    dataset: Dataset,
+    tasks: Mapping[str, Task],
+    protocol: str,
+    settings: ProtocolSettings,
+) -> None:
+    """Write the test lists of ``tasks`` into a new or empty folder, ``meta.json`` last.
+
+    Raises:
+        BenchmarkError: the folder holds something already, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BenchmarkError(f"{folder}: is there already and not empty; give another --out.")
+    for task in tasks.values():
+        _write_trec(folder, dataset, task)
+        _write_parquet(folder, dataset, task)
+    write_json(
+        folder / META,
+        {
+            "dataset": dataset.name,
+            "dataset_fingerprint": dataset.fingerprint,
+            "protocol": protocol,
+            "settings": settings.model_dump(),
+            "tasks": {
+                name: {
+                    "events": len(task.test),
+                    "candidates": int(task.test_candidates.items.shape[1]),
+                    "events_fingerprint": _events_fingerprint(dataset, task),
+                    "lists_fingerprint": task.test_candidates.fingerprint,
+                }
+                for name, task in tasks.items()
+            },
+        },
+    )
+
+
+def _events_fingerprint(dataset: Dataset, task: Task) -> str:
+    """Of which events the event ids stand for."""
+    rows = hashlib.sha256(np.ascontiguousarray(task.test.position, dtype=np.int64).tobytes())
+    return sha256_of_json([dataset.fingerprint or fingerprint_of(dataset), rows.hexdigest()])
+
+
+def _write_trec(folder: Path, dataset: Dataset, task: Task) -> None:
+    words = [
+        _NOT_IN_TREC.sub(lambda sign: "".join(f"%{b:02X}" for b in sign[0].encode()), text)
+        for text in dataset.items.external_id
+    ]
+    targets = dataset.log.item[task.test.position]
+    with (
+        atomic_path(lists_path(folder, task.name, ".candidates.trec")) as list_path,
+        atomic_path(folder / f"{task.name}.qrels") as qrels_path,
+        list_path.open("w", encoding="utf-8", newline="\n") as lists,
+        qrels_path.open("w", encoding="utf-8", newline="\n") as qrels,
+    ):
+        for row, event in enumerate(event_ids(task)):
+            lists.writelines(
+                f"{event} Q0 {words[item]} {place + 1} {-place} {_TAG}\n"
+                for place, item in enumerate(task.test_candidates.items[row])
+            )
+            qrels.write(f"{event} 0 {words[targets[row]]} 1\n")
+
+
+def _write_parquet(folder: Path, dataset: Dataset, task: Task) -> None:
+    requests = task.requests(dataset, "test")
+    item_names = pa.array(dataset.items.external_id, pa.string())
+    query_texts = pa.array(dataset.queries.text, pa.string())
+    events = pa.array(event_ids(task), pa.string())
+    windows: dict[str, list[NDArray[Any]]] = {"items": [], "queries": [], "timestamps": []}
+    counts = []
+    for _, batch in requests.batches(_EVENTS_AT_ONCE):
+        history = batch.history(HISTORY_LENGTH)
+        counts.append(history.count)
+        for name, parts in windows.items():
+            parts.append(getattr(history, name)[history.mask])  # row by row, oldest first
+    ends = np.cumsum(np.concatenate([[0], *counts]))
+    flat = {name: np.concatenate(parts) for name, parts in windows.items()}
+    table = pa.table(
+        {
+            "event": events,
+            "user": pa.array(dataset.users, pa.string()).take(pa.array(requests.user)),
+            "query": query_texts.take(pa.array(requests.query)),
+            "timestamp": requests.timestamp,
+            "history_items": _lists(ends, item_names.take(pa.array(flat["items"]))),
+            # "" where the event of the history was no search
+            "history_queries": _lists(ends, query_texts.take(pa.array(flat["queries"]))),
+            "history_timestamps": _lists(ends, pa.array(flat["timestamps"])),
+            "candidates": _lists(
+                np.arange(len(events) + 1) * requests.candidates.shape[1],
+                item_names.take(pa.array(requests.candidates.reshape(-1))),
+            ),
+        }
+    )
+    targets = pa.table(
+        {
+            "event": events,
+            "target": item_names.take(pa.array(dataset.log.item[task.test.position])),
+            "target_column": task.test_candidates.target_column,
+        }
+    )
+    for suffix, content in ((".parquet", table), (".targets.parquet", targets)):
+        with atomic_path(lists_path(folder, task.name, suffix)) as path:
+            pq.write_table(content, path)
+
+
+def _lists(ends: NDArray[np.integer], values: pa.Array) -> pa.Array:
+    """A column of lists that share one flat array of values."""
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
+
+
+# Import
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """Candidates as they stand in a file; ``row`` is the event's number, ``place`` says where.
+
+    ``row`` and ``item`` have shape (entries,), in the order of the lists.
+    """
+
+    path: Path
+    row: LongArray
+    item: LongArray
+    place: Callable[[int], str]
+
+
+def read_candidates(
+    folder: Path, dataset: Dataset, tasks: Mapping[str, Task]
+) -> dict[str, Candidates]:
+    """The lists that another program left in ``folder``, for the tasks that it has files for.
+
+    A task may have ``<task>.candidates.trec``, ``<task>.parquet``, or both if they agree.
+
+    Raises:
+        BenchmarkError: there are none, or they do not fit the data set, the events or each other.
+    """
+    if not folder.is_dir():
+        raise BenchmarkError(f"{folder}: is not a folder of candidate lists.")
+    _check_meta(folder, dataset, tasks)
+    readers = {".candidates.trec": _entries_of_trec, ".parquet": _entries_of_parquet}
+    lists: dict[str, Candidates] = {}
+    for name, task in tasks.items():
+        for suffix, entries_of in readers.items():
+            path = lists_path(folder, name, suffix)
+            if not path.exists():
+                continue
+            found = _as_candidates(entries_of(path, dataset, task), dataset, task)
+            if name in lists and lists[name].fingerprint != found.fingerprint:
+                other = lists_path(folder, name, ".candidates.trec").name
+                raise BenchmarkError(
+                    f"{path}: holds other lists than {other} beside it; remove one of the two."
+                )
+            lists[name] = found
+    if not lists:
+        raise BenchmarkError(
+            f"{folder}: holds no lists for {' or '.join(tasks)}: there is neither "
+            f"<task>.candidates.trec nor <task>.parquet."
+        )
+    return lists
+
+
+def _check_meta(folder: Path, dataset: Dataset, tasks: Mapping[str, Task]) -> None:
+    """Where our own ``meta.json`` is still there, the event ids must mean the same events."""
+    path = folder / META
+    if not path.exists():
+        return
+    meta = read_json(path)
+    try:
+        protocol = meta["protocol"]
+        events = {name: entry["events_fingerprint"] for name, entry in meta["tasks"].items()}
+    except (AttributeError, KeyError, TypeError):
+        raise BenchmarkError(f"{path}: is not the meta.json of an export; remove it.") from None
+    for name, task in tasks.items():
+        if name in events and events[name] != _events_fingerprint(dataset, task):
+            raise BenchmarkError(
+                f"{path}: tasks.{name}: the lists belong to other events than the {name} test of "
+                f"data set {dataset.name} under the chosen protocol; they were made with data set "
+                f"{meta.get('dataset')} and protocol {protocol}."
+            )
+
+
+def _as_candidates(entries: _Entries, dataset: Dataset, task: Task) -> Candidates:
+    """Group the entries by event and check that the lists are lists."""
+    ids = event_ids(task)
+    order = np.argsort(entries.row, kind="stable")
+    row, item = entries.row[order], entries.item[order]
+    by_item = np.lexsort((order, item, row))
+    repeated = (np.diff(row[by_item]) == 0) & (np.diff(item[by_item]) == 0)
+    if repeated.any():
+        again = by_item[1:][repeated][np.argmin(order[by_item[1:][repeated]])]
+        raise BenchmarkError(
+            f"{entries.path}: {entries.place(int(order[again]))}: candidate "
+            f"{dataset.items.external_id[item[again]]!r} stands twice in the list of event "
+            f"{ids[row[again]]!r}."
+        )
+    counts = np.bincount(row, minlength=len(ids))
+    if not counts.all():
+        missing = ids[int(np.argmin(counts))]
+        raise BenchmarkError(f"{entries.path}: there is no list for the event {missing!r}.")
+    if (counts != counts[0]).any():
+        odd = int(np.argmax(counts != counts[0]))
+        first = int(order[np.searchsorted(row, odd)])
+        raise BenchmarkError(
+            f"{entries.path}: {entries.place(first)}: the list of event {ids[odd]!r} has "
+            f"{counts[odd]} candidates, but that of {ids[0]!r} has {counts[0]}; all must be of one "
+            "length."
+        )
+    items: IntArray = item.reshape(len(ids), -1).astype(np.int32)
+    targets = dataset.log.item[task.test.position]
+    without = ~(items == targets[:, None]).any(axis=1)
+    if without.any():
+        event = int(np.argmax(without))
+        first = int(order[event * items.shape[1]])
+        raise BenchmarkError(
+            f"{entries.path}: {entries.place(first)}: the list of event {ids[event]!r} lacks its "
+            f"target {dataset.items.external_id[targets[event]]!r}."
+        )
+    return Candidates.with_targets(items, targets)
+
+
+def _entries_of_trec(path: Path, dataset: Dataset, task: Task) -> _Entries:
+    run = _read_run_lines(path, dataset, task)
+    order = np.lexsort((run.rank, run.row))
+    lines = run.line[order]
+    return _Entries(path, run.row[order], run.item[order], lambda entry: f"line {lines[entry]}")
+
+
+def _entries_of_parquet(path: Path, dataset: Dataset, task: Task) -> _Entries:
+    try:
+        table = pq.read_table(path, columns=["event", "candidates"])
+        events = table["event"].cast(pa.string()).combine_chunks()
+        lists = table["candidates"].cast(pa.large_list(pa.string())).combine_chunks()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BenchmarkError(
+            f"{path}: is not readable as Parquet with the columns event (text) and candidates "
+            f"(lists of text): {reason}"
+        ) from None
+    row = _numbers_of(events, event_ids(task))
+    if (row < 0).any():
+        at = int(np.argmin(row))
+        raise BenchmarkError(f"{path}: row {at}: unknown event {events[at].as_py()!r}.")
+    distinct, first = np.unique(row, return_index=True)
+    if len(distinct) < len(row):
+        at = int(np.setdiff1d(np.arange(len(row)), first)[0])
+        raise BenchmarkError(f"{path}: row {at}: event {events[at].as_py()!r} stands twice.")
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    names = lists.flatten()
+    item = _numbers_of(names, dataset.items.external_id)
+    owner = np.repeat(np.arange(len(row)), lengths)
+    if (item <= 0).any():
+        at = int(np.argmax(item <= 0))
+        raise BenchmarkError(
+            f"{path}: row {owner[at]}: candidates: unknown item {names[at].as_py()!r}."
+        )
+    return _Entries(path, row[owner], item, lambda entry: f"row {owner[entry]}")
+
+
+def _numbers_of(texts: pa.Array, known: Sequence[str]) -> LongArray:
+    """The position of each text in ``known``, -1 for unknown ones and nulls."""
+    found = pc.index_in(texts, value_set=pa.array(known, pa.string()), skip_nulls=True)
+    numbers: LongArray = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
+# TREC lines
+
+
+@dataclass(frozen=True)
+class _RunLines:
+    """The lines of a TREC run; every array has shape (lines,), in the order of the file."""
+
+    row: LongArray  # of the event
+    item: LongArray
+    rank: LongArray
+    score: NDArray[np.float64]
+    line: LongArray  # its number in the file, from 1
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number and the six fields of each line that is not blank."""
+    try:
+        with path.open(encoding="utf-8") as opened:
+            for number, line in enumerate(opened, start=1):
+                fields = line.split()
+                if not fields:
+                    continue
+                if len(fields) != 6:
+                    raise BenchmarkError(
+                        f"{path}: line {number}: has {len(fields)} fields, not the six of a TREC "
+                        "run (event, Q0, item, rank, score, tag)."
+                    )
+                yield number, fields
+    except FileNotFoundError:
+        raise BenchmarkError(f"{path}: the file is missing.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{path}: cannot be read ({error}).") from None
+
+
+def _read_run_lines(path: Path, dataset: Dataset, task: Task) -> _RunLines:
+    """All lines of a TREC run; every event and item must be known, every number a number."""
+    row_of = {event: row for row, event in enumerate(event_ids(task))}
+    item_of = {name: item for item, name in enumerate(dataset.items.external_id) if item}
+    rows, items, ranks, lines = array("q"), array("q"), array("q"), array("q")
+    scores = array("d")
+    for number, (event, _, word, rank, score, _) in _lines(path):
+        row = row_of.get(event)
+        if row is None:
+            raise BenchmarkError(
+                f"{path}: line {number}: unknown event {event!r}; those of the {task.name} test "
+                f"are {task.name}-test-000000 to {task.name}-test-{len(row_of) - 1:06d}."
+            )
+        name = unquote(word) if "%" in word else word
+        item = item_of.get(name)
+        if item is None:
+            raise BenchmarkError(f"{path}: line {number}: unknown item {name!r}.")
+        try:
+            ranks.append(int(rank))
+            scores.append(float(score))
+        except (ValueError, OverflowError):
+            raise BenchmarkError(
+                f"{path}: line {number}: rank {rank!r} must be a whole number and score {score!r} "
+                "a number."
+            ) from None
+        rows.append(row)
+        items.append(item)
+        lines.append(number)
+    return _RunLines(
+        row=np.frombuffer(rows, dtype=np.int64),
+        item=np.frombuffer(items, dtype=np.int64),
+        rank=np.frombuffer(ranks, dtype=np.int64),
+        score=np.frombuffer(scores, dtype=np.float64),
+        line=np.frombuffer(lines, dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class OutsideScores:
+    """What a TREC run says of our lists.
+
+    ``scores`` is (events, candidates), -inf where the run names no score. ``unscored`` counts these
+    candidates, ``outside`` the lines of the run whose item is in no list of their event.
+    """
+
+    scores: NDArray[np.float64]
+    unscored: int
+    outside: int
+
+
+def read_run(path: Path, dataset: Dataset, task: Task) -> OutsideScores:
+    """The scores that another system's TREC run gives to the candidates of the test events.
+
+    Raises:
+        BenchmarkError: the run is malformed, or names an unknown event or item, one twice, or a
+            score that is not finite (-inf, for pruned, is allowed).
+    """
+    run = _read_run_lines(path, dataset, task)
+    ids = event_ids(task)
+    bad = np.isnan(run.score) | (run.score == math.inf)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise BenchmarkError(
+            f"{path}: line {run.line[at]}: the score of event {ids[run.row[at]]!r} is "
+            f"{run.score[at]}, which is not finite."
+        )
+    width = dataset.number_of_items + 1
+    key = run.row * width + run.item
+    order = np.argsort(key, kind="stable")
+    repeated = np.flatnonzero(np.diff(key[order]) == 0)
+    if len(repeated):
+        at = int(order[repeated + 1].min())
+        raise BenchmarkError(
+            f"{path}: line {run.line[at]}: item {dataset.items.external_id[run.item[at]]!r} stands "
+            f"twice for event {ids[run.row[at]]!r}."
+        )
+    candidates = task.test_candidates.items
+    asked = np.arange(len(candidates))[:, None] * width + candidates
+    if not len(key):
+        return OutsideScores(np.full(asked.shape, -math.inf), asked.size, 0)
+    place = np.minimum(np.searchsorted(key[order], asked), len(key) - 1)
+    named = key[order][place] == asked
+    scores = np.where(named, run.score[order][place], -math.inf)
+    scored = int(np.count_nonzero(named))
+    return OutsideScores(scores, asked.size - scored, len(key) - scored)

@@ -1,0 +1,215 @@
+"""Sampled negatives, drawn for many events at once.
+
+Rejection: draw more than needed, strike what is excluded or repeated, keep the first ones in the
+order of drawing; so the law is that of drawing one after another. Where so few items are left that
+rejection would take long, a Gumbel top-k over all items draws the rest by the same law.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.dataset import EventLog, IntArray, LongArray
+
+_CHUNK = 4096
+_REJECTION_NEEDS = 4.0  # effective number of eligible items, in multiples of what is asked for
+_REJECTION_SHARE = 0.25  # eligible share of the whole mass, so that not too many draws are struck
+_ROUNDS = 8  # of rejection; what is missing then is drawn by Gumbel top-k
+_GUMBEL_ENTRIES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """Pairs (row, item) that may not be drawn; a row is a user or an event.
+
+    ``keys`` are sorted distinct values of ``row * (number_of_items + 1) + item``.
+    """
+
+    keys: LongArray
+    number_of_items: int
+
+    @classmethod
+    def of_pairs(
+        cls, row: NDArray[np.integer], item: NDArray[np.integer], number_of_items: int
+    ) -> Exclusions:
+        """Exclude each ``item[i]`` for ``row[i]``; arrays of shape (pairs,)."""
+        return cls(np.unique(row.astype(np.int64) * (number_of_items + 1) + item), number_of_items)
+
+    @classmethod
+    def of_log(cls, log: EventLog, number_of_items: int) -> Exclusions:
+        """Exclude for each user every item of the log, of either behaviour."""
+        return cls.of_pairs(log.user, log.item, number_of_items)
+
+    @classmethod
+    def of_prefixes(
+        cls, log: EventLog, user: IntArray, length: NDArray[np.integer], number_of_items: int
+    ) -> Exclusions:
+        """Exclude for event ``i`` the first ``length[i]`` items of its user's merged list."""
+        event = np.repeat(np.arange(len(user)), length)
+        within = np.arange(len(event)) - np.repeat(np.cumsum(length) - length, length)
+        return cls.of_pairs(event, log.item[log.offsets[user][event] + within], number_of_items)
+
+    def contains(self, row: NDArray[np.integer], item: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Whether each (row, item) is excluded; the arguments broadcast."""
+        key = np.asarray(row, dtype=np.int64) * (self.number_of_items + 1) + item
+        if not len(self.keys):
+            return np.zeros(key.shape, dtype=bool)
+        slot = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
+        found: NDArray[np.bool_] = self.keys[slot] == key
+        return found
+
+    def items_of(self, rows: NDArray[np.integer]) -> tuple[LongArray, LongArray]:
+        """All exclusions of ``rows`` as (index into rows, item), each of shape (pairs,)."""
+        width = self.number_of_items + 1
+        first_key = rows.astype(np.int64) * width
+        start = np.searchsorted(self.keys, first_key)
+        count = np.searchsorted(self.keys, first_key + width) - start
+        index = np.repeat(np.arange(len(rows)), count)
+        within = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count)
+        return index, self.keys[start[index] + within] % width
+
+    def among(self, rows: NDArray[np.integer]) -> Exclusions:
+        """The exclusions of ``rows`` under the row numbers 0 … len(rows) - 1."""
+        index, item = self.items_of(rows)
+        return Exclusions(index * (self.number_of_items + 1) + item, self.number_of_items)
+
+    def with_more(self, more: Exclusions) -> Exclusions:
+        """Both exclusions together."""
+        return Exclusions(np.union1d(self.keys, more.keys), self.number_of_items)
+
+
+def first_distinct(
+    draws: NDArray[np.integer], allowed: NDArray[np.bool_], number: int
+) -> tuple[IntArray, NDArray[np.int64]]:
+    """The first ``number`` distinct allowed values of each row, in order of drawing.
+
+    Args:
+        draws: (rows, drawn) values.
+        allowed: (rows, drawn).
+
+    Returns:
+        (rows, number) values, 0 where a row has too few, and the count of each row.
+    """
+    order = np.argsort(np.where(allowed, draws, -1), axis=1, kind="stable")
+    ordered = np.take_along_axis(np.where(allowed, draws, -1), order, axis=1)
+    new = np.ones_like(allowed)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    new &= ordered >= 0
+    keep = np.empty_like(new)
+    np.put_along_axis(keep, order, new, axis=1)
+    rank = np.cumsum(keep, axis=1)
+    keep &= rank <= number
+    row, column = np.nonzero(keep)
+    out = np.zeros((len(draws), number), dtype=np.int32)
+    out[row, rank[row, column] - 1] = draws[row, column]
+    return out, np.minimum(rank[:, -1], number) if draws.shape[1] else np.zeros(len(draws), int)
+
+
+def sample_negatives(
+    random: np.random.Generator,
+    rows: NDArray[np.integer],
+    targets: NDArray[np.integer],
+    exclusions: Exclusions,
+    number: int,
+    weights: NDArray[np.float64] | None = None,
+) -> tuple[IntArray, NDArray[np.int64]]:
+    """Draw ``number`` distinct items for each event.
+
+    Args:
+        rows: (events,) the row of ``exclusions`` that counts for each event.
+        targets: (events,) an item that may not be drawn, 0 for none.
+        weights: (number_of_items + 1,) non-negative; uniform over 1 … number_of_items if absent.
+
+    Returns:
+        (events, number) items, and how many each event found (fewer than ``number`` only if fewer
+        items are eligible; the rest of such a row is 0).
+    """
+    if weights is None:
+        weights = np.ones(exclusions.number_of_items + 1)
+    weights = weights.astype(np.float64)
+    weights[0] = 0.0
+    negatives = np.zeros((len(rows), number), dtype=np.int32)
+    found = np.zeros(len(rows), dtype=np.int64)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        barred = exclusions.among(rows[chunk])
+        part = (targets[chunk], barred, weights, negatives[chunk], found[chunk])
+        _draw_with_rejection(random, _quick_rows(barred, len(part[0]), number, weights), *part)
+        _complete_with_gumbel(random, *part)
+    return negatives, found
+
+
+def _quick_rows(
+    barred: Exclusions, rows: int, number: int, weights: NDArray[np.float64]
+) -> LongArray:
+    """The rows for which rejection is quick: enough mass is left, and spread over enough items."""
+    index, item = barred.items_of(np.arange(rows))
+    total = max(float(weights.sum()), 1e-300)
+    left = 1.0 - np.bincount(index, weights=weights[item], minlength=rows) / total
+    effective_items = total**2 / max(float((weights**2).sum()), 1e-300)
+    enough = left * effective_items >= _REJECTION_NEEDS * (number + 1)
+    return np.flatnonzero(enough & (left >= _REJECTION_SHARE))
+
+
+def _draw_with_rejection(
+    random: np.random.Generator,
+    rows: LongArray,
+    targets: NDArray[np.integer],
+    barred: Exclusions,
+    weights: NDArray[np.float64],
+    negatives: IntArray,
+    found: NDArray[np.int64],
+) -> None:
+    """Fill ``negatives`` and ``found`` at ``rows`` in place, as far as a few rounds get."""
+    number = negatives.shape[1]
+    cumulative = np.cumsum(weights)
+    drawn = np.zeros((len(rows), 0), dtype=np.int64)
+    for _ in range(_ROUNDS):
+        if not len(rows):
+            return
+        place = random.random((len(rows), number + number // 4 + 8)) * cumulative[-1]
+        fresh = np.searchsorted(cumulative, place, side="right")
+        drawn = np.concatenate([drawn, np.minimum(fresh, len(weights) - 1)], axis=1)
+        allowed = ~barred.contains(rows[:, None], drawn) & (drawn != targets[rows][:, None])
+        allowed &= weights[drawn] > 0
+        negatives[rows], found[rows] = first_distinct(drawn, allowed, number)
+        unfinished = found[rows] < number
+        rows, drawn = rows[unfinished], drawn[unfinished]
+
+
+def _complete_with_gumbel(
+    random: np.random.Generator,
+    targets: NDArray[np.integer],
+    barred: Exclusions,
+    weights: NDArray[np.float64],
+    negatives: IntArray,
+    found: NDArray[np.int64],
+) -> None:
+    """Go on drawing, in place, where items are missing: the top of perturbed log weights."""
+    number = negatives.shape[1]
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(weights)
+    unfinished = np.flatnonzero(found < number)
+    step = max(1, _GUMBEL_ENTRIES // len(weights))
+    for start in range(0, len(unfinished), step):
+        rows = unfinished[start : start + step]
+        keys = log_weights + random.gumbel(size=(len(rows), len(weights)))
+        index, item = barred.items_of(rows)
+        keys[index, item] = -np.inf
+        np.put_along_axis(keys, negatives[rows].astype(np.int64), -np.inf, axis=1)
+        keys[np.arange(len(rows)), targets[rows]] = -np.inf
+        top = _columns_of_largest(keys, number)
+        usable = np.take_along_axis(keys, top, axis=1) > -np.inf
+        drawn = np.concatenate([negatives[rows], np.where(usable, top, 0)], axis=1)
+        negatives[rows], found[rows] = first_distinct(drawn, drawn > 0, number)
+
+
+def _columns_of_largest(keys: NDArray[np.float64], number: int) -> LongArray:
+    """The columns of each row's ``number`` largest keys, best first; all if there are fewer."""
+    number = min(number, keys.shape[1])
+    top = np.argpartition(keys, keys.shape[1] - number, axis=1)[:, keys.shape[1] - number :]
+    order = np.argsort(-np.take_along_axis(keys, top, axis=1), axis=1)
+    return np.take_along_axis(top, order, axis=1)

@@ -1,0 +1,110 @@
+"""The settings of an evaluation protocol, and the three named presets.
+
+``paper`` is the appendix as written (the default), ``released`` the official code count for count,
+defects included, and ``clean`` removes what the audit of the released construction finds. Every
+setting can also be changed alone; the run record then calls the protocol "custom".
+Source: experimental appendix of the GenSAR paper (A.3); https://github.com/TengShi-RUC/GenSAR,
+commit bd1a126, data/process_orig.ipynb and data/process_raw.ipynb.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.errors import unknown_value
+
+
+class ProtocolSettings(BaseModel):
+    """Everything that decides which event is ranked against what, knowing what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split: Literal["leave-one-out", "global-time"] = "leave-one-out"
+    """Hold out each user's last two events of a task, or the last two tenths of all time."""
+
+    target_rows: Literal["all", "both-histories"] = "all"
+    """Which events may be targets: all, or those with a purchase and a search before them."""
+
+    history_cut: Literal["merged-time", "strict-time", "released"] = "merged-time"
+    """What an event may see: all that stands before it in the log, except the purchase that a
+    search duplicates; or only strictly earlier instants; or the released prefix counters."""
+
+    counters: Literal["by-key", "by-position"] = "by-key"
+    """Whether a recommendation row carries its own history counters or, as released, those of the
+    row that stands at the same place of another sort order."""
+
+    training_rows: Literal["before-first-held-out", "all-remaining"] = "before-first-held-out"
+    """Train on the events before the user's first held-out event of either task, or (released) on
+    all events of a task that are not held out in that task."""
+
+    twins: Literal["kept", "removed"] = "kept"
+    """Whether a (user, item) pair that one task holds out may be a training target of the other."""
+
+    recommendation_negatives: Literal["uniform", "popularity"] = "uniform"
+    """The law of the sampled negatives; popularity counts the kept rows of all splits."""
+
+    recommendation_exclude: Literal["all-interactions", "earlier-interactions"] = "all-interactions"
+    """Which items of the user cannot be negatives: all, or those before the event."""
+
+    search_negatives: Literal["bm25-top", "bm25-filtered", "bm25-matched"] = "bm25-top"
+    """The best BM25 hits; the best hits that the log never pairs with the query; or documents whose
+    BM25 ranks are distributed like the targets', so that BM25 alone says nothing."""
+
+    search_depth: int | None = Field(default=None, ge=1)
+    """How many hits are retrieved before the target is removed (released: 109); all if absent."""
+
+    search_ties: Literal["per-event", "document-id"] = "per-event"
+    """Documents of equal BM25 score are ordered by a seeded key per event, or as Lucene does."""
+
+    sampler: Literal["vectorised", "released"] = "vectorised"
+    """``released`` draws with Python's random module in the official order, number for number."""
+
+    negatives: int = Field(default=99, ge=1)
+    """Negatives an event; a candidate list holds one item more."""
+
+    ties: Literal["expected", "pessimistic", "optimistic"] = "expected"
+    """How candidates of equal score count, see :mod:`benchmark.protocol.metrics`."""
+
+    collision: Literal["expected", "pessimistic", "string"] = "expected"
+    """How candidates that share an identifier count. ``string``: a hit is equality of the
+    identifier, and colliding candidates vanish from the competition."""
+
+    bm25_engine: str = "sparse"
+    bm25_analyser: str = "english"
+    seed: int = Field(default=2024, ge=0)
+
+
+PRESETS: dict[str, ProtocolSettings] = {
+    "paper": ProtocolSettings(),
+    "released": ProtocolSettings(
+        target_rows="both-histories",
+        history_cut="released",
+        counters="by-position",
+        training_rows="all-remaining",
+        recommendation_negatives="popularity",
+        recommendation_exclude="earlier-interactions",
+        search_depth=109,
+        search_ties="document-id",
+        sampler="released",
+        collision="string",
+    ),
+    "clean": ProtocolSettings(
+        history_cut="strict-time",
+        twins="removed",
+        search_negatives="bm25-matched",
+    ),
+}
+DEFAULT_PRESET = "paper"
+
+
+def protocol_preset(name: str) -> ProtocolSettings:
+    """The settings of a named preset.
+
+    Raises:
+        BenchmarkError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise unknown_value("protocol", name, PRESETS)
+    return PRESETS[name]

@@ -1,0 +1,328 @@
+"""From a data set and protocol settings to the tasks: events by split, histories, candidates."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+import benchmark.retrieval
+from benchmark.data.dataset import (
+    BEHAVIOURS,
+    RECOMMENDATION,
+    SEARCH,
+    Dataset,
+    IntArray,
+    fingerprint_of,
+)
+from benchmark.errors import BenchmarkError
+from benchmark.files import (
+    atomic_path,
+    build_folder,
+    check_manifest,
+    is_complete,
+    read_json,
+    sha256_of_json,
+    write_json,
+)
+from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.hard_negatives import bm25_negatives, search_engine
+from benchmark.protocol.histories import EventSet
+from benchmark.protocol.negatives import Exclusions, sample_negatives
+from benchmark.protocol.released import released_negatives
+from benchmark.protocol.requests import Requests
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.splits import Split, split_task, training_events
+from benchmark.retrieval import BM25Engine
+
+TASKS: tuple[str, ...] = tuple(BEHAVIOURS)
+HELD_OUT = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a data set under a protocol.
+
+    ``fill_ups`` is, for the search task, the number of test negatives that are no BM25 hits.
+    """
+
+    name: str
+    train: EventSet
+    valid: EventSet
+    test: EventSet
+    valid_candidates: Candidates
+    test_candidates: Candidates
+    fill_ups: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def behaviour(self) -> int:
+        """RECOMMENDATION or SEARCH."""
+        return BEHAVIOURS[self.name]
+
+    def requests(self, dataset: Dataset, split: str) -> Requests:
+        """What systems are asked for ``split`` ("valid" or "test")."""
+        return Requests(
+            self.name,
+            dataset.log,
+            getattr(self, split),
+            dataset.queries.text,
+            self.candidates(split).items,
+        )
+
+    def candidates(self, split: str) -> Candidates:
+        """The candidate lists of ``split`` ("valid" or "test")."""
+        lists: Candidates = getattr(self, f"{split}_candidates")
+        return lists
+
+    def with_test_candidates(self, candidates: Candidates) -> Task:
+        """The task with test lists that came from outside."""
+        return replace(self, test_candidates=candidates)
+
+
+def stable_random(seed: int, *purpose: str) -> np.random.Generator:
+    """A generator that depends on the seed and the purpose only."""
+    words = [seed, *(int.from_bytes(word.encode(), "little") for word in purpose)]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]:
+    """The tasks that the data set has events for, by name.
+
+    Raises:
+        BenchmarkError: nothing can be held out, or an event has too few eligible negatives.
+    """
+    splits = _splits(dataset, settings)
+    if dataset.number_of_items <= settings.negatives:
+        raise BenchmarkError(
+            f"data set {dataset.name}: {dataset.number_of_items} items are too few for candidate "
+            f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives'."
+        )
+    engine = search_engine(dataset, settings) if SEARCH in splits else None
+    drawn = (
+        released_negatives(dataset, splits, settings, engine)
+        if settings.sampler == "released"
+        else _drawn(dataset, splits, settings, engine)
+    )
+    tasks = {}
+    for behaviour, split in splits.items():
+        name = TASKS[behaviour]
+        others = [other for number, other in splits.items() if number != behaviour]
+        lists = {
+            part: Candidates.from_negatives(
+                dataset.log.item[getattr(split, part).position],
+                drawn[behaviour, part],
+                stable_random(settings.seed, name, part, "order"),
+            )
+            for part in HELD_OUT
+        }
+        tasks[name] = Task(
+            name=name,
+            train=training_events(dataset.log, split, others, settings),
+            valid=split.valid,
+            test=split.test,
+            valid_candidates=lists["valid"],
+            test_candidates=lists["test"],
+            fill_ups=0
+            if engine is None or behaviour == RECOMMENDATION
+            else _fill_ups(dataset, engine, split.test, drawn[behaviour, "test"]),
+            notes=_notes(name, split),
+        )
+    return tasks
+
+
+def _splits(dataset: Dataset, settings: ProtocolSettings) -> dict[int, Split]:
+    """The split of each behaviour that the log holds."""
+    splits = {
+        behaviour: split_task(dataset.log, behaviour, settings)
+        for behaviour in (RECOMMENDATION, SEARCH)
+        if len(dataset.log.index_of(behaviour).positions)
+    }
+    if not splits:
+        raise BenchmarkError(f"data set {dataset.name}: the log holds no events.")
+    for behaviour, split in splits.items():
+        for part in HELD_OUT:
+            if not len(getattr(split, part)):
+                why = (
+                    "no user has the three that leave-one-out needs"
+                    if settings.split == "leave-one-out"
+                    else "none falls into this part of the time line"
+                )
+                raise BenchmarkError(
+                    f"data set {dataset.name}: there are no {TASKS[behaviour]} events for the "
+                    f"{part} part of the {settings.split} split: {why}."
+                )
+    return splits
+
+
+def _notes(name: str, split: Split) -> tuple[str, ...]:
+    if not split.skipped_users:
+        return ()
+    return (
+        f"Not tested on {name}, for fewer than three such events: {split.skipped_users} users.",
+    )
+
+
+def _drawn(
+    dataset: Dataset,
+    splits: dict[int, Split],
+    settings: ProtocolSettings,
+    engine: BM25Engine | None,
+) -> dict[tuple[int, str], IntArray]:
+    """The negatives (events, negatives) of each behaviour and held-out part."""
+    drawn = {}
+    for behaviour, split in splits.items():
+        for part in HELD_OUT:
+            events: EventSet = getattr(split, part)
+            random = stable_random(settings.seed, TASKS[behaviour], part)
+            if behaviour == RECOMMENDATION:
+                negatives = _sampled(dataset, split, events, settings, random)
+            else:
+                log, rows = dataset.log, events.position
+                negatives, _ = bm25_negatives(
+                    dataset,
+                    log.user[rows],
+                    log.query[rows],
+                    log.item[rows],
+                    settings,
+                    random,
+                    engine,
+                )
+            _check_full(dataset, events, negatives)
+            drawn[behaviour, part] = negatives
+    return drawn
+
+
+def _sampled(
+    dataset: Dataset,
+    split: Split,
+    events: EventSet,
+    settings: ProtocolSettings,
+    random: np.random.Generator,
+) -> IntArray:
+    """Recommendation negatives (events, negatives), 0 where too few items are eligible."""
+    log, size = dataset.log, dataset.number_of_items
+    user = log.user[events.position]
+    if settings.recommendation_exclude == "all-interactions":
+        exclusions, rows = Exclusions.of_log(log, size), user.astype(np.int64)
+    else:
+        earlier = events.position - log.offsets[user]
+        exclusions = Exclusions.of_prefixes(log, user, earlier, size)
+        rows = np.arange(len(events))
+    weights = None
+    if settings.recommendation_negatives == "popularity":
+        kept = np.concatenate([split.train.position, split.held_out_positions()])
+        weights = np.bincount(log.item[kept], minlength=size + 1).astype(np.float64)
+    targets = log.item[events.position]
+    return sample_negatives(random, rows, targets, exclusions, settings.negatives, weights)[0]
+
+
+def _check_full(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
+    found = np.count_nonzero(negatives, axis=1)
+    worst = np.argmin(found)
+    if found[worst] < negatives.shape[1]:
+        user = dataset.users[dataset.log.user[events.position[worst]]]
+        raise BenchmarkError(
+            f"data set {dataset.name}: user {user!r} leaves only {found[worst]} eligible negatives "
+            f"of the {negatives.shape[1]} that the protocol asks for; lower the protocol setting "
+            "'negatives' or use a larger catalogue."
+        )
+
+
+def _fill_ups(dataset: Dataset, engine: BM25Engine, events: EventSet, negatives: IntArray) -> int:
+    """How many negatives of search events are no BM25 hits: those without a score."""
+    distinct, row = np.unique(dataset.log.query[events.position], return_inverse=True)
+    texts = [dataset.queries.text[number] for number in distinct]
+    return int(np.count_nonzero(engine.score_pairs(texts, row.reshape(-1), negatives) == 0))
+
+
+def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict[str, Task]:
+    """:func:`build_tasks`, kept below ``root`` by the content of data set and settings.
+
+    Raises:
+        BenchmarkError: see :func:`build_tasks`; or ``root`` cannot be written.
+    """
+    content = dataset.fingerprint or fingerprint_of(dataset)
+    key = sha256_of_json([content, settings.model_dump(), _code_version()])
+    folder = root / f"tasks-{key[:24]}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            kept = _read_if_whole(folder)
+            if kept is not None:
+                return kept
+            tasks = build_tasks(dataset, settings)
+            if folder.exists():
+                shutil.rmtree(folder)
+            build_folder(folder, lambda place: _write(place, tasks))
+    except OSError as error:
+        reason = error.strerror or error
+        raise BenchmarkError(f"{root}: tasks cannot be kept there ({reason}).") from error
+    return tasks
+
+
+def _code_version() -> str:
+    """A hash of the sources that decide what the lists are."""
+    folders = [Path(__file__).parent, Path(benchmark.retrieval.__file__).parent]
+    sources = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    return sha256_of_json([path.read_text(encoding="utf-8") for path in sources])
+
+
+def _read_if_whole(folder: Path) -> dict[str, Task] | None:
+    """The tasks kept in ``folder``; None if there are none, or what is there is damaged."""
+    if not is_complete(folder):
+        return None
+    try:
+        check_manifest(folder)
+        return _read(folder)
+    except Exception:
+        return None  # whatever is wrong with it, it is made again
+
+
+_EVENT_COLUMNS = ("position", "seen_recommendation", "seen_search", "hidden")
+
+
+def _write(folder: Path, tasks: dict[str, Task]) -> None:
+    index: dict[str, Any] = {}
+    for name, task in tasks.items():
+        arrays: dict[str, Any] = {}
+        for part in ("train", *HELD_OUT):
+            events: EventSet = getattr(task, part)
+            arrays.update({f"{part}/{c}": getattr(events, c) for c in _EVENT_COLUMNS})
+        for part in HELD_OUT:
+            arrays[f"{part}/candidates"] = task.candidates(part).items
+            arrays[f"{part}/target_column"] = task.candidates(part).target_column
+        with atomic_path(folder / f"{name}.npz") as path, path.open("wb") as opened:
+            np.savez(opened, **arrays)
+        index[name] = {"fill_ups": task.fill_ups, "notes": list(task.notes)}
+    write_json(folder / "tasks.json", index)
+
+
+def _read(folder: Path) -> dict[str, Task]:
+    index = read_json(folder / "tasks.json")
+    tasks = {}
+    for name in sorted(index, key=TASKS.index):
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+            train, valid, test = (
+                EventSet(*(arrays[f"{part}/{column}"] for column in _EVENT_COLUMNS))
+                for part in ("train", *HELD_OUT)
+            )
+            valid_lists, test_lists = (
+                Candidates(arrays[f"{part}/candidates"], arrays[f"{part}/target_column"])
+                for part in HELD_OUT
+            )
+        tasks[name] = Task(
+            name=name,
+            train=train,
+            valid=valid,
+            test=test,
+            valid_candidates=valid_lists,
+            test_candidates=test_lists,
+            fill_ups=index[name]["fill_ups"],
+            notes=tuple(index[name]["notes"]),
+        )
+    return tasks

@@ -1,0 +1,123 @@
+"""The golden files: numbers that the originals computed, one archive a case.
+
+The folder is ``$GOLDEN_DIR``, by default ``../shared/golden`` beside the repository. An archive has
+``weights/*``, ``inputs/*`` and ``outputs/*``, and ``meta``: a JSON text with the hyper-parameters
+and the tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmark.data.dataset import RECOMMENDATION, EventLog
+from benchmark.protocol.histories import EventSet
+from benchmark.protocol.requests import Requests
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def golden_folder() -> Path:
+    """Where the golden files are; the folder may be absent."""
+    default = REPOSITORY.parent / "shared" / "golden"
+    return Path(os.environ.get("GOLDEN_DIR", default))
+
+
+def golden_stems(pattern: str = ".*", suffix: str = ".npz") -> list[str]:
+    """The names, without suffix, of the files whose name matches ``pattern`` as a whole."""
+    paths = golden_folder().glob(f"*{suffix}")
+    return sorted(path.stem for path in paths if re.fullmatch(pattern, path.stem))
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One archive; the keys of the arrays are the paths below their part."""
+
+    name: str
+    meta: dict[str, Any]
+    weights: dict[str, NDArray[Any]]
+    inputs: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+
+    @property
+    def hyper_parameters(self) -> dict[str, Any]:
+        """The sizes that the case was made with."""
+        return self.meta["hyper_parameters"]
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """An input as a tensor."""
+        return torch.from_numpy(self.inputs[name].copy())
+
+    def load_weights(self, module: nn.Module) -> None:
+        """Give ``module`` exactly the weights of the case."""
+        module.load_state_dict(
+            {name: torch.from_numpy(array.copy()) for name, array in self.weights.items()}
+        )
+
+    def check(self, found: dict[str, Any]) -> None:
+        """Compare values with the outputs of the same names; every output must be among them."""
+        missing = sorted(set(self.outputs) - set(found))
+        assert not missing, f"{self.name}: nothing was computed for {missing}"
+        for name, expected in self.outputs.items():
+            value = found[name]
+            array = value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+            np.testing.assert_allclose(
+                array, expected, **self.meta["tolerance"], err_msg=f"{self.name}: {name}"
+            )
+
+
+def load_golden(name: str) -> Golden:
+    """Read ``<name>.npz``."""
+    with np.load(golden_folder() / f"{name}.npz", allow_pickle=False) as arrays:
+        parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "inputs": {}, "outputs": {}}
+        for path in arrays.files:
+            part, _, key = path.partition("/")
+            if part in parts:
+                parts[part][key] = arrays[path]
+        return Golden(name, json.loads(str(arrays["meta"])), **parts)
+
+
+def requests_for(
+    histories: NDArray[Any], candidates: NDArray[Any], users: NDArray[Any] | None = None
+) -> Requests:
+    """Recommendation requests by users who have these histories, as a log would give them.
+
+    Args:
+        histories: (requests, length) items, 0 where padded, on either side.
+        candidates: (requests, candidates).
+        users: (requests,) distinct and rising; 1 … requests if absent.
+    """
+    number = len(histories)
+    asking = np.arange(1, number + 1) if users is None else users
+    row, column = np.nonzero(histories)
+    lengths = np.count_nonzero(histories, axis=1)
+    # The event that is asked for comes last; its item is of no account.
+    items = np.concatenate([histories[row, column], np.ones(number, dtype=np.int64)])
+    user = np.concatenate([asking[row], asking])
+    order = np.argsort(user, kind="stable")
+    nothing = np.zeros(len(user), dtype=np.int64)
+    log = EventLog.from_columns(
+        user=user[order],
+        item=items[order],
+        query=nothing,
+        behaviour=nothing + RECOMMENDATION,
+        timestamp=np.arange(len(user)),
+        session=nothing,
+        number_of_users=int(asking.max()),
+    )
+    events = EventSet(
+        position=log.offsets[asking + 1] - 1,
+        seen_recommendation=lengths.astype(np.int32),
+        seen_search=np.zeros(number, dtype=np.int32),
+        hidden=np.full(number, -1),
+    )
+    return Requests("recommendation", log, events, [""], candidates.astype(np.int32))
