@@ -1,0 +1,171 @@
+"""The small world of the check: a generated data set, its tasks, and ways to disturb them.
+
+Test events can be replaced by others (a system that notices has seen one), the targets of requests
+too, and requests can be made of what real logs hold now and then: empty histories, unknown users,
+queries of unknown words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.dataset import (
+    BEHAVIOURS,
+    UNKNOWN_USER,
+    Dataset,
+    EventLog,
+    LongArray,
+    Queries,
+    fingerprint_of,
+)
+from benchmark.data.sources.generated import make_dataset
+from benchmark.protocol.histories import EventSet, history_positions
+from benchmark.protocol.requests import Requests
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task, build_tasks
+from benchmark.systems.view import TrainingView
+
+SETTINGS = ProtocolSettings(negatives=19)
+"""The default protocol with lists of 20."""
+
+UNKNOWN_WORDS = "qzxwv jkqzz"
+EMPTY_QUERY = ""
+
+_SEED = 7
+
+
+@dataclass(frozen=True)
+class World:
+    """A data set with its tasks; its last two queries, unknown words and "", have no event."""
+
+    dataset: Dataset
+    tasks: Mapping[str, Task]
+
+    def view(self) -> TrainingView:
+        """What a system is fitted on."""
+        return TrainingView(self.dataset, self.tasks, SETTINGS)
+
+    def requests(self, task: str, split: str = "test") -> Requests:
+        """The requests of ``split`` ("valid" or "test")."""
+        return self.tasks[task].requests(self.dataset, split)
+
+    @property
+    def test_rows(self) -> LongArray:
+        """The log rows of all test events."""
+        return np.concatenate([task.test.position for task in self.tasks.values()])
+
+    def asking(
+        self, task: str, events: EventSet, log: EventLog, candidates: NDArray[np.int32]
+    ) -> Requests:
+        """Requests over any log."""
+        return Requests(task, log, events, self.dataset.queries.text, candidates)
+
+
+def make_world(only: str | None = None) -> World:
+    """The world, with the events of one task alone if ``only`` names it."""
+    dataset = make_dataset(users=30, items=120, events_per_user=14, short_users=3, seed=_SEED)
+    queries = Queries([*dataset.queries.text, UNKNOWN_WORDS, EMPTY_QUERY])
+    log = dataset.log
+    if only is not None:
+        log = log.keep(log.behaviour == BEHAVIOURS[only])
+    dataset = replace(dataset, log=log, queries=queries)
+    dataset = replace(dataset, fingerprint=fingerprint_of(dataset))
+    return World(dataset, build_tasks(dataset, SETTINGS))
+
+
+def poisoned(world: World) -> tuple[World, LongArray]:
+    """The world with other items and queries in its test events, and the log rows that changed.
+
+    Test events that a validation event of the other task sees in its history stay, since that is
+    allowed. Candidate lists stay too: they strike what the user touched, test events included, so
+    new lists would differ for a reason that is no fault of a system. So does the fingerprint.
+    """
+    log = world.dataset.log
+    seen = [_visible_rows(log, task.valid) for task in world.tasks.values()]
+    rows = np.setdiff1d(world.test_rows, np.concatenate(seen))
+    dataset = world.dataset.with_log(_with_other_content(world.dataset, rows, keep_queries=False))
+    return World(dataset, world.tasks), rows
+
+
+def with_other_targets(world: World, task: str, split: str) -> Requests:
+    """The requests of ``split`` over a log in which all that they may not see is another item."""
+    events: EventSet = getattr(world.tasks[task], split)
+    log = world.dataset.log
+    rows = np.setdiff1d(np.arange(len(log)), _visible_rows(log, events))
+    changed = _with_other_content(world.dataset, rows, keep_queries=True)
+    return world.asking(task, events, changed, world.tasks[task].candidates(split).items)
+
+
+def unusual_requests(world: World, task: str) -> dict[str, Requests]:
+    """Requests that real logs hold now and then, by what is unusual about them."""
+    events, candidates = world.tasks[task].test, world.tasks[task].test_candidates.items
+    log = world.dataset.log
+    one = np.minimum(events.seen_recommendation, 1), np.minimum(events.seen_search, 1)
+    none = np.zeros_like(one[0])
+    nothing_hidden = np.full(len(events), -1, dtype=np.int64)
+    histories = {
+        "an empty history": (none, none),
+        "a history of one recommendation event": (one[0], none),
+        "a history of one search event": (none, one[1]),
+        "a history of one event of each kind": one,
+    }
+    cases = {
+        name: world.asking(task, EventSet(events.position, *seen, nothing_hidden), log, candidates)
+        for name, seen in histories.items()
+    }
+    cases["an unknown user"] = world.asking(
+        task,
+        EventSet(np.arange(len(events)), none, none, nothing_hidden),
+        _with_unknown_user(log, events.position),
+        candidates,
+    )
+    if task == "search":
+        last = len(world.dataset.queries)
+        for name, number in (("a query of unknown words", last - 1), ("an empty query", last)):
+            query = log.query.copy()
+            query[events.position] = number
+            cases[name] = world.asking(task, events, replace(log, query=query), candidates)
+    return cases
+
+
+def _visible_rows(log: EventLog, events: EventSet) -> LongArray:
+    longest = int(np.diff(log.offsets).max())
+    rows = history_positions(log, log.user[events.position], events, longest, None)
+    return np.unique(rows[rows >= 0])
+
+
+def _with_other_content(dataset: Dataset, rows: LongArray, *, keep_queries: bool) -> EventLog:
+    """The log with another item in each of ``rows``, and another query where there was one."""
+    log = dataset.log
+    random = np.random.default_rng(_SEED)
+
+    def others(old: NDArray[np.int32], number: int) -> NDArray[np.int32]:
+        """Ids of 1 … number, none of them the old one."""
+        step = random.integers(1, number, size=len(old))
+        return ((old - 1 + step) % number + 1).astype(np.int32)
+
+    item, query = log.item.copy(), log.query.copy()
+    item[rows] = others(item[rows], dataset.number_of_items)
+    if not keep_queries:
+        searches = rows[log.query[rows] > 0]
+        query[searches] = others(query[searches], len(dataset.queries))
+    return replace(log, item=item, query=query)
+
+
+def _with_unknown_user(log: EventLog, rows: LongArray) -> EventLog:
+    """The log with copies of ``rows`` in front, as events of the unknown user."""
+    order = np.concatenate([rows, np.arange(len(log))])
+    user = np.concatenate([np.full(len(rows), UNKNOWN_USER, dtype=np.int32), log.user])
+    return EventLog.from_columns(
+        user=user,
+        item=log.item[order],
+        query=log.query[order],
+        behaviour=log.behaviour[order],
+        timestamp=log.timestamp[order],
+        session=log.session[order],
+        number_of_users=log.number_of_users,
+    )

@@ -1,0 +1,87 @@
+"""Weights to files and back, and the base class of systems that are one torch module."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from benchmark.files import atomic_path, write_json
+from benchmark.protocol.requests import Requests
+from benchmark.systems.contract import FloatArray, RunContext, System
+from benchmark.systems.view import Corpus
+
+_WEIGHTS = "model.safetensors"
+
+
+def copy_of_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights of ``model`` as they are now, each tensor a copy of its own."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def save_state(state: dict[str, torch.Tensor], path: Path) -> None:
+    """Write weights as safetensors, whole or not at all."""
+    with atomic_path(path) as temporary:
+        # Clones, since safetensors refuses tied weights, which share their memory.
+        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+        save_file(own, temporary)
+
+
+def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+    """Read weights that :func:`save_state` wrote."""
+    return load_file(path, device=str(device))
+
+
+class TorchSystem(System):
+    """A system that is one torch module: subclasses build it, fit it and score one batch.
+
+    ``model`` exists after ``fit`` or ``load``.
+    """
+
+    model: nn.Module
+    scoring_batch_size: int = 512
+
+    def __init__(self, config: Any, context: RunContext) -> None:
+        super().__init__(config, context)
+        self.device = torch.device(context.device)
+
+    @abstractmethod
+    def build(self, corpus: Corpus) -> nn.Module:
+        """A freshly initialised module; called with torch's generator seeded."""
+
+    @abstractmethod
+    def score_batch(self, requests: Requests) -> torch.Tensor:
+        """Scores (requests, candidates) of one batch; called in evaluation and inference mode."""
+
+    def seeded_build(self, corpus: Corpus) -> nn.Module:
+        """:meth:`build` under the run's seed, moved to the run's device."""
+        torch.manual_seed(int(self.context.random("initialisation").integers(2**62)))
+        return self.build(corpus).to(self.device)
+
+    def score(self, requests: Requests) -> FloatArray:
+        """Score all candidates in batches of ``scoring_batch_size`` requests."""
+        self.model.eval()
+        scores = np.empty(requests.candidates.shape, dtype=np.float32)
+        with torch.inference_mode():
+            for rows, batch in requests.batches(self.scoring_batch_size):
+                scores[rows] = self.score_batch(batch).float().cpu().numpy()
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write the weights."""
+        save_state(self.model.state_dict(), folder / _WEIGHTS)
+        write_json(folder / "system.json", {"class": type(self).__name__})
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Build the module and read its weights."""
+        self.model = self.build(corpus).to(self.device)
+        self.model.load_state_dict(load_state(folder / _WEIGHTS, self.device))
+
+    def number_of_parameters(self) -> int:
+        """Parameters that are trained."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)

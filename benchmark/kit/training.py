@@ -1,0 +1,429 @@
+"""The one training loop of the suite: every trained system goes through it.
+
+It runs on accelerate (device, mixed precision, data parallel under ``torchrun``) and resumes
+bit-exactly. Nothing random is carried from step to step: the order of an epoch, the draws of a
+batch and the global generators are each seeded by (seed, epoch, step), so a checkpoint needs no
+random state, and a run that was killed anywhere ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random as python_random
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.files import (
+    build_folder,
+    check_manifest,
+    is_complete,
+    read_json,
+    write_json,
+    write_text,
+)
+from benchmark.kit.modules import copy_of_state, load_state, save_state
+from benchmark.systems.contract import RunContext
+from benchmark.systems.view import ValidationMetrics, selection_score
+
+Batch = dict[str, torch.Tensor]
+
+CHECKPOINTS_KEPT = 2
+"""The newest, and the one before it in case the newest turns out damaged."""
+
+
+class TrainingSettings(BaseModel):
+    """How a model is trained. Systems choose other defaults by subclassing or by instance."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=100, ge=0)
+    """The most passes over the instances."""
+    batch_size: int = Field(default=256, ge=1)
+    """Instances an optimiser step, over all processes."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Instances that are computed at once; gradients of the parts are averaged. All if absent."""
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "linear", "cosine", "plateau"] = "constant"
+    """Linear and cosine fall to zero at the last step; plateau follows the validation score."""
+    warmup_steps: int = Field(default=0, ge=0)
+    plateau_factor: float = Field(default=0.1, gt=0, lt=1)
+    plateau_patience: int = Field(default=3, ge=0)
+    plateau_minimum: float = Field(default=1e-6, ge=0)
+    gradient_clip: float | None = Field(default=None, gt=0)
+    """The largest total norm of the gradient; none if absent."""
+    patience: int | None = Field(default=10, ge=1)
+    """Validations without a strictly better score before training stops; never if absent."""
+    validate_every: int = Field(default=1, ge=0)
+    """Epochs between validations; 0 keeps the last weights instead of the best ones."""
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+    """Least time between two checkpoints; it does not change the result."""
+
+
+class Instances(ABC):
+    """What a model learns from: ``len`` instances, made into batches by vectorised gathers."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """The tensors of the instances at ``rows``; anything sampled is drawn from ``random``."""
+
+    def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
+        """The rows of each batch of one epoch: a fresh shuffle, the last batch may be smaller."""
+        order = random.permutation(len(self))
+        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+    def steps(self, batch_size: int) -> int:
+        """How many batches an epoch has; a schedule is laid out by it."""
+        return math.ceil(len(self) / batch_size)
+
+
+@dataclass
+class TrainingHistory:
+    """What happened: one row an epoch (epoch, step, loss, learning rate, validation metrics)."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    resumed: bool = False
+
+
+class _LossModule(nn.Module):
+    """Model and loss as one module, so that autocast and data parallelism wrap both."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Batch], torch.Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self._loss(batch)
+
+
+def train(
+    model: nn.Module,
+    instances: Instances,
+    loss: Callable[[Batch], torch.Tensor],
+    settings: TrainingSettings,
+    context: RunContext,
+    validate: Callable[[], ValidationMetrics] | None = None,
+    *,
+    name: str = "training",
+    parameter_groups: Iterable[dict[str, Any]] | None = None,
+) -> TrainingHistory:
+    """Train ``model`` in place and leave it with its best (or, unvalidated, last) weights.
+
+    Args:
+        loss: maps a batch to the mean loss over its instances; called inside autocast.
+        validate: metrics of the model as it is now; see ``TrainingView.validate``.
+        name: tells apart several trainings of one run (checkpoint folder, random numbers).
+        parameter_groups: optimiser groups with settings of their own; all parameters if absent.
+
+    Raises:
+        SystemFailure: there is nothing to learn from, or the loss is no longer finite.
+    """
+    if len(instances) == 0:
+        raise SystemFailure(f"{name}: there are no training instances.")
+    loop = _Loop(model, instances, loss, settings, context, validate, name, parameter_groups)
+    return loop.run()
+
+
+class _Loop:
+    def __init__(
+        self,
+        model: nn.Module,
+        instances: Instances,
+        loss: Callable[[Batch], torch.Tensor],
+        settings: TrainingSettings,
+        context: RunContext,
+        validate: Callable[[], ValidationMetrics] | None,
+        name: str,
+        parameter_groups: Iterable[dict[str, Any]] | None,
+    ) -> None:
+        self.settings, self.context, self.instances, self.name = settings, context, instances, name
+        self.validate = validate if settings.validate_every else None
+        self.accelerator = _accelerator(context)
+        model.to(self.accelerator.device)
+        self.model = model
+        groups = parameter_groups if parameter_groups is not None else model.parameters()
+        optimizer = _optimizer(groups, settings)
+        self.loss_module, self.optimizer = self.accelerator.prepare(
+            _LossModule(model, loss), optimizer
+        )
+        self.steps_per_epoch = instances.steps(settings.batch_size)
+        self.schedule = _schedule(optimizer, settings, settings.epochs * self.steps_per_epoch)
+        self.history = TrainingHistory()
+        self.best: dict[str, torch.Tensor] | None = None
+        self.epoch, self.batch_in_epoch, self.step, self.failures = 0, 0, 0, 0
+        self.loss_sum, self.loss_weight = 0.0, 0
+        self.checkpoints = context.folder / "checkpoint" / name
+        self.last_checkpoint = time.monotonic()
+
+    def run(self) -> TrainingHistory:
+        self._resume()
+        if self.accelerator.log_with:
+            self.accelerator.init_trackers(self.name)
+        while self.epoch < self.settings.epochs and not self._is_exhausted():
+            self._train_epoch()
+            self._end_epoch()
+        if self.best is not None:
+            self.model.load_state_dict(self.best)
+        if self.accelerator.log_with:
+            self.accelerator.end_training()
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        return self.history
+
+    def _is_exhausted(self) -> bool:
+        return self.settings.patience is not None and self.failures >= self.settings.patience
+
+    def _train_epoch(self) -> None:
+        batches = self.instances.batches(
+            self.settings.batch_size, self.context.random(self.name, "order", self.epoch)
+        )
+        self.loss_module.train()
+        while self.batch_in_epoch < len(batches):
+            self._train_step(batches[self.batch_in_epoch])
+            self.batch_in_epoch += 1
+            self.step += 1
+            self._checkpoint_if_due()
+
+    def _train_step(self, rows: NDArray[np.int64]) -> None:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        self._seed_global_generators("step", self.step, rank)
+        random = self.context.random(self.name, "batch", self.step, rank)
+        own = rows[rank::world] if len(rows) >= world else rows
+        size = self.settings.micro_batch_size or len(own)
+        parts = [own[start : start + size] for start in range(0, len(own), size)]
+        total = torch.zeros((), device=self.accelerator.device)
+        for number, part in enumerate(parts):
+            batch = {
+                key: value.to(self.accelerator.device, non_blocking=True)
+                for key, value in self.instances.batch(part, random).items()
+            }
+            value_of_part = self._backward(batch, len(part) / len(own), number + 1 < len(parts))
+            total += value_of_part
+        if self.settings.gradient_clip is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.settings.schedule != "plateau":
+            self.schedule.step()
+        value = float(total)
+        if not math.isfinite(value):
+            raise SystemFailure(f"{self.name}: the loss is {value} at step {self.step}.")
+        self.loss_sum += value * len(rows)
+        self.loss_weight += len(rows)
+
+    def _seed_global_generators(self, purpose: str, *numbers: int) -> None:
+        """Seed torch's, NumPy's and Python's own generators, which dropout and model code use."""
+        random = self.context.random(self.name, purpose, *numbers)
+        torch.manual_seed(int(random.integers(2**62)))
+        np.random.seed(int(random.integers(2**32)))
+        python_random.seed(int(random.integers(2**62)))
+
+    def _backward(self, batch: Batch, weight: float, more_parts: bool) -> torch.Tensor:
+        if more_parts:
+            with self.accelerator.no_sync(self.loss_module):
+                loss = self.loss_module(batch) * weight
+                self.accelerator.backward(loss)
+        else:
+            loss = self.loss_module(batch) * weight
+            self.accelerator.backward(loss)
+        return loss.detach().reshape(())  # some models give a mean of shape (1,)
+
+    def _end_epoch(self) -> None:
+        self.epoch += 1
+        self.batch_in_epoch = 0
+        row: dict[str, Any] = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "loss": self.loss_sum / max(self.loss_weight, 1),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+        self.loss_sum, self.loss_weight = 0.0, 0
+        if self.validate is not None and self.epoch % self.settings.validate_every == 0:
+            self.model.eval()
+            self._seed_global_generators("validation", self.epoch)
+            metrics = self.validate()
+            row["validation"] = metrics
+            self._keep_if_best(selection_score(metrics))
+        self.history.rows.append(row)
+        self.accelerator.log(_flat(row), step=self.step)
+        if self.accelerator.is_main_process:
+            lines = [write_line(one) for one in self.history.rows]
+            write_text(self.context.folder / f"{self.name}.jsonl", "".join(lines))
+        score = f", validation {self.history.best_score:.4f} at best" if self.validate else ""
+        self.context.progress(
+            f"{self.name}: epoch {self.epoch}/{self.settings.epochs}, loss {row['loss']:.4f}{score}"
+        )
+
+    def _keep_if_best(self, score: float) -> None:
+        if self.settings.schedule == "plateau":
+            self.schedule.step(score)
+        if score > self.history.best_score:
+            self.history.best_score, self.history.best_epoch = score, self.epoch
+            self.best = copy_of_state(self.model)
+            self.failures = 0
+        else:
+            self.failures += 1
+
+    def _checkpoint_if_due(self) -> None:
+        if time.monotonic() - self.last_checkpoint < self.settings.checkpoint_seconds:
+            return
+        if self.accelerator.is_main_process:
+            self.save_checkpoint()
+        self.last_checkpoint = time.monotonic()
+
+    def save_checkpoint(self) -> None:
+        """Publish a new checkpoint folder, then remove all but the newest ones."""
+        target = self.checkpoints / f"step-{self.step:012d}"
+
+        def fill(folder: Path) -> None:
+            save_state(copy_of_state(self.model), folder / "model.safetensors")
+            if self.best is not None:
+                save_state(self.best, folder / "best.safetensors")
+            torch.save(
+                {
+                    "optimizer": self.optimizer.state_dict(),
+                    "schedule": self.schedule.state_dict(),
+                },
+                folder / "optimizer.pt",
+            )
+            write_json(
+                folder / "progress.json",
+                {
+                    "epoch": self.epoch,
+                    "batch_in_epoch": self.batch_in_epoch,
+                    "step": self.step,
+                    "failures": self.failures,
+                    "loss_sum": self.loss_sum,
+                    "loss_weight": self.loss_weight,
+                    "rows": self.history.rows,
+                    "best_epoch": self.history.best_epoch,
+                    "best_score": None
+                    if self.history.best_score == -math.inf
+                    else self.history.best_score,
+                },
+            )
+
+        build_folder(target, fill)
+        for older in self._saved()[:-CHECKPOINTS_KEPT]:
+            shutil.rmtree(older, ignore_errors=True)
+
+    def _saved(self) -> list[Path]:
+        return sorted(path for path in self.checkpoints.glob("step-*") if is_complete(path))
+
+    def _resume(self) -> None:
+        for folder in reversed(self._saved()):
+            try:
+                check_manifest(folder)
+            except BenchmarkError as error:
+                self.context.logger.warning("checkpoint is not used: %s", error)
+                # Out of the way, or the good one of this step would not be written later.
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            self._restore(folder)
+            self.context.progress(f"{self.name}: resumed at step {self.step}")
+            return
+
+    def _restore(self, folder: Path) -> None:
+        device = self.accelerator.device
+        self.model.load_state_dict(load_state(folder / "model.safetensors", device))
+        if (folder / "best.safetensors").is_file():
+            self.best = load_state(folder / "best.safetensors", device)
+        stored = torch.load(folder / "optimizer.pt", map_location=device, weights_only=True)
+        self.optimizer.load_state_dict(stored["optimizer"])
+        self.schedule.load_state_dict(stored["schedule"])
+        progress = read_json(folder / "progress.json")
+        self.epoch, self.batch_in_epoch = progress["epoch"], progress["batch_in_epoch"]
+        self.step, self.failures = progress["step"], progress["failures"]
+        self.loss_sum, self.loss_weight = progress["loss_sum"], progress["loss_weight"]
+        best = progress["best_score"]
+        self.history = TrainingHistory(
+            rows=progress["rows"],
+            best_epoch=progress["best_epoch"],
+            best_score=-math.inf if best is None else best,
+            resumed=True,
+        )
+
+
+def write_line(row: dict[str, Any]) -> str:
+    """One line of a training log."""
+    return json.dumps(row, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}/"))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _accelerator(context: RunContext) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # accelerate keeps its precision for the life of a process; runs in one process may differ.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(
+        cpu=context.device == "cpu",
+        mixed_precision=context.precision,
+        log_with=list(context.trackers) or None,
+        project_dir=str(context.folder) if context.trackers else None,
+    )
+
+
+def _optimizer(
+    groups: Iterable[nn.Parameter] | Iterable[dict[str, Any]], settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer in ("adam", "adamw"):
+        kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+        return kind(groups, betas=settings.betas, eps=settings.epsilon, **common)
+    if settings.optimizer == "adagrad":
+        return torch.optim.Adagrad(groups, eps=settings.epsilon, **common)
+    return torch.optim.SGD(groups, **common)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int) -> Any:
+    if settings.schedule == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer,
+            mode="max",
+            factor=settings.plateau_factor,
+            patience=settings.plateau_patience,
+            min_lr=settings.plateau_minimum,
+        )
+
+    def factor(step: int) -> float:
+        if step < settings.warmup_steps:
+            return (step + 1) / settings.warmup_steps
+        done = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+        if settings.schedule == "linear":
+            return max(0.0, 1.0 - done)
+        if settings.schedule == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+        return 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

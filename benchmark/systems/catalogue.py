@@ -1,0 +1,135 @@
+"""The catalogue of systems: rows that name a system, say what it is, and where its class stands.
+
+Rows come from the project's own index page and from other installed packages (entry-point group
+``gensar_benchmark.systems``). Listing them imports no system, hence no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.errors import BenchmarkError, unknown_value
+
+INDEX_PACKAGE = "baselines"
+"""The package whose ``catalog`` module is the index page (``ENTRIES`` and ``FAMILIES``)."""
+
+ENTRY_POINT_GROUP = "gensar_benchmark.systems"
+
+TaskName = Literal["recommendation", "search"]
+
+
+@dataclass(frozen=True)
+class SystemEntry:
+    """One row of the catalogue.
+
+    ``target`` is ``module:Class``. ``reference`` is a BibTeX key of ``baselines/references.bib``.
+    ``variants``, if given, makes the row a group: ``name:variant`` sets the configuration field
+    ``variant_field``; ``refused_variants`` says why others cannot be had. ``in_suite`` is false for
+    rows that the suite ``all`` leaves out.
+    """
+
+    name: str
+    display_name: str
+    family: str
+    tasks: tuple[TaskName, ...]
+    target: str
+    reference: str = ""
+    original: str = ""  # URL of the original implementation
+    licence: str = ""  # licence of the original
+    status: str = ""  # one honest sentence: what is the original, what stands in
+    in_suite: bool = True
+    variants: tuple[str, ...] = ()
+    refused_variants: Mapping[str, str] = field(default_factory=dict)
+    variant_field: str = ""
+
+    def load(self) -> Any:
+        """Import and return the system's class.
+
+        Raises:
+            BenchmarkError: the module or the class is missing.
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise BenchmarkError(
+                f"system {self.name!r}: {self.target} cannot be imported ({error})."
+            ) from error
+
+
+@dataclass(frozen=True)
+class SystemChoice:
+    """A catalogue row with the variant that a name like ``group:Variant`` asks for."""
+
+    name: str
+    display_name: str
+    entry: SystemEntry
+    overrides: Mapping[str, Any]
+
+
+@lru_cache(maxsize=1)
+def entries() -> dict[str, SystemEntry]:
+    """All rows by name: the index page first, then other packages.
+
+    Raises:
+        BenchmarkError: two rows have one name, or an entry point is no row.
+    """
+    rows: dict[str, SystemEntry] = {}
+    found = list(import_module(f"{INDEX_PACKAGE}.catalog").ENTRIES)
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        loaded = point.load()
+        found.extend(loaded if isinstance(loaded, (list, tuple)) else [loaded])
+    for row in found:
+        if not isinstance(row, SystemEntry):
+            raise BenchmarkError(f"{ENTRY_POINT_GROUP}: {row!r} is no SystemEntry.")
+        if row.name in rows:
+            raise BenchmarkError(f"catalogue: two systems are called {row.name!r}.")
+        rows[row.name] = row
+    return rows
+
+
+def choose(name: str) -> SystemChoice:
+    """The row for ``name``, which may be ``group:Variant``.
+
+    Raises:
+        BenchmarkError: unknown or refused.
+    """
+    rows = entries()
+    base, colon, variant = name.partition(":")
+    if base not in rows:
+        listed = [f"{row.name}:<variant>" if row.variants else row.name for row in rows.values()]
+        raise unknown_value("system", name, listed)
+    row = rows[base]
+    if not row.variants:
+        if colon:
+            raise BenchmarkError(f"system {base!r} has no variants, so {name!r} is unknown.")
+        return SystemChoice(name, row.display_name, row, {})
+    if variant in row.refused_variants:
+        raise BenchmarkError(f"system {name!r} is refused: {row.refused_variants[variant]}")
+    if variant not in row.variants:
+        raise unknown_value("variant", variant, row.variants, where=f"system {base!r}")
+    return SystemChoice(name, f"{variant} ({row.display_name})", row, {row.variant_field: variant})
+
+
+def family_order() -> tuple[str, ...]:
+    """The keys of the families, in the order of the tables."""
+    return tuple(import_module(f"{INDEX_PACKAGE}.catalog").FAMILIES)
+
+
+def family_title(key: str) -> str:
+    """How a family is called in the tables; an unknown key is its own title."""
+    titles: Mapping[str, str] = import_module(f"{INDEX_PACKAGE}.catalog").FAMILIES
+    return titles.get(key, key)
+
+
+def named_files(kind: str) -> dict[str, Path]:
+    """The YAML files of the index package's folder ``kind`` ("presets", "suites"), by stem."""
+    folder = Path(str(files(INDEX_PACKAGE))) / kind
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

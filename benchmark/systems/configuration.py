@@ -1,0 +1,152 @@
+"""Presets and ``--set``: from YAML and options to one typed configuration a system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
+from benchmark.protocol.settings import ProtocolSettings, protocol_preset
+from benchmark.systems.catalogue import SystemChoice, entries, named_files
+from benchmark.yaml_files import parse_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from benchmark.systems.contract import SystemConfig
+
+PROTOCOL_KEY = "protocol"
+"""``--set protocol.negatives=50`` changes the protocol instead of a system."""
+
+Overrides = dict[str, Any]
+
+
+class Preset(BaseModel):
+    """A named file of overrides per system, nothing else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    systems: dict[str, Overrides] = {}
+
+    def overrides_for(self, name: str) -> Overrides:
+        """What the preset changes for a system; ``group:Variant`` falls back to its group."""
+        if name in self.systems:
+            return self.systems[name]
+        return self.systems.get(name.partition(":")[0], {})
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_typed(kind: type[Model], path: Path) -> Model:
+    """Read a YAML file into a typed value.
+
+    Raises:
+        BenchmarkError: the file is missing or malformed; the key is named.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise BenchmarkError(f"{path}: must be a mapping of keys to values.")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise sentence_of_validation(error, str(path)) from None
+
+
+def named_path(kind: str, name: str) -> Path:
+    """A file of the index package by name ("preset", "suite"), or any path that ends in .yaml."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    known = named_files(f"{kind}s")
+    if name not in known:
+        raise unknown_value(kind, name, known)
+    return known[name]
+
+
+def load_preset(name: str) -> Preset:
+    """A preset by name or by path.
+
+    Raises:
+        BenchmarkError: it is unknown, malformed, or names an unknown system.
+    """
+    path = named_path("preset", name)
+    preset = read_typed(Preset, path)
+    for system in preset.systems:
+        if system.partition(":")[0] not in entries():
+            raise unknown_value("system", system, entries(), where=f"{path}: systems")
+    return preset
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Overrides]:
+    """``["sys.training.epochs=3"]`` → ``{"sys": {"training": {"epochs": 3}}}``.
+
+    Raises:
+        BenchmarkError: one is not of the form system.key=value.
+    """
+    parsed: dict[str, Overrides] = {}
+    for text in assignments:
+        path, equals, value = text.partition("=")
+        owner, dot, key = path.partition(".")
+        if not (equals and dot and owner and all(key.split("."))):
+            raise BenchmarkError(
+                f"--set {text}: must look like system.key=value or {PROTOCOL_KEY}.key=value."
+            )
+        nested: Any = parse_yaml(value, f"--set {text}")
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        parsed[owner] = merged(parsed.get(owner, {}), nested)
+    return parsed
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Overrides:
+    """``base`` with ``changes`` laid over it, mapping by mapping."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            result[key] = merged(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def configure(choice: SystemChoice, *overrides: Mapping[str, Any]) -> SystemConfig:
+    """The system's configuration: the paper's defaults, then each of ``overrides`` in turn.
+
+    Raises:
+        BenchmarkError: a key is unknown or a value is not allowed.
+    """
+    config_class: type[SystemConfig] = choice.entry.load().Config
+    values: Overrides = {}
+    for name, field in config_class.model_fields.items():
+        if not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            values[name] = default.model_dump() if isinstance(default, BaseModel) else default
+    for change in (choice.overrides, *overrides):
+        values = merged(values, change)
+    try:
+        return config_class.model_validate(values)
+    except ValidationError as error:
+        known = ", ".join(config_class.model_fields) or "none"
+        complaint = sentence_of_validation(error, f"system {choice.name!r}")
+        raise BenchmarkError(f"{complaint} Its keys are: {known}.") from None
+
+
+def configure_protocol(name: str, changes: Mapping[str, Any]) -> tuple[str, ProtocolSettings]:
+    """The protocol's name ("custom:<preset>" if anything is changed) and its settings.
+
+    Raises:
+        BenchmarkError: the preset or a key is unknown, or a value is not allowed.
+    """
+    preset = protocol_preset(name)
+    if not changes:
+        return name, preset
+    try:
+        settings = ProtocolSettings.model_validate(merged(preset.model_dump(), changes))
+    except ValidationError as error:
+        known = ", ".join(ProtocolSettings.model_fields)
+        complaint = sentence_of_validation(error, f"protocol {name!r}")
+        raise BenchmarkError(f"{complaint} Its keys are: {known}.") from None
+    return (name, preset) if settings == preset else (f"custom:{name}", settings)

@@ -1,0 +1,99 @@
+"""The contract between harness and system: ``fit`` on a training view, ``score`` requests.
+
+A system never sees a label, a test event or another system. To add one, subclass :class:`System`,
+give it a ``Config`` whose defaults are the paper's values, and add a row to the catalogue.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from benchmark.protocol.requests import Requests
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.view import Corpus, TrainingView
+
+FloatArray = NDArray[np.float32]
+
+
+class SystemConfig(BaseModel):
+    """Base of every system's ``Config``: typed, frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Where and how a system runs. ``folder`` is the system's own place for checkpoints."""
+
+    seed: int
+    folder: Path
+    artifacts: ArtifactStore
+    device: str = "cpu"
+    precision: str = "no"  # "no" (float32) or "bf16", as accelerate names them
+    threads: int = 2
+    trackers: tuple[str, ...] = ()  # accelerate's names, such as "tensorboard"
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("benchmark"))
+    progress: Callable[[str], None] = lambda message: None  # one short line of what goes on
+
+    def random(self, *purpose: str | int) -> np.random.Generator:
+        """A generator that depends on the seed and the purpose only, not on what ran before."""
+        words = [self.seed, *(_stable_number(part) for part in purpose)]
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+def _stable_number(part: str | int) -> int:
+    if isinstance(part, int):
+        return part
+    return int.from_bytes(part.encode("utf-8"), "little")
+
+
+class System(ABC):
+    """One ranked system. Subclasses set ``Config`` and implement ``fit``, ``score``, ``load``.
+
+    ``deterministic_fit`` systems give equal scores for equal seeds on one machine. A system may
+    implement ``recommend(requests, k) -> (requests, k) int32`` to rank the whole catalogue.
+    """
+
+    Config: ClassVar[type[SystemConfig]] = SystemConfig
+
+    def __init__(self, config: Any, context: RunContext) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    def fit(self, view: TrainingView) -> None:
+        """Learn from the training view; goes on from a checkpoint in ``context.folder``."""
+
+    @abstractmethod
+    def score(self, requests: Requests) -> FloatArray:
+        """Score every candidate, higher is better.
+
+        Returns:
+            (requests, candidates) float32. Finite, or -inf for a candidate that a beam pruned. A
+            score may depend on a candidate and on its list as a set, never on its column.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what ``load`` needs into the empty ``folder``; no pickle."""
+
+    @abstractmethod
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Restore what ``save`` wrote; scores are then equal to the bit."""
+
+    def number_of_parameters(self) -> int:
+        """Trained parameters, for the efficiency table."""
+        return 0
+
+    def stand_ins(self) -> tuple[str, ...]:
+        """Sentences on what stands in for an original part (shown in every table), or none."""
+        return ()

@@ -1,0 +1,118 @@
+"""Words: one rule for items and queries, and nothing learnt from held-out queries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.data.dataset import Dataset, EventLog, Items, Queries
+from benchmark.errors import BenchmarkError
+from benchmark.files import write_json
+from benchmark.kit.words import (
+    FIRST_WORD,
+    UNKNOWN_WORD,
+    TextWords,
+    Vocabulary,
+    training_queries,
+    words_of,
+)
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import build_tasks
+from benchmark.systems.view import TrainingView
+
+ITEM_TEXTS = ["", "Hand cream", "Night cream, rich", "Soap", "Hand soap", "Oil", "Balm"]
+QUERY_TEXTS = ["", "hand care", "night care", "zebra hand"]
+
+
+def small_view() -> TrainingView:
+    """One user searches the first two queries in training; the third one is held out."""
+    queries = np.array([1, 2, 1, 3, 3])
+    nothing = np.zeros(len(queries), dtype=np.int64)
+    items = Items(ITEM_TEXTS, ITEM_TEXTS, ITEM_TEXTS, ITEM_TEXTS, [()] * 7, ITEM_TEXTS)
+    log = EventLog.from_columns(
+        user=nothing + 1,
+        item=np.array([1, 2, 3, 4, 1]),
+        query=queries,
+        behaviour=nothing + 1,
+        timestamp=np.arange(len(queries)),
+        session=np.arange(1, len(queries) + 1),
+        number_of_users=1,
+    )
+    dataset = Dataset("small", items, Queries(QUERY_TEXTS), ["", "user"], log)
+    settings = ProtocolSettings(negatives=1)
+    return TrainingView(dataset, build_tasks(dataset, settings), settings)
+
+
+def test_a_text_is_cut_at_word_boundaries_and_put_in_lower_case() -> None:
+    assert words_of("Men's T-Shirt (2 pack) & more") == ["men's", "t", "shirt", "2", "pack", "more"]
+    assert words_of("无线 Mouse") == ["无", "线", "mouse"]
+    assert words_of("&!") == []
+
+
+def test_the_vocabulary_never_sees_a_query_that_is_held_out() -> None:
+    view = small_view()
+    assert training_queries(view).tolist() == [1, 2]
+    words = TextWords.of_view(view)
+    assert "care" in words.vocabulary.words
+    assert "zebra" not in words.vocabulary.words
+    zebra, hand = words.queries[3]
+    assert zebra == UNKNOWN_WORD
+    assert hand == FIRST_WORD + words.vocabulary.words.index("hand")
+
+
+def test_rows_are_item_and_query_ids() -> None:
+    view = small_view()
+    words = TextWords.of_view(view)
+    assert words.items.shape == (7, 3) and words.items.dtype == np.int32
+    assert words.queries.shape == (4, 2) and words.queries.dtype == np.int32
+    assert not words.items[0].any() and not words.queries[0].any()
+    names = ["", "?", *words.vocabulary.words]
+    assert [names[number] for number in words.items[2]] == ["night", "cream", "rich"]
+    assert [names[number] for number in words.items[4]] == ["hand", "soap", ""]
+
+
+def test_rare_words_of_items_are_unknown_unless_a_training_query_holds_them() -> None:
+    words = TextWords.of_view(small_view(), minimum_count=2)
+    assert words.vocabulary.words == ("care", "cream", "hand", "night", "soap")
+    assert words.items[5].tolist() == [UNKNOWN_WORD, 0, 0]
+    assert words.vocabulary.number_of_ids == 7
+
+
+def test_long_texts_lose_their_end() -> None:
+    words = TextWords.of_view(small_view(), longest_item=2, longest_query=1)
+    whole = TextWords.of_view(small_view())
+    assert words.vocabulary == whole.vocabulary
+    np.testing.assert_array_equal(words.items, whole.items[:, :2])
+    np.testing.assert_array_equal(words.queries, whole.queries[:, :1])
+
+
+def test_a_stored_vocabulary_encodes_alike(tmp_path: Path) -> None:
+    view = small_view()
+    words = TextWords.of_view(view)
+    words.vocabulary.save(tmp_path / "words.json")
+    vocabulary = Vocabulary.load(tmp_path / "words.json")
+    assert vocabulary == words.vocabulary
+    again = TextWords.of_corpus(vocabulary, view.corpus)
+    np.testing.assert_array_equal(again.items, words.items)
+    np.testing.assert_array_equal(again.queries, words.queries)
+
+
+def test_no_text_at_all_is_encoded_too() -> None:
+    empty = Vocabulary.of_texts(["", "!"])
+    assert empty.number_of_ids == FIRST_WORD
+    assert empty.encode(["", "?"], 5).tolist() == [[0], [0]]
+    assert empty.encode([], 5).shape == (0, 1)
+    corpus = small_view().corpus
+    assert TextWords.of_corpus(empty, replace(corpus, queries=Queries([""]))).queries.shape == (
+        1,
+        1,
+    )
+
+
+def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "words.json", {"hand": 2})
+    with pytest.raises(BenchmarkError, match="is not a vocabulary"):
+        Vocabulary.load(tmp_path / "words.json")
