@@ -1,0 +1,1 @@
+"""The command that runs suites: configuration, plan, execution, tables."""

@@ -1,0 +1,257 @@
+"""``python -m benchmark.run``: run a suite, resume it, and print the tables.
+
+Finished jobs are never run again; the same command goes on after a kill or Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.cli import guarded
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, unknown_value
+
+if TYPE_CHECKING:
+    from benchmark.run.plan import Options, PlannedJob
+    from benchmark.run.suite import Suite
+    from benchmark.runs.store import JobSpec, RunStore
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.run",
+        description="Run systems under one protocol and print the tables. Finished jobs are kept: "
+        "the same command resumes after an interruption.",
+    )
+    add = parser.add_argument
+    add("--suite", default="all", help="a suite by name, or a YAML file (default: all)")
+    add("--dataset", help="data sets: recipe names or files, separated by commas")
+    add("--systems", help="systems separated by commas, or 'all'")
+    add("--protocol", help="protocols separated by commas: paper, released, clean")
+    add("--preset", help="a preset of overrides by name, or a YAML file")
+    add("--seeds", help="seeds separated by commas")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SYSTEM.KEY=VALUE",
+        help="override one value of a system, or protocol.KEY=VALUE; may be repeated",
+    )
+    add("--jobs", type=int, default=1, help="jobs at the same time, each a process (default: 1)")
+    add("--threads", type=int, help="threads a job (default: the cores shared among the jobs)")
+    add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
+    add("--precision", default="no", choices=("no", "bf16"), help="mixed precision of training")
+    add("--results", type=Path, default=Path("results"), help="where runs and tables go")
+    add("--prepared", type=Path, default=Path("datasets/prepared"), help="prepared data sets")
+    add("--candidates", type=Path, help="a folder of candidate lists made by another program")
+    add("--track", default="", help="trackers of training curves, such as tensorboard or wandb")
+    add("--dry-run", action="store_true", help="print what is done, what would run, in order")
+    add("--list", action="store_true", help="list systems, presets, suites, protocols, data sets")
+    add("--fresh", action="store_true", help="forget the chosen jobs and run them again")
+    add("--retry-failed", action="store_true", help="run jobs that failed before again")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code (0, 1 failed system, 2 bad input, 130 Ctrl-C)."""
+    arguments = _parser().parse_args(argv)
+    return guarded(lambda: _list() if arguments.list else _run(arguments))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _list() -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.protocol.settings import PRESETS
+    from benchmark.systems.catalogue import entries, family_order, family_title, named_files
+    from benchmark.yaml_files import read_yaml
+
+    console = Console()
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    rows = entries().values()
+    families = [*family_order(), *sorted({row.family for row in rows} - set(family_order()))]
+    for family in families:
+        members = [row for row in rows if row.family == family]
+        if members:
+            table.add_row(f"[bold]{family_title(family)}[/bold]")
+        for row in members:
+            name = f"{row.name}:<Model>" if row.variants else row.name
+            table.add_row(f"  {name}", row.display_name, ", ".join(row.tasks))
+    console.print(table)
+    for kind in ("presets", "suites"):
+        console.print(f"\n[bold]{kind.capitalize()}[/bold]")
+        for name, path in named_files(kind).items():
+            console.print(f"  {name}: {read_yaml(path).get('description', '')}")
+    console.print(f"\n[bold]Protocols[/bold]\n  {', '.join(PRESETS)}")
+    recipes = sorted(path.stem for path in Path("datasets").glob("*.yaml"))
+    console.print(f"\n[bold]Data sets[/bold]\n  {', '.join(recipes) or 'none in datasets/'}")
+    return 0
+
+
+def _chosen_suite(arguments: argparse.Namespace) -> Suite:
+    from benchmark.run.suite import load_suite
+
+    suite = load_suite(arguments.suite)
+    changes: dict[str, Any] = {}
+    if arguments.dataset:
+        changes["datasets"] = _split(arguments.dataset)
+    if arguments.systems:
+        chosen = _split(arguments.systems)
+        changes["systems"] = "all" if chosen == ("all",) else chosen
+    if arguments.protocol:
+        changes["protocols"] = _split(arguments.protocol)
+    if arguments.preset:
+        changes["preset"] = arguments.preset
+    if arguments.seeds:
+        try:
+            changes["seeds"] = tuple(int(seed) for seed in _split(arguments.seeds))
+        except ValueError:
+            raise BenchmarkError(
+                f"--seeds {arguments.seeds}: must be whole numbers separated by commas."
+            ) from None
+        if any(seed < 0 for seed in changes["seeds"]):
+            raise BenchmarkError(f"--seeds {arguments.seeds}: must not be negative.")
+    return suite.model_copy(update=changes)
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    from benchmark.run.plan import Options
+
+    if arguments.jobs < 1:
+        raise BenchmarkError(f"--jobs {arguments.jobs}: must be at least 1.")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = arguments.threads or max(1, (cores or 1) // arguments.jobs)
+    if threads < 1:
+        raise BenchmarkError(f"--threads {arguments.threads}: must be at least 1.")
+    return Options(
+        results=arguments.results,
+        prepared_root=arguments.prepared,
+        device=_device(arguments.device),
+        precision=arguments.precision,
+        threads=threads,
+        trackers=_split(arguments.track),
+        candidates=arguments.candidates,
+    )
+
+
+def _device(asked: str | None) -> str:
+    """The device, found without torch where the machine plainly has no accelerator."""
+    kind = (asked or "").partition(":")[0]
+    if asked and kind not in ("cpu", "cuda"):
+        raise unknown_value("device", asked, ("cpu", "cuda", "cuda:N"), "--device")
+    if kind == "cpu" or (not asked and not Path("/dev/nvidiactl").exists()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return asked or "cuda"
+    if asked:
+        raise BenchmarkError(f"--device {asked}: no CUDA device is available.")
+    return "cpu"
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from benchmark.run.plan import due, plan
+    from benchmark.runs.store import RunStore
+    from benchmark.systems.configuration import parse_assignments
+
+    console = Console(stderr=True)
+    suite, options = _chosen_suite(arguments), _options(arguments)
+    store = RunStore(options.results)
+    if not arguments.dry_run:
+        store.prepare()
+    with console.status("preparing data and candidate lists"):
+        jobs = plan(suite, parse_assignments(arguments.set), options)
+    if arguments.dry_run:
+        _print_plan(jobs, arguments.retry_failed, arguments.fresh)
+        return 0
+    if arguments.fresh:
+        for job in jobs:
+            store.discard(job.spec)
+        waiting = [job.spec for job in jobs]
+    else:
+        waiting = due(jobs, arguments.retry_failed)
+        for spec in waiting:
+            if store.state(spec) == "failed":
+                store.discard(spec)
+    started = time.monotonic()
+    if waiting:
+        from benchmark.run.workers import run_jobs
+
+        run_jobs(waiting, arguments.jobs, console)
+    done = len(jobs) - len(waiting)
+    console.print(
+        f"{len(waiting)} jobs run in {time.monotonic() - started:.1f} s, {done} were done before."
+    )
+    return _report([job.spec for job in jobs], store, options)
+
+
+def _print_plan(jobs: Sequence[PlannedJob], retry_failed: bool, fresh: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    words = {
+        "finished": "done",
+        "failed": "failed before" + ("; will run" if retry_failed else " (--retry-failed)"),
+        "unfinished": "will resume",
+        "missing": "will run",
+    }
+    table = Table(box=None, padding=(0, 2))
+    for column in ("#", "system", "data set", "protocol", "seed", "state", "identity"):
+        table.add_column(column)
+    for number, job in enumerate(jobs, 1):
+        spec = job.spec
+        state = "will run afresh" if fresh else words[job.state]
+        table.add_row(
+            str(number),
+            spec.system,
+            spec.dataset,
+            spec.protocol,
+            str(spec.seed),
+            state,
+            spec.identity[:16],
+        )
+    Console().print(table)
+
+
+def _report(jobs: Sequence[JobSpec], store: RunStore, options: Options) -> int:
+    from rich.console import Console
+
+    from benchmark.report.build import build_report
+    from benchmark.report.terminal import print_tables
+
+    console = Console()
+    report = build_report(store.runs, options.results)
+    shown = {(job.dataset, job.protocol, job.preset) for job in jobs}
+    tables = [t for t in report.tables if (t.key.dataset, t.key.protocol, t.key.preset) in shown]
+    print_tables(tables, console)
+    for sentence in report.sentences:
+        print(sentence, file=sys.stderr)
+    console.print("\nFiles:", highlight=False)
+    for path in report.paths:
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+    failed = 0
+    for job in jobs:
+        run = store.read(job)
+        if run is not None and run.record.status == "failed":
+            failed += 1
+            print(f"failed: {job.label}: {run.record.error}", file=sys.stderr)
+    return EXIT_FAILED_SYSTEM if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

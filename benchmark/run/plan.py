@@ -1,0 +1,119 @@
+"""From a suite to jobs with identities, and what is there of each already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import BenchmarkError, unknown_value
+from benchmark.run.suite import Suite
+from benchmark.runs.evaluation import fingerprint_of_lists
+from benchmark.runs.execute import load_data
+from benchmark.runs.identity import job_identity
+from benchmark.runs.store import JobSpec, JobState, RunStore
+from benchmark.systems.configuration import (
+    PROTOCOL_KEY,
+    configure,
+    configure_protocol,
+    load_preset,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to a suite."""
+
+    results: Path
+    prepared_root: Path
+    device: str = "cpu"
+    precision: str = "no"
+    threads: int = 2
+    trackers: tuple[str, ...] = ()
+    candidates: Path | None = None
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job and what is there of it."""
+
+    spec: JobSpec
+    state: JobState
+
+
+def plan(
+    suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Options
+) -> list[PlannedJob]:
+    """All jobs of a suite in the order in which they run. Data sets are prepared on the way.
+
+    Raises:
+        BenchmarkError: anything that the user gave is unknown or malformed.
+    """
+    preset = load_preset(suite.preset)
+    choices = suite.chosen_systems()
+    names = [choice.name for choice in choices]
+    for owner in assignments:
+        if owner != PROTOCOL_KEY and owner not in names:
+            raise unknown_value("system of this suite", owner, [*names, PROTOCOL_KEY], "--set")
+    configurations = {
+        choice.name: configure(
+            choice, preset.overrides_for(choice.name), assignments.get(choice.name, {})
+        ).model_dump(mode="json")
+        for choice in choices
+    }
+    protocols = [
+        configure_protocol(name, assignments.get(PROTOCOL_KEY, {})) for name in suite.protocols
+    ]
+    store = RunStore(options.results)
+    jobs: list[PlannedJob] = []
+    for recipe in suite.datasets:
+        for protocol_name, settings in protocols:
+            outside = str(options.candidates) if options.candidates is not None else None
+            dataset, tasks = load_data(recipe, str(options.prepared_root), settings, outside)
+            lists = fingerprint_of_lists(tasks) if outside is not None else None
+            for seed in suite.seeds:
+                for choice in choices:
+                    if not set(choice.entry.tasks) & set(tasks):
+                        continue
+                    spec = JobSpec(
+                        identity=job_identity(
+                            system=choice.name,
+                            module=choice.entry.target.partition(":")[0],
+                            configuration=configurations[choice.name],
+                            dataset_fingerprint=dataset.fingerprint,
+                            protocol=settings.model_dump(mode="json"),
+                            candidates=lists,
+                            seed=seed,
+                            device=options.device,
+                            precision=options.precision,
+                        ),
+                        recipe=recipe,
+                        dataset=dataset.name,
+                        prepared_root=str(options.prepared_root),
+                        protocol=protocol_name,
+                        protocol_settings=settings.model_dump(mode="json"),
+                        candidates_folder=outside,
+                        system=choice.name,
+                        configuration=configurations[choice.name],
+                        preset=suite.preset,
+                        seed=seed,
+                        device=options.device,
+                        precision=options.precision,
+                        threads=options.threads,
+                        trackers=options.trackers,
+                        results=str(options.results),
+                    )
+                    jobs.append(PlannedJob(spec, store.state(spec)))
+    if not jobs:
+        raise BenchmarkError("nothing to run: no chosen system does a task of a chosen data set.")
+    return jobs
+
+
+def due(jobs: Sequence[PlannedJob], retry_failed: bool) -> list[JobSpec]:
+    """The jobs that are to run: finished ones never, failed ones only if asked for."""
+    return [
+        job.spec
+        for job in jobs
+        if job.state in ("missing", "unfinished") or (retry_failed and job.state == "failed")
+    ]

@@ -1,0 +1,407 @@
+"""One job from start to published run folder: load, fit, score, record.
+
+Every stage leaves what the next one needs in the job's work folder, so a job that is killed at any
+moment goes on where it was. Scores always come from a system that was saved and loaded again, so a
+resumed job and an uninterrupted one score with the same bits.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark.data.dataset import Dataset
+from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.files import (
+    atomic_path,
+    build_folder,
+    check_manifest,
+    is_complete,
+    read_json,
+    write_json,
+)
+from benchmark.protocol.metrics import Ranks, mean_metrics
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task, load_tasks
+from benchmark.runs.evaluation import evaluate
+from benchmark.runs.identity import library_versions
+from benchmark.runs.record import (
+    METRICS_FILE,
+    RANKS_FILE,
+    RUN_FILE,
+    CostPart,
+    DatasetPart,
+    Metrics,
+    ProtocolPart,
+    Run,
+    RunRecord,
+    SystemPart,
+)
+from benchmark.runs.store import JobSpec, RunStore
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.catalogue import choose
+
+if TYPE_CHECKING:
+    from benchmark.systems.contract import System
+
+Progress = Callable[[str], None]
+
+LOG_FILE = "log.txt"
+_FIT_FILE = "fit.json"
+
+
+@lru_cache(maxsize=2)
+def load_data(
+    recipe: str, prepared_root: str, settings: ProtocolSettings, candidates_folder: str | None
+) -> tuple[Dataset, dict[str, Task]]:
+    """The data set and its tasks; the last ones stay in memory for the next job.
+
+    Raises:
+        BenchmarkError: the recipe, the data, the protocol or the outside lists are not usable.
+    """
+    from benchmark.data.prepare import load
+
+    dataset = load(recipe, root=Path(prepared_root))
+    tasks = load_tasks(dataset, settings, Path(prepared_root))
+    if candidates_folder is not None:
+        from benchmark.protocol.exchange import read_candidates
+
+        outside = read_candidates(Path(candidates_folder), dataset, tasks)
+        tasks = {
+            name: task.with_test_candidates(outside[name]) if name in outside else task
+            for name, task in tasks.items()
+        }
+    return dataset, tasks
+
+
+def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
+    """Run a job unless it is done; returns the finished or failed run.
+
+    Raises:
+        BenchmarkError: the input is bad or the results folder cannot be written.
+    """
+    store = RunStore(Path(job.results))
+    with store.locked(job, lambda: progress("waiting for another run of the same job")):
+        done = store.read(job)
+        if done is not None:
+            return done
+        with _threads(job.threads), _job_log(store.work_folder(job)) as logger:
+            _execute_locked(job, store, progress, logger)
+    run = store.read(job)
+    if run is None:
+        raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
+    return run
+
+
+def record_death(job: JobSpec) -> Run:
+    """Record as failed a job whose process was killed each time it was tried."""
+    store = RunStore(Path(job.results))
+    settings = ProtocolSettings.model_validate(job.protocol_settings)
+    dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
+    error = "its process was killed twice (out of memory, or a crash in native code)."
+    with store.locked(job, lambda: None):
+        if store.read(job) is None:
+            record = _record(job, dataset, tasks, CostPart(), (), error)
+            _publish(job, store, record, {}, {}, store.work_folder(job))
+    run = store.read(job)
+    if run is None:
+        raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
+    return run
+
+
+def _execute_locked(
+    job: JobSpec, store: RunStore, progress: Progress, logger: logging.Logger
+) -> None:
+    settings = ProtocolSettings.model_validate(job.protocol_settings)
+    dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
+    _reset_peak_memory()
+    work = store.work_folder(job)
+    chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in choose(job.system).entry.tasks}
+    cost = CostPart()
+    ranks: dict[str, Ranks] = {}
+    stand_ins: tuple[str, ...] = ()
+    error: str | None = None
+    try:
+        if not chosen:
+            raise SystemFailure(f"data set {dataset.name} has no events of its tasks.")
+        system, fitted = _fitted(job, dataset, tasks, settings, work, progress, logger)
+        stand_ins = system.stand_ins()
+        score_seconds: dict[str, float] = {}
+        rates: dict[str, float] = {}
+        for name, task in chosen.items():
+            evaluation = evaluate(system, job.system, dataset, task, work / "ranks", progress)
+            ranks[name] = evaluation.ranks
+            score_seconds[name] = evaluation.seconds
+            if evaluation.events_scored:
+                rates[name] = evaluation.events_scored / max(evaluation.seconds, 1e-9)
+        cost = CostPart(
+            parameters=system.number_of_parameters(),
+            fit_seconds=fitted["seconds"],
+            score_seconds=score_seconds,
+            events_per_second=rates,
+            peak_memory_bytes=max(_peak_memory(), fitted["peak_memory_bytes"]),
+            resumed=fitted["resumed"],
+        )
+    except BenchmarkError:
+        raise
+    except Exception as failure:
+        logger.error("failed:\n%s", traceback.format_exc())
+        error = (
+            str(failure)
+            if isinstance(failure, SystemFailure)
+            else f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
+        )
+    record = _record(job, dataset, chosen, cost, stand_ins, error)
+    metrics = {name: mean_metrics(value, settings.ties) for name, value in ranks.items()}
+    _publish(job, store, record, metrics, ranks, work)
+
+
+def _fitted(
+    job: JobSpec,
+    dataset: Dataset,
+    tasks: dict[str, Task],
+    settings: ProtocolSettings,
+    work: Path,
+    progress: Progress,
+    logger: logging.Logger,
+) -> tuple[System, dict[str, Any]]:
+    """The system as loaded from its saved state, fitted first if it was not yet."""
+    from benchmark.systems.contract import RunContext
+    from benchmark.systems.view import Corpus, TrainingView
+
+    choice = choose(job.system)
+    system_class = choice.entry.load()
+    config = system_class.Config.model_validate(job.configuration)
+    context = RunContext(
+        seed=job.seed,
+        folder=work,
+        artifacts=ArtifactStore(Path(job.results) / "artifacts"),
+        device=job.device,
+        precision=job.precision,
+        threads=job.threads,
+        trackers=job.trackers,
+        logger=logger,
+        progress=progress,
+    )
+    if "torch" in sys.modules:
+        _set_torch_threads(job.threads)
+    saved = work / "system"
+    if is_complete(saved):
+        try:
+            check_manifest(saved)
+        except BenchmarkError as error:
+            logger.warning("the saved system is not used: %s", error)
+            shutil.rmtree(saved)
+    if not is_complete(saved):
+        resumed = (work / "checkpoint").exists()
+        progress("fitting")
+        started = time.perf_counter()
+        system = system_class(config, context)
+        system.fit(TrainingView(dataset, tasks, settings))
+        seconds = time.perf_counter() - started
+
+        def fill(folder: Path) -> None:
+            system.save(folder)
+            write_json(
+                folder / _FIT_FILE,
+                {
+                    "seconds": seconds,
+                    "resumed": resumed,
+                    "peak_memory_bytes": _peak_memory(),
+                },
+            )
+
+        build_folder(saved, fill)
+    loaded: System = system_class(config, context)
+    loaded.load(saved, Corpus.of(dataset))
+    return loaded, read_json(saved / _FIT_FILE)
+
+
+def _record(
+    job: JobSpec,
+    dataset: Dataset,
+    tasks: dict[str, Task],
+    cost: CostPart,
+    stand_ins: tuple[str, ...],
+    error: str | None,
+) -> RunRecord:
+    choice = choose(job.system)
+    log = dataset.log
+    return RunRecord(
+        identity=job.identity,
+        status="finished" if error is None else "failed",
+        error=error,
+        dataset=DatasetPart(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            users=dataset.number_of_users,
+            items=dataset.number_of_items,
+            queries=len(dataset.queries),
+            recommendation_events=len(log.recommendation.positions),
+            search_events=len(log.search.positions),
+        ),
+        protocol=ProtocolPart(
+            name=job.protocol,
+            settings=job.protocol_settings,
+            candidates={name: task.test_candidates.fingerprint for name, task in tasks.items()},
+            test_events={name: len(task.test) for name, task in tasks.items()},
+        ),
+        system=SystemPart(
+            name=job.system,
+            display_name=choice.display_name,
+            family=choice.entry.family,
+            tasks=choice.entry.tasks,
+            reference=choice.entry.reference,
+            configuration=job.configuration,
+            stand_ins=stand_ins,
+        ),
+        preset=job.preset,
+        seed=job.seed,
+        cost=cost,
+        environment=_environment(job),
+        finished_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+    )
+
+
+def _publish(
+    job: JobSpec,
+    store: RunStore,
+    record: RunRecord,
+    metrics: Metrics,
+    ranks: dict[str, Ranks],
+    work: Path,
+) -> None:
+    target = store.folder(job)
+    if target.exists():
+        shutil.rmtree(target)  # a damaged folder, or it would have been read
+
+    def fill(folder: Path) -> None:
+        write_json(folder / RUN_FILE, record.model_dump(mode="json"))
+        if record.status == "finished":
+            write_json(folder / METRICS_FILE, metrics)
+            write_ranks(folder / RANKS_FILE, ranks)
+        for path in (work / LOG_FILE, *sorted(work.glob("*.jsonl"))):
+            if path.is_file():
+                shutil.copy2(path, folder / path.name)
+        if record.status == "finished" and (work / "system").is_dir():
+            shutil.copytree(
+                work / "system", folder / "system", ignore=shutil.ignore_patterns("manifest.json")
+            )
+
+    build_folder(target, fill)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def write_ranks(path: Path, ranks: dict[str, Ranks]) -> None:
+    """One row an event and task: task, event, above, tied, returned."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "task": pa.array(np.repeat(list(ranks), [len(value) for value in ranks.values()])),
+            "event": np.concatenate([np.arange(len(value)) for value in ranks.values()]),
+            "above": np.concatenate([value.above for value in ranks.values()]),
+            "tied": np.concatenate([value.tied for value in ranks.values()]),
+            "returned": np.concatenate([value.returned for value in ranks.values()]),
+        }
+    )
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, write_page_checksum=True)
+
+
+@contextmanager
+def _job_log(work: Path) -> Iterator[logging.Logger]:
+    """A logger that writes to the job's log file."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(work / LOG_FILE, encoding="utf-8")
+    except OSError as error:
+        raise BenchmarkError(f"{work}: cannot be written ({error.strerror}).") from None
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger(f"benchmark.job.{work.name}")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield logger
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Limit the numerical libraries that are loaded already to ``number`` threads."""
+    from threadpoolctl import threadpool_limits
+
+    if "torch" in sys.modules:
+        _set_torch_threads(number)
+    with threadpool_limits(limits=number):
+        yield
+
+
+def _set_torch_threads(number: int) -> None:
+    import torch
+
+    torch.set_num_threads(number)
+
+
+def _environment(job: JobSpec) -> dict[str, str]:
+    environment = {
+        **library_versions(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads": str(job.threads),
+        "device": job.device,
+        "precision": job.precision,
+    }
+    if job.device.startswith("cuda"):
+        import torch
+
+        environment["accelerator"] = torch.cuda.get_device_name(job.device)
+    return environment
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _reset_peak_memory() -> None:
+    """Start a new measurement of peak memory where the kernel allows it (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory() -> int:
+    """Peak resident memory in bytes, since the last reset where that is possible."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

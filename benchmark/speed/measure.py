@@ -1,0 +1,45 @@
+"""Timing of alternatives side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """``units`` of work a second by ``way``, and the ratio to the first way of the same topic."""
+
+    what: str
+    way: str
+    seconds: float
+    units: int
+
+    @property
+    def rate(self) -> float:
+        """Units a second."""
+        return self.units / max(self.seconds, 1e-12)
+
+
+def best_of(work: Callable[[], object], repeats: int = 3) -> float:
+    """The shortest of several runs, in wall-clock seconds."""
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def as_lines(measurements: Sequence[Measurement]) -> list[str]:
+    """One line a measurement; the ratio is to the first one with the same ``what``."""
+    first: dict[str, Measurement] = {}
+    lines = []
+    for one in measurements:
+        base = first.setdefault(one.what, one)
+        lines.append(
+            f"{one.what} | {one.way} | {one.seconds:.3f} s | {one.rate:,.0f}/s | "
+            f"{one.rate / base.rate:.2f} x"
+        )
+    return lines

@@ -1,0 +1,77 @@
+"""Every mistake on the command line: one sentence on stderr, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmark.run.__main__ import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--systems", "sassrec"], "unknown system 'sassrec' (did you mean 'sasrec'?)"),
+        (["--systems", "recbole:DIN"], "it needs tables of user and item features"),
+        (["--systems", "recbole:Nope"], "unknown variant 'Nope'"),
+        (["--systems", "popularity:x"], "has no variants"),
+        (["--dataset", "ml-1k"], "ml-1k"),
+        (["--preset", "desktop"], "unknown preset 'desktop'"),
+        (["--protocol", "papr"], "unknown protocol 'papr' (did you mean 'paper'?)"),
+        (["--suite", "everything"], "unknown suite 'everything'"),
+        (["--suite", "missing.yaml"], "missing.yaml: the file is missing"),
+        (["--seeds", "one"], "--seeds one"),
+        (["--seeds", "-1"], "--seeds -1"),
+        (["--jobs", "0"], "--jobs 0"),
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--set", "sasrec"], "--set sasrec"),
+        (["--systems", "popularity", "--set", "sasrec.loss=CE"], "unknown system of this suite"),
+        (["--systems", "history-copy", "--set", "history-copy.length=3"], "length: there is no"),
+        (
+            ["--systems", "history-copy", "--set", "history-copy.history_length=0"],
+            "history_length: input should be greater than or equal to 1, not 0",
+        ),
+        (["--set", "protocol.negative=5"], "negative: there is no such key"),
+        (["--set", "protocol.split=random"], "'leave-one-out' or 'global-time', not 'random'"),
+        (["--candidates", "/nowhere", "--systems", "popularity"], "/nowhere"),
+    ],
+)
+def test_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    place = tmp_path_factory.mktemp("results")
+    code = main([*arguments, "--results", str(place / "results"), "--prepared", str(place / "p")])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert expected in captured.err
+    assert captured.err.count("error:") == 1
+    assert "Traceback" not in captured.err + captured.out
+
+
+def test_a_suite_file_with_a_wrong_key_is_named(
+    tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"  # type: ignore[operator]
+    path.write_text("datasets: [ml-100k]\nsystem: all\n", encoding="utf-8")
+    assert main(["--suite", str(path)]) == 2
+    assert f"{path}: system: there is no such key" in capsys.readouterr().err
+
+
+def test_a_preset_that_names_an_unknown_system_is_refused(
+    tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"  # type: ignore[operator]
+    path.write_text("systems: {nosuch: {epochs: 1}}\n", encoding="utf-8")
+    assert main(["--preset", str(path), "--results", str(tmp_path)]) == 2  # type: ignore[arg-type]
+    assert "unknown system 'nosuch'" in capsys.readouterr().err
+
+
+def test_a_results_folder_that_is_a_file_is_named(
+    tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results"  # type: ignore[operator]
+    path.write_text("not a folder", encoding="utf-8")
+    assert main(["--systems", "popularity", "--results", str(path)]) == 2
+    assert f"results folder {path}: cannot be written" in capsys.readouterr().err
