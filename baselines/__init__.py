@@ -1,0 +1,1 @@
+"""The systems of the benchmark: one folder a family, one file a system, ``catalog`` as index."""

@@ -1,0 +1,1 @@
+"""Rankers that learn nothing, or only count: they show what the candidate lists give away."""

@@ -1,0 +1,70 @@
+"""BM25 over the item texts, and BM25 reversed.
+
+Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, in the form
+of Lucene (k1 0.9, b 0.4). The hard negatives are BM25's own best hits, so BM25 ends near the bottom
+by construction and its reverse near the top: two rows that say what the lists give away.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from benchmark.protocol.requests import Requests
+from benchmark.retrieval import BM25Engine, make_engine
+from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+
+
+class BM25Config(SystemConfig):
+    """Lucene's parameters, and the engine that computes the scores."""
+
+    k1: float = Field(default=0.9, ge=0)
+    b: float = Field(default=0.4, ge=0, le=1)
+    engine: str = "sparse"
+    analyser: str = "english"
+
+
+class BM25(System):
+    """The BM25 score of each candidate's text for the query."""
+
+    Config = BM25Config
+    engine: BM25Engine
+
+    def fit(self, view: TrainingView) -> None:
+        """Index the catalogue."""
+        self._index(view.corpus)
+
+    def score(self, requests: Requests) -> FloatArray:
+        """Score the candidates; every distinct query is analysed once."""
+        texts = sorted(set(requests.query_texts))
+        row = {text: number for number, text in enumerate(texts)}
+        return self.engine.score_pairs(
+            texts, [row[text] for text in requests.query_texts], requests.candidates
+        )
+
+    def save(self, folder: Path) -> None:
+        """Nothing to keep: the index is made from the catalogue."""
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Index the catalogue."""
+        self._index(corpus)
+
+    def _index(self, corpus: Corpus) -> None:
+        config = self.config
+        self.engine = make_engine(
+            config.engine,
+            corpus.items.text,
+            k1=config.k1,
+            b=config.b,
+            analyser=config.analyser,
+        )
+
+
+class BM25Reversed(BM25):
+    """The lowest BM25 score first."""
+
+    def score(self, requests: Requests) -> FloatArray:
+        """BM25's scores, negated."""
+        return -super().score(requests)

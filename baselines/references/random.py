@@ -1,0 +1,31 @@
+"""Random: the floor. Each (event, item) has a number from a hash, in whatever order lists come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.kit.hashing import hashed_uniform
+from benchmark.protocol.requests import Requests
+from benchmark.systems.contract import FloatArray, System
+from benchmark.systems.view import Corpus, TrainingView
+
+
+class Random(System):
+    """Scores in [0, 1) that depend on seed, user, time and item only."""
+
+    def fit(self, view: TrainingView) -> None:
+        """Nothing to learn."""
+
+    def score(self, requests: Requests) -> FloatArray:
+        """One hash a candidate."""
+        columns = (requests.user, requests.timestamp, requests.query)
+        event = [np.asarray(column, dtype=np.int64)[:, None] for column in columns]
+        return hashed_uniform(self.context.seed, *event, requests.candidates).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Nothing to keep."""
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Nothing to restore."""

@@ -1,0 +1,1 @@
+"""Sequential recommendation: the next item from the item history."""

@@ -1,0 +1,314 @@
+"""QEM and TEM: they learn what is planted, they score anybody, and they keep their promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from baselines.personalized_search.qem import (
+    QEM,
+    DeepHits,
+    ProductSearch,
+    SearchInstances,
+    TextWordSampler,
+)
+from baselines.personalized_search.tem import TEM, OriginalTEM
+from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.errors import SystemFailure
+from benchmark.kit.training import TrainingSettings
+from benchmark.kit.words import FIRST_WORD, TextWords
+from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
+from benchmark.protocol.requests import Requests
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task, build_tasks
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.contract import RunContext
+from benchmark.systems.view import TrainingView
+
+NEEDS = ["tea", "lamp", "soap", "rope", "desk", "ball", "shoe", "ring"]
+TASTES = ["red", "blue", "green"]
+UNKNOWN_WORDS, EMPTY_QUERY = len(NEEDS) + 1, len(NEEDS) + 2
+USERS, PURCHASES, SEARCHES = 90, 2, 10
+SETTINGS = ProtocolSettings(negatives=7)
+
+World = tuple[Dataset, Task, TrainingView]
+
+
+def make_world(*, with_taste: bool) -> World:
+    """Users buy things of their colour, then search; who searches ``need`` takes an item of it.
+
+    With taste it is the item of the user's colour, without it always the red one. The BM25 lists
+    hold the items of the same need in other colours, so the query alone does not tell them apart.
+    """
+    random = np.random.default_rng(5)
+    # The red ones have the shorter text, so they are BM25's first.
+    goods = [f"{need} thing{' thing' * (taste > 0)}" for need in NEEDS for taste in range(3)]
+    # Enough items that nobody buys, to fill up lists.
+    texts = ["", *goods, *[f"sample {taste}" for taste in TASTES for _ in range(4)]]
+    user, item, query = [], [], []
+    for number in range(1, USERS + 1):
+        taste = int(random.integers(len(TASTES)))
+        bought = 1 + len(goods) + 4 * taste + random.permutation(4)[:PURCHASES]
+        asked = random.integers(len(NEEDS), size=SEARCHES)
+        taken = 1 + asked * len(TASTES) + (taste if with_taste else 0)
+        user += [number] * (PURCHASES + SEARCHES)
+        item += [*bought, *taken]
+        query += [0] * PURCHASES + (asked + 1).tolist()
+    is_search = np.array(query) > 0
+    log = EventLog.from_columns(
+        user=np.array(user),
+        item=np.array(item),
+        query=np.array(query),
+        behaviour=np.where(is_search, SEARCH, RECOMMENDATION),
+        timestamp=np.arange(len(user)),
+        session=np.where(is_search, np.arange(1, len(user) + 1), 0),
+        number_of_users=USERS,
+    )
+    items = Items(texts, texts, texts, texts, [()] * len(texts), texts)
+    queries = Queries(["", *NEEDS, "never heard", ""])
+    users = ["", *[f"user {number}" for number in range(1, USERS + 1)]]
+    dataset = Dataset("planted", items, queries, users, log)
+    tasks = build_tasks(dataset, SETTINGS)
+    return dataset, tasks["search"], TrainingView(dataset, tasks, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def by_query() -> World:
+    return make_world(with_taste=False)
+
+
+@pytest.fixture(scope="module")
+def by_taste() -> World:
+    return make_world(with_taste=True)
+
+
+QUICK = TrainingSettings(epochs=40, batch_size=64, learning_rate=0.01, validate_every=0)
+ONE_EPOCH = TrainingSettings(epochs=1, batch_size=256, validate_every=1)
+SMALL = {"embedding_size": 16, "embedding_deviation": 0.1, "minimum_word_count": 1}
+JOINT = {"form": "joint_framework", "embedding_size": 16, "word_size": 8, "item_size": 16}
+SMALL_TEM = SMALL | {"feed_forward_size": 16}
+JOINT_TEM = JOINT | {"feed_forward_size": 16}
+
+SYSTEMS = {
+    "qem": (QEM, SMALL),
+    "qem, joint framework": (QEM, JOINT),
+    "tem": (TEM, SMALL_TEM),
+    "tem, joint framework": (TEM, JOINT_TEM),
+}
+
+
+def make(kind: Any, folder: Path, **config: Any) -> ProductSearch:
+    return kind(kind.Config(**config), RunContext(0, folder, ArtifactStore(folder)))
+
+
+def hit_rate(system: ProductSearch, world: World) -> float:
+    dataset, task, _ = world
+    scores = system.score(task.requests(dataset, "test"))
+    return mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))["HR@1"]
+
+
+def strange_requests(world: World, query: int) -> Requests:
+    """The test requests with another query, of users without a history."""
+    dataset, task, _ = world
+    log = dataset.log
+    positions, candidates = task.test.position, task.test_candidates.items
+    nobody = np.zeros(len(positions), dtype=np.int64)
+    stranger = EventLog.from_columns(
+        user=nobody,
+        item=log.item[positions],
+        query=nobody + query,
+        behaviour=nobody + SEARCH,
+        timestamp=nobody,
+        session=nobody + 1,
+        number_of_users=USERS,
+    )
+    events = type(task.test)(np.arange(len(positions)), *[nobody.astype(np.int32)] * 2, nobody - 1)
+    return Requests("search", stranger, events, dataset.queries.text, candidates)
+
+
+# -------------------------------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_planted_item_of_a_query_is_learned(name: str, by_query: World, tmp_path: Path) -> None:
+    kind, config = SYSTEMS[name]
+    system = make(kind, tmp_path, **config, training=QUICK.model_copy(update={"epochs": 15}))
+    system.fit(by_query[2])
+    assert hit_rate(system, by_query) > 0.9
+
+
+@pytest.mark.parametrize("name", ["tem", "tem, joint framework"])
+def test_tem_learns_the_planted_item_of_query_and_taste(
+    name: str, by_taste: World, tmp_path: Path
+) -> None:
+    kind, config = SYSTEMS[name]
+    system = make(kind, tmp_path, **config, training=QUICK)
+    system.fit(by_taste[2])
+    assert hit_rate(system, by_taste) > 0.9
+
+
+def test_qem_knows_no_taste(by_taste: World, tmp_path: Path) -> None:
+    system = make(QEM, tmp_path, **SMALL, training=QUICK.model_copy(update={"epochs": 10}))
+    system.fit(by_taste[2])
+    assert hit_rate(system, by_taste) < 0.6  # one colour in three is right
+    dataset, task, _ = by_taste
+    requests = task.requests(dataset, "test")
+    same_list = np.tile(np.arange(1, 30, dtype=np.int32), (len(requests), 1))
+    scores = system.score(requests.with_candidates(same_list))
+    for query in range(1, len(NEEDS) + 1):
+        alike = scores[requests.query == query]
+        np.testing.assert_allclose(alike, np.broadcast_to(alike[0], alike.shape), atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------- scoring
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_loaded_system_scores_alike_to_the_bit(
+    name: str, by_taste: World, tmp_path: Path
+) -> None:
+    dataset, task, view = by_taste
+    kind, config = SYSTEMS[name]
+    system = make(kind, tmp_path / "run", **config, training=ONE_EPOCH)
+    system.fit(view)
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    system.save(saved)
+    loaded = make(kind, tmp_path / "other", **config, training=ONE_EPOCH)
+    loaded.load(saved, view.corpus)
+    requests = task.requests(dataset, "test")
+    np.testing.assert_array_equal(system.score(requests), loaded.score(requests))
+    for query in (UNKNOWN_WORDS, EMPTY_QUERY):
+        strange = strange_requests(by_taste, query)
+        scores = system.score(strange)
+        assert np.isfinite(scores).all()
+        np.testing.assert_array_equal(scores, loaded.score(strange))
+        np.testing.assert_allclose(scores[:1], system.score(strange.select(slice(0, 1))), atol=1e-5)
+
+
+def test_a_list_costs_one_encoding_a_request(
+    by_taste: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, task, view = by_taste
+    system = make(TEM, tmp_path, **SMALL_TEM, training=ONE_EPOCH)
+    system.fit(view)
+    encoded = []
+    encoder = OriginalTEM.states
+
+    def counting(self: OriginalTEM, words: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(words))
+        return encoder(self, words, history)
+
+    monkeypatch.setattr(OriginalTEM, "states", counting)
+    requests = task.requests(dataset, "test")
+    system.score(requests)
+    assert sum(encoded) == len(requests)
+
+
+def test_the_history_of_both_behaviours_holds_searches_too(by_taste: World, tmp_path: Path) -> None:
+    examples = by_taste[2].examples("search")
+    histories = {
+        which: make(TEM, tmp_path, history_of=which, history_length=3).history_items(examples)
+        for which in ("recommendation", "search", "both")
+    }
+    goods = len(NEEDS) * len(TASTES)
+    assert not ((histories["recommendation"] > 0) & (histories["recommendation"] <= goods)).any()
+    assert (histories["search"] <= goods).all()
+    assert ((histories["both"] > goods).any(axis=1) & (histories["both"] <= goods).any()).any()
+
+
+# -------------------------------------------------------------------------------------- training
+
+
+def test_bm25_negatives_are_deeper_than_the_first_rank_and_no_positives(
+    by_query: World, by_taste: World
+) -> None:
+    """Of each need the red item, which is searched for, is first; blue and green tie behind it."""
+    random = np.random.default_rng(0)
+    asked = np.repeat(np.arange(1, len(NEEDS) + 1, dtype=np.int32), 5)
+    red = 1 + (asked - 1) * len(TASTES)
+    for view, ranks, expected in (
+        (by_query[2], (1, 9), [1, 2]),
+        (by_query[2], (2, 9), []),  # green ties with the second rank
+        (by_taste[2], (1, 9), []),  # every colour was searched for
+    ):
+        drawn = DeepHits(view, QEM.Config(bm25_ranks=ranks)).draw(asked, 6, random)
+        assert drawn.shape == (len(asked), 6) and drawn.dtype == np.int32
+        assert sorted(set((drawn - red[:, None])[drawn > 0].tolist())) == expected
+        assert bool((drawn > 0).all()) == bool(expected)
+
+
+def test_where_a_query_has_no_deep_hits_negatives_are_uniform(
+    by_query: World, tmp_path: Path
+) -> None:
+    view, rows = by_query[2], np.arange(50)
+    for ranks in ((1, 9), (2, 9)):
+        system = make(QEM, tmp_path, uniform_negatives=1, bm25_negatives=4, bm25_ranks=ranks)
+        words = TextWords.of_view(view)
+        batch = SearchInstances(view, words, system).batch(rows, np.random.default_rng(0))
+        targets, negatives = batch["targets"][:, None], batch["negatives"]
+        assert negatives.shape == (50, 5)
+        assert not (negatives == targets).any() and (negatives > 0).all()
+        of_the_need = (negatives > targets) & (negatives < targets + len(TASTES))
+        assert of_the_need[:, 1:].all() == (ranks == (1, 9))
+
+
+def test_words_of_a_step_are_the_targets_own(by_query: World) -> None:
+    view = by_query[2]
+    words = TextWords.of_view(view)
+    targets = view.examples("search").target
+    config = QEM.Config(words_per_step=30, negative_words=3)
+    drawn, noise = TextWordSampler(words, targets, config).draw(targets, np.random.default_rng(0))
+    assert drawn.shape == (len(targets), 30) and noise.shape == (len(targets), 30, 3)
+    for target, row in zip(targets[:20], drawn, strict=False):
+        assert set(row.tolist()) == set(words.items[target].tolist()) - {0}
+    # "sample" is no word of a target, so it is no noise either.
+    names = np.array(["", "?", *words.vocabulary.words])
+    assert set(names[noise.ravel()].tolist()) == {*NEEDS, "thing"}
+
+
+def test_a_text_without_known_words_has_no_word_loss(by_query: World) -> None:
+    view = by_query[2]
+    words = TextWords.of_view(view)
+    words.items[:] = np.minimum(words.items, FIRST_WORD - 1)  # all of them unknown
+    targets = view.examples("search").target
+    sampler = TextWordSampler(words, targets, QEM.Config())
+    drawn, noise = sampler.draw(targets, np.random.default_rng(0))
+    assert not drawn.any()
+    assert noise.max() < words.vocabulary.number_of_ids
+
+
+def test_without_searches_there_is_nothing_to_learn_from(by_query: World, tmp_path: Path) -> None:
+    dataset, _, _ = by_query
+    # Four purchases of one user, since the fewer ones of the world cannot be held out.
+    log = dataset.log.keep(np.arange(len(dataset.log)) < PURCHASES + 2)
+    nothing = np.zeros(len(log), dtype=np.int64)
+    purchases = replace(log, query=nothing, behaviour=nothing, session=nothing)
+    dataset = dataset.with_log(purchases)
+    view = TrainingView(dataset, build_tasks(dataset, SETTINGS), SETTINGS)
+    with pytest.raises(SystemFailure, match="learns from searches, and there are none"):
+        make(QEM, tmp_path).fit(view)
+
+
+def test_layer_norm_gains_start_at_one_or_as_released(by_query: World) -> None:
+    torch.manual_seed(0)
+    for gains, spread in (("ones", 0.0), ("normal", 0.5)):
+        config = TEM.Config(layer_norm_gains=gains, layers=2)
+        network = OriginalTEM(10, 10, config)
+        norms = [m for m in network.modules() if isinstance(m, torch.nn.LayerNorm)]
+        assert len(norms) == 4, "two of feed-forward layers, one before attention, one at the end"
+        assert all(float(norm.weight.std()) >= spread for norm in norms)
+        assert gains == "normal" or all(bool((norm.weight == 1).all()) for norm in norms)
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ValidationError, match="3 heads do not divide the size 64"):
+        TEM.Config(heads=3)
+    with pytest.raises(ValidationError, match="the first rank"):
+        QEM.Config(bm25_ranks=(300, 100))

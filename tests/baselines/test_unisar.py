@@ -1,0 +1,269 @@
+"""UniSAR: it learns planted rules of both tasks, scores anybody, and comes back to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.joint.unisar import (
+    BatchBuilder,
+    BestHits,
+    JointInstances,
+    UniSAR,
+    UniSARConfig,
+    UniSARTraining,
+    Vocabulary,
+    history_window,
+)
+from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.protocol.histories import EventSet
+from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
+from benchmark.protocol.requests import Requests
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task, build_tasks
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.contract import RunContext
+from benchmark.systems.view import Corpus, TrainingView
+
+CYCLE, QUERIES, TASTES, USERS, ROUNDS = 24, 6, 3, 80, 16
+ITEMS = CYCLE + QUERIES * TASTES
+SETTINGS = ProtocolSettings(negatives=19)
+SMALL: dict[str, Any] = {
+    "embedding_size": 32,
+    "recommendation_history": 2,
+    "search_history": 3,
+    "dropout": 0.0,
+    "expert_size": 32,
+    "tower_sizes": (32, 32),
+    "predictor_sizes": (32, 16),
+    "negatives": 8,
+    "query_words": 4,
+    "recommendation_negatives": "uniform",
+    "search_negatives": "uniform",
+    "contrastive_negatives": 16,
+    "search_weight": 1.0,
+}
+QUICK: dict[str, Any] = {
+    "epochs": 15,
+    "batch_size": 64,
+    "learning_rate": 0.005,
+    "schedule": "linear",
+    "weight_decay": 0.0,
+    "validate_every": 0,
+}
+ONE_EPOCH = QUICK | {"epochs": 1, "batch_size": 512}
+
+
+def planted_dataset() -> Dataset:
+    """Each user goes round a cycle of items, and searches in between.
+
+    The searched item is given by the query and by the user's taste, which all searches share.
+    """
+    random = np.random.default_rng(5)
+    users = np.arange(1, USERS + 1)
+    start, taste = random.integers(CYCLE, size=USERS), users % TASTES
+    query = random.integers(QUERIES, size=(USERS, ROUNDS))
+    bought = 1 + (start[:, None] + np.arange(ROUNDS)) % CYCLE
+    found = 1 + CYCLE + query * TASTES + taste[:, None]
+    item = np.stack([bought, found], axis=2)  # (users, rounds, behaviour)
+    searching = np.broadcast_to([RECOMMENDATION, SEARCH], item.shape).ravel()
+    number = np.arange(item.size)
+    log = EventLog.from_columns(
+        user=np.repeat(users, 2 * ROUNDS),
+        item=item.ravel(),
+        query=np.stack([query * 0, query + 1], axis=2).ravel(),
+        behaviour=searching,
+        timestamp=number,
+        session=number * searching,
+        number_of_users=USERS,
+    )
+    return dataset_with(log)
+
+
+def dataset_with(log: EventLog) -> Dataset:
+    names = ["", *[f"item {number}" for number in range(1, ITEMS + 1)]]
+    items = Items(names, names, names, names, [()] * len(names), names)
+    queries = Queries(["", *[f"find kind {number}" for number in range(QUERIES)]])
+    return Dataset("planted", items, queries, [""] * (USERS + 1), log)
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[Dataset, dict[str, Task], TrainingView]:
+    dataset = planted_dataset()
+    tasks = build_tasks(dataset, SETTINGS)
+    return dataset, tasks, TrainingView(dataset, tasks, SETTINGS)
+
+
+def make(folder: Path, training: dict[str, Any] = ONE_EPOCH, **changes: Any) -> UniSAR:
+    config = UniSARConfig(**{**SMALL, **changes}, training=UniSARTraining(**training))
+    return UniSAR(config, RunContext(0, folder, ArtifactStore(folder)))
+
+
+@pytest.fixture(scope="module")
+def fitted(planted: Any, tmp_path_factory: Any) -> UniSAR:
+    system = make(tmp_path_factory.mktemp("unisar"), QUICK)
+    system.fit(planted[2])
+    return system
+
+
+def metrics_of(system: UniSAR, dataset: Dataset, task: Task) -> dict[str, float]:
+    requests = task.requests(dataset, "test")
+    return mean_metrics(
+        ranks_of_targets(system.score(requests), task.test_candidates.target_column)
+    )
+
+
+@pytest.mark.parametrize("task", ["recommendation", "search"])
+def test_it_learns_the_planted_rule(task: str, planted: Any, fitted: UniSAR) -> None:
+    dataset, tasks, _ = planted
+    assert metrics_of(fitted, dataset, tasks[task])["HR@1"] > 0.9
+
+
+def test_saved_and_loaded_it_scores_the_same_to_the_bit(
+    planted: Any, fitted: UniSAR, tmp_path: Path
+) -> None:
+    dataset, tasks, view = planted
+    fitted.save(tmp_path)
+    loaded = make(tmp_path / "other")
+    loaded.load(tmp_path, view.corpus)
+    for task in tasks.values():
+        requests = task.requests(dataset, "test")
+        np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+
+
+@pytest.mark.parametrize(("source", "width"), [("item", 32), ("id", 32)])
+def test_item_embeddings_have_a_row_for_every_id(
+    source: Any, width: int, fitted: UniSAR, tmp_path: Path
+) -> None:
+    vectors = fitted.item_embeddings(source)
+    assert vectors.shape == (ITEMS + 1, width) and vectors.dtype == np.float32
+    assert not vectors[0].any() and vectors[1:].any(axis=1).all()
+    fitted.save(tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / f"item_embeddings.{source}.npy"), vectors)
+
+
+@pytest.mark.parametrize("task", ["recommendation", "search"])
+def test_a_list_is_scored_like_its_candidates_one_by_one(
+    task: str, planted: Any, fitted: UniSAR
+) -> None:
+    dataset, tasks, _ = planted
+    requests = tasks[task].requests(dataset, "test").select(slice(0, 5))
+    alone = [
+        fitted.score(requests.select([row]).with_candidates(np.array([[candidate]])))
+        for row in range(5)
+        for candidate in requests.candidates[row]
+    ]
+    expected = np.concatenate(alone).reshape(requests.candidates.shape)
+    np.testing.assert_allclose(fitted.score(requests), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["recommendation", "search"])
+@pytest.mark.parametrize("seen", [(0, 0), (3, 0), (0, 3), (1, 1)])
+def test_missing_histories_and_unknown_queries_are_scored(
+    task: str, seen: tuple[int, int], planted: Any, fitted: UniSAR
+) -> None:
+    dataset, tasks, _ = planted
+    events = tasks[task].test.select([0])
+    number = [np.array([count], dtype=np.int32) for count in seen]
+    few = EventSet(events.position, *number, hidden=np.array([-1]))
+    candidates = np.arange(1, ITEMS + 1, dtype=np.int32)[None, :]
+    for text in dataset.queries.text[1], "", "words of no query":
+        texts = [text] * len(dataset.queries.text)
+        scores = fitted.score(Requests(task, dataset.log, few, texts, candidates))
+        assert np.isfinite(scores).all()
+
+
+def test_the_loss_of_events_without_a_history_has_finite_gradients(
+    planted: Any, tmp_path: Path
+) -> None:
+    view = planted[2]
+    system = make(tmp_path)
+    system.vocabulary = Vocabulary.of(view.corpus.queries.text)
+    system.model = system.seeded_build(view.corpus)
+    instances = JointInstances(view, system.config, system.builder)
+    first = {
+        task: int(np.flatnonzero(view.examples(task).user == 1)[0])
+        for task in ("recommendation", "search")
+    }
+    search = instances.sizes[0] + first["search"]
+    for rows in [first["recommendation"]], [first["recommendation"], search], [search]:
+        loss = system.loss(instances.batch(np.array(rows), np.random.default_rng(0)))
+        loss.backward()
+        assert torch.isfinite(loss)
+        for parameter in system.model.parameters():
+            assert parameter.grad is None or torch.isfinite(parameter.grad).all()
+
+
+def test_without_searches_it_learns_to_recommend(planted: Any, tmp_path: Path) -> None:
+    log = planted[0].log
+    dataset = planted[0].with_log(log.keep(log.behaviour == RECOMMENDATION))
+    tasks = build_tasks(dataset, SETTINGS)
+    system = make(tmp_path, search_negatives="bm25")
+    system.fit(TrainingView(dataset, tasks, SETTINGS))
+    assert np.isfinite(system.score(tasks["recommendation"].requests(dataset, "test"))).all()
+
+
+def test_every_step_takes_its_share_of_both_tasks(planted: Any, tmp_path: Path) -> None:
+    view = planted[2]
+    system = make(tmp_path)
+    builder = BatchBuilder(system.config, view.corpus, Vocabulary([]))
+    instances = JointInstances(view, system.config, builder)
+    recommendation, search = instances.sizes
+    batches = instances.batches(100, np.random.default_rng(0))
+    assert len(batches) == instances.steps(100) == -(-recommendation // 100)
+    share = search // (recommendation // 100 + 1) + 1
+    assert [np.count_nonzero(rows >= recommendation) for rows in batches] == [share] * len(batches)
+    bought = np.concatenate([rows[rows < recommendation] for rows in batches])
+    np.testing.assert_array_equal(np.sort(bought), np.arange(recommendation))
+    half = batches[0][: len(batches[0]) // 2]
+    assert abs(np.count_nonzero(half >= recommendation) - share / 2) <= 1
+
+
+def test_bm25_negatives_are_the_best_hits_without_the_target(planted: Any) -> None:
+    view = planted[2]
+    texts = ["", "red shoe", "red shoe large", "blue shoe", "red hat", "green scarf"]
+    items = Items(texts, texts, texts, texts, [()] * len(texts), texts)
+    corpus = Corpus("shop", items, Queries(["", "red shoe"]), 1, "")
+    shop = SimpleNamespace(corpus=corpus, log=view.log)
+    hits = BestHits(shop, np.array([1]), depth=2)
+    drawn = np.array([[5, 5, 5], [5, 5, 5]], dtype=np.int32)
+    query, target = np.array([1, 1]), np.array([1, 4])
+    replaced = hits.replace(drawn, query, target, np.random.default_rng(0))
+    assert [sorted(row) for row in replaced[:, :2].tolist()] == [[2, 3], [1, 2]]
+    np.testing.assert_array_equal(replaced[:, 2], [5, 5])
+
+
+def test_the_clicks_of_one_search_are_one_session() -> None:
+    """Searches 1 (three clicks), 2 (one click) and, after a purchase, 3 (two clicks)."""
+    sessions = np.array([1, 1, 1, 2, 0, 3, 3, 0])
+    log = EventLog.from_columns(
+        user=np.ones(8),
+        item=np.arange(11, 19),
+        query=np.array([4, 4, 4, 5, 0, 6, 6, 0]),
+        behaviour=(sessions > 0).astype(int),
+        timestamp=np.array([10, 10, 10, 20, 20, 30, 30, 40]),
+        session=sessions,
+        number_of_users=1,
+    )
+    one = np.array([1], dtype=np.int32)
+    events = EventSet(np.array([7]), one, 6 * one, np.array([-1]))
+    requests = Requests("recommendation", log, events, [""] * 7, one[:, None])
+    window = history_window(
+        requests, UniSARConfig(recommendation_history=3, search_history=2, session_items=2)
+    )
+    np.testing.assert_array_equal(window.items, [[15]])
+    np.testing.assert_array_equal(window.queries, [[5, 6]])
+    np.testing.assert_array_equal(window.clicks, [[[14, 0], [16, 17]]])
+    # At equal times the purchase stands first.
+    np.testing.assert_array_equal(window.item_places, [[0]])
+    np.testing.assert_array_equal(window.session_places, [[1, 2]])
+    single = history_window(
+        requests, UniSARConfig(recommendation_history=3, search_history=4, session_items=1)
+    )
+    np.testing.assert_array_equal(single.clicks[..., 0], [[13, 14, 16, 17]])
+    np.testing.assert_array_equal(single.queries, [[4, 5, 6, 6]])
