@@ -5,7 +5,7 @@ Importing it imports no system. To add a baseline, write one file and add one ro
 
 from __future__ import annotations
 
-from benchmark.systems.catalogue import SystemEntry
+from benchmark.systems.catalogue import SystemEntry, TaskName
 
 FAMILIES: dict[str, str] = {
     "references": "No learning",
@@ -19,7 +19,7 @@ FAMILIES: dict[str, str] = {
 }
 """Family key → title, in the order of the tables."""
 
-BOTH = ("recommendation", "search")
+BOTH: tuple[TaskName, ...] = ("recommendation", "search")
 
 ENTRIES: tuple[SystemEntry, ...] = (
     SystemEntry(

@@ -15,7 +15,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +48,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb+") as written:
+        with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         _fsync_folder(path.parent)
     except OSError as error:
         raise _as_bad_input(error, path) from error
     finally:
         # A full disk makes the write fail and an unlink succeed; a vanished folder fails both.
-        try:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -95,7 +93,7 @@ def read_json(path: Path) -> Any:
 def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
-    with open(path, "rb") as opened:
+    with path.open("rb") as opened:
         while chunk := opened.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -129,9 +127,15 @@ def check_manifest(folder: Path) -> None:
     """Compare every file of ``folder`` with its manifest.
 
     Raises:
-        BenchmarkError: a file is missing, cut or changed.
+        BenchmarkError: the manifest is none, or a file is missing, cut or changed.
     """
-    for name, expected in read_json(folder / MANIFEST)["files"].items():
+    content = read_json(folder / MANIFEST)
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not all(
+        isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys() for entry in files.values()
+    ):
+        raise BenchmarkError(f"{folder / MANIFEST}: is not a manifest of files.")
+    for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             raise BenchmarkError(f"{path}: is missing although the manifest lists it.")
@@ -156,7 +160,7 @@ def build_folder(target: Path, build: Callable[[Path], None]) -> None:
             return
         if target.exists():
             shutil.rmtree(target)
-        os.replace(temporary, target)
+        temporary.replace(target)
         _fsync_folder(target.parent)
     except OSError as error:
         raise _as_bad_input(error, target) from error

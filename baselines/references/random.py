@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.kit.hashing import hashed_uniform
+from benchmark.hashing import row_uniform
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System
 from benchmark.systems.view import Corpus, TrainingView
@@ -22,7 +22,8 @@ class Random(System):
         """One hash a candidate."""
         columns = (requests.user, requests.timestamp, requests.query)
         event = [np.asarray(column, dtype=np.int64)[:, None] for column in columns]
-        return hashed_uniform(self.context.seed, *event, requests.candidates).astype(np.float32)
+        numbers = row_uniform(self.context.seed, "score", *event, requests.candidates)
+        return numbers.astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Nothing to keep."""

@@ -22,11 +22,11 @@ from benchmark.data.dataset import (
     Queries,
     fingerprint_of,
 )
-from benchmark.data.hashing import HashArray, row_hash, row_uniform, text_keys
 from benchmark.data.queries import choose_attribute_queries, choose_category_queries
 from benchmark.data.recipe import ChannelSearch, Recipe, TwinSearch
 from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
 from benchmark.errors import BenchmarkError
+from benchmark.hashing import HashArray, row_hash, row_uniform, text_keys
 
 
 def build_dataset(recipe: Recipe, raw: RawLog) -> Dataset:

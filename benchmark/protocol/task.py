@@ -37,6 +37,7 @@ from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import Split, split_task, training_events
+from benchmark.randomness import stable_random
 from benchmark.retrieval import BM25Engine
 
 TASKS: tuple[str, ...] = tuple(BEHAVIOURS)
@@ -82,12 +83,6 @@ class Task:
     def with_test_candidates(self, candidates: Candidates) -> Task:
         """The task with test lists that came from outside."""
         return replace(self, test_candidates=candidates)
-
-
-def stable_random(seed: int, *purpose: str) -> np.random.Generator:
-    """A generator that depends on the seed and the purpose only."""
-    words = [seed, *(int.from_bytes(word.encode(), "little") for word in purpose)]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 
 def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]:

@@ -103,6 +103,8 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
     if not both:
         return None
     trained = [s for s in systems if not s.is_reference]
+    if not any(s in both for s in trained):
+        trained = systems  # without a trained system to spread out, the references are the picture
     ranges = (
         _range_of_axis([s.recommendation for s in trained], [s.recommendation for s in systems]),
         _range_of_axis([s.search for s in trained], [s.search for s in systems]),

@@ -133,7 +133,8 @@ class Table:
 def main_table(task: TaskName, runs: Sequence[Run], variant: str = "") -> Table:
     """The main table of ``task``: a row a system, the paper's five metrics.
 
-    A system that does not do the task has a row of dashes if its family has a member that does.
+    A system that does not do the task has a row of dashes if its family has a member that does; a
+    reference ranker has none.
 
     Args:
         task: the task whose metrics are shown.
@@ -161,7 +162,8 @@ def main_table(task: TaskName, runs: Sequence[Run], variant: str = "") -> Table:
     by_family: defaultdict[str, list[Row]] = defaultdict(list)
     for system in sorted(by_system, key=_place_in_catalogue):
         row = _row(task, by_system[system], most_seeds, footnotes)
-        if row.family in with_task:
+        does_it = any(task in run.record.system.tasks for run in by_system[system])
+        if does_it or (row.family in with_task and row.family != REFERENCE_FAMILY):
             by_family[row.family].append(row)
     groups = tuple(
         RowGroup(family, family_title(family), tuple(by_family[family]))

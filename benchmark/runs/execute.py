@@ -129,7 +129,8 @@ def _execute_locked(
     dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
     _reset_peak_memory()
     work = store.work_folder(job)
-    chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in choose(job.system).entry.tasks}
+    own = choose(job.system).entry.tasks
+    chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in own}
     cost = CostPart()
     ranks: dict[str, Ranks] = {}
     stand_ins: tuple[str, ...] = ()

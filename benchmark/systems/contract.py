@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.protocol.requests import Requests
+from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.view import Corpus, TrainingView
 
@@ -46,14 +47,7 @@ class RunContext:
 
     def random(self, *purpose: str | int) -> np.random.Generator:
         """A generator that depends on the seed and the purpose only, not on what ran before."""
-        words = [self.seed, *(_stable_number(part) for part in purpose)]
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
-
-
-def _stable_number(part: str | int) -> int:
-    if isinstance(part, int):
-        return part
-    return int.from_bytes(part.encode("utf-8"), "little")
+        return stable_random(self.seed, *purpose)
 
 
 class System(ABC):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.data.hashing import row_hash, row_uniform, text_keys
 from benchmark.data.queries import (
     INQUERY_STOP_WORDS,
     choose_attribute_queries,
@@ -14,6 +13,7 @@ from benchmark.data.queries import (
 )
 from benchmark.data.recipe import ChannelSearch
 from benchmark.data.sources.raw import NO_QUERY, RawItems
+from benchmark.hashing import row_hash, row_uniform, text_keys
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.protocol import task as task_module
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks, load_tasks, stable_random
+from benchmark.protocol.task import Task, build_tasks, load_tasks
+from benchmark.randomness import stable_random
 from tests.protocol.logs import dataset_of, log_of, shop_dataset
 
 PAPER = PRESETS["paper"]

@@ -182,9 +182,11 @@ def test_a_system_of_the_other_task_has_dashes_if_its_family_does_this_one(make_
         make_run("both", recommendation=0.1, search=0.2, family="joint"),
         make_run("half", recommendation=0.1, family="joint"),
         make_run("elsewhere", recommendation=0.1, family="sequential"),
+        make_run("floor", recommendation=0.1, search=0.1, family="references"),
+        make_run("prior", recommendation=0.1, family="references"),
     ]
     table = main_table("search", runs)
-    assert [row.system for row in table.rows] == ["both", "half"]
+    assert [row.system for row in table.rows] == ["floor", "both", "half"]
     assert row_of(table, "half").status == "not this task"
     assert "| Half | – | – | – | – | – |" in to_markdown(table)
     assert [note.mark for note in table.footnotes] == [DASH]

@@ -31,7 +31,8 @@ def text_keys(texts: Sequence[str]) -> HashArray:
 def _mix(value: HashArray) -> HashArray:
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    mixed: HashArray = value ^ (value >> np.uint64(31))
+    return mixed
 
 
 def row_hash(seed: int, purpose: str, *parts: NDArray[Any] | int) -> HashArray:
@@ -40,6 +41,7 @@ def row_hash(seed: int, purpose: str, *parts: NDArray[Any] | int) -> HashArray:
     ``purpose`` keeps decisions about the same ids apart: whether an event is a search says nothing
     about which query it gets.
     """
+    state: HashArray
     with np.errstate(over="ignore"):
         state = _mix(np.full((), seed % 2**64, dtype=np.uint64) + _INCREMENT)
         state = _mix((state ^ np.uint64(_key_of(purpose))) + _INCREMENT)
@@ -50,4 +52,7 @@ def row_hash(seed: int, purpose: str, *parts: NDArray[Any] | int) -> HashArray:
 
 def row_uniform(seed: int, purpose: str, *parts: NDArray[Any] | int) -> NDArray[np.float64]:
     """Like :func:`row_hash`, as a number in [0, 1)."""
-    return (row_hash(seed, purpose, *parts) >> np.uint64(11)).astype(np.float64) / 2.0**53
+    number: NDArray[np.float64] = (row_hash(seed, purpose, *parts) >> np.uint64(11)).astype(
+        np.float64
+    )
+    return number / 2.0**53
