@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+import benchmark.randomness
 import benchmark.retrieval
 from benchmark.data.dataset import (
     BEHAVIOURS,
@@ -264,6 +265,7 @@ def _code_version() -> str:
     """A hash of the sources that decide what the lists are."""
     folders = [Path(__file__).parent, Path(benchmark.retrieval.__file__).parent]
     sources = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    sources.append(Path(benchmark.randomness.__file__))
     return sha256_of_json([path.read_text(encoding="utf-8") for path in sources])
 
 

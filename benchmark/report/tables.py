@@ -353,7 +353,7 @@ def to_latex(table: Table) -> str:
     lines = [
         rf"\begin{{{environment}}}[t]",
         r"\centering",
-        r"\small",
+        r"\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{latex_breakable(table.caption)}}}",
         rf"\label{{tab:{table.stem}}}",
         # Plain classes put the caption right on the first rule.

@@ -29,12 +29,14 @@ from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
 from tests.golden.loading import requests_for
 
-ITEMS, USERS, EVENTS = 40, 60, 12
+ITEMS, USERS, EVENTS = 40, 80, 12
 SETTINGS = ProtocolSettings(negatives=19)
 
 SMALL_FMLP = {"history_length": 5, "hidden_size": 32, "hidden_dropout_prob": 0.0}
 SMALL_LRU = {"history_length": 10, "hidden_units": 32, "dropout": 0.1, "recurrence_dropout": 0.1}
-LEARN_FMLP = TrainingSettings(epochs=30, batch_size=50, learning_rate=0.005, validate_every=0)
+LEARN_FMLP = TrainingSettings(
+    epochs=30, batch_size=50, learning_rate=0.01, schedule="linear", validate_every=0
+)
 LEARN_LRU = LRURec.Config().training.model_copy(
     update={"epochs": 30, "batch_size": 20, "learning_rate": 0.01, "validate_every": 0}
 )
