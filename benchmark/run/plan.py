@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError, unknown_value
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task
 from benchmark.run.suite import Suite
 from benchmark.runs.evaluation import fingerprint_of_lists
 from benchmark.runs.execute import load_data
 from benchmark.runs.identity import job_identity
 from benchmark.runs.store import JobSpec, JobState, RunStore
+from benchmark.systems.catalogue import SystemChoice
 from benchmark.systems.configuration import (
     PROTOCOL_KEY,
     configure,
@@ -68,46 +72,82 @@ def plan(
     store = RunStore(options.results)
     jobs: list[PlannedJob] = []
     for recipe in suite.datasets:
-        for protocol_name, settings in protocols:
-            outside = str(options.candidates) if options.candidates is not None else None
-            dataset, tasks = load_data(recipe, str(options.prepared_root), settings, outside)
-            lists = fingerprint_of_lists(tasks) if outside is not None else None
+        for protocol in protocols:
+            subject = _subject(recipe, *protocol, options)
             for seed in suite.seeds:
                 for choice in choices:
-                    if not set(choice.entry.tasks) & set(tasks):
-                        continue
-                    spec = JobSpec(
-                        identity=job_identity(
-                            system=choice.name,
-                            module=choice.entry.target.partition(":")[0],
-                            configuration=configurations[choice.name],
-                            dataset_fingerprint=dataset.fingerprint,
-                            protocol=settings.model_dump(mode="json"),
-                            candidates=lists,
-                            seed=seed,
-                            device=options.device,
-                            precision=options.precision,
-                        ),
-                        recipe=recipe,
-                        dataset=dataset.name,
-                        prepared_root=str(options.prepared_root),
-                        protocol=protocol_name,
-                        protocol_settings=settings.model_dump(mode="json"),
-                        candidates_folder=outside,
-                        system=choice.name,
-                        configuration=configurations[choice.name],
-                        preset=suite.preset,
-                        seed=seed,
-                        device=options.device,
-                        precision=options.precision,
-                        threads=options.threads,
-                        trackers=options.trackers,
-                        results=str(options.results),
-                    )
-                    jobs.append(PlannedJob(spec, store.state(spec)))
+                    if set(choice.entry.tasks) & set(subject.tasks):
+                        configuration = configurations[choice.name]
+                        spec = _job(subject, choice, configuration, suite.preset, seed, options)
+                        jobs.append(PlannedJob(spec, store.state(spec)))
     if not jobs:
         raise BenchmarkError("nothing to run: no chosen system does a task of a chosen data set.")
     return jobs
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A data set under a protocol; ``lists`` is a hash of the test lists if they are others."""
+
+    recipe: str
+    dataset: Dataset
+    tasks: Mapping[str, Task]
+    protocol: str
+    settings: ProtocolSettings
+    lists: str | None
+
+
+def _subject(recipe: str, name: str, settings: ProtocolSettings, options: Options) -> _Subject:
+    """Prepare data and lists; lists from outside that differ make the protocol a custom one."""
+    root = str(options.prepared_root)
+    dataset, tasks = load_data(recipe, root, settings, None)
+    if options.candidates is None:
+        return _Subject(recipe, dataset, tasks, name, settings, None)
+    _, given = load_data(recipe, root, settings, str(options.candidates))
+    lists = fingerprint_of_lists(given)
+    if lists == fingerprint_of_lists(tasks):
+        return _Subject(recipe, dataset, tasks, name, settings, None)
+    custom = name if name.startswith("custom:") else f"custom:{name}"
+    return _Subject(recipe, dataset, given, custom, settings, lists)
+
+
+def _job(
+    subject: _Subject,
+    choice: SystemChoice,
+    configuration: dict[str, Any],
+    preset: str,
+    seed: int,
+    options: Options,
+) -> JobSpec:
+    settings = subject.settings.model_dump(mode="json")
+    return JobSpec(
+        identity=job_identity(
+            system=choice.name,
+            module=choice.entry.target.partition(":")[0],
+            configuration=configuration,
+            dataset_fingerprint=subject.dataset.fingerprint,
+            protocol=settings,
+            candidates=subject.lists,
+            seed=seed,
+            device=options.device,
+            precision=options.precision,
+        ),
+        recipe=subject.recipe,
+        dataset=subject.dataset.name,
+        prepared_root=str(options.prepared_root),
+        protocol=subject.protocol,
+        protocol_settings=settings,
+        candidates_folder=str(options.candidates) if subject.lists is not None else None,
+        system=choice.name,
+        configuration=configuration,
+        preset=preset,
+        seed=seed,
+        device=options.device,
+        precision=options.precision,
+        threads=options.threads,
+        trackers=options.trackers,
+        results=str(options.results),
+    )
 
 
 def due(jobs: Sequence[PlannedJob], retry_failed: bool) -> list[JobSpec]:

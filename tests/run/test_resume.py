@@ -315,3 +315,32 @@ def test_the_record_says_what_ran(
     assert record["system"]["configuration"] == {"history_length": 50}
     assert record["environment"]["numpy"]
     assert record["cost"]["peak_memory_bytes"] > 0
+
+
+def test_lists_from_outside_are_used_and_named(
+    project: ProjectCopy, run_tiny: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    exported = project.run("export", "tiny", "--out", "lists", module="benchmark.protocol")
+    assert exported.returncode == 0, exported.stderr
+    same = run_tiny("--systems", "popularity", "--candidates", "lists")
+    assert same.returncode == 0, same.stderr
+    assert "0 jobs run" in run_tiny("--systems", "popularity").stderr  # they are the same lists
+
+    arguments = ("export", "tiny", "--protocol", "clean", "--out", "others")
+    assert project.run(*arguments, module="benchmark.protocol").returncode == 0
+    other = run_tiny("--systems", "popularity", "--candidates", "others")
+    assert other.returncode == 0, other.stderr
+    assert "1 jobs run" in other.stderr
+    assert "protocol custom:paper" in " ".join(other.stdout.split())
+
+    (project.root / "lists" / "search.parquet").unlink()
+    (project.root / "lists" / "recommendation.parquet").unlink()
+    run_file = project.root / "lists" / "recommendation.candidates.trec"
+    lines = run_file.read_text().splitlines(keepends=True)
+    first_list = [line for line in lines if line.split()[0] == lines[0].split()[0]]
+    kept = [line for line in lines if line not in first_list]
+    swapped = [line.replace(line.split()[0], kept[0].split()[0], 1) for line in first_list]
+    run_file.write_text("".join(kept + swapped))
+    broken = run_tiny("--systems", "popularity", "--candidates", "lists")
+    assert broken.returncode == 2
+    assert "recommendation.candidates.trec" in broken.stderr
