@@ -175,7 +175,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         store.prepare()
     with console.status("preparing data and candidate lists"):
-        jobs = plan(suite, parse_assignments(arguments.set), options)
+        planned = plan(suite, parse_assignments(arguments.set), options)
+    jobs = planned.jobs
     if arguments.dry_run:
         _print_plan(jobs, arguments.retry_failed, arguments.fresh)
         return 0
@@ -190,6 +191,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 store.discard(spec)
     started = time.monotonic()
     if waiting:
+        for note in planned.notes:
+            console.print(note, highlight=False, markup=False, style="dim")
         from benchmark.run.workers import run_jobs
 
         run_jobs(waiting, arguments.jobs, console)

@@ -46,10 +46,16 @@ class PlannedJob:
     state: JobState
 
 
-def plan(
-    suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Options
-) -> list[PlannedJob]:
-    """All jobs of a suite in the order in which they run. Data sets are prepared on the way.
+@dataclass(frozen=True)
+class Plan:
+    """The jobs in the order in which they run, and sentences on what was left out of the data."""
+
+    jobs: tuple[PlannedJob, ...]
+    notes: tuple[str, ...]
+
+
+def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Options) -> Plan:
+    """All jobs of a suite. Data sets and candidate lists are prepared on the way.
 
     Raises:
         BenchmarkError: anything that the user gave is unknown or malformed.
@@ -71,9 +77,11 @@ def plan(
     ]
     store = RunStore(options.results)
     jobs: list[PlannedJob] = []
+    notes: list[str] = []
     for recipe in suite.datasets:
         for protocol in protocols:
             subject = _subject(recipe, *protocol, options)
+            notes += _notes(subject)
             for seed in suite.seeds:
                 for choice in choices:
                     if set(choice.entry.tasks) & set(subject.tasks):
@@ -82,7 +90,7 @@ def plan(
                         jobs.append(PlannedJob(spec, store.state(spec)))
     if not jobs:
         raise BenchmarkError("nothing to run: no chosen system does a task of a chosen data set.")
-    return jobs
+    return Plan(tuple(jobs), tuple(dict.fromkeys(notes)))
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,12 @@ class _Subject:
     protocol: str
     settings: ProtocolSettings
     lists: str | None
+
+
+def _notes(subject: _Subject) -> list[str]:
+    of_data = [f"{subject.dataset.name}: {note}" for note in subject.dataset.notes]
+    of_tasks = [note for task in subject.tasks.values() for note in task.notes]
+    return of_data + [f"{subject.dataset.name}, {subject.protocol}: {note}" for note in of_tasks]
 
 
 def _subject(recipe: str, name: str, settings: ProtocolSettings, options: Options) -> _Subject:
