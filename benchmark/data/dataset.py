@@ -194,8 +194,8 @@ class Dataset:
         return bool(len(self.log.search.positions))
 
     def with_log(self, log: EventLog) -> Dataset:
-        """The same catalogue with another log."""
-        return replace(self, log=log)
+        """The same catalogue with another log, hence without a fingerprint."""
+        return replace(self, log=log, fingerprint="")
 
 
 def fingerprint_of(dataset: Dataset) -> str:

@@ -14,7 +14,7 @@ from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.splits import first_held_out_of
+from benchmark.protocol.splits import training_rows
 from benchmark.protocol.task import HELD_OUT, Task
 from benchmark.systems.scores import checked_scores
 
@@ -70,13 +70,17 @@ class TrainingView:
     """The training log, the training examples of each task, and :meth:`validate`.
 
     ``log`` holds no held-out event and, unless the protocol says otherwise, nothing that a user did
-    after the first one. Examples of a task point into this log.
+    after the first one, nor (``twins: removed``) the twin of a held-out event. Examples of a
+    task point into this log.
     """
 
     def __init__(
         self, dataset: Dataset, tasks: Mapping[str, Task], settings: ProtocolSettings
     ) -> None:
-        keep = _training_rows(dataset.log, tasks, settings)
+        held_out = np.concatenate(
+            [getattr(task, part).position for task in tasks.values() for part in HELD_OUT]
+        )
+        keep = training_rows(dataset.log, held_out, settings)
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
         self.seed = settings.seed
@@ -139,21 +143,6 @@ def _latest(dataset: Dataset, task: Task) -> tuple[Requests, NDArray[np.int32]]:
     rows = np.sort(np.argsort(-time, kind="stable")[:VALIDATION_EVENTS])
     requests = task.requests(dataset, "valid").select(rows)
     return requests, task.valid_candidates.target_column[rows]
-
-
-def _training_rows(
-    log: EventLog, tasks: Mapping[str, Task], settings: ProtocolSettings
-) -> NDArray[np.bool_]:
-    held_out = np.concatenate(
-        [getattr(task, part).position for task in tasks.values() for part in HELD_OUT]
-    )
-    keep = np.ones(len(log), dtype=bool)
-    keep[held_out] = False
-    if settings.split == "global-time":
-        keep &= log.timestamp < log.timestamp[held_out].min()
-    elif settings.training_rows == "before-first-held-out":
-        keep &= np.arange(len(log)) < first_held_out_of(log, held_out)[log.user]
-    return keep
 
 
 def _moved(old: EventLog, new: EventLog, keep: NDArray[np.bool_], events: EventSet) -> EventSet:

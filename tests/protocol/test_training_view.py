@@ -138,3 +138,21 @@ def test_a_task_that_the_data_set_lacks_has_no_examples() -> None:
     view = TrainingView(no_search, tasks, PRESETS["paper"])
     assert view.tasks == ("recommendation",)
     assert len(view.examples("search")) == 0
+
+
+def test_clean_training_logs_hold_no_twin_of_a_held_out_event() -> None:
+    dataset = shop_dataset(seed=3, users=60, items=180, days=20)
+    log, settings = dataset.log, PRESETS["clean"]
+    tasks = build_tasks(dataset, settings)
+    rows = held_out(tasks)
+    secret = set(
+        zip(
+            log.user[rows].tolist(),
+            log.item[rows].tolist(),
+            (1 - log.behaviour[rows]).tolist(),
+            strict=True,
+        )
+    )
+    seen = TrainingView(dataset, tasks, settings).log
+    columns = (seen.user.tolist(), seen.item.tolist(), seen.behaviour.tolist())
+    assert not secret & set(zip(*columns, strict=True))
