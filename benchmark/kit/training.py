@@ -60,8 +60,9 @@ class TrainingSettings(BaseModel):
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["constant", "linear", "cosine", "plateau"] = "constant"
-    """Linear and cosine fall to zero at the last step; plateau follows the validation score."""
+    schedule: Literal["constant", "linear", "cosine", "inverse-root", "plateau"] = "constant"
+    """Linear and cosine fall to zero at the last step, inverse-root with the root of the step from
+    the end of the warm-up on; plateau follows the validation score."""
     warmup_steps: int = Field(default=0, ge=0)
     plateau_factor: float = Field(default=0.1, gt=0, lt=1)
     plateau_patience: int = Field(default=3, ge=0)
@@ -416,14 +417,21 @@ def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings, step
             min_lr=settings.plateau_minimum,
         )
 
-    def factor(step: int) -> float:
-        if step < settings.warmup_steps:
-            return (step + 1) / settings.warmup_steps
-        done = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
-        if settings.schedule == "linear":
-            return max(0.0, 1.0 - done)
-        if settings.schedule == "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
-        return 1.0
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: rate_factor(settings, step, steps)
+    )
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+def rate_factor(settings: TrainingSettings, step: int, steps: int) -> float:
+    """The share of the learning rate that holds at a step, counted from 0, of ``steps``."""
+    warmup = settings.warmup_steps
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    if settings.schedule == "linear":
+        return max(0.0, 1.0 - done)
+    if settings.schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    if settings.schedule == "inverse-root":
+        return math.sqrt(max(1, warmup) / (step + 1))
+    return 1.0

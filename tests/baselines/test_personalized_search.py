@@ -88,11 +88,11 @@ def by_taste() -> World:
     return make_world(with_taste=True)
 
 
-QUICK = TrainingSettings(epochs=40, batch_size=64, learning_rate=0.01, validate_every=0)
+QUICK = TrainingSettings(epochs=40, batch_size=64, learning_rate=0.005, validate_every=0)
 ONE_EPOCH = TrainingSettings(epochs=1, batch_size=256, validate_every=1)
 SMALL = {"embedding_size": 16, "embedding_deviation": 0.1, "minimum_word_count": 1}
 JOINT = {"form": "joint_framework", "embedding_size": 16, "word_size": 8, "item_size": 16}
-SMALL_TEM = SMALL | {"feed_forward_size": 16}
+SMALL_TEM = SMALL | {"embedding_size": 32, "feed_forward_size": 16}
 JOINT_TEM = JOINT | {"feed_forward_size": 16}
 
 SYSTEMS = {
@@ -302,6 +302,16 @@ def test_layer_norm_gains_start_at_one_or_as_released(by_query: World) -> None:
         assert len(norms) == 4, "two of feed-forward layers, one before attention, one at the end"
         assert all(float(norm.weight.detach().std()) >= spread for norm in norms)
         assert gains == "normal" or all(bool((norm.weight == 1).all()) for norm in norms)
+
+
+def test_the_state_of_the_query_alone_is_that_among_all() -> None:
+    torch.manual_seed(0)
+    network = OriginalTEM(30, 20, TEM.Config(layers=2)).eval()
+    words = torch.randint(20, (4, 3))
+    history = torch.tensor([[0, 0, 0], [5, 0, 0], [7, 9, 0], [1, 2, 3]])
+    torch.testing.assert_close(
+        network.states(words, history, wanted=1), network.states(words, history)[:, :1]
+    )
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,10 @@ from baselines.joint.unisar import (
     UniSAR,
     UniSARConfig,
     UniSARTraining,
-    Vocabulary,
     history_window,
 )
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.kit.words import Vocabulary
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
@@ -88,7 +89,8 @@ def planted_dataset() -> Dataset:
 def dataset_with(log: EventLog) -> Dataset:
     names = ["", *[f"item {number}" for number in range(1, ITEMS + 1)]]
     items = Items(names, names, names, names, [()] * len(names), names)
-    queries = Queries(["", *[f"find kind {number}" for number in range(QUERIES)]])
+    asked = [f"find kind {number}" for number in range(QUERIES)]
+    queries = Queries(["", *asked, "words of nobody", ""])  # the last two are never asked
     return Dataset("planted", items, queries, [""] * (USERS + 1), log)
 
 
@@ -172,10 +174,10 @@ def test_missing_histories_and_unknown_queries_are_scored(
     number = [np.array([count], dtype=np.int32) for count in seen]
     few = EventSet(events.position, *number, hidden=np.array([-1]))
     candidates = np.arange(1, ITEMS + 1, dtype=np.int32)[None, :]
-    for text in dataset.queries.text[1], "", "words of no query":
-        texts = [text] * len(dataset.queries.text)
-        scores = fitted.score(Requests(task, dataset.log, few, texts, candidates))
-        assert np.isfinite(scores).all()
+    texts = dataset.queries.text
+    for query in (1, QUERIES + 1, QUERIES + 2) if task == "search" else (0,):
+        log = replace(dataset.log, query=np.full_like(dataset.log.query, query))
+        assert np.isfinite(fitted.score(Requests(task, log, few, texts, candidates))).all()
 
 
 def test_the_loss_of_events_without_a_history_has_finite_gradients(
@@ -183,7 +185,7 @@ def test_the_loss_of_events_without_a_history_has_finite_gradients(
 ) -> None:
     view = planted[2]
     system = make(tmp_path)
-    system.vocabulary = Vocabulary.of(view.corpus.queries.text)
+    system.vocabulary = Vocabulary.of_texts((), view.corpus.queries.text)
     system.model = system.seeded_build(view.corpus)
     instances = JointInstances(view, system.config, system.builder)
     first = {
@@ -211,7 +213,7 @@ def test_without_searches_it_learns_to_recommend(planted: Any, tmp_path: Path) -
 def test_every_step_takes_its_share_of_both_tasks(planted: Any, tmp_path: Path) -> None:
     view = planted[2]
     system = make(tmp_path)
-    builder = BatchBuilder(system.config, view.corpus, Vocabulary([]))
+    builder = BatchBuilder(system.config, view.corpus, Vocabulary(()))
     instances = JointInstances(view, system.config, builder)
     recommendation, search = instances.sizes
     batches = instances.batches(100, np.random.default_rng(0))

@@ -12,30 +12,15 @@ from tests.golden.loading import golden_folder
 
 PENDING = frozenset(
     {
-        "bge",
         "copps",
         "doc2query",
         "dsi-qg",
-        "e5",
-        "fmlp-rec",
         "genret",
         "gensar",
         "gensar_cases",
-        "jsr",
-        "jsr_item_text",
         "lc-rec",
-        "lrurec",
         "p5-cid",
-        "qem",
-        "qem_sr",
-        "sesrec",
-        "sesrec_attributes",
-        "tem",
-        "tem_sr",
         "tiger",
-        "unifiedssr",
-        "unisar",
-        "unisar_kuaisar",
         "webultron",
     }
 )

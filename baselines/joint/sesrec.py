@@ -1,0 +1,580 @@
+"""SESRec: recommendation from both histories, each split into what they share and what they do not.
+
+Si et al., "When Search Meets Recommendation: Learning Disentangled Search Representation for
+Recommendation", SIGIR 2023 (arXiv 2305.10822); original
+https://github.com/Ethan00Si/SESREC-SIGIR-2023, commit de9c0ae, without a licence, so this is
+written from a description of what it computes. Both histories are encoded; a co-attention weighs
+the events of each by the other, and those above average are the similar ones. A triplet loss pulls
+a history towards its similar events, a contrastive one queries towards their clicked items.
+
+As in the original, histories are always padded to their full length, since padding has a part in
+the co-attention, and no gradient passes the split. What differs: a history without events, which
+gives NaN there, is encoded and pooled as zeros; scores are logits, without the sigmoid that ties
+them; a history is encoded once and not once a candidate; training events are shuffled; negatives
+avoid all training items of the user, not only the visible ones; ids that training never touches
+start at zero; early stopping does not wait for the smallest learning rate. The model reads no query
+of the request and ranks for none; ``search_head`` adds a second prediction network that does, as
+later papers on joint models describe it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import nn
+
+from baselines.joint.jsr import (
+    JointNegativesConfig,
+    TwoTaskInstances,
+    logistic_loss,
+    longs,
+    tasks_with_events,
+)
+from baselines.joint.unisar import Attribute, QueryItemContrast, UniSARConfig, history_window
+from benchmark.data.dataset import IntArray
+from benchmark.errors import SystemFailure
+from benchmark.kit.modules import TorchSystem
+from benchmark.kit.training import Batch, TrainingSettings, train
+from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
+from benchmark.protocol.requests import Events, Requests, TrainingExamples
+from benchmark.systems.view import Corpus, TrainingView
+
+_VOCABULARY = "vocabulary.json"
+_NORM_EPSILON = 1e-8
+_PADDING_LOGIT = -1e12  # finite: the co-attention of a history without events is uniform
+
+
+class SESRecTraining(TrainingSettings):
+    """The original's settings on Amazon."""
+
+    epochs: int = Field(default=30, ge=0)
+    batch_size: int = Field(default=256, ge=1)
+    """Training events an optimiser step."""
+    weight_decay: float = Field(default=1e-5, ge=0)
+    schedule: Literal["constant", "linear", "cosine", "plateau"] = "plateau"
+    plateau_patience: int = Field(default=5, ge=0)
+    plateau_minimum: float = Field(default=1e-5, ge=0)
+
+
+class SESRecConfig(JointNegativesConfig):
+    """The original's settings on Amazon; those of its commercial data in brackets."""
+
+    item_size: int = Field(default=32, ge=1)
+    """Dimensions of the item table, and of both encoders (with attributes, 48)."""
+    user_size: int = Field(default=32, ge=1)
+    """Dimensions of the user table (16)."""
+    query_size: int = Field(default=16, ge=1)
+    """Dimensions of the table of query ids (32)."""
+    word_size: int = Field(default=16, ge=1)
+    """Dimensions of the word table (32)."""
+    recommendation_history: int = Field(default=15, ge=1)
+    """How many of the user's latest recommendation events are read (150)."""
+    search_history: int = Field(default=15, ge=1)
+    """How many of the user's latest search sessions are read (25)."""
+    session_items: int = Field(default=1, ge=1)
+    """Clicked items a search session (5). 1 makes every search event a session of its own."""
+    query_words: int = Field(default=15, ge=1)
+    """Words of a query that are read, the first ones (6)."""
+    layers: int = Field(default=1, ge=1)
+    """Layers of each encoder."""
+    heads: int = Field(default=4, ge=1)
+    """Attention heads; they divide the encoders' width (2)."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    predictor_sizes: tuple[int, int] = (200, 80)
+    """Hidden widths of the network from interests, user and item to the score."""
+    alignment_weight: float = Field(default=0.1, ge=0)
+    """Weight of the contrastive loss between queries and their clicked items."""
+    alignment_temperature: float = Field(default=0.1, gt=0)
+    """Where its learned temperature starts."""
+    alignment_negatives: int = Field(default=1024, ge=1)
+    """Items, and queries, that every step contrasts with the clicked items and their queries."""
+    triplet_weight: float = Field(default=0.001, ge=0)
+    """Weight of the loss that pulls a history towards its similar events."""
+    triplet_margin: float = Field(default=0.1, ge=0)
+    search_head: bool = False
+    """Whether a second prediction network ranks for queries. Ours."""
+    search_weight: float = Field(default=0.1, ge=0)
+    """Weight of its loss beside that of recommendation."""
+    training: TrainingSettings = SESRecTraining()
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> SESRecConfig:
+        if self.item_size % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the size {self.item_size}")
+        return self
+
+
+class EntityTables(nn.Module):
+    """The vector of an id beside those of its attributes."""
+
+    def __init__(self, rows: int, id_size: int, attributes: Sequence[Attribute] = ()) -> None:
+        super().__init__()
+        self.ids = nn.Embedding(rows, id_size)
+        self.tables = nn.ModuleDict()
+        for attribute in attributes:
+            self.tables[attribute.name] = nn.Embedding(attribute.number_of_values, attribute.size)
+            self.register_buffer(f"{attribute.name}_values", attribute.values, persistent=False)
+        self.size = id_size + sum(attribute.size for attribute in attributes)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids of any shape → (…, size)."""
+        parts = [self.ids(ids)]
+        parts += [table(getattr(self, f"{name}_values")[ids]) for name, table in self._named()]
+        return torch.cat(parts, dim=-1)
+
+    def _named(self) -> list[tuple[str, nn.Module]]:
+        return list(self.tables.items())
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then two layers at each position; norms after the sums."""
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(size, heads, batch_first=True)
+        self.attention_norm = nn.LayerNorm(size, eps=_NORM_EPSILON)
+        self.inner = nn.Linear(size, size)
+        self.outer = nn.Linear(size, size)
+        self.feed_forward_norm = nn.LayerNorm(size, eps=_NORM_EPSILON)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+        """(batch, length, size), ``padding`` (batch, length) true for no event; one is not."""
+        attended, _ = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)
+        x = self.attention_norm(x + self.dropout(attended))
+        hidden = self.outer(F.leaky_relu(self.inner(x)))
+        return self.feed_forward_norm(x + self.dropout(hidden))
+
+
+class HistoryEncoder(nn.Module):
+    """Positions and layers over one history."""
+
+    def __init__(self, length: int, layers: int, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(length, size)
+        self.layers = nn.ModuleList(EncoderLayer(size, heads, dropout) for _ in range(layers))
+
+    def forward(self, x: torch.Tensor, is_event: torch.Tensor) -> torch.Tensor:
+        """(batch, length, size) → the same, zeros for a history without events."""
+        has_event = is_event.any(dim=1)
+        padding = ~is_event & has_event[:, None]
+        x = x + self.positions.weight
+        for layer in self.layers:
+            x = layer(x, padding)
+        return torch.where(has_event[:, None, None], x, 0.0)
+
+
+class CoAttention(nn.Module):
+    """Weighs the events of each history by how they fit the other one."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.affinity = nn.Parameter(torch.empty(size, size))
+        self.by_recommendation = nn.Parameter(torch.empty(1, size))
+        self.by_search = nn.Parameter(torch.empty(1, size))
+        for parameter in self.parameters():
+            nn.init.xavier_normal_(parameter)
+
+    def forward(
+        self,
+        items: torch.Tensor,
+        sessions: torch.Tensor,
+        item_is_event: torch.Tensor,
+        session_is_event: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights of the recommendation and of the search events, each (batch, length)."""
+        affinity = torch.tanh(items @ self.affinity @ sessions.transpose(1, 2))
+        of_items = torch.einsum("bs,bis->bi", sessions @ self.by_search[0], affinity)
+        of_sessions = torch.einsum("bi,bis->bs", items @ self.by_recommendation[0], affinity)
+        return (
+            of_items.masked_fill(~item_is_event, _PADDING_LOGIT).softmax(dim=-1),
+            of_sessions.masked_fill(~session_is_event, _PADDING_LOGIT).softmax(dim=-1),
+        )
+
+
+class History(NamedTuple):
+    """One encoded history and its split; shapes (batch, length, size) and (batch, length)."""
+
+    states: torch.Tensor
+    is_event: torch.Tensor
+    weights: torch.Tensor
+    similar: torch.Tensor
+    dissimilar: torch.Tensor
+
+    @classmethod
+    def split(cls, states: torch.Tensor, is_event: torch.Tensor, weights: torch.Tensor) -> History:
+        """Events of at least average weight are similar; an empty part becomes all events."""
+        average = 1.0 / is_event.sum(dim=1, keepdim=True).clamp(min=1)
+        parts = []
+        for part in (weights >= average, weights < average):
+            part = part & is_event
+            parts.append(torch.where(part.any(dim=1, keepdim=True), part, is_event))
+        return cls(states, is_event, weights, *parts)
+
+    def rows(self, rows: torch.Tensor) -> History:
+        """The histories at ``rows``."""
+        return History(*(part[rows] for part in self))
+
+
+def triplet_loss(history: History, margin: float) -> torch.Tensor:
+    """How much nearer the weighted sum is to the similar events than to the others; a mean."""
+    anchor = torch.einsum("bl,bld->bd", history.weights, history.states)
+    near, far = (
+        F.pairwise_distance(anchor, _mean(history.states, part))
+        for part in (history.similar, history.dissimilar)
+    )
+    return torch.relu(near - far + margin).mean()
+
+
+def _mean(x: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """The mean (batch, size) of the chosen ones of (batch, length, size); zero of none."""
+    weight = chosen.to(x.dtype)
+    return torch.einsum("bl,bld->bd", weight, x) / weight.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class TargetPooling(nn.Module):
+    """Pools all, similar and dissimilar events for every candidate by one bilinear form."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, size))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(self, history: History, candidates: torch.Tensor) -> torch.Tensor:
+        """Candidates (batch, candidates, size) → (batch, candidates, 3 · size)."""
+        logits = torch.einsum("bld,bcd->bcl", history.states @ self.weight, candidates)
+        parts = torch.stack([history.is_event, history.similar, history.dissimilar], dim=1)
+        chosen = parts | ~history.is_event.any(dim=1)[:, None, None]  # (batch, 3, length)
+        masked = logits[:, :, None].masked_fill(~chosen[:, None], -torch.inf)
+        # The states of a history without events are zero, and so is what is pooled of them.
+        return torch.einsum("bcpl,bld->bcpd", masked.softmax(dim=-1), history.states).flatten(2)
+
+
+class SESRecNetwork(nn.Module):
+    """The network, from ids to logits.
+
+    Args:
+        item_rows, user_rows, word_rows: sizes of the tables; item 0 and word 0 are padding.
+        query_words: (queries, words) word ids of every query; query 0 is padding.
+        sources: kinds of search that a session may come from.
+        item_attributes, user_attributes: further attributes, in the order of their vectors.
+    """
+
+    query_words: torch.Tensor
+
+    def __init__(
+        self,
+        config: SESRecConfig,
+        item_rows: int,
+        user_rows: int,
+        word_rows: int,
+        query_words: torch.Tensor,
+        sources: int = 1,
+        item_attributes: Sequence[Attribute] = (),
+        user_attributes: Sequence[Attribute] = (),
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("query_words", query_words, persistent=False)
+        self.item_tables = EntityTables(item_rows, config.item_size, item_attributes)
+        self.users = EntityTables(user_rows, config.user_size, user_attributes)
+        size = self.item_tables.size
+        self.item_projection = nn.Linear(size, size)
+        self.query_ids = nn.Embedding(len(query_words), config.query_size)
+        self.words = nn.Embedding(word_rows, config.word_size)
+        self.query_projection = nn.Linear(config.query_size + config.word_size, size)
+        self.sources = nn.Embedding(sources, size)
+        shape = config.layers, size, config.heads, config.dropout
+        self.recommendation_encoder = HistoryEncoder(config.recommendation_history, *shape)
+        self.search_encoder = HistoryEncoder(config.search_history, *shape)
+        self.co_attention = CoAttention(size)
+        self.recommendation_pooling = TargetPooling(size)
+        self.search_pooling = TargetPooling(size)
+        inputs = 7 * size + self.users.size
+        self.predictor = self._predictor(inputs)
+        self.search_predictor = self._predictor(inputs + size) if config.search_head else None
+        self.alignment = QueryItemContrast(size, config.alignment_temperature)
+        for module in self.modules():
+            if isinstance(module, (nn.Embedding, nn.Linear)):
+                nn.init.xavier_normal_(module.weight)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    def _predictor(self, inputs: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for before, after in pairwise((inputs, *self.config.predictor_sizes)):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(self.config.dropout)]
+        return nn.Sequential(*layers, nn.Linear(self.config.predictor_sizes[-1], 1))
+
+    def encode_items(self, items: torch.Tensor) -> torch.Tensor:
+        """Ids of any shape → (…, size); the padding item has a vector too."""
+        return self.item_projection(self.item_tables(items))
+
+    def encode_queries(self, queries: torch.Tensor) -> torch.Tensor:
+        """Ids of any shape → (…, size): the id beside the mean of its words, then a layer."""
+        words = self.query_words[queries.flatten()]
+        mean = F.embedding_bag(words, self.words.weight, mode="mean", padding_idx=PADDING_WORD)
+        mean = mean.unflatten(0, queries.shape)
+        return self.query_projection(torch.cat([self.query_ids(queries), mean], dim=-1))
+
+    def encode_searches(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query with source, and mean of clicked items, each (batch, search_history, size)."""
+        clicks = batch["clicks"]
+        clicked = (clicks > 0)[..., None]
+        total = (self.encode_items(clicks) * clicked).sum(dim=2)
+        queries = self.encode_queries(batch["queries"]) + self.sources(batch["sources"])
+        return queries, total / clicked.sum(dim=2).clamp(min=1)
+
+    def histories(self, batch: Batch) -> tuple[History, History]:
+        """Encode and split the recommendation and the search history of every event."""
+        items, is_item = self.encode_items(batch["history"]), batch["history"] > 0
+        queries, clicked = self.encode_searches(batch)
+        is_session = (batch["clicks"] > 0).any(dim=-1)
+        items = self.recommendation_encoder(items, is_item)
+        sessions = self.search_encoder(queries + clicked, is_session)
+        weights = self.co_attention(items, sessions, is_item, is_session)
+        return (
+            History.split(items, is_item, weights[0]),
+            History.split(sessions, is_session, weights[1]),
+        )
+
+    def interests(
+        self, histories: tuple[History, History], candidates: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both histories pooled for ``candidates`` (batch, candidates, size), three times each."""
+        return (
+            self.recommendation_pooling(histories[0], candidates),
+            self.search_pooling(histories[1], candidates),
+        )
+
+    def logits(
+        self,
+        histories: tuple[History, History],
+        users: torch.Tensor,
+        candidates: torch.Tensor,
+        queries: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Scores before the sigmoid.
+
+        Args:
+            users: (batch,) ids.
+            candidates: (batch, candidates) ids.
+            queries: (batch,) ids, which the search head reads; none for recommendation.
+
+        Returns:
+            (batch, candidates).
+        """
+        number = candidates.shape[1]
+        targets = self.encode_items(candidates)
+        user = self.users(users)[:, None].expand(-1, number, -1)
+        parts = [*self.interests(histories, targets), user, targets]
+        predictor: nn.Module = self.predictor
+        if queries is not None:
+            if self.search_predictor is None:
+                raise SystemFailure("SESRec: it ranks for queries with search_head=true only.")
+            predictor = self.search_predictor
+            parts.append(self.encode_queries(queries)[:, None].expand(-1, number, -1))
+        return predictor(torch.cat(parts, dim=-1)).squeeze(-1)
+
+    def alignment_loss(self, batch: Batch) -> torch.Tensor:
+        """The mean over the clicks of all search histories; a click that recurs counts again."""
+        clicks = batch["clicks"]
+        where = torch.nonzero(clicks, as_tuple=True)
+        if not len(where[0]):
+            return 0.0 * (self.alignment.weight.sum() + self.alignment.temperature)
+        pairs = torch.stack([batch["queries"][where[:2]], clicks[where]])
+        pairs, count = pairs.unique(dim=1, return_counts=True)
+        queries, query = pairs[0].unique(return_inverse=True)
+        items, item = pairs[1].unique(return_inverse=True)
+        of_pair = self.alignment(
+            self.encode_queries(queries),
+            self.encode_items(items),
+            torch.stack([query, item]),
+            self.encode_queries(batch["negative_queries"]),
+            self.encode_items(batch["negative_items"]),
+        )
+        return (of_pair * count).sum() / count.sum()
+
+
+def history_tensors(events: Events, config: SESRecConfig) -> Batch:
+    """The latest events of both histories, padded on the right to their full lengths.
+
+    ``history`` (events, recommendation_history); ``queries`` and ``sources`` (events,
+    search_history), ``clicks`` (events, search_history, session_items).
+    """
+    window = history_window(
+        events,
+        UniSARConfig(
+            recommendation_history=config.recommendation_history,
+            search_history=config.search_history,
+            session_items=config.session_items,
+        ),
+    )
+    missing = config.search_history - window.queries.shape[1]
+    queries = np.pad(window.queries, [(0, 0), (0, missing)])
+    return {
+        "history": longs(
+            np.pad(
+                window.items,
+                [(0, 0), (0, config.recommendation_history - window.items.shape[1])],
+            )
+        ),
+        "queries": longs(queries),
+        "sources": longs(np.zeros_like(queries)),
+        "clicks": longs(np.pad(window.clicks, [(0, 0), (0, missing), (0, 0)])),
+    }
+
+
+class SESRecInstances(TwoTaskInstances):
+    """Events with both histories, target and negatives, and what the alignment contrasts."""
+
+    def __init__(self, view: TrainingView, config: SESRecConfig, tasks: Sequence[str]) -> None:
+        super().__init__(view, config, tasks)
+        self.config = config
+        self.number_of_items = view.corpus.number_of_items
+        self.trained_queries = training_queries(view)
+
+    def tensors(
+        self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
+    ) -> Batch:
+        """What :func:`history_tensors` gives, and users, candidates, asked and is_search."""
+        parts = [
+            history_tensors(events, self.config)
+            | {
+                "users": longs(events.user),
+                "candidates": longs(candidates),
+                "asked": longs(events.query),
+                "is_search": torch.full((len(events),), task == "search"),
+            }
+            for task, (events, candidates) in chosen.items()
+        ]
+        batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        size = self.config.alignment_negatives
+        batch["negative_items"] = longs(1 + random.permutation(self.number_of_items)[:size])
+        batch["negative_queries"] = longs(random.permutation(self.trained_queries)[:size])
+        return batch
+
+
+class Losses(NamedTuple):
+    """The parts of the loss and their weighted sum."""
+
+    clicks: torch.Tensor
+    alignment: torch.Tensor
+    triplet: torch.Tensor
+    total: torch.Tensor
+
+
+class SESRec(TorchSystem):
+    """Recommendation with both histories; search by the optional head only."""
+
+    Config = SESRecConfig
+    config: SESRecConfig
+    model: SESRecNetwork
+    vocabulary: Vocabulary
+    scoring_batch_size = 128
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that this configuration ranks for."""
+        return ("recommendation", "search") if self.config.search_head else ("recommendation",)
+
+    def build(self, corpus: Corpus) -> SESRecNetwork:
+        """The network for the vocabulary at hand."""
+        words = self.vocabulary.encode(corpus.queries.text, self.config.query_words)
+        return SESRecNetwork(
+            self.config,
+            item_rows=corpus.number_of_items + 1,
+            user_rows=corpus.number_of_users + 1,
+            word_rows=self.vocabulary.number_of_ids,
+            query_words=longs(words),
+        )
+
+    def fit(self, view: TrainingView) -> None:
+        """Train on the tasks that the model ranks for; keep the weights of the best validation."""
+        tasks = tasks_with_events(view, self.tasks)
+        if not tasks:
+            raise SystemFailure(f"SESRec: no training event of {' or '.join(self.tasks)}.")
+        asked = training_queries(view)
+        self.vocabulary = Vocabulary.of_texts((), [view.corpus.queries.text[q] for q in asked])
+        self.model = cast(SESRecNetwork, self.seeded_build(view.corpus))
+        self._silence_untrained(view)
+        train(
+            self.model,
+            SESRecInstances(view, self.config, tasks),
+            self.loss,
+            self.config.training,
+            self.context,
+            lambda: view.validate(self, tasks),
+        )
+
+    @torch.no_grad()
+    def _silence_untrained(self, view: TrainingView) -> None:
+        """Users, queries and words that training never reads start, and stay, at zero."""
+        read = self.model.query_words.cpu().numpy()[training_queries(view)]
+        for table, ids in (
+            (self.model.users.ids, view.log.user),
+            (self.model.query_ids, view.log.query),
+            (self.model.words, read),
+        ):
+            untrained = torch.ones(table.num_embeddings, dtype=torch.bool)
+            untrained[longs(np.unique(ids))] = False
+            table.weight[untrained.to(table.weight.device)] = 0.0
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The weighted sum of all losses."""
+        return self.losses(batch).total
+
+    def losses(self, batch: Batch) -> Losses:
+        """The losses of a batch; histories of both tasks' events are encoded together."""
+        config, model = self.config, self.model
+        histories = model.histories(batch)
+        alignment = model.alignment_loss(batch)
+        triplet = torch.stack([triplet_loss(one, config.triplet_margin) for one in histories]).sum()
+        parts = []
+        for search, weight in ((False, 1.0), (True, config.search_weight)):
+            rows = torch.nonzero(batch["is_search"] == search)[:, 0]
+            if len(rows):
+                logits = model.logits(
+                    (histories[0].rows(rows), histories[1].rows(rows)),
+                    batch["users"][rows],
+                    batch["candidates"][rows],
+                    batch["asked"][rows] if search else None,
+                )
+                parts.append(weight * logistic_loss(logits))
+        clicks = torch.stack(parts).sum()
+        total = clicks + config.alignment_weight * alignment + config.triplet_weight * triplet
+        return Losses(clicks, alignment, triplet, total)
+
+    def score_batch(self, requests: Requests) -> torch.Tensor:
+        """Every history is encoded once and pooled for all candidates by one product."""
+        batch = history_tensors(requests, self.config)
+        batch = {key: value.to(self.device) for key, value in batch.items()}
+        return self.model.logits(
+            self.model.histories(batch),
+            longs(requests.user).to(self.device),
+            longs(requests.candidates).to(self.device),
+            longs(requests.query).to(self.device) if requests.task == "search" else None,
+        )
+
+    def stand_ins(self) -> tuple[str, ...]:
+        """The search head, if it is there."""
+        if self.config.search_head:
+            return ("SESRec's search head is an addition; the original ranks for no query.",)
+        return ()
+
+    def save(self, folder: Path) -> None:
+        """Write weights and vocabulary."""
+        super().save(folder)
+        self.vocabulary.save(folder / _VOCABULARY)
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read the vocabulary, build the network and read its weights."""
+        self.vocabulary = Vocabulary.load(folder / _VOCABULARY)
+        super().load(folder, corpus)

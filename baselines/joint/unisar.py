@@ -1,0 +1,1092 @@
+"""UniSAR: transitions within and between search and recommendation, for both tasks at once.
+
+Shi et al., "UniSAR: Modeling User Transition Behaviors between Search and Recommendation", SIGIR
+2024; original https://github.com/TengShi-RUC/UniSAR, commit 1a14a24, without a licence, so this is
+written from a description of what it computes. The numbers are the original's, the arithmetic is
+rearranged. Search events attend to recommendation events and the reverse, so the original's masked
+encoder over the merged list is two cross-attentions here. The original copies both fused histories
+for every candidate; here one product pools them for all candidates. Contrastive pairs that occur
+many times in a batch are computed once and counted. What differs: what is undefined for an empty
+history (attention, pooling, contrastive loss) is zero or left out; scores are logits, without the
+sigmoid that ties them at 0 and 1; histories are those of the suite's protocol; negatives are drawn
+afresh in every step instead of being fixed in the data; queries that no training event asks are
+not among the contrastive negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from benchmark.data.dataset import IntArray, LongArray
+from benchmark.errors import SystemFailure
+from benchmark.files import atomic_path
+from benchmark.kit.modules import TorchSystem
+from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.words import PADDING_WORD, UNKNOWN_WORD, Vocabulary, training_queries
+from benchmark.protocol.requests import Events, Requests, TrainingExamples
+from benchmark.systems.contract import SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+
+TASKS = ("recommendation", "search")
+RECOMMENDATION, SEARCH = range(2)
+
+_VOCABULARY = "vocabulary.json"
+
+
+class UniSARTraining(TrainingSettings):
+    """The original's settings on Amazon; the rate falls where validation stands still."""
+
+    batch_size: int = Field(default=1024, ge=1)
+    """Recommendation events a step. The search events of an epoch are spread over its steps."""
+    weight_decay: float = Field(default=1e-5, ge=0)
+    """Adam's, not applied to biases (the original has 3e-5 on KuaiSAR)."""
+    schedule: Literal["constant", "linear", "cosine", "plateau"] = "plateau"
+    patience: int | None = Field(default=6, ge=1)
+
+
+class UniSARConfig(SystemConfig):
+    """The original's settings on Amazon; KuaiSAR's in brackets."""
+
+    embedding_size: int = Field(default=64, ge=1)
+    """Width of items, queries, users and of both transformers."""
+    item_id_size: int = Field(default=32, ge=1)
+    user_id_size: int = Field(default=32, ge=1)
+    word_size: int = Field(default=32, ge=1)
+    """Widths of the tables that are mapped to ``embedding_size``."""
+    recommendation_history: int = Field(default=30, ge=1)
+    """How many of the user's latest recommendation events are read."""
+    search_history: int = Field(default=30, ge=1)
+    """How many of the user's latest search sessions are read."""
+    session_items: int = Field(default=1, ge=1)
+    """Clicked items a search session (5). 1 makes every search event a session of its own; with
+    more, the events of one search are one session, of which the first clicks are kept."""
+    query_words: int = Field(default=50, ge=1)
+    """Words a query or an item text, the first ones."""
+    item_words: bool = False
+    """Whether an item is its id and the words of its text, or its id alone (true)."""
+    layers: int = Field(default=1, ge=1)
+    """Layers of each encoder and of each fusion."""
+    heads: int = Field(default=2, ge=1)
+    """Attention heads; they divide ``embedding_size``."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    experts: int = Field(default=4, ge=1)
+    """Experts of each task, and as many shared ones."""
+    expert_size: int = Field(default=64, ge=1)
+    tower_sizes: tuple[int, int] = (128, 64)
+    predictor_sizes: tuple[int, int] = (200, 80)
+    """Hidden widths of each task's tower and of the network from the tower to the score."""
+    negatives: int = Field(default=4, ge=1)
+    """Negatives of each training event."""
+    recommendation_negatives: Literal["popularity", "uniform"] = "popularity"
+    search_negatives: Literal["bm25", "popularity", "uniform"] = "bm25"
+    """``bm25``: the best hits of the query without the target, as in the published data."""
+    bm25_depth: int = Field(default=4, ge=1)
+    """Negatives are drawn from so many best hits; with ``negatives`` or fewer all are taken."""
+    contrastive_negatives: int = Field(default=1024, ge=1)
+    """Items, and queries, that every step contrasts with the clicked items and their queries."""
+    query_item_weight: float = Field(default=0.1, ge=0)
+    """Weight of the loss that aligns queries with their clicked items (0.001)."""
+    query_item_temperature: float = Field(default=0.1, gt=0)
+    """Where its learned temperature starts (0.5)."""
+    transition_weight: float = Field(default=0.01, ge=0)
+    """Weight of the loss that aligns both views of one history (0.1)."""
+    transition_temperature: float = Field(default=0.1, gt=0)
+    """Where its learned temperature starts."""
+    search_weight: float = Field(default=0.01, ge=0)
+    """Weight of the search loss beside the recommendation loss (0.1)."""
+    training: TrainingSettings = UniSARTraining()
+
+
+class QueryEncoder(nn.Module):
+    """The mean of the word vectors, then a layer; the layer of nothing if there are no words."""
+
+    def __init__(self, word_rows: int, word_size: int, size: int) -> None:
+        super().__init__()
+        self.words = nn.EmbeddingBag(word_rows, word_size, mode="mean", padding_idx=0)
+        self.projection = nn.Linear(word_size, size)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        """Word ids (queries, words), 0 where there is none → (queries, size) in (-1, 1)."""
+        return torch.tanh(self.projection(self.words(words)))
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A categorical attribute of items or users: a value for every id, shape (ids,)."""
+
+    name: str
+    values: torch.Tensor
+    number_of_values: int
+    size: int  # width of its table
+
+
+class EntityEncoder(nn.Module):
+    """Items or users: the vector of the id and of each attribute, then a layer.
+
+    Args:
+        rows: the number of ids.
+        texts: (ids, words) word ids of a text, read by the query encoder; none if absent.
+        text_size: the width of an encoded text.
+    """
+
+    texts: torch.Tensor | None
+
+    def __init__(
+        self,
+        rows: int,
+        id_size: int,
+        size: int,
+        attributes: Sequence[Attribute] = (),
+        texts: torch.Tensor | None = None,
+        text_size: int = 0,
+    ) -> None:
+        super().__init__()
+        self.ids = nn.Embedding(rows, id_size)
+        self.tables = nn.ModuleDict()
+        for attribute in attributes:
+            self.tables[attribute.name] = nn.Embedding(attribute.number_of_values, attribute.size)
+            self.register_buffer(f"{attribute.name}_values", attribute.values, persistent=False)
+        self.register_buffer("texts", texts, persistent=False)
+        width = id_size + (text_size if texts is not None else 0)
+        width += sum(attribute.size for attribute in attributes)
+        self.projection = nn.Linear(width, size)
+
+    def forward(self, ids: torch.Tensor, query_encoder: QueryEncoder) -> torch.Tensor:
+        """(ids,) → (ids, size) in (-1, 1)."""
+        parts = [self.ids(ids)]
+        if self.texts is not None:
+            parts.append(query_encoder(self.texts[ids]))
+        for name, table in self.tables.items():
+            parts.append(table(getattr(self, f"{name}_values")[ids]))
+        return torch.tanh(self.projection(torch.cat(parts, dim=-1)))
+
+
+class Attention(nn.Module):
+    """Multi-head attention that gives zero where there is nothing to attend to."""
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * size, size))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * size))
+        self.out_proj = nn.Linear(size, size)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+
+    def forward(
+        self, queries: torch.Tensor, keys: torch.Tensor, visible: torch.Tensor
+    ) -> torch.Tensor:
+        """From (batch, length, size) to (batch, others, size), ``visible`` (batch, others)."""
+        size = queries.shape[-1]
+        weights = self.in_proj_weight.split([size, 2 * size])
+        biases = self.in_proj_bias.split([size, 2 * size])
+        query = self._by_head(F.linear(queries, weights[0], biases[0]))
+        both = F.linear(keys, weights[1], biases[1])
+        key, value = (self._by_head(part) for part in both.chunk(2, dim=-1))
+        any_visible = visible.any(dim=1)
+        # A row of nothing attends to all of its padding, and the result is struck out below.
+        mask = visible | ~any_visible[:, None]
+        context = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        context = context.transpose(1, 2).flatten(2)  # (batch, length, size)
+        return self.out_proj(context) * any_visible[:, None, None]
+
+    def _by_head(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, length, dim)
+
+
+class EncoderLayer(nn.Module):
+    """Attention to a list of events, then two layers at each position; norms after the sums."""
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = Attention(size, heads, dropout)
+        self.linear1 = nn.Linear(size, size)
+        self.linear2 = nn.Linear(size, size)
+        self.norm1 = nn.LayerNorm(size)
+        self.norm2 = nn.LayerNorm(size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, keys: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        """States ``x`` (batch, length, size) that attend to ``keys`` (batch, others, size)."""
+        x = self.norm1(x + self.dropout(self.self_attn(x, keys, visible)))
+        hidden = self.linear2(self.dropout(torch.relu(self.linear1(x))))
+        return self.norm2(x + self.dropout(hidden))
+
+
+class FusionLayer(nn.Module):
+    """The decoder layer of the transformer without a causal mask."""
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = Attention(size, heads, dropout)
+        self.multihead_attn = Attention(size, heads, dropout)
+        self.linear1 = nn.Linear(size, size)
+        self.linear2 = nn.Linear(size, size)
+        self.norm1 = nn.LayerNorm(size)
+        self.norm2 = nn.LayerNorm(size)
+        self.norm3 = nn.LayerNorm(size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, memory: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        """Attend within ``x``, then to ``memory``: two views (batch, length, size) of one list."""
+        x = self.norm1(x + self.dropout(self.self_attn(x, x, visible)))
+        x = self.norm2(x + self.dropout(self.multihead_attn(x, memory, visible)))
+        hidden = self.linear2(self.dropout(torch.relu(self.linear1(x))))
+        return self.norm3(x + self.dropout(hidden))
+
+
+class TargetPooling(nn.Module):
+    """Pools a history for every candidate by a bilinear attention."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, size))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(
+        self, history: torch.Tensor, visible: torch.Tensor, candidates: torch.Tensor
+    ) -> torch.Tensor:
+        """One pooled history a candidate, (batch, candidates, size); zero for an empty history."""
+        logits = candidates @ (history @ self.weight).transpose(1, 2)  # (batch, candidates, length)
+        any_visible = visible.any(dim=1)
+        mask = visible | ~any_visible[:, None]
+        weights = logits.masked_fill(~mask[:, None, :], -torch.inf).softmax(dim=-1)
+        return (weights @ history) * any_visible[:, None, None]
+
+
+def _layers(*sizes: int, dropout: float) -> list[nn.Module]:
+    """Linear layers, each with ReLU and dropout."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+    return layers
+
+
+class TaskExperts(nn.Module):
+    """Experts of each task and shared ones, a gate a task over its own and the shared, towers.
+
+    The experts of a group are one layer, their outputs side by side.
+    """
+
+    def __init__(self, config: UniSARConfig, inputs: int) -> None:
+        super().__init__()
+        outputs = config.experts * config.expert_size
+        self.size, self.number = config.expert_size, 2 * config.experts
+        self.shared = nn.Linear(inputs, outputs)
+        self.own = nn.ModuleList(nn.Linear(inputs, outputs) for _ in TASKS)
+        self.gates = nn.ModuleList(nn.Linear(inputs, self.number) for _ in TASKS)
+        self.dropout = nn.Dropout(config.dropout)
+        self.towers = nn.ModuleList(
+            nn.Sequential(*_layers(config.expert_size, *config.tower_sizes, dropout=config.dropout))
+            for _ in TASKS
+        )
+
+    def forward(
+        self, task: int, per_candidate: torch.Tensor, per_request: torch.Tensor
+    ) -> torch.Tensor:
+        """The tower's output (batch, candidates, tower_sizes[1]).
+
+        The inputs of the experts are ``per_candidate`` (batch, candidates, any) followed by
+        ``per_request`` (batch, any), which is multiplied once and not once a candidate.
+        """
+        layers: list[Any] = [self.own[task], self.shared, self.gates[task]]
+        weight = torch.cat([layer.weight for layer in layers])
+        bias = torch.cat([layer.bias for layer in layers])
+        first, rest = weight.split([per_candidate.shape[-1], per_request.shape[-1]], dim=1)
+        sums = F.linear(per_candidate, first) + F.linear(per_request, rest, bias)[:, None]
+        hidden, gate = sums.split([self.number * self.size, self.number], dim=-1)
+        experts = self.dropout(torch.relu(hidden)).unflatten(-1, (self.number, self.size))
+        mixed = gate.softmax(dim=-1).unsqueeze(-2) @ experts  # (batch, candidates, 1, expert_size)
+        return self.towers[task](mixed.squeeze(-2))
+
+
+class QueryItemContrast(nn.Module):
+    """InfoNCE between queries and clicked items in both directions, one bilinear form for both."""
+
+    def __init__(self, size: int, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, size))
+        self.temperature = nn.Parameter(torch.tensor(temperature))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        items: torch.Tensor,
+        pairs: torch.Tensor,
+        negative_queries: torch.Tensor,
+        negative_items: torch.Tensor,
+    ) -> torch.Tensor:
+        """The loss of each pair, (pairs,).
+
+        Args:
+            queries, items: (rows, size), each distinct one once.
+            pairs: (2, pairs): row of the query and row of the clicked item.
+            negative_queries, negative_items: (negatives, size), contrasted with every pair.
+        """
+        query, item = pairs
+        to_items = self._directed(queries, query, items, item, negative_items)
+        to_queries = self._directed(items, item, queries, query, negative_queries)
+        return 0.5 * (to_items + to_queries)
+
+    def _directed(
+        self,
+        sources: torch.Tensor,
+        source: torch.Tensor,
+        targets: torch.Tensor,
+        target: torch.Tensor,
+        negatives: torch.Tensor,
+    ) -> torch.Tensor:
+        """Cross-entropy (pairs,) of the target among the negatives.
+
+        The sum over the negatives depends on the source alone, so it is taken once a source.
+        """
+        asked, place = source.unique(return_inverse=True)
+        projected = F.embedding(asked, sources) @ self.weight  # (sources, size)
+        against = (torch.tanh(projected @ negatives.T) / self.temperature).logsumexp(dim=1)
+        product = (F.embedding(place, projected) * F.embedding(target, targets)).sum(dim=-1)
+        positive = torch.tanh(product) / self.temperature
+        return torch.logaddexp(positive, F.embedding(place, against[:, None])[:, 0]) - positive
+
+
+class TransitionContrast(nn.Module):
+    """InfoNCE between the two views of one user's events, against the views of all others."""
+
+    def __init__(self, size: int, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, size))
+        self.temperature = nn.Parameter(torch.tensor(temperature))
+        nn.init.xavier_normal_(self.weight)
+
+    def forward(
+        self, first: torch.Tensor, second: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        """The mean loss over both views of the chosen rows; zero if none is chosen.
+
+        Args:
+            first, second: (batch, length, size).
+            visible: (batch, length), the events to average over.
+            rows: (batch,) which rows take part; their histories are not empty.
+        """
+        number = int(rows.sum())
+        if number == 0:
+            return 0.0 * (self.weight.sum() + self.temperature)
+        views = torch.cat([_mean(view[rows], visible[rows]) for view in (first, second)])
+        similarity = torch.tanh(views @ self.weight @ views.T) / self.temperature
+        itself = torch.eye(2 * number, dtype=torch.bool, device=views.device)
+        partner = torch.arange(2 * number, device=views.device).roll(number)
+        return F.cross_entropy(similarity.masked_fill(itself, -torch.inf), partner)
+
+
+def _mean(x: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """The mean (batch, size) over the visible ones of ``x`` (batch, length, size)."""
+    weight = visible.to(x.dtype)
+    return (x * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
+
+
+class Histories(NamedTuple):
+    """Both lists as vectors, zero at padding, with what is no padding and where it stands.
+
+    Shapes: (batch, recommendation length, size) and (batch, search length, size); masks and places
+    without the last dimension. A place counts the events of both lists, merged by time.
+    """
+
+    items: torch.Tensor
+    sessions: torch.Tensor
+    item_visible: torch.Tensor
+    session_visible: torch.Tensor
+    item_places: torch.Tensor
+    session_places: torch.Tensor
+
+
+class Transitions(NamedTuple):
+    """Each list seen through its own kind and through the other; shapes as in Histories."""
+
+    within_recommendation: torch.Tensor
+    search_to_recommendation: torch.Tensor
+    within_search: torch.Tensor
+    recommendation_to_search: torch.Tensor
+    item_visible: torch.Tensor
+    session_visible: torch.Tensor
+
+
+class Interests(NamedTuple):
+    """Both lists after fusion; shapes as in Histories."""
+
+    recommendation: torch.Tensor
+    search: torch.Tensor
+    item_visible: torch.Tensor
+    session_visible: torch.Tensor
+
+
+class UniSARModel(nn.Module):
+    """The network, from ids to logits.
+
+    Args:
+        item_rows, user_rows, word_rows: sizes of the tables; item 0 and word 0 are padding.
+        item_texts: (item_rows, words) word ids, for items that are more than an id.
+        item_attributes, user_attributes: further attributes, in the order of their vectors.
+    """
+
+    def __init__(
+        self,
+        config: UniSARConfig,
+        item_rows: int,
+        user_rows: int,
+        word_rows: int,
+        item_texts: torch.Tensor | None = None,
+        item_attributes: Sequence[Attribute] = (),
+        user_attributes: Sequence[Attribute] = (),
+    ) -> None:
+        super().__init__()
+        self.config = config
+        size = config.embedding_size
+        self.queries = QueryEncoder(word_rows, config.word_size, size)
+        self.items = EntityEncoder(
+            item_rows, config.item_id_size, size, item_attributes, item_texts, size
+        )
+        self.users = EntityEncoder(user_rows, config.user_id_size, size, user_attributes)
+        lengths = config.recommendation_history, config.search_history
+        self.merged_positions = nn.Embedding(sum(lengths), size)
+        self.recommendation_positions = nn.Embedding(lengths[0], size)
+        self.search_positions = nn.Embedding(lengths[1], size)
+        shape = size, config.heads, config.dropout
+        self.cross_encoder = _stack(EncoderLayer, config.layers, *shape)
+        self.recommendation_encoder = _stack(EncoderLayer, config.layers, *shape)
+        self.search_encoder = _stack(EncoderLayer, config.layers, *shape)
+        self.recommendation_fusion = _stack(FusionLayer, config.layers, *shape)
+        self.search_fusion = _stack(FusionLayer, config.layers, *shape)
+        self.recommendation_pooling = TargetPooling(size)
+        self.search_pooling = TargetPooling(size)
+        self.no_query = nn.Parameter(torch.empty(1, size))
+        self.experts = TaskExperts(config, 5 * size)
+        sizes = config.tower_sizes[-1], *config.predictor_sizes
+        self.predictors = nn.ModuleList(
+            nn.Sequential(*_layers(*sizes, dropout=config.dropout), nn.Linear(sizes[-1], 1))
+            for _ in TASKS
+        )
+        self.query_item = QueryItemContrast(size, config.query_item_temperature)
+        self.recommendation_contrast = TransitionContrast(size, config.transition_temperature)
+        self.search_contrast = TransitionContrast(size, config.transition_temperature)
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Xavier-normal tables and layers, zero biases; the experts of a layer one by one."""
+        for module in self.modules():
+            if isinstance(module, (nn.Embedding, nn.EmbeddingBag, nn.Linear)):
+                nn.init.xavier_normal_(module.weight)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        for layer in (self.experts.shared, *self.experts.own):
+            for expert in layer.weight.split(self.config.expert_size):
+                nn.init.xavier_normal_(expert)
+        nn.init.xavier_normal_(self.no_query)
+        self.items.ids.weight[0] = 0.0
+
+    def encode_items(self, ids: torch.Tensor) -> torch.Tensor:
+        """(ids,) → (ids, size); the padding item 0 is zero."""
+        return self.items(ids, self.queries) * (ids != 0)[:, None]
+
+    def encode_users(self, ids: torch.Tensor) -> torch.Tensor:
+        """(ids,) → (ids, size)."""
+        return self.users(ids, self.queries)
+
+    def encode_sessions(
+        self, queries: torch.Tensor, clicks: torch.Tensor, clicked: torch.Tensor
+    ) -> torch.Tensor:
+        """Query and mean of the clicked items, (batch, search_history, size).
+
+        Args:
+            queries: (batch, search_history, size).
+            clicks: (batch, search_history, session_items, size), zero where there is no click.
+            clicked: (batch, search_history, session_items), where there is one. A session without
+                a click is padding and zero.
+        """
+        number = clicked.sum(dim=-1, keepdim=True)
+        return (queries + clicks.sum(dim=2) / number.clamp(min=1)) * (number > 0)
+
+    def transitions(self, histories: Histories) -> Transitions:
+        """Encode both lists by themselves and through each other."""
+        items, sessions, item_visible, session_visible, item_places, session_places = histories
+        to_items = items + self.merged_positions(item_places)
+        to_sessions = sessions + self.merged_positions(session_places)
+        for layer in self.cross_encoder:
+            to_items, to_sessions = (
+                layer(to_items, to_sessions, session_visible),
+                layer(to_sessions, to_items, item_visible),
+            )
+        items = items + self.recommendation_positions.weight[: items.shape[1]]
+        for layer in self.recommendation_encoder:
+            items = layer(items, items, item_visible)
+        sessions = sessions + self.search_positions.weight[: sessions.shape[1]]
+        for layer in self.search_encoder:
+            sessions = layer(sessions, sessions, session_visible)
+        return Transitions(items, to_items, sessions, to_sessions, item_visible, session_visible)
+
+    def fuse(self, transitions: Transitions) -> Interests:
+        """One list from the two views of each."""
+        items, to_items, sessions, to_sessions, item_visible, session_visible = transitions
+        for layer in self.recommendation_fusion:
+            items = layer(items, to_items, item_visible)
+        for layer in self.search_fusion:
+            sessions = layer(sessions, to_sessions, session_visible)
+        return Interests(items, sessions, item_visible, session_visible)
+
+    def pooled(
+        self, interests: Interests, candidates: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both lists pooled for each of ``candidates`` (batch, candidates, size), same shape."""
+        recommendation, search, item_visible, session_visible = interests
+        return (
+            self.recommendation_pooling(recommendation, item_visible, candidates),
+            self.search_pooling(search, session_visible, candidates),
+        )
+
+    def tower(
+        self,
+        task: int,
+        interests: Interests,
+        candidates: torch.Tensor,
+        users: torch.Tensor,
+        queries: torch.Tensor,
+    ) -> torch.Tensor:
+        """The task's tower (batch, candidates, tower_sizes[1]).
+
+        Args:
+            candidates: (batch, candidates, size).
+            users, queries: (batch, size); for recommendation the query is ``no_query``.
+        """
+        per_candidate = torch.cat([*self.pooled(interests, candidates), candidates], dim=-1)
+        return self.experts(task, per_candidate, torch.cat([users, queries], dim=-1))
+
+    def logits(
+        self,
+        task: int,
+        interests: Interests,
+        candidates: torch.Tensor,
+        users: torch.Tensor,
+        queries: torch.Tensor,
+    ) -> torch.Tensor:
+        """Scores (batch, candidates) before the sigmoid; arguments as for :meth:`tower`."""
+        tower = self.tower(task, interests, candidates, users, queries)
+        return self.predictors[task](tower).squeeze(-1)
+
+    def transition_loss(self, transitions: Transitions) -> torch.Tensor:
+        """The alignment of both views, over the rows with events of both kinds."""
+        items, to_items, sessions, to_sessions, item_visible, session_visible = transitions
+        rows = item_visible.any(dim=1) & session_visible.any(dim=1)
+        loss = self.recommendation_contrast(to_items, items, item_visible, rows)
+        return loss + self.search_contrast(to_sessions, sessions, session_visible, rows)
+
+
+def _stack(
+    layer: type[nn.Module], number: int, size: int, heads: int, dropout: float
+) -> nn.ModuleList:
+    return nn.ModuleList(layer(size, heads, dropout) for _ in range(number))
+
+
+class HistoryWindow(NamedTuple):
+    """What the network reads of a history: both lists padded on the right, and their merged order.
+
+    Shapes: ``items`` and ``item_places`` (events, recommendation length), ``queries`` and
+    ``session_places`` (events, search length), ``clicks`` (events, search length, session_items).
+    """
+
+    items: IntArray
+    queries: IntArray
+    clicks: IntArray
+    item_places: LongArray
+    session_places: LongArray
+
+
+def history_window(events: Events, config: UniSARConfig) -> HistoryWindow:
+    """Cut the latest recommendation events and the latest search sessions of many events."""
+    bought = events.history(config.recommendation_history, "recommendation", "right")
+    searched = events.history(config.search_history * config.session_items, "search")
+    number, length = searched.items.shape
+    starts = searched.mask.copy()
+    if config.session_items > 1:
+        starts[:, 1:] &= (searched.sessions[:, 1:] != searched.sessions[:, :-1]) | (
+            ~searched.mask[:, :-1]
+        )
+    session = np.cumsum(starts, axis=1)  # counted from 1
+    session -= 1 + np.maximum(session[:, -1:] - config.search_history, 0)  # the latest ones remain
+    columns = np.broadcast_to(np.arange(length), (number, length))
+    within = columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1)
+    row, column = np.nonzero(searched.mask & (session >= 0) & (within < config.session_items))
+    place = session[row, column]
+    clicks = np.zeros((number, config.search_history, config.session_items), dtype=np.int32)
+    clicks[row, place, within[row, column]] = searched.items[row, column]
+    queries = np.zeros((number, config.search_history), dtype=np.int32)
+    times = np.full((number, config.search_history), np.inf)
+    row, column = np.nonzero(starts & (session >= 0))
+    queries[row, session[row, column]] = searched.queries[row, column]
+    times[row, session[row, column]] = searched.timestamps[row, column]
+    bought_times = np.where(bought.mask, bought.timestamps.astype(np.float64), np.inf)
+    item_places, session_places = merged_places(bought_times, times)
+    # Columns that are padding for all of these events are not worth encoding.
+    longest = max(1, int(bought.count.max(initial=0)))
+    most = max(1, int(np.count_nonzero(np.isfinite(times), axis=1).max(initial=0)))
+    return HistoryWindow(
+        items=bought.items[:, :longest],
+        queries=queries[:, :most],
+        clicks=clicks[:, :most],
+        item_places=item_places[:, :longest],
+        session_places=session_places[:, :most],
+    )
+
+
+def merged_places(
+    recommendation_times: NDArray[np.float64], search_times: NDArray[np.float64]
+) -> tuple[LongArray, LongArray]:
+    """The place of each event among both lists ordered by time, recommendation first where equal.
+
+    Args:
+        recommendation_times, search_times: (events, length), infinite at padding, which comes last.
+
+    Returns:
+        The places in the recommendation list and in the search list, shapes as given.
+    """
+    times = np.concatenate([recommendation_times, search_times], axis=1)
+    order = np.argsort(times, axis=1, kind="stable")
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.arange(order.shape[1])[None, :], axis=1)
+    length = recommendation_times.shape[1]
+    return places[:, :length], places[:, length:]
+
+
+def known_words(vocabulary: Vocabulary, texts: Sequence[str], longest: int) -> IntArray:
+    """Word ids (texts, words) in which a word that training never met counts as no word."""
+    words = vocabulary.encode(texts, longest)
+    return np.where(words == UNKNOWN_WORD, PADDING_WORD, words)
+
+
+class Compact:
+    """The distinct ones of many ids, so that each is encoded once; the padding id 0 is row 0."""
+
+    def __init__(self, size: int, arrays: Sequence[NDArray[np.integer]]) -> None:
+        present = np.zeros(size, dtype=bool)
+        present[0] = True
+        for array in arrays:
+            present[array] = True
+        self.ids = np.flatnonzero(present)
+        self._row = np.cumsum(present) - 1
+
+    def rows(self, ids: NDArray[np.integer]) -> torch.Tensor:
+        """The rows of ``ids`` among :attr:`ids`, same shape."""
+        return torch.from_numpy(self._row[ids])
+
+
+class BatchBuilder:
+    """Makes the tensors of events: distinct items and queries once, all else as rows of these.
+
+    A batch has ``items`` (distinct items,) and ``words`` (distinct queries, words), row 0 of both
+    for padding; the fields of :class:`HistoryWindow` under ``history/``; ``users`` and ``query``
+    (events,), ``candidates`` (events, candidates); and ``sizes``, how many events of each task it
+    holds, recommendation first.
+    """
+
+    def __init__(self, config: UniSARConfig, corpus: Corpus, vocabulary: Vocabulary) -> None:
+        self.config = config
+        self.number_of_items = corpus.number_of_items
+        self.words = known_words(vocabulary, corpus.queries.text, config.query_words)
+
+    def __call__(
+        self,
+        events: Sequence[Events],
+        candidates: NDArray[np.integer],
+        contrast: tuple[NDArray[np.integer], NDArray[np.integer]] | None = None,
+    ) -> Batch:
+        """The batch of some events.
+
+        Args:
+            events: those of recommendation, those of search, or both, in this order.
+            candidates: (all events, candidates).
+            contrast: negative items and negative queries of the contrastive loss. Then the batch
+                has ``negative_items``, ``negative_queries``, ``pairs`` and ``clicks`` too.
+        """
+        window = _stacked([history_window(some, self.config) for some in events])
+        asked = np.concatenate([some.query for some in events])
+        users = np.concatenate([some.user for some in events])
+        negatives = contrast or (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+        items = Compact(
+            self.number_of_items + 1, (window.items, window.clicks, candidates, negatives[0])
+        )
+        queries = Compact(len(self.words), (window.queries, asked, negatives[1]))
+        batch = {
+            "items": torch.from_numpy(items.ids),
+            "words": torch.from_numpy(self.words[queries.ids].astype(np.int64)),
+            "history/items": items.rows(window.items),
+            "history/queries": queries.rows(window.queries),
+            "history/clicks": items.rows(window.clicks),
+            "history/item_places": torch.from_numpy(window.item_places),
+            "history/session_places": torch.from_numpy(window.session_places),
+            "users": torch.from_numpy(users.astype(np.int64)),
+            "query": queries.rows(asked),
+            "candidates": items.rows(candidates),
+            "sizes": torch.tensor(
+                [sum(len(some) for some in events if some.task == task) for task in TASKS]
+            ),
+        }
+        if contrast is not None:
+            batch["negative_items"] = items.rows(negatives[0])
+            batch["negative_queries"] = queries.rows(negatives[1])
+            batch["pairs"], batch["clicks"] = clicked_pairs(batch)
+        return batch
+
+
+def _stacked(windows: Sequence[HistoryWindow]) -> HistoryWindow:
+    """The windows of several tasks below each other, padded to equal lengths."""
+    parts: list[NDArray[Any]] = []
+    for arrays in zip(*windows, strict=True):
+        length = max(array.shape[1] for array in arrays)
+        padded = [
+            np.pad(array, [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
+            for array in arrays
+        ]
+        parts.append(np.concatenate(padded))
+    return HistoryWindow(*parts)
+
+
+def clicked_pairs(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The distinct clicks of a batch's histories.
+
+    Returns:
+        The rows of query and item, (2, pairs), and how often the histories of each task's events
+        hold them, (tasks, pairs).
+    """
+    clicks, sizes = batch["history/clicks"], batch["sizes"]
+    event, place, _ = where = torch.nonzero(clicks, as_tuple=True)
+    item, query = clicks[where], batch["history/queries"][event, place]
+    width = len(batch["items"])
+    keys, pair = (query * width + item).unique(return_inverse=True)
+    is_search = (event >= sizes[0]).long()
+    count = torch.bincount(is_search * len(keys) + pair, minlength=2 * len(keys))
+    return torch.stack([keys // width, keys % width]), count.view(2, len(keys))
+
+
+class JointInstances(Instances):
+    """Training events of both tasks; every step takes some of each.
+
+    Rows are the recommendation events, then the search events. An epoch is one pass over the
+    recommendation events, or over the search events where there are no others.
+    """
+
+    def __init__(self, view: TrainingView, config: UniSARConfig, builder: BatchBuilder) -> None:
+        self.config, self.builder = config, builder
+        self.examples: dict[str, TrainingExamples] = {task: view.examples(task) for task in TASKS}
+        self.sizes = tuple(len(self.examples[task]) for task in TASKS)
+        self.number_of_items = view.corpus.number_of_items
+        self.trained_queries = training_queries(view)
+        self._sampler = {
+            "recommendation": NegativeSampler(view, config.recommendation_negatives),
+            "search": NegativeSampler(
+                view, "uniform" if config.search_negatives == "uniform" else "popularity"
+            ),
+        }
+        self._hits = (
+            BestHits(view, self.trained_queries, config.bm25_depth)
+            if config.search_negatives == "bm25" and self.sizes[SEARCH]
+            else None
+        )
+
+    def __len__(self) -> int:
+        return self.sizes[RECOMMENDATION] or self.sizes[SEARCH]
+
+    def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Shuffle both tasks; the search events of a batch stand evenly among the others."""
+        recommendation, search = self.sizes
+        if not recommendation or not search:
+            return super().batches(batch_size, random)
+        order = random.permutation(recommendation)
+        steps = -(-recommendation // batch_size)
+        share = search // (recommendation // batch_size + 1) + 1
+        rounds = -(-steps * share // search)
+        searches = recommendation + np.concatenate(
+            [random.permutation(search) for _ in range(rounds)]
+        )
+        return [
+            _interleaved(
+                order[step * batch_size : (step + 1) * batch_size],
+                searches[step * share : (step + 1) * share],
+            )
+            for step in range(steps)
+        ]
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """Targets in column 0 of the candidates, negatives after it."""
+        number = self.sizes[RECOMMENDATION]
+        parts = (rows[rows < number], rows[rows >= number] - number)
+        chosen = [
+            self.examples[task].select(part)
+            for task, part in zip(TASKS, parts, strict=True)
+            if len(part)
+        ]
+        candidates = np.concatenate(
+            [
+                np.concatenate([some.target[:, None], self._negatives(some, random)], axis=1)
+                for some in chosen
+            ]
+        )
+        size = self.config.contrastive_negatives
+        items = 1 + random.permutation(self.number_of_items)[:size]
+        queries = random.permutation(self.trained_queries)[:size]
+        return self.builder(chosen, candidates, (items, queries))
+
+    def _negatives(self, examples: TrainingExamples, random: np.random.Generator) -> IntArray:
+        sampler = self._sampler[examples.task]
+        drawn = sampler.draw(examples.user, examples.target, self.config.negatives, random)
+        if examples.task == "search" and self._hits is not None:
+            drawn = self._hits.replace(drawn, examples.query, examples.target, random)
+        return drawn
+
+
+def _interleaved(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Both arrays in one, each spread evenly, so that any part of it holds its share of both."""
+    places = [(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows in (first, second)]
+    return np.concatenate([first, second])[np.argsort(np.concatenate(places), kind="stable")]
+
+
+class BestHits:
+    """The best BM25 hits of every training query, as search negatives.
+
+    They come from the item texts and the training queries, not from any candidate list.
+    """
+
+    def __init__(self, view: TrainingView, queries: IntArray, depth: int) -> None:
+        from benchmark.retrieval import make_engine
+
+        # One hit more than is asked for, since the target may be among them.
+        texts = [view.corpus.queries.text[number] for number in queries]
+        hits = make_engine("sparse", view.corpus.items.text).search(texts, depth + 1)
+        self.items = np.zeros((view.corpus.number_of_queries + 1, depth + 1), dtype=np.int32)
+        self.items[queries] = np.maximum(hits.documents, 0)
+        self.depth = depth
+
+    def replace(
+        self,
+        drawn: IntArray,
+        query: IntArray,
+        target: IntArray,
+        random: np.random.Generator,
+    ) -> IntArray:
+        """Hits for ``drawn`` (events, negatives), which stays where hits are lacking."""
+        hits = self.items[query]  # (events, depth + 1)
+        hits = np.where(hits == target[:, None], 0, hits)
+        place = np.cumsum(hits > 0, axis=1)
+        usable = (hits > 0) & (place <= self.depth)
+        # A random order of the usable hits, the others behind them.
+        order = np.argsort(random.random(hits.shape) + ~usable, axis=1)[:, : drawn.shape[1]]
+        chosen = np.take_along_axis(np.where(usable, hits, 0), order, axis=1)
+        result = drawn.copy()
+        width = chosen.shape[1]
+        result[:, :width] = np.where(chosen > 0, chosen, drawn[:, :width])
+        return result
+
+
+class TaskLosses(NamedTuple):
+    """The parts of one task's loss and their weighted sum."""
+
+    clicks: torch.Tensor
+    query_item: torch.Tensor
+    transitions: torch.Tensor
+    total: torch.Tensor
+
+
+def _rows_of_tasks(batch: Batch) -> dict[str, slice]:
+    recommendation, search = batch["sizes"].tolist()
+    return {
+        "recommendation": slice(0, recommendation),
+        "search": slice(recommendation, recommendation + search),
+    }
+
+
+class UniSAR(TorchSystem):
+    """One network for both tasks, trained on both in every step."""
+
+    Config = UniSARConfig
+    config: UniSARConfig
+    model: UniSARModel
+    builder: BatchBuilder
+    vocabulary: Vocabulary
+    scoring_batch_size = 64
+
+    def build(self, corpus: Corpus) -> UniSARModel:
+        """The network for the vocabulary at hand; the unknown user 0 starts, and stays, at zero."""
+        config = self.config
+        texts = None
+        if config.item_words:
+            words = known_words(self.vocabulary, corpus.items.text, config.query_words)
+            texts = torch.from_numpy(words.astype(np.int64))
+        self.builder = BatchBuilder(config, corpus, self.vocabulary)
+        model = UniSARModel(
+            config,
+            item_rows=corpus.number_of_items + 1,
+            user_rows=corpus.number_of_users + 1,
+            word_rows=self.vocabulary.number_of_ids,
+            item_texts=texts,
+        )
+        with torch.no_grad():
+            model.users.ids.weight[0] = 0.0
+        return model
+
+    def fit(self, view: TrainingView) -> None:
+        """Train on the tasks that the view has; keep the weights of the best validation."""
+        tasks = tuple(task for task in view.tasks if len(view.examples(task)))
+        if not tasks:
+            raise SystemFailure("UniSAR: the view has no training event of any task.")
+        corpus = view.corpus
+        queries = [corpus.queries.text[number] for number in training_queries(view)]
+        items = corpus.items.text if self.config.item_words else ()
+        self.vocabulary = Vocabulary.of_texts(items, queries)
+        self.model = cast(UniSARModel, self.seeded_build(corpus))
+        train(
+            self.model,
+            JointInstances(view, self.config, self.builder),
+            self.loss,
+            self.config.training,
+            self.context,
+            partial(view.validate, self, tasks),
+            parameter_groups=self._parameter_groups(),
+        )
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The weighted sum of the losses of the tasks."""
+        losses = self.task_losses(batch)
+        weights = {"recommendation": 1.0, "search": self.config.search_weight}
+        return torch.stack([weights[task] * losses[task].total for task in losses]).sum()
+
+    def task_losses(self, batch: Batch) -> dict[str, TaskLosses]:
+        """The losses of the tasks that the batch has events of; all are encoded together."""
+        config, model = self.config, self.model
+        items, queries = model.encode_items(batch["items"]), model.queries(batch["words"])
+        transitions = model.transitions(self.histories(batch, items, queries))
+        interests = model.fuse(transitions)
+        of_pair = model.query_item(
+            queries,
+            items,
+            batch["pairs"],
+            F.embedding(batch["negative_queries"], queries),
+            F.embedding(batch["negative_items"], items),
+        )
+        found = {}
+        for number, (task, rows) in enumerate(_rows_of_tasks(batch).items()):
+            if rows.start == rows.stop:
+                continue
+            own = Interests(*(part[rows] for part in interests))
+            logits = self.logits(task, own, batch, rows, items, queries)
+            labels = torch.zeros_like(logits)
+            labels[:, 0] = 1.0
+            clicks = F.binary_cross_entropy_with_logits(logits, labels)
+            count = batch["clicks"][number]
+            query_item = (of_pair * count).sum() / count.sum().clamp(min=1)
+            transition = model.transition_loss(Transitions(*(part[rows] for part in transitions)))
+            total = clicks + config.query_item_weight * query_item
+            total = total + config.transition_weight * transition
+            found[task] = TaskLosses(clicks, query_item, transition, total)
+        return found
+
+    def score_batch(self, requests: Requests) -> torch.Tensor:
+        """Every history is encoded once and pooled for all candidates by one product."""
+        batch = self.builder([requests], requests.candidates)
+        batch = {key: value.to(self.device) for key, value in batch.items()}
+        items = self.model.encode_items(batch["items"])
+        queries = self.model.queries(batch["words"])
+        interests = self.model.fuse(self.model.transitions(self.histories(batch, items, queries)))
+        everything = slice(0, len(requests))
+        return self.logits(requests.task, interests, batch, everything, items, queries)
+
+    def item_embeddings(self, source: Literal["item", "id"] = "item") -> NDArray[np.float32]:
+        """Item vectors for other systems, (number_of_items + 1, width); row 0 (padding) is zero.
+
+        Args:
+            source: "item" is what every part of the network takes for the item, values in (-1, 1),
+                width ``embedding_size``; "id" is the table of ids alone, width ``item_id_size``.
+        """
+        with torch.inference_mode():
+            if source == "id":
+                vectors = self.model.items.ids.weight.clone()
+                vectors[0] = 0.0
+            else:
+                number = self.model.items.ids.num_embeddings
+                vectors = self.model.encode_items(torch.arange(number, device=self.device))
+        return vectors.float().cpu().numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write weights, vocabulary, and the item vectors as ``item_embeddings.<source>.npy``."""
+        super().save(folder)
+        self.vocabulary.save(folder / _VOCABULARY)
+        for source in ("item", "id"):
+            path = folder / f"item_embeddings.{source}.npy"
+            with atomic_path(path) as temporary, temporary.open("wb") as opened:
+                np.save(opened, self.item_embeddings(source))
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read the vocabulary, build the network and read its weights."""
+        self.vocabulary = Vocabulary.load(folder / _VOCABULARY)
+        super().load(folder, corpus)
+
+    def histories(self, batch: Batch, items: torch.Tensor, queries: torch.Tensor) -> Histories:
+        """The histories of a batch, given the vectors of its distinct items and queries."""
+        bought, clicks = batch["history/items"], batch["history/clicks"]
+        clicked = clicks > 0
+        sessions = self.model.encode_sessions(
+            F.embedding(batch["history/queries"], queries), F.embedding(clicks, items), clicked
+        )
+        return Histories(
+            items=F.embedding(bought, items),
+            sessions=sessions,
+            item_visible=bought > 0,
+            session_visible=clicked.any(dim=-1),
+            item_places=batch["history/item_places"],
+            session_places=batch["history/session_places"],
+        )
+
+    def logits(
+        self,
+        task: str,
+        interests: Interests,
+        batch: Batch,
+        rows: slice,
+        items: torch.Tensor,
+        queries: torch.Tensor,
+    ) -> torch.Tensor:
+        """Logits (rows, candidates) of the batch's events at ``rows``, all of one task."""
+        users = self.model.encode_users(batch["users"][rows])
+        query = (
+            F.embedding(batch["query"][rows], queries)
+            if task == "search"
+            else self.model.no_query.expand(len(users), -1)
+        )
+        candidates = F.embedding(batch["candidates"][rows], items)
+        return self.model.logits(TASKS.index(task), interests, candidates, users, query)
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """All but the biases decay."""
+        named = list(self.model.named_parameters())
+        return [
+            {"params": [parameter for name, parameter in named if "bias" not in name]},
+            {
+                "params": [parameter for name, parameter in named if "bias" in name],
+                "weight_decay": 0.0,
+            },
+        ]

@@ -1,0 +1,1 @@
+"""Personalised product search: the query, and what the user bought before."""

@@ -1,0 +1,276 @@
+"""TEM: a small transformer reads the query and what the user bought; its query state ranks items.
+
+Bi, Ai and Croft, "A Transformer-based Embedding Model for Personalized Product Search", SIGIR 2020,
+in the form of https://github.com/kepingbi/ProdSearch, commit 449335b (Apache-2.0), whose parameter
+names are kept. The query vector, the losses and what differs from the original in words, negatives
+and selection are QEM's (see there). Differences of its own: a training history holds events before
+the search only, where the original shows all other purchases, later ones too; the gains of layer
+norms start at one, where the original draws them from N(0, 1) (``layer_norm_gains="normal"``); the
+history is 5 items long, as the suite's other search systems have it, not 20; target and negatives
+share one encoding, so one dropout mask. ``form="joint_framework"`` is the history branch of
+https://github.com/E-qin/MAPS, commit e67d599, on QEM's inputs of that form: torch's post-norm
+encoder and learned positions. The plain TEM of that framework is not public.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import nn
+
+from baselines.personalized_search.qem import (
+    JointFrameworkNetwork,
+    OriginalNetwork,
+    ProductSearch,
+    QEMConfig,
+    SearchNetwork,
+    initialise,
+)
+from benchmark.data.dataset import IntArray
+from benchmark.protocol.requests import Events
+
+_LAYER_NORM_EPSILON = 1e-6  # of the original form
+
+
+class TEMConfig(QEMConfig):
+    """The fields of :class:`QEMConfig`, the history and the transformer."""
+
+    history_length: int = Field(default=5, ge=1)
+    """How many of the user's latest events the model reads."""
+    history_of: Literal["recommendation", "search", "both"] = "recommendation"
+    """Which events these are: purchases outside search, clicks on search results, or both."""
+    layers: int = Field(default=1, ge=1)
+    heads: int = Field(default=2, ge=1)
+    """Attention heads; they divide ``embedding_size``."""
+    feed_forward_size: int = Field(default=128, ge=1)
+    """Width of the layer between; that of the form "joint_framework" is usually 64."""
+    positions: bool = True
+    """Whether sinusoids of the position are added, in the form "original"."""
+    layer_norm_gains: Literal["ones", "normal"] = "ones"
+    """How the gains of layer norms start: at one, or, as released, drawn from N(0, 1)."""
+    separate_history_table: bool = False
+    """Whether history items have vectors of their own. Original form."""
+
+    @model_validator(mode="after")
+    def _heads_divide_the_size(self) -> TEMConfig:
+        if self.embedding_size % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the size {self.embedding_size}")
+        return self
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention of positions of a sequence to all of it."""
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.linear_keys = nn.Linear(size, size)
+        self.linear_values = nn.Linear(size, size)
+        self.linear_query = nn.Linear(size, size)
+        self.final_linear = nn.Linear(size, size)
+
+    def forward(
+        self, asking: torch.Tensor, states: torch.Tensor, is_real: torch.Tensor
+    ) -> torch.Tensor:
+        """What positions ``asking`` (batch, asking, size) gather from ``states``; the same shape.
+
+        Args:
+            states: (batch, length, size).
+            is_real: (batch, length) which of them may be looked at.
+        """
+        context = F.scaled_dot_product_attention(
+            self._by_head(self.linear_query(asking)),
+            self._by_head(self.linear_keys(states)),
+            self._by_head(self.linear_values(states)),
+            attn_mask=is_real[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.final_linear(context.transpose(1, 2).flatten(2))
+
+    def _by_head(self, states: torch.Tensor) -> torch.Tensor:
+        """(batch, length, size) → (batch, heads, length, size / heads)."""
+        return states.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """A layer norm of its own, then two layers at each position; (batch, length, size)."""
+
+    def __init__(self, size: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(size, eps=_LAYER_NORM_EPSILON)
+        self.w_1 = nn.Linear(size, inner)
+        self.w_2 = nn.Linear(inner, size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """What is added to ``states``, dropout applied."""
+        inner = F.gelu(self.w_1(self.layer_norm(states)), approximate="tanh")
+        return self.dropout(self.w_2(self.dropout(inner)))
+
+
+class EncoderLayer(nn.Module):
+    """Attention and feed-forward, each added to its input; the first layer norms no input."""
+
+    def __init__(self, config: TEMConfig, is_first: bool) -> None:
+        super().__init__()
+        size, dropout = config.embedding_size, config.dropout
+        self.layer_norm = nn.Identity() if is_first else nn.LayerNorm(size, eps=_LAYER_NORM_EPSILON)
+        self.self_attn = MultiHeadAttention(size, config.heads, dropout)
+        self.feed_forward = FeedForward(size, config.feed_forward_size, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, states: torch.Tensor, is_real: torch.Tensor, wanted: int | None = None
+    ) -> torch.Tensor:
+        """(batch, length, size) → the same, or only the first ``wanted`` positions of it."""
+        normed = self.layer_norm(states)
+        gathered = self.self_attn(normed[:, :wanted], normed, is_real)
+        states = states[:, :wanted] + self.dropout(gathered)
+        return states + self.feed_forward(states)
+
+
+class Encoder(nn.Module):
+    """The original's transformer: positions, layers, and a layer norm at the end."""
+
+    def __init__(self, config: TEMConfig) -> None:
+        super().__init__()
+        self.positions = config.positions
+        self.transformer_inter = nn.ModuleList(
+            EncoderLayer(config, is_first=number == 0) for number in range(config.layers)
+        )
+        self.layer_norm = nn.LayerNorm(config.embedding_size, eps=_LAYER_NORM_EPSILON)
+
+    def forward(
+        self, states: torch.Tensor, is_real: torch.Tensor, wanted: int | None = None
+    ) -> torch.Tensor:
+        """States (batch, length, size) → the same; ``is_real`` (batch, length).
+
+        Args:
+            wanted: positions that are returned, the first ones; the last layer makes no others.
+        """
+        states = states * is_real[..., None]
+        if self.positions:
+            states = states + sinusoids(states.shape[1], states.shape[2]).to(states)
+        for layer in self.transformer_inter[:-1]:
+            states = layer(states, is_real)
+        states = self.transformer_inter[-1](states, is_real, wanted)
+        return self.layer_norm(states)
+
+
+def sinusoids(length: int, size: int) -> torch.Tensor:
+    """Position vectors (length, size): sines in even columns, cosines in odd ones."""
+    pair = torch.arange(0, size, 2, dtype=torch.float32)
+    angle = torch.arange(length)[:, None] * torch.exp(pair * (-math.log(10000.0) / size))
+    table = torch.zeros(length, size)
+    table[:, 0::2] = torch.sin(angle)
+    table[:, 1::2] = torch.cos(angle)[:, : size // 2]
+    return table
+
+
+class OriginalTEM(OriginalNetwork):
+    """ProdSearch's model: the query, then the items of the history, oldest first."""
+
+    config: TEMConfig
+
+    def __init__(self, number_of_items: int, word_rows: int, config: TEMConfig) -> None:
+        super().__init__(number_of_items, word_rows, config)
+        if config.separate_history_table:
+            self.hist_product_emb = nn.Embedding(
+                number_of_items + 1, config.embedding_size, padding_idx=0
+            )
+            initialise(self.hist_product_emb, config.embedding_deviation)
+        self.transformer_encoder = Encoder(config)
+        initialise(self.transformer_encoder)
+        if config.layer_norm_gains == "normal":
+            for module in self.transformer_encoder.modules():
+                if isinstance(module, nn.LayerNorm):
+                    nn.init.normal_(module.weight)
+
+    def user_vectors(self, words: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        """The encoder's state of the query, (batch, size)."""
+        return self.states(words, history, wanted=1)[:, 0]
+
+    def states(
+        self, words: torch.Tensor, history: torch.Tensor, wanted: int | None = None
+    ) -> torch.Tensor:
+        """The encoder's states (batch, 1 + length, size), first that of the query.
+
+        Args:
+            words: (batch, words).
+            history: (batch, length) items, oldest first, padded on the right.
+            wanted: positions that are returned, the first ones; all if absent.
+        """
+        table = self.hist_product_emb if self.config.separate_history_table else self.product_emb
+        sequence = torch.cat([self.query_vectors(words)[:, None], table(history)], dim=1)
+        return self.transformer_encoder(sequence, _real_slots(history), wanted)
+
+
+def _real_slots(history: torch.Tensor) -> torch.Tensor:
+    """Which slots of query and history (batch, 1 + length) are no padding; the query never is."""
+    return F.pad(history > 0, (1, 0), value=True)
+
+
+class LearnedPositions(nn.Module):
+    """A vector a position: added to (batch, length, size)."""
+
+    def __init__(self, length: int, size: int) -> None:
+        super().__init__()
+        self.pe = nn.Embedding(length, size)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Add the vectors of the first positions."""
+        return states + self.pe.weight[: states.shape[1]]
+
+
+class JointFrameworkTEM(JointFrameworkNetwork):
+    """The same idea on inputs and encoder of a joint search and recommendation framework."""
+
+    def __init__(self, number_of_items: int, word_rows: int, config: TEMConfig) -> None:
+        super().__init__(number_of_items, word_rows, config)
+        size = config.embedding_size
+        self.item_pos_embedding = LearnedPositions(config.history_length + 1, size)
+        layer = nn.TransformerEncoderLayer(
+            size, config.heads, config.feed_forward_size, config.dropout, batch_first=True
+        )
+        # Without nested tensors, which would cut the padding off the states.
+        self.his_transformer_layer = nn.TransformerEncoder(
+            layer, config.layers, enable_nested_tensor=False
+        )
+        initialise(self.item_pos_embedding)
+        initialise(self.his_transformer_layer)
+
+    def user_vectors(self, words: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        """The encoder's state of the query, (batch, size)."""
+        return self.states(words, history)[:, 0]
+
+    def states(self, words: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        """The encoder's states (batch, 1 + length, size), first that of the query.
+
+        Args:
+            words: (batch, words).
+            history: (batch, length) items, oldest first, padded on the right.
+        """
+        sequence = torch.cat([self.query_vectors(words)[:, None], self.item_feat(history)], dim=1)
+        return self.his_transformer_layer(
+            self.item_pos_embedding(sequence), src_key_padding_mask=~_real_slots(history)
+        )
+
+
+class TEM(ProductSearch):
+    """The transformer-based embedding model."""
+
+    Config = TEMConfig
+
+    def network(self, number_of_items: int, word_rows: int) -> SearchNetwork:
+        """One of the two forms."""
+        kind: Any = {"original": OriginalTEM, "joint_framework": JointFrameworkTEM}
+        return kind[self.config.form](number_of_items, word_rows, self.config)
+
+    def history_items(self, events: Events) -> IntArray:
+        """The user's latest items before each event."""
+        behaviour = None if self.config.history_of == "both" else self.config.history_of
+        return events.history(self.config.history_length, behaviour, "right").items
