@@ -211,6 +211,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="MIT",
         status="Fine-tuned by the published loss (the original's training code is not public); "
         "where no model hub is reachable, the packaged MiniLM stands in, and tables say so.",
+        in_suite=False,
     ),
     SystemEntry(
         name="bge",
@@ -222,6 +223,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/FlagOpen/FlagEmbedding",
         licence="MIT",
         status="Fine-tuned with BM25 negatives instead of mined ones; stand-in encoder as for E5.",
+        in_suite=False,
     ),
     SystemEntry(
         name="unifiedssr",
@@ -234,6 +236,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="Apache-2.0",
         status="Our code, equal to the original's numbers with causal=False and the released loss; "
         "attention is causal by default.",
+        in_suite=False,
     ),
     SystemEntry(
         name="unisar",
@@ -245,6 +248,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/TengShi-RUC/UniSAR",
         licence="none stated",
         status="Our code, equal to the original's numbers; empty histories are defined.",
+        in_suite=False,
     ),
     SystemEntry(
         name="jsr",
@@ -257,6 +261,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="no public code",
         status="Stand-in: the authors published no code; shared items, a network a task and the "
         "summed loss follow the paper, the architecture is ours.",
+        in_suite=False,
     ),
     SystemEntry(
         name="sesrec",
@@ -269,5 +274,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="none stated",
         status="Our code, equal to the original's scores, losses and checked gradients; it ranks "
         "for no query unless the added search head is on.",
+        in_suite=False,
     ),
 )
