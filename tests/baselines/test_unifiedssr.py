@@ -84,7 +84,12 @@ SMALL: dict[str, Any] = {
 def make(folder: Path, pretraining: int = 1, training: int = 1, **changes: Any) -> UnifiedSSR:
     stages = {
         name: UnifiedSSRTraining(
-            epochs=epochs, batch_size=16, learning_rate=0.005, warmup_steps=0, validate_every=0
+            epochs=epochs,
+            batch_size=16,
+            learning_rate=0.005,
+            schedule="constant",
+            warmup_steps=0,
+            validate_every=0,
         )
         for name, epochs in (("pretraining", pretraining), ("training", training))
     }
