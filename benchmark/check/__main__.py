@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(lambda: _check_all(arguments))
 
 
-def check(choice: SystemChoice, config: SystemConfig) -> Iterator[Outcome]:
+def check(
+    choice: SystemChoice,
+    config: SystemConfig,
+    upstream: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[Outcome]:
     """The outcomes of the probes on one system, as they come in; a failed fit is the last one."""
     from benchmark.check.probes import PROBES, fits, run_probe
     from benchmark.check.subject import Subject
@@ -64,6 +68,7 @@ def check(choice: SystemChoice, config: SystemConfig) -> Iterator[Outcome]:
             config,
             Path(root),
             required=choice.overrides,
+            upstream=upstream,
         )
         for probe in PROBES:
             outcome = run_probe(probe, subject)
@@ -86,7 +91,7 @@ def _check_all(arguments: argparse.Namespace) -> int:
     for choice, config in zip(choices, configs, strict=True):
         console.print(Text(f"{choice.name}: {choice.display_name}", style="bold"))
         outcomes = []
-        for outcome in check(choice, config):
+        for outcome in check(choice, config, preset.upstream_of(choice.entry)):
             _show(console, outcome, arguments.verbose)
             outcomes.append(outcome)
         summary, passed = _summary(outcomes)

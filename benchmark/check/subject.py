@@ -42,9 +42,11 @@ class Subject:
         config: SystemConfig,
         root: Path,
         required: Mapping[str, Any] | None = None,
+        upstream: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.name, self.tasks, self.system_class, self.config = name, tasks, system_class, config
         self.required = dict(required or {})  # fields that the catalogue's variant sets
+        self.upstream = dict(upstream or {})  # configurations of the systems it builds on
         self.root = root
         self.world: World = make_world()
         self._made = 0
@@ -61,9 +63,10 @@ class Subject:
         folder = self.new_folder("system")
         if artifacts is None:
             artifacts = ArtifactStore(folder / "artifacts")
-        return self.system_class(
-            self.config, RunContext(seed=SEED, folder=folder / "run", artifacts=artifacts)
+        context = RunContext(
+            seed=SEED, folder=folder / "run", artifacts=artifacts, upstream=self.upstream
         )
+        return self.system_class(self.config, context)
 
     def fit(self, view: TrainingView) -> System:
         """A fresh system, fitted on ``view`` while the global random states are arbitrary."""

@@ -10,8 +10,18 @@ from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path, write_text
 from benchmark.report.collect import Collection, collect
 from benchmark.report.plots import save_figure, tradeoff_figure
-from benchmark.report.tables import Table, main_table, to_csv, to_latex, to_markdown
+from benchmark.report.tables import (
+    Table,
+    ablated_systems,
+    ablation_table,
+    main_table,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from benchmark.runs.record import TaskName
 
+TASKS: tuple[TaskName, ...] = ("recommendation", "search")
 TABLES = "tables"
 PLOTS = "plots"
 FORMS: dict[str, Callable[[Table], str]] = {".tex": to_latex, ".md": to_markdown, ".csv": to_csv}
@@ -42,7 +52,12 @@ def build_report(runs_root: Path, out: Path) -> ReportFiles:
     for group in collection.groups:
         recommendation = main_table("recommendation", group.runs, group.variant)
         search = main_table("search", group.runs, group.variant)
-        for table in (recommendation, search):
+        ablations = [
+            ablation_table(task, system, group.runs, group.variant)
+            for system in ablated_systems(group.runs)
+            for task in TASKS
+        ]
+        for table in (recommendation, search, *ablations):
             if table.groups:
                 tables.append(table)
                 paths += _write_table(table, out / TABLES)

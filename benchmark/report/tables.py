@@ -24,13 +24,14 @@ from benchmark.report.text import (
     clean,
     counted,
     csv_cell,
+    file_name,
     latex,
     latex_breakable,
     markdown,
     shortened,
 )
 from benchmark.runs.record import Run, TaskName
-from benchmark.systems.catalogue import entries, family_order, family_title
+from benchmark.systems.catalogue import base_name, entries, family_order, family_title
 
 REFERENCE_FAMILY = "references"
 DECIMALS = 4
@@ -103,7 +104,8 @@ class Table:
     """One table, ready to be printed in any form. ``groups`` is empty if no system does the task.
 
     ``key`` says what all its runs have in common; ``variant`` is shown where that has the same
-    names as another table's; ``caption`` is plain text.
+    names as another table's; ``caption`` is plain text; ``kind`` tells the table from the main
+    one of its task.
     """
 
     key: GroupKey
@@ -113,11 +115,13 @@ class Table:
     columns: tuple[str, ...]
     groups: tuple[RowGroup, ...]
     footnotes: tuple[Footnote, ...]
+    kind: str = ""
 
     @property
     def stem(self) -> str:
         """The name of the table's files and of its LaTeX label."""
-        return f"{self.key.stem(self.variant)}-{self.task}"
+        stem = f"{self.key.stem(self.variant)}-{self.task}"
+        return file_name(stem, self.kind) if self.kind else stem
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -133,6 +137,8 @@ class Table:
 def main_table(task: TaskName, runs: Sequence[Run], variant: str = "") -> Table:
     """The main table of ``task``: a row a system, the paper's five metrics.
 
+    Rows of a system with other settings (``system@row``) are for :func:`ablation_table`.
+
     A system that does not do the task has a row of dashes if its family has a member that does; a
     reference ranker has none.
 
@@ -144,20 +150,21 @@ def main_table(task: TaskName, runs: Sequence[Run], variant: str = "") -> Table:
     Raises:
         BenchmarkError: there are no runs, or runs that may not stand in one table.
     """
-    keys = {group_key(run) for run in runs}
-    if len(keys) != 1:
-        raise BenchmarkError(
-            f"a table needs runs of one data set, protocol and preset, and was given {len(keys)}."
-        )
-    (key,) = keys
+    key = _common_key(runs)
     by_system: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        by_system[run.record.system.name].append(run)
-    with_task = {run.record.system.family for run in runs if task in run.record.system.tasks}
+        if run.record.system.name == base_name(run.record.system.name):
+            by_system[run.record.system.name].append(run)
+    with_task = {
+        of_system[0].record.system.family
+        for of_system in by_system.values()
+        if task in of_system[0].record.system.tasks
+    }
 
     footnotes = _Footnotes()
     most_seeds = max(
-        sum(_failure(task, run) is None for run in of_system) for of_system in by_system.values()
+        (sum(_failure(task, run) is None for run in of_one) for of_one in by_system.values()),
+        default=0,
     )
     by_family: defaultdict[str, list[Row]] = defaultdict(list)
     for system in sorted(by_system, key=_place_in_catalogue):
@@ -179,6 +186,58 @@ def main_table(task: TaskName, runs: Sequence[Run], variant: str = "") -> Table:
         groups=_marked(groups),
         footnotes=footnotes.of_rows(rows),
     )
+
+
+def ablated_systems(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The systems of which ``runs`` hold rows with other settings (``system@row``)."""
+    names = dict.fromkeys(run.record.system.name for run in runs)
+    return tuple(dict.fromkeys(base_name(name) for name in names if name != base_name(name)))
+
+
+def ablation_table(task: TaskName, system: str, runs: Sequence[Run], variant: str = "") -> Table:
+    """One system and its rows with other settings; nothing is marked as best.
+
+    Args:
+        task: the task whose metrics are shown.
+        system: the system as the catalogue names it.
+        runs: comparable runs; those of other systems are left out.
+        variant: shown in the caption where two groups of runs have the same names.
+
+    Raises:
+        BenchmarkError: there are no runs of the system, or runs that may not stand in one table.
+    """
+    own = [run for run in runs if base_name(run.record.system.name) == system]
+    key = _common_key(own)
+    by_name: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in own:
+        by_name[run.record.system.name].append(run)
+    footnotes = _Footnotes()
+    most_seeds = max(
+        sum(_failure(task, run) is None for run in of_row) for of_row in by_name.values()
+    )
+    rows = tuple(_row(task, by_name[name], most_seeds, footnotes) for name in sorted(by_name))
+    does_it = any(task in run.record.system.tasks for run in own)
+    title = entries()[system].display_name if system in entries() else system
+    groups = (RowGroup(system, title, rows),) if does_it else ()
+    return Table(
+        key=key,
+        variant=variant,
+        task=task,
+        caption=f"Ablations of {clean(title)}. {_facts(task, own, rows, variant)}",
+        columns=METRIC_NAMES,
+        groups=groups,
+        footnotes=footnotes.of_rows(rows),
+        kind=f"ablations-{system}",
+    )
+
+
+def _common_key(runs: Sequence[Run]) -> GroupKey:
+    keys = {group_key(run) for run in runs}
+    if len(keys) != 1:
+        raise BenchmarkError(
+            f"a table needs runs of one data set, protocol and preset, and was given {len(keys)}."
+        )
+    return keys.pop()
 
 
 def _place_in_catalogue(system: str) -> tuple[int, str]:
@@ -306,6 +365,14 @@ def _marked(groups: tuple[RowGroup, ...]) -> tuple[RowGroup, ...]:
 
 
 def _caption(task: TaskName, runs: Sequence[Run], rows: Sequence[Row], variant: str) -> str:
+    return (
+        f"{_facts(task, runs, rows, variant)} "
+        "Best trained system in bold, second underlined; rankers without learning stand apart."
+    )
+
+
+def _facts(task: TaskName, runs: Sequence[Run], rows: Sequence[Row], variant: str) -> str:
+    """What was ranked, under which protocol and preset, and how it was averaged."""
     record = runs[0].record
     dataset, protocol = record.dataset, record.protocol
     events = max((run.record.protocol.test_events.get(task, 0) for run in runs), default=0)
@@ -324,8 +391,7 @@ def _caption(task: TaskName, runs: Sequence[Run], rows: Sequence[Row], variant: 
     return clean(
         f"{task.capitalize()} on {dataset.name} ({', '.join(sizes)}), "
         f"protocol {protocol.name}{named}{_differences(protocol.name, protocol.settings)}, "
-        f"preset {record.preset}. {averaged}{rule}. "
-        "Best trained system in bold, second underlined; rankers without learning stand apart."
+        f"preset {record.preset}. {averaged}{rule}."
     )
 
 

@@ -62,16 +62,22 @@ def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Op
     """
     preset = load_preset(suite.preset)
     choices = suite.chosen_systems()
-    names = [choice.name for choice in choices]
+    names = [choice.base_name for choice in choices]
+    names += [name for choice in choices for name in choice.entry.upstream]
     for owner in assignments:
         if owner != PROTOCOL_KEY and owner not in names:
-            raise unknown_value("system of this suite", owner, [*names, PROTOCOL_KEY], "--set")
+            known = [*dict.fromkeys(names), PROTOCOL_KEY]
+            raise unknown_value("system of this suite", owner, known, "--set")
     configurations = {
         choice.name: configure(
-            choice, preset.overrides_for(choice.name), assignments.get(choice.name, {})
+            choice,
+            preset.overrides_for(choice.base_name),
+            choice.settings,
+            assignments.get(choice.base_name, {}),
         ).model_dump(mode="json")
         for choice in choices
     }
+    upstream = {choice.name: preset.upstream_of(choice.entry, assignments) for choice in choices}
     protocols = [
         configure_protocol(name, assignments.get(PROTOCOL_KEY, {})) for name in suite.protocols
     ]
@@ -86,7 +92,15 @@ def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Op
                 for choice in choices:
                     if set(choice.entry.tasks) & set(subject.tasks):
                         configuration = configurations[choice.name]
-                        spec = _job(subject, choice, configuration, suite.preset, seed, options)
+                        spec = _job(
+                            subject,
+                            choice,
+                            configuration,
+                            upstream[choice.name],
+                            suite.preset,
+                            seed,
+                            options,
+                        )
                         jobs.append(PlannedJob(spec, store.state(spec)))
     if not jobs:
         raise BenchmarkError("nothing to run: no chosen system does a task of a chosen data set.")
@@ -129,6 +143,7 @@ def _job(
     subject: _Subject,
     choice: SystemChoice,
     configuration: dict[str, Any],
+    upstream: dict[str, dict[str, Any]],
     preset: str,
     seed: int,
     options: Options,
@@ -137,8 +152,9 @@ def _job(
     return JobSpec(
         identity=job_identity(
             system=choice.name,
-            module=choice.entry.target.partition(":")[0],
+            module=choice.entry.module,
             configuration=configuration,
+            upstream=upstream,
             dataset_fingerprint=subject.dataset.fingerprint,
             protocol=settings,
             candidates=subject.lists,
@@ -153,7 +169,9 @@ def _job(
         protocol_settings=settings,
         candidates_folder=str(options.candidates) if subject.lists is not None else None,
         system=choice.name,
+        display_name=choice.display_name,
         configuration=configuration,
+        upstream=upstream,
         preset=preset,
         seed=seed,
         device=options.device,

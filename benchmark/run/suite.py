@@ -6,9 +6,21 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmark.errors import BenchmarkError
 from benchmark.protocol.settings import DEFAULT_PRESET
-from benchmark.systems.catalogue import SystemChoice, choose, entries
-from benchmark.systems.configuration import named_path, read_typed
+from benchmark.systems.catalogue import SystemChoice, choose, entries, with_settings
+from benchmark.systems.configuration import Overrides, named_path, read_typed
+
+
+class Row(BaseModel):
+    """A system with settings of its own, such as an ablation; its name is ``system@name``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    system: str
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    label: str = ""
+    settings: Overrides = {}
 
 
 class Suite(BaseModel):
@@ -18,16 +30,29 @@ class Suite(BaseModel):
 
     description: str = ""
     datasets: tuple[str, ...] = ("ml-100k",)
-    systems: Literal["all"] | tuple[str, ...] = "all"
+    systems: Literal["all"] | tuple[str | Row, ...] = "all"
     protocols: tuple[str, ...] = (DEFAULT_PRESET,)
     seeds: tuple[int, ...] = Field(default=(2024,), min_length=1)
     preset: str = "laptop"
 
     def chosen_systems(self) -> list[SystemChoice]:
-        """The systems in catalogue order, or in the order that was asked for."""
+        """The systems in catalogue order, or in the order that was asked for.
+
+        Raises:
+            BenchmarkError: a system is unknown, or two rows have one name.
+        """
         if self.systems == "all":
             return [choose(name) for name, row in entries().items() if row.in_suite]
-        return [choose(name) for name in dict.fromkeys(self.systems)]
+        chosen: dict[str, SystemChoice] = {}
+        for row in self.systems:
+            if isinstance(row, str):
+                chosen[row] = choose(row)
+                continue
+            choice = with_settings(choose(row.system), row.name, row.label, row.settings)
+            if choice.name in chosen:
+                raise BenchmarkError(f"suite: two rows are called {choice.name!r}.")
+            chosen[choice.name] = choice
+        return list(chosen.values())
 
 
 def load_suite(name: str) -> Suite:

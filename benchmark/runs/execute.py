@@ -37,7 +37,6 @@ from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.runs.evaluation import evaluate
-from benchmark.runs.identity import library_versions
 from benchmark.runs.record import (
     METRICS_FILE,
     RANKS_FILE,
@@ -53,6 +52,7 @@ from benchmark.runs.record import (
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
+from benchmark.systems.provenance import code_fingerprint, library_versions
 
 if TYPE_CHECKING:
     from benchmark.systems.contract import System
@@ -181,6 +181,7 @@ def _fitted(
 ) -> tuple[System, dict[str, Any]]:
     """The system as loaded from its saved state, fitted first if it was not yet."""
     from benchmark.systems.contract import RunContext
+    from benchmark.systems.upstream import is_upstream, shared_fit
     from benchmark.systems.view import Corpus, TrainingView
 
     choice = choose(job.system)
@@ -196,6 +197,8 @@ def _fitted(
         trackers=job.trackers,
         logger=logger,
         progress=progress,
+        code=code_fingerprint(choice.entry.module),
+        upstream=job.upstream,
     )
     if "torch" in sys.modules:
         _set_torch_threads(job.threads)
@@ -210,9 +213,13 @@ def _fitted(
         resumed = (work / "checkpoint").exists()
         progress("fitting")
         started = time.perf_counter()
-        system = system_class(config, context)
-        system.fit(TrainingView(dataset, tasks, settings))
-        seconds = time.perf_counter() - started
+        view = TrainingView(dataset, tasks, settings)
+        if is_upstream(job.system):
+            system = shared_fit(job.system, job.configuration, view, context)
+        else:
+            system = system_class(config, context)
+            system.fit(view)
+        seconds = time.perf_counter() - started + context.artifacts.reused_seconds
 
         def fill(folder: Path) -> None:
             system.save(folder)
@@ -262,7 +269,7 @@ def _record(
         ),
         system=SystemPart(
             name=job.system,
-            display_name=choice.display_name,
+            display_name=job.display_name,
             family=choice.entry.family,
             tasks=choice.entry.tasks,
             reference=choice.entry.reference,

@@ -64,7 +64,10 @@ class SystemPart(_Part):
 
 
 class CostPart(_Part):
-    """What the run took. Seconds are wall-clock; memory is the peak of resident memory."""
+    """What the run took. Seconds are wall-clock; memory is the peak of resident memory.
+
+    ``fit_seconds`` counts artifacts that other runs had built as if this run had built them.
+    """
 
     parameters: int = 0
     fit_seconds: float = 0.0

@@ -36,7 +36,9 @@ class JobSpec:
     protocol_settings: dict[str, Any]
     candidates_folder: str | None
     system: str
+    display_name: str
     configuration: dict[str, Any]
+    upstream: dict[str, dict[str, Any]]  # configurations of the systems that it builds on
     preset: str
     seed: int
     device: str

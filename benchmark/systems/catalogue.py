@@ -7,7 +7,7 @@ Rows come from the project's own index page and from other installed packages (e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -32,7 +32,8 @@ class SystemEntry:
     ``target`` is ``module:Class``. ``reference`` is a BibTeX key of ``baselines/references.bib``.
     ``variants``, if given, makes the row a group: ``name:variant`` sets the configuration field
     ``variant_field``; ``refused_variants`` says why others cannot be had. ``in_suite`` is false for
-    rows that the suite ``all`` leaves out.
+    rows that the suite ``all`` leaves out. ``upstream`` names the rows whose fitted systems this
+    one builds on (see :mod:`benchmark.systems.upstream`).
     """
 
     name: str
@@ -48,6 +49,12 @@ class SystemEntry:
     variants: tuple[str, ...] = ()
     refused_variants: Mapping[str, str] = field(default_factory=dict)
     variant_field: str = ""
+    upstream: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """The module of the system's class."""
+        return self.target.partition(":")[0]
 
     def load(self) -> Any:
         """Import and return the system's class.
@@ -66,12 +73,35 @@ class SystemEntry:
 
 @dataclass(frozen=True)
 class SystemChoice:
-    """A catalogue row with the variant that a name like ``group:Variant`` asks for."""
+    """A catalogue row with the variant that a name like ``group:Variant`` asks for.
+
+    ``settings`` belong to a row of a suite, called ``system@row``; they win over a preset's.
+    """
 
     name: str
     display_name: str
     entry: SystemEntry
     overrides: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def base_name(self) -> str:
+        """The name without a suite's row."""
+        return base_name(self.name)
+
+
+def base_name(name: str) -> str:
+    """``system@row`` → ``system``."""
+    return name.partition("@")[0] or name
+
+
+def with_settings(
+    choice: SystemChoice, row: str, label: str, settings: Mapping[str, Any]
+) -> SystemChoice:
+    """``choice`` as a suite's row of its own, called ``system@row`` and shown as ``label``."""
+    return replace(
+        choice, name=f"{choice.name}@{row}", display_name=label or row, settings=settings
+    )
 
 
 @lru_cache(maxsize=1)
@@ -96,12 +126,13 @@ def entries() -> dict[str, SystemEntry]:
 
 
 def choose(name: str) -> SystemChoice:
-    """The row for ``name``, which may be ``group:Variant``.
+    """The row for ``name``, which may be ``group:Variant``; a suite's ``@row`` is left off.
 
     Raises:
         BenchmarkError: unknown or refused.
     """
     rows = entries()
+    name = base_name(name)
     base, colon, variant = name.partition(":")
     if base not in rows:
         listed = [f"{row.name}:<variant>" if row.variants else row.name for row in rows.values()]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
 from benchmark.protocol.settings import ProtocolSettings, protocol_preset
-from benchmark.systems.catalogue import SystemChoice, entries, named_files
+from benchmark.systems.catalogue import (
+    SystemChoice,
+    SystemEntry,
+    choose,
+    entries,
+    named_files,
+)
 from benchmark.yaml_files import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
@@ -35,6 +42,23 @@ class Preset(BaseModel):
         if name in self.systems:
             return self.systems[name]
         return self.systems.get(name.partition(":")[0], {})
+
+    def upstream_of(
+        self,
+        entry: SystemEntry,
+        assignments: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> dict[str, Overrides]:
+        """The full configurations of the systems that ``entry`` builds on, as JSON values.
+
+        Raises:
+            BenchmarkError: a key is unknown or a value is not allowed.
+        """
+        return {
+            name: configure(
+                choose(name), self.overrides_for(name), assignments.get(name, {})
+            ).model_dump(mode="json")
+            for name in entry.upstream
+        }
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +33,11 @@ class SystemConfig(BaseModel):
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where and how a system runs. ``folder`` is the system's own place for checkpoints."""
+    """Where and how a system runs. ``folder`` is the system's own place for checkpoints.
+
+    ``code`` is a hash of the system's code, for artifacts that hold something trained; ``upstream``
+    holds the configurations of the systems that it builds on, by name.
+    """
 
     seed: int
     folder: Path
@@ -42,6 +46,8 @@ class RunContext:
     precision: str = "no"  # "no" (float32) or "bf16", as accelerate names them
     threads: int = 2
     trackers: tuple[str, ...] = ()  # accelerate's names, such as "tensorboard"
+    code: str = ""
+    upstream: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("benchmark"))
     progress: Callable[[str], None] = lambda message: None  # one short line of what goes on
 

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import BEHAVIOURS, Dataset, EventLog, Items, LongArray, Queries
+from benchmark.files import sha256_of_json
+from benchmark.protocol.hard_negatives import evaluation_depth
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import training_rows
 from benchmark.protocol.task import HELD_OUT, Task
+from benchmark.retrieval import BM25Engine, make_engine
 from benchmark.systems.scores import checked_scores
 
 VALIDATION_EVENTS = 10_000
@@ -71,7 +74,9 @@ class TrainingView:
 
     ``log`` holds no held-out event and, unless the protocol says otherwise, nothing that a user did
     after the first one, nor (``twins: removed``) the twin of a held-out event. Examples of a
-    task point into this log.
+    task point into this log. ``fingerprint`` is a hash of all that determines the view.
+    ``evaluation_depth`` is the deepest BM25 rank that evaluation lists of searches may hold: the
+    last one where they may hold any item.
     """
 
     def __init__(
@@ -84,6 +89,15 @@ class TrainingView:
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
         self.seed = settings.seed
+        self.evaluation_depth = (
+            self.corpus.number_of_items
+            if "search" in tasks and tasks["search"].has_outside_lists
+            else evaluation_depth(settings, self.corpus.number_of_items)
+        )
+        self.fingerprint = sha256_of_json(
+            [dataset.fingerprint, settings.model_dump(mode="json"), self.evaluation_depth]
+        )
+        self._engine = (settings.bm25_engine, settings.bm25_analyser)
         self._events = {
             name: _moved(dataset.log, self.log, keep, task.train) for name, task in tasks.items()
         }
@@ -102,6 +116,11 @@ class TrainingView:
             short = nothing.astype(np.int32)
             events = EventSet(nothing, short, short, nothing)
         return TrainingExamples(task, self.log, events, self.corpus.queries.text)
+
+    def search_engine(self) -> BM25Engine:
+        """The BM25 engine of the evaluation lists, over the item texts; its ids are item ids."""
+        engine, analyser = self._engine
+        return make_engine(engine, self.corpus.items.text, analyser=analyser)
 
     def validate(
         self, system: Scorer, tasks: tuple[str, ...] | None = None, batch_size: int = 1024

@@ -16,6 +16,8 @@ from benchmark.report.tables import (
     DASH,
     Row,
     Table,
+    ablated_systems,
+    ablation_table,
     main_table,
     standalone,
     to_csv,
@@ -322,3 +324,24 @@ def test_latex_compiles_as_it_is(suite, compile_latex) -> None:
 def test_latex_of_hostile_text_compiles(make_run, compile_latex) -> None:
     log = compile_latex(standalone(to_latex(hostile_table(make_run))))
     assert "Overfull" not in log
+
+
+def test_ablations_have_a_table_of_their_own(make_run) -> None:
+    runs = [
+        make_run(system="alpha", recommendation=0.4),
+        make_run(system="alpha@no-history", display_name="w/o history", recommendation=0.45),
+        make_run(system="beta", recommendation=0.3),
+    ]
+    assert [row.system for row in main_table("recommendation", runs).rows] == ["alpha", "beta"]
+    assert ablated_systems(runs) == ("alpha",)
+    table = ablation_table("recommendation", "alpha", runs)
+    assert [row.system for row in table.rows] == ["alpha", "alpha@no-history"]
+    assert table.caption.startswith("Ablations of alpha.")
+    assert table.stem.endswith("-recommendation-ablations-alpha")
+    assert not any(cell.mark for row in table.rows for cell in row.cells)
+
+
+def test_ablations_alone_leave_the_main_table_empty(make_run) -> None:
+    runs = [make_run(system="alpha@no-history", recommendation=0.4)]
+    assert main_table("recommendation", runs).groups == ()
+    assert not ablation_table("search", "alpha", runs).groups
