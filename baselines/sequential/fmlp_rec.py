@@ -223,12 +223,16 @@ class FMLPRec(TorchSystem):
         """A fresh network."""
         return FMLPRecNetwork(corpus.number_of_items, self.config)
 
+    def instances(self, view: TrainingView) -> PrefixInstances:
+        """What the network learns from."""
+        return PrefixInstances(view, self.config)
+
     def fit(self, view: TrainingView) -> None:
         """Train on the recommendation task; keep the weights of the best validation."""
         self.model = cast(FMLPRecNetwork, self.seeded_build(view.corpus))
         train(
             self.model,
-            PrefixInstances(view, self.config),
+            self.instances(view),
             self.loss,
             self.config.training,
             self.context,

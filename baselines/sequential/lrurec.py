@@ -334,15 +334,18 @@ class LRURec(TorchSystem):
         """A fresh network."""
         return LRURecNetwork(corpus.number_of_items, self.config)
 
+    def instances(self, view: TrainingView) -> UserWindows:
+        """What the network learns from."""
+        return UserWindows(view, self.config.history_length, self.config.train_negatives)
+
     def fit(self, view: TrainingView) -> None:
         """Train on the recommendation task; keep the weights of the best validation."""
-        config = self.config
         self.model = cast(LRURecNetwork, self.seeded_build(view.corpus))
         train(
             self.model,
-            UserWindows(view, config.history_length, config.train_negatives),
+            self.instances(view),
             self.loss,
-            config.training,
+            self.config.training,
             self.context,
             lambda: view.validate(self, (TASK,)),
             parameter_groups=self._parameter_groups(),

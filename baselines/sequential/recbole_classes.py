@@ -182,7 +182,7 @@ def recbole_config(
         "train_neg_sample_args": None,  # negatives come from the suite
         "device": device,
     }
-    return _config_class()(model=model, dataset=DATASET_NAME, config_dict=given)
+    return config_class()(model=model, dataset=DATASET_NAME, config_dict=given)
 
 
 def build_network(model: Any, config: Any, dataset: StubDataset) -> nn.Module:
@@ -226,7 +226,8 @@ _Loader.add_implicit_resolver(
 
 
 @lru_cache(maxsize=1)
-def _config_class() -> Any:
+def config_class() -> Any:
+    """RecBole's ``Config`` without its effects on the process."""
     from recbole.config import Config
 
     class QuietConfig(Config):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from importlib import import_module
 
 from benchmark.cli import guarded
 from benchmark.errors import unknown_value
@@ -18,12 +19,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     def command() -> int:
         from benchmark.speed.measure import as_lines
         from benchmark.speed.topics import TOPICS
+        from benchmark.systems.catalogue import INDEX_PACKAGE
 
+        topics = {**TOPICS, **import_module(f"{INDEX_PACKAGE}.speed").TOPICS}
         for name in arguments.topics:
-            if name not in TOPICS:
-                raise unknown_value("topic", name, TOPICS)
-        for name in arguments.topics or TOPICS:
-            for line in as_lines(TOPICS[name]()):
+            if name not in topics:
+                raise unknown_value("topic", name, topics)
+        for name in arguments.topics or topics:
+            for line in as_lines(topics[name]()):
                 print(line, flush=True)
         return 0
 
