@@ -144,10 +144,6 @@ def configure(choice: SystemChoice, *overrides: Mapping[str, Any]) -> SystemConf
     """
     config_class: type[SystemConfig] = choice.entry.load().Config
     values: Overrides = {}
-    for name, field in config_class.model_fields.items():
-        if not field.is_required():
-            default = field.get_default(call_default_factory=True)
-            values[name] = default.model_dump() if isinstance(default, BaseModel) else default
     for change in (choice.overrides, *overrides):
         values = merged(values, change)
     try:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmark.protocol.requests import Requests
 from benchmark.randomness import stable_random
@@ -26,9 +26,25 @@ FloatArray = NDArray[np.float32]
 
 
 class SystemConfig(BaseModel):
-    """Base of every system's ``Config``: typed, frozen, and strict about unknown keys."""
+    """Base of every system's ``Config``: typed, frozen, and strict about unknown keys.
+
+    A mapping given for a part, such as ``training``, changes that part's defaults in this system;
+    what it does not name stays.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_keep_their_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        parts = {
+            name: {**field.default.model_dump(), **values[name]}
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, BaseModel) and isinstance(values.get(name), Mapping)
+        }
+        return {**values, **parts}
 
 
 @dataclass(frozen=True)
