@@ -201,6 +201,18 @@ ENTRIES: tuple[SystemEntry, ...] = (
         "search only.",
     ),
     SystemEntry(
+        name="copps",
+        display_name="CoPPS",
+        family="personalized-search",
+        tasks=("search",),
+        target="baselines.personalized_search.copps:CoPPS",
+        reference="dai2023copps",
+        original="https://doi.org/10.1145/3580305.3599287",
+        licence="no public code",
+        status="Stand-in: the authors published no code; TEM's encoder as joint frameworks build "
+        "it, one such framework's views of the history, and a contrastive loss of ours.",
+    ),
+    SystemEntry(
         name="e5",
         display_name="E5",
         family="dense-retrieval",

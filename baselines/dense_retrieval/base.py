@@ -3,7 +3,7 @@
 Both are one text encoder for queries and items; neither sees the user. They differ in prompts,
 pooling and temperature. Each is read zero-shot or fine-tuned on (query, clicked item) pairs, with
 the other passages of the batch and BM25 hits as negatives. The hits come from ranks behind those
-that fill the evaluation lists. What differs from the originals' trainers: few distinct queries
+that evaluation lists may hold. What differs from the originals' trainers: few distinct queries
 exist here, so an item that training pairs with a query is never its negative (a switch); each
 distinct text of a batch is encoded once; negatives are drawn afresh in every step.
 """
@@ -25,6 +25,7 @@ from torch import nn
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
+from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.text import (
@@ -46,14 +47,10 @@ from benchmark.kit.text import (
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
-from benchmark.retrieval import make_engine
 from benchmark.systems.contract import FloatArray, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
 
 TASK = "search"
-
-_QUERIES_AT_ONCE = 64
-_SCORE_STEP = 1e-4  # BM25 scores closer than this are ties, as in the evaluation lists
 
 
 class DenseRetrievalTraining(TrainingSettings):
@@ -98,8 +95,8 @@ class DenseRetrievalConfig(SystemConfig):
     """A query's negatives: all passages of the batch, or its own BM25 negatives alone."""
     hard_negatives: int = Field(default=4, ge=0)
     """BM25 negatives drawn for each query and step."""
-    hard_negative_ranks: tuple[int, int] = (100, 300)
-    """They come from the hits after the first of these ranks (and its ties) to the second."""
+    hard_negative_pool: int = Field(default=200, ge=1)
+    """They come from the best so many hits of those that no evaluation list can hold."""
     false_negatives: Literal["masked", "kept"] = "masked"
     """Whether passages that training pairs with the query are struck from its negatives."""
 
@@ -176,48 +173,6 @@ def own_group_loss(
 # ------------------------------------------------------------------------------------------- pairs
 
 
-@dataclass(frozen=True)
-class HardNegatives:
-    """BM25 hits of every query that training asks: ``items`` (queries + 1, pool), 0 where fewer."""
-
-    items: IntArray
-
-    @classmethod
-    def of_view(
-        cls, view: TrainingView, queries: LongArray, known: Exclusions, ranks: tuple[int, int]
-    ) -> HardNegatives:
-        """The hits of distinct ``queries`` at ``ranks``, without those that are ``known`` pairs.
-
-        All hits that tie with the last of the better ones are left out, since the evaluation lists
-        order ties by chance.
-        """
-        first, last = ranks
-        pool = np.zeros((len(view.corpus.queries.text), max(0, last - first)), dtype=np.int32)
-        engine = make_engine("sparse", view.corpus.items.text)
-        for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            block = queries[start : start + _QUERIES_AT_ONCE]
-            scores = engine.score_all([view.corpus.queries.text[q] for q in block]).tocsr()
-            for row, query in enumerate(block):
-                part = slice(scores.indptr[row], scores.indptr[row + 1])
-                items, level = scores.indices[part], np.round(scores.data[part] / _SCORE_STEP)
-                order = np.lexsort((items, -level))
-                items, level = items[order], level[order]
-                if len(items) <= first:
-                    continue
-                behind = level < level[first - 1] if first else np.ones(len(items), dtype=bool)
-                kept = items[behind][: last - first]
-                kept = kept[(kept > 0) & ~known.contains(query, kept)]
-                pool[query, : len(kept)] = kept
-        return cls(pool)
-
-    def draw(self, queries: IntArray, number: int, random: np.random.Generator) -> IntArray:
-        """(queries, number) distinct hits of each, 0 where there are too few."""
-        pool = self.items[queries]
-        keys = np.where(pool > 0, random.random(pool.shape), np.inf)
-        drawn = np.take_along_axis(pool, np.argsort(keys, axis=1)[:, :number], axis=1)
-        return np.pad(drawn, ((0, 0), (0, number - drawn.shape[1])))
-
-
 class SearchPairs(Instances):
     """One instance a training search event: its query, its item, and BM25 negatives.
 
@@ -240,15 +195,11 @@ class SearchPairs(Instances):
         self.text_of_item = _number_of_text(view.corpus.items.text)
         searched = view.log.search.positions
         query, item = view.log.query[searched], view.log.item[searched]
-        size = view.corpus.number_of_items
-        self.known = Exclusions.of_pairs(query, self.text_of_item[item], size)
-        self.random_items = NegativeSampler(view)
-        self.hard = HardNegatives.of_view(
-            view,
-            np.unique(self.queries).astype(np.int64),
-            Exclusions.of_pairs(query, item, size),
-            config.hard_negative_ranks,
+        self.known = Exclusions.of_pairs(
+            query, self.text_of_item[item], view.corpus.number_of_items
         )
+        self.random_items = NegativeSampler(view)
+        self.hard = HardNegatives(view, config.hard_negative_pool)
 
     def __len__(self) -> int:
         return len(self.queries)

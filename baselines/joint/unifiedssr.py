@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
-from baselines.personalized_search.qem import DeepHits, QEMConfig
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
+from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import TorchSystem, load_state, save_state
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.sequences import SequenceWindows, left_to_right, sequence_windows
@@ -97,8 +97,8 @@ class UnifiedSSRConfig(SystemConfig):
     """Negatives of each position, drawn uniformly from all items but the target."""
     bm25_negatives: int = Field(default=0, ge=0)
     """Further negatives of a search, drawn from BM25 hits; where it has none, uniform ones too."""
-    bm25_ranks: tuple[int, int] = (100, 300)
-    """Between which BM25 ranks such hits lie; what evaluation lists hold comes before the first."""
+    bm25_pool: int = Field(default=200, ge=1)
+    """Such hits are the best so many of those that no evaluation list can hold."""
     pretraining: TrainingSettings = UnifiedSSRTraining()
     """How the network is trained on both tasks."""
     training: TrainingSettings = UnifiedSSRTraining()
@@ -108,8 +108,6 @@ class UnifiedSSRConfig(SystemConfig):
     def _sizes_fit(self) -> UnifiedSSRConfig:
         if self.embedding_size % self.heads:
             raise ValueError(f"{self.heads} heads do not divide the size {self.embedding_size}")
-        if not 1 <= self.bm25_ranks[0] < self.bm25_ranks[1]:
-            raise ValueError("the first BM25 rank must be at least 1 and below the last")
         return self
 
 
@@ -568,7 +566,7 @@ class SequenceInstances(Instances):
         self.sizes = [len(self.windows[task]) for task in tasks]
         self.sampler = NegativeSampler(view, exclude="target")
         needs_hits = config.bm25_negatives and len(self.windows.get("search", ()))
-        self.hits = DeepHits(view, QEMConfig(bm25_ranks=config.bm25_ranks)) if needs_hits else None
+        self.hard = HardNegatives(view, config.bm25_pool) if needs_hits else None
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -630,9 +628,8 @@ class SequenceInstances(Instances):
         further = self.config.bm25_negatives if queries is not None else 0
         row, place = np.nonzero(is_target)
         drawn = self.sampler.draw(user[row], targets[row, place], number + further, random)
-        if self.hits is not None and queries is not None:
-            hits = self.hits.draw(queries[row, place].astype(np.int32), further, random)
-            drawn[:, number:] = np.where(hits > 0, hits, drawn[:, number:])
+        if self.hard is not None and queries is not None:
+            drawn = self.hard.replace(drawn, queries[row, place], random, further)
         negatives = np.zeros((*targets.shape, number + further), dtype=np.int64)
         negatives[row, place] = drawn
         return {

@@ -3,49 +3,44 @@
 Bi, Ai and Croft, "A Transformer-based Embedding Model for Personalized Product Search", SIGIR 2020,
 in the form of https://github.com/kepingbi/ProdSearch, commit 449335b (Apache-2.0), whose parameter
 names are kept. The query vector, the losses and what differs from the original in words, negatives
-and selection are QEM's (see there). Differences of its own: a training history holds events before
-the search only, where the original shows all other purchases, later ones too; the gains of layer
-norms start at one, where the original draws them from N(0, 1) (``layer_norm_gains="normal"``); the
-history is 5 items long, as the suite's other search systems have it, not 20; target and negatives
-share one encoding, so one dropout mask. ``form="joint_framework"`` is the history branch of
-https://github.com/E-qin/MAPS, commit e67d599, on QEM's inputs of that form: torch's post-norm
-encoder and learned positions. The plain TEM of that framework is not public.
+and selection are QEM's (see ``prodsearch.py``). Differences of its own: a training history holds
+events before the search only, where the original shows all other purchases, later ones too; the
+gains of layer norms start at one, where the original draws them from N(0, 1)
+(``layer_norm_gains="normal"``); the history is 5 items long, as the suite's other search systems
+have it, not 20; target and negatives share one encoding, so one dropout mask.
+``form="joint_framework"`` is the history encoder of frameworks for joint search and recommendation
+on their inputs (see ``joint_framework.py``). The plain TEM of such a framework is not public.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import nn
 
-from baselines.personalized_search.qem import (
-    JointFrameworkNetwork,
-    OriginalNetwork,
-    ProductSearch,
-    QEMConfig,
+from baselines.personalized_search.base import (
+    HistoryConfig,
     SearchNetwork,
     initialise,
+    real_slots,
 )
-from benchmark.data.dataset import IntArray
-from benchmark.protocol.requests import Events
+from baselines.personalized_search.joint_framework import HistoryNetwork
+from baselines.personalized_search.prodsearch import (
+    ProdSearch,
+    ProdSearchConfig,
+    ProdSearchNetwork,
+)
 
 _LAYER_NORM_EPSILON = 1e-6  # of the original form
 
 
-class TEMConfig(QEMConfig):
-    """The fields of :class:`QEMConfig`, the history and the transformer."""
+class TEMConfig(ProdSearchConfig, HistoryConfig):
+    """The fields of QEM, the history and the transformer."""
 
-    history_length: int = Field(default=5, ge=1)
-    """How many of the user's latest events the model reads."""
-    history_of: Literal["recommendation", "search", "both"] = "recommendation"
-    """Which events these are: purchases outside search, clicks on search results, or both."""
-    layers: int = Field(default=1, ge=1)
-    heads: int = Field(default=2, ge=1)
-    """Attention heads; they divide ``embedding_size``."""
     feed_forward_size: int = Field(default=128, ge=1)
     """Width of the layer between; that of the form "joint_framework" is usually 64."""
     positions: bool = True
@@ -54,12 +49,6 @@ class TEMConfig(QEMConfig):
     """How the gains of layer norms start: at one, or, as released, drawn from N(0, 1)."""
     separate_history_table: bool = False
     """Whether history items have vectors of their own. Original form."""
-
-    @model_validator(mode="after")
-    def _heads_divide_the_size(self) -> TEMConfig:
-        if self.embedding_size % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide the size {self.embedding_size}")
-        return self
 
 
 class MultiHeadAttention(nn.Module):
@@ -171,7 +160,7 @@ def sinusoids(length: int, size: int) -> torch.Tensor:
     return table
 
 
-class OriginalTEM(OriginalNetwork):
+class OriginalTEM(ProdSearchNetwork):
     """ProdSearch's model: the query, then the items of the history, oldest first."""
 
     config: TEMConfig
@@ -206,71 +195,16 @@ class OriginalTEM(OriginalNetwork):
         """
         table = self.hist_product_emb if self.config.separate_history_table else self.product_emb
         sequence = torch.cat([self.query_vectors(words)[:, None], table(history)], dim=1)
-        return self.transformer_encoder(sequence, _real_slots(history), wanted)
+        return self.transformer_encoder(sequence, real_slots(history), wanted)
 
 
-def _real_slots(history: torch.Tensor) -> torch.Tensor:
-    """Which slots of query and history (batch, 1 + length) are no padding; the query never is."""
-    return F.pad(history > 0, (1, 0), value=True)
-
-
-class LearnedPositions(nn.Module):
-    """A vector a position: added to (batch, length, size)."""
-
-    def __init__(self, length: int, size: int) -> None:
-        super().__init__()
-        self.pe = nn.Embedding(length, size)
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Add the vectors of the first positions."""
-        return states + self.pe.weight[: states.shape[1]]
-
-
-class JointFrameworkTEM(JointFrameworkNetwork):
-    """The same idea on inputs and encoder of a joint search and recommendation framework."""
-
-    def __init__(self, number_of_items: int, word_rows: int, config: TEMConfig) -> None:
-        super().__init__(number_of_items, word_rows, config)
-        size = config.embedding_size
-        self.item_pos_embedding = LearnedPositions(config.history_length + 1, size)
-        layer = nn.TransformerEncoderLayer(
-            size, config.heads, config.feed_forward_size, config.dropout, batch_first=True
-        )
-        # Without nested tensors, which would cut the padding off the states.
-        self.his_transformer_layer = nn.TransformerEncoder(
-            layer, config.layers, enable_nested_tensor=False
-        )
-        initialise(self.item_pos_embedding)
-        initialise(self.his_transformer_layer)
-
-    def user_vectors(self, words: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
-        """The encoder's state of the query, (batch, size)."""
-        return self.states(words, history)[:, 0]
-
-    def states(self, words: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
-        """The encoder's states (batch, 1 + length, size), first that of the query.
-
-        Args:
-            words: (batch, words).
-            history: (batch, length) items, oldest first, padded on the right.
-        """
-        sequence = torch.cat([self.query_vectors(words)[:, None], self.item_feat(history)], dim=1)
-        return self.his_transformer_layer(
-            self.item_pos_embedding(sequence), src_key_padding_mask=~_real_slots(history)
-        )
-
-
-class TEM(ProductSearch):
+class TEM(ProdSearch):
     """The transformer-based embedding model."""
 
     Config = TEMConfig
 
     def network(self, number_of_items: int, word_rows: int) -> SearchNetwork:
         """One of the two forms."""
-        kind: Any = {"original": OriginalTEM, "joint_framework": JointFrameworkTEM}
-        return kind[self.config.form](number_of_items, word_rows, self.config)
-
-    def history_items(self, events: Events) -> IntArray:
-        """The user's latest items before each event."""
-        behaviour = None if self.config.history_of == "both" else self.config.history_of
-        return events.history(self.config.history_length, behaviour, "right").items
+        if self.config.form == "original":
+            return OriginalTEM(number_of_items, word_rows, self.config)
+        return HistoryNetwork(number_of_items, word_rows, self.config)

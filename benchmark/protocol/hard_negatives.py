@@ -31,6 +31,28 @@ def search_engine(dataset: Dataset, settings: ProtocolSettings) -> BM25Engine:
     return make_engine(settings.bm25_engine, dataset.items.text, analyser=settings.bm25_analyser)
 
 
+def evaluation_depth(settings: ProtocolSettings, number_of_items: int) -> int:
+    """The deepest BM25 rank, from 1, whose hit a list may hold as a negative, but for ties with it.
+
+    It is the last rank where lists may hold any item: by the law of ``bm25-filtered`` and
+    ``bm25-matched``, and where fewer hits are retrieved than a list needs, since random items then
+    fill it up.
+    """
+    # One hit more than the list holds, since the target, which stands anywhere, is taken out.
+    needed = settings.negatives + 1
+    is_enough = settings.search_depth is None or settings.search_depth >= needed
+    if settings.search_negatives == "bm25-top" and is_enough:
+        return min(needed, number_of_items)
+    return number_of_items
+
+
+def score_levels(scores: NDArray[np.floating]) -> LongArray:
+    """Scores of hits in whole steps, negated: lower is better, ties share a level, all below 0."""
+    steps = np.round(scores.astype(np.float64) / _SCORE_STEP).astype(np.int64)
+    levels: LongArray = np.minimum(-steps, -1)
+    return levels
+
+
 @dataclass(frozen=True)
 class _QueryHits:
     """The documents that match one query; a lower level is a better score, equal ones share it."""
@@ -95,7 +117,7 @@ def _tied_hits(
 ) -> Iterator[_QueryHits]:
     """Every distinct query of ``query`` (events,) with all its hits, in ascending query id.
 
-    Levels are scores in whole steps, negated, and below 0, the level of what does not match.
+    Levels are those of :func:`score_levels`; what does not match would have level 0.
     """
     distinct, groups = _grouped(query)
     for first in range(0, len(distinct), _QUERIES_AT_ONCE):
@@ -104,9 +126,8 @@ def _tied_hits(
         for offset, number in enumerate(block):
             row = slice(scores.indptr[offset], scores.indptr[offset + 1])
             documents = scores.indices[row].astype(np.int32)
-            steps = np.round(scores.data[row].astype(np.float64) / _SCORE_STEP).astype(np.int64)
             real = documents > 0
-            levels = np.minimum(-steps[real], -1)
+            levels = score_levels(scores.data[row][real])
             yield _QueryHits(int(number), groups[first + offset], documents[real], levels)
 
 

@@ -50,6 +50,7 @@ class Task:
     """One task of a data set under a protocol.
 
     ``fill_ups`` is, for the search task, the number of test negatives that are no BM25 hits.
+    ``has_outside_lists`` says that the test lists are not those that the protocol makes.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Task:
     test_candidates: Candidates
     fill_ups: int = 0
     notes: tuple[str, ...] = ()
+    has_outside_lists: bool = False
 
     @property
     def behaviour(self) -> int:
@@ -83,7 +85,8 @@ class Task:
 
     def with_test_candidates(self, candidates: Candidates) -> Task:
         """The task with test lists that came from outside."""
-        return replace(self, test_candidates=candidates)
+        is_own = candidates.fingerprint == self.test_candidates.fingerprint
+        return replace(self, test_candidates=candidates, has_outside_lists=not is_own)
 
 
 def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]:

@@ -6,7 +6,6 @@ import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import torch.nn.functional as F
 
 from baselines.dense_retrieval.base import (
     DenseRetrieval,
-    HardNegatives,
     SearchPairs,
     contrastive_loss,
     own_group_loss,
@@ -37,13 +35,11 @@ from benchmark.kit.text import (
 )
 from benchmark.kit.training import TrainingSettings
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks
-from benchmark.retrieval import make_engine
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import Corpus, TrainingView
+from benchmark.systems.view import TrainingView
 
 SETTINGS = ProtocolSettings(negatives=19)
 TOPICS, USERS, SEARCHES = 40, 60, 8
@@ -238,31 +234,6 @@ def test_an_epoch_may_draw_a_part_of_the_pairs(
     assert len(np.unique(np.concatenate(batches))) == 50
 
 
-def test_hard_negatives_rank_behind_the_evaluation_lists() -> None:
-    """Of 60 texts that share a word with the query, lengths and hence scores fall in steps."""
-    texts = ["", *("apple" + " filler" * (number // 4) for number in range(60)), "pear"]
-    items = Items(texts, texts, texts, texts, [()] * len(texts), texts)
-    corpus = Corpus("apples", items, Queries(["", "apple", "pear", "fig"]), 1, "")
-    view: Any = SimpleNamespace(corpus=corpus)
-    known = Exclusions.of_pairs(np.array([1]), np.array([40]), len(items))
-    asked = np.array([1, 2, 3])
-    negatives = HardNegatives.of_view(view, asked, known, (10, 30))
-    pool = negatives.items[1][negatives.items[1] > 0]
-
-    scores = make_engine("sparse", texts).score_pairs(["apple"], [0], np.arange(61)[None, :])[0]
-    tenth = np.sort(scores)[::-1][9]
-    assert (scores[pool] < tenth - 1e-4).all()  # no tie with the tenth hit either
-    assert 40 not in pool
-    assert 15 <= len(pool) <= 20
-    assert not negatives.items[2].any()  # a single hit is all in front
-    assert not negatives.items[3].any()
-
-    drawn = negatives.draw(np.array([1, 1, 2], dtype=np.int32), 6, np.random.default_rng(0))
-    assert set(drawn[:2].ravel()) <= set(pool)
-    assert all(len(set(row)) == 6 for row in drawn[:2].tolist())
-    assert not drawn[2].any()
-
-
 def test_the_losses_are_cross_entropies_over_batch_and_group() -> None:
     random = torch.Generator().manual_seed(0)
     queries = F.normalize(torch.randn(3, 4, generator=random), dim=1)
@@ -414,7 +385,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_that_the_hub_does_not_give_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "_hub_folder", lambda name: None)
+    monkeypatch.setattr(text, "hub_folder", lambda name: None)
     with pytest.raises(BenchmarkError, match="hub cannot be reached"):
         find_encoder("owner/model", "other/model")
 
@@ -426,7 +397,7 @@ def test_without_the_hub_the_packaged_encoder_stands_in(
     shutil.copytree(encoder_folder, package / "model")
     (package / "__init__.py").write_text("raise RuntimeError('its code must not run')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(text, "_hub_folder", lambda name: None)
+    monkeypatch.setattr(text, "hub_folder", lambda name: None)
     with pytest.raises(BenchmarkError, match="checksum"):
         find_encoder("auto", "owner/model")
     known = text._sha256(package / "model" / "model.safetensors")
@@ -445,9 +416,9 @@ def test_offline_mode_asks_nobody(monkeypatch: pytest.MonkeyPatch, encoder_folde
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
-    text._hub_folder.cache_clear()
-    assert text._hub_folder("nobody/has-this-model") is None
-    text._hub_folder.cache_clear()
+    text.hub_folder.cache_clear()
+    assert text.hub_folder("nobody/has-this-model") is None
+    text.hub_folder.cache_clear()
     files = find_encoder(str(encoder_folder), "nobody/has-this-model")
     assert len(Tokenizer(files)(["ask1"], "", 8)) == 1
     SentenceEncoder.from_files(files, "mean")

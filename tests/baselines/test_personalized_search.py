@@ -10,13 +10,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from baselines.personalized_search.qem import (
-    QEM,
-    DeepHits,
-    ProductSearch,
-    SearchInstances,
-    TextWordSampler,
-)
+from baselines.personalized_search.base import ProductSearch, SearchInstances
+from baselines.personalized_search.prodsearch import TextWordSampler
+from baselines.personalized_search.qem import QEM
 from baselines.personalized_search.tem import TEM, OriginalTEM
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
@@ -226,37 +222,23 @@ def test_the_history_of_both_behaviours_holds_searches_too(by_taste: World, tmp_
 # -------------------------------------------------------------------------------------- training
 
 
-def test_bm25_negatives_are_deeper_than_the_first_rank_and_no_positives(
-    by_query: World, by_taste: World
-) -> None:
-    """Of each need the red item, which is searched for, is first; blue and green tie behind it."""
-    random = np.random.default_rng(0)
-    asked = np.repeat(np.arange(1, len(NEEDS) + 1, dtype=np.int32), 5)
-    red = 1 + (asked - 1) * len(TASTES)
-    for view, ranks, expected in (
-        (by_query[2], (1, 9), [1, 2]),
-        (by_query[2], (2, 9), []),  # green ties with the second rank
-        (by_taste[2], (1, 9), []),  # every colour was searched for
-    ):
-        drawn = DeepHits(view, QEM.Config(bm25_ranks=ranks)).draw(asked, 6, random)
-        assert drawn.shape == (len(asked), 6) and drawn.dtype == np.int32
-        assert sorted(set((drawn - red[:, None])[drawn > 0].tolist())) == expected
-        assert bool((drawn > 0).all()) == bool(expected)
-
-
-def test_where_a_query_has_no_deep_hits_negatives_are_uniform(
+def test_bm25_negatives_are_hits_behind_the_lists_and_else_uniform(
     by_query: World, tmp_path: Path
 ) -> None:
-    view, rows = by_query[2], np.arange(50)
-    for ranks in ((1, 9), (2, 9)):
-        system = make(QEM, tmp_path, uniform_negatives=1, bm25_negatives=4, bm25_ranks=ranks)
-        words = TextWords.of_view(view)
-        batch = SearchInstances(view, words, system).batch(rows, np.random.default_rng(0))
-        targets, negatives = batch["targets"][:, None], batch["negatives"]
-        assert negatives.shape == (50, 5)
-        assert not (negatives == targets).any() and (negatives > 0).all()
-        of_the_need = (negatives > targets) & (negatives < targets + len(TASTES))
-        assert of_the_need[:, 1:].all() == (ranks == (1, 9))
+    """Of each need the red item, which is searched for, is BM25's first; blue and green tie."""
+    dataset, rows = by_query[0], np.arange(50)
+    for negatives, depth in ((0, 1), (7, 8)):
+        view = TrainingView(dataset, build_tasks(dataset, SETTINGS), SETTINGS)
+        view.evaluation_depth = negatives + 1
+        assert view.evaluation_depth == depth
+        system = make(QEM, tmp_path, uniform_negatives=1, bm25_negatives=2, word_loss_weight=0)
+        system.read_queries(system.vocabulary_of(view), view.corpus)
+        batch = SearchInstances(view, system).batch(rows, np.random.default_rng(0))
+        targets, drawn = batch["targets"][:, None], batch["negatives"]
+        assert drawn.shape == (50, 3)
+        assert not (drawn == targets).any() and (drawn > 0).all()
+        of_the_need = (drawn > targets) & (drawn < targets + len(TASTES))
+        assert bool(of_the_need[:, 1:].all()) == (depth == 1)
 
 
 def test_words_of_a_step_are_the_targets_own(by_query: World) -> None:
@@ -264,7 +246,8 @@ def test_words_of_a_step_are_the_targets_own(by_query: World) -> None:
     words = TextWords.of_view(view)
     targets = view.examples("search").target
     config = QEM.Config(words_per_step=30, negative_words=3)
-    drawn, noise = TextWordSampler(words, targets, config).draw(targets, np.random.default_rng(0))
+    sampler = TextWordSampler(words.items, words.vocabulary.number_of_ids, targets, config)
+    drawn, noise = sampler.draw(targets, np.random.default_rng(0))
     assert drawn.shape == (len(targets), 30) and noise.shape == (len(targets), 30, 3)
     for target, row in zip(targets[:20], drawn, strict=False):
         assert set(row.tolist()) == set(words.items[target].tolist()) - {0}
@@ -276,12 +259,12 @@ def test_words_of_a_step_are_the_targets_own(by_query: World) -> None:
 def test_a_text_without_known_words_has_no_word_loss(by_query: World) -> None:
     view = by_query[2]
     words = TextWords.of_view(view)
-    words.items[:] = np.minimum(words.items, FIRST_WORD - 1)  # all of them unknown
-    targets = view.examples("search").target
-    sampler = TextWordSampler(words, targets, QEM.Config())
+    unknown = np.minimum(words.items, FIRST_WORD - 1)
+    targets, number = view.examples("search").target, words.vocabulary.number_of_ids
+    sampler = TextWordSampler(unknown, number, targets, QEM.Config())
     drawn, noise = sampler.draw(targets, np.random.default_rng(0))
     assert not drawn.any()
-    assert noise.max() < words.vocabulary.number_of_ids
+    assert noise.max() < number
 
 
 def test_without_searches_there_is_nothing_to_learn_from(by_query: World, tmp_path: Path) -> None:
@@ -317,5 +300,3 @@ def test_the_state_of_the_query_alone_is_that_among_all() -> None:
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValidationError, match="3 heads do not divide the size 64"):
         TEM.Config(heads=3)
-    with pytest.raises(ValidationError, match="the first rank"):
-        QEM.Config(bm25_ranks=(300, 100))

@@ -12,8 +12,6 @@ from tests.golden.loading import golden_folder
 
 PENDING = frozenset(
     {
-        "copps",
-        "doc2query",
         "dsi-qg",
         "genret",
         "gensar",

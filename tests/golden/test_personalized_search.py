@@ -14,13 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from baselines.personalized_search.qem import JointFrameworkNetwork, OriginalNetwork, QEMConfig
-from baselines.personalized_search.tem import (
-    JointFrameworkTEM,
-    OriginalTEM,
-    TEMConfig,
-    sinusoids,
-)
+from baselines.personalized_search.joint_framework import HistoryNetwork, JointFrameworkNetwork
+from baselines.personalized_search.prodsearch import ProdSearchNetwork
+from baselines.personalized_search.qem import JointFrameworkQEM, OriginalQEM, QEMConfig
+from baselines.personalized_search.tem import OriginalTEM, TEMConfig, sinusoids
 from tests.golden.loading import Golden, golden_stems, load_golden
 
 TABLES = ("product_emb", "hist_product_emb", "word_embeddings", "product_bias", "word_bias")
@@ -84,7 +81,7 @@ def _original_outputs(golden: Golden, has_history: bool) -> dict[str, Any]:
     return found
 
 
-def _original_network(golden: Golden, has_history: bool, **changes: Any) -> OriginalNetwork:
+def _original_network(golden: Golden, has_history: bool, **changes: Any) -> ProdSearchNetwork:
     """The network with the weights of the case; it may lack only what nothing trains."""
     sizes = golden.hyper_parameters
     config: dict[str, Any] = {
@@ -104,7 +101,7 @@ def _original_network(golden: Golden, has_history: bool, **changes: Any) -> Orig
     network = (
         OriginalTEM(sizes["P"], sizes["V"] + 1, TEMConfig(**config | changes))
         if has_history
-        else OriginalNetwork(sizes["P"], sizes["V"] + 1, QEMConfig(**config | changes))
+        else OriginalQEM(sizes["P"], sizes["V"] + 1, QEMConfig(**config | changes))
     )
     weights = {
         name: np.roll(array, 1, axis=0) if name.partition(".")[0] in TABLES else array
@@ -136,9 +133,9 @@ def _joint_framework_outputs(golden: Golden, has_history: bool) -> dict[str, Any
             "feed_forward_size": sizes["feed_forward"],
         }
     network: JointFrameworkNetwork = (
-        JointFrameworkTEM(sizes["NI"], sizes["NW"] + 1, TEMConfig(**config))
+        HistoryNetwork(sizes["NI"], sizes["NW"] + 1, TEMConfig(**config))
         if has_history
-        else JointFrameworkNetwork(sizes["NI"], sizes["NW"] + 1, QEMConfig(**config))
+        else JointFrameworkQEM(sizes["NI"], sizes["NW"] + 1, QEMConfig(**config))
     )
     _load(network, golden.weights)
     network.eval()
@@ -161,7 +158,7 @@ def _joint_framework_outputs(golden: Golden, has_history: bool) -> dict[str, Any
         "bce_loss": loss,
         "loss": loss,
     }
-    if isinstance(network, JointFrameworkTEM):
+    if isinstance(network, HistoryNetwork):
         states = network.states(batch["queries"], batch["history"])
         found["user_vec"] = vectors
         found["encoder_out"] = _where_real(states, batch["history"], golden)

@@ -1,0 +1,285 @@
+"""What the personalised search systems share: training on searches, and scoring by one product.
+
+Each of them maps a query, and perhaps the user's history, to a vector; the inner product with an
+item's vector is the score. Each is trained on the training searches, one instance a search, with
+uniform negatives and, if asked for, BM25 negatives of ranks that no evaluation list reaches, and is
+selected on the suite's validation lists.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import nn
+
+from benchmark.data.dataset import IntArray
+from benchmark.errors import SystemFailure
+from benchmark.kit.hard_negatives import HardNegatives
+from benchmark.kit.modules import TorchSystem
+from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.words import PADDING_WORD, UNKNOWN_WORD, Vocabulary, training_queries
+from benchmark.protocol.requests import Events, Requests
+from benchmark.systems.contract import SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+
+TASK = "search"
+
+_VOCABULARY = "vocabulary.json"
+
+
+class ProductSearchConfig(SystemConfig):
+    """Base of the ``Config`` of the family's systems."""
+
+    embedding_size: int = Field(default=64, ge=1)
+    """Dimensions of the vectors whose product is the score."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    query_words: int = Field(default=50, ge=1)
+    """Words of a query that are read, the first ones."""
+    uniform_negatives: int = Field(default=5, ge=1)
+    """Negatives of an instance drawn uniformly from all items but the target, anew each time."""
+    bm25_negatives: int = Field(default=0, ge=0)
+    """Negatives drawn from the BM25 hits of the query. Where it has none, they are uniform too."""
+    bm25_pool: int = Field(default=200, ge=1)
+    """Such hits are the best so many of those that no evaluation list can hold."""
+    word_size: int = Field(default=32, ge=1)
+    """Dimensions of the word table in the form of joint frameworks."""
+    item_size: int = Field(default=32, ge=1)
+    """Dimensions of the item table in the form of joint frameworks."""
+    training: TrainingSettings = TrainingSettings()
+
+
+class HistoryConfig(ProductSearchConfig):
+    """The fields of systems whose transformer reads the query and the user's history."""
+
+    history_length: int = Field(default=5, ge=1)
+    """How many of the user's latest events the model reads."""
+    history_of: Literal["recommendation", "search", "both"] = "recommendation"
+    """Which events these are: purchases outside search, clicks on search results, or both."""
+    layers: int = Field(default=1, ge=1)
+    heads: int = Field(default=2, ge=1)
+    """Attention heads; they divide ``embedding_size``."""
+    feed_forward_size: int = Field(default=64, ge=1)
+    """Width of the layer between."""
+
+    @model_validator(mode="after")
+    def _heads_divide_the_size(self) -> HistoryConfig:
+        if self.embedding_size % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the size {self.embedding_size}")
+        return self
+
+
+# ------------------------------------------------------------------------------------- networks
+
+
+def mean_of_words(table: nn.Embedding, words: torch.Tensor) -> torch.Tensor:
+    """The mean vector (texts, size) of word ids (texts, words); zeros for a text without words."""
+    return F.embedding_bag(words, table.weight, mode="mean", padding_idx=PADDING_WORD)
+
+
+def initialise(module: nn.Module, deviation: float | None = None) -> None:
+    """Xavier normal layers without bias; tables from N(0, deviation²), or Xavier normal as well."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_normal_(part.weight)
+            nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.Embedding):
+            if deviation is None:
+                nn.init.xavier_normal_(part.weight)
+            else:
+                nn.init.normal_(part.weight, std=deviation)
+            if part.padding_idx is not None:
+                with torch.no_grad():
+                    part.weight[part.padding_idx] = 0.0
+
+
+def silence_unknown_words(table: nn.Embedding) -> None:
+    """Unknown words add nothing: no training query has one, so their vector is never trained."""
+    with torch.no_grad():
+        table.weight[UNKNOWN_WORD] = 0.0
+
+
+class SearchNetwork(nn.Module):
+    """What all of them are: requests and items as vectors, and a score for any pair of them."""
+
+    @abstractmethod
+    def user_vectors(self, words: torch.Tensor, history: torch.Tensor) -> torch.Tensor:
+        """What items are compared with: (batch, size) of query words (batch, words).
+
+        Args:
+            history: (batch, length) items of the user, oldest first, padded on the right.
+        """
+
+    @abstractmethod
+    def scores(self, vectors: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, items) of ``items`` (batch, items) for user vectors (batch, size)."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The mean loss of a batch of the system's instances."""
+
+    def target_and_negative_scores(
+        self, batch: Batch, vectors: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(batch,) and (batch, negatives).
+
+        Args:
+            vectors: (batch, size) the user vectors, if they are there already.
+        """
+        if vectors is None:
+            vectors = self.user_vectors(batch["queries"], batch["history"])
+        items = torch.cat([batch["targets"][:, None], batch["negatives"]], dim=1)
+        scores = self.scores(vectors, items)
+        return scores[:, 0], scores[:, 1:]
+
+
+def real_slots(history: torch.Tensor) -> torch.Tensor:
+    """Which slots of query and history (batch, 1 + length) are no padding; the query never is."""
+    return F.pad(history > 0, (1, 0), value=True)
+
+
+def as_true(scores: torch.Tensor) -> torch.Tensor:
+    """The cross-entropy of scores that should be high, each for itself."""
+    return F.softplus(-scores)
+
+
+def as_false(scores: torch.Tensor) -> torch.Tensor:
+    """The cross-entropy of scores that should be low, each for itself."""
+    return F.softplus(scores)
+
+
+# ------------------------------------------------------------------------------------ instances
+
+
+class SearchInstances(Instances):
+    """One instance a training search.
+
+    Batches have ``queries`` (batch, query words), ``history`` (batch, history length), ``targets``
+    (batch,) and ``negatives`` (batch, negatives).
+    """
+
+    def __init__(self, view: TrainingView, system: ProductSearch) -> None:
+        config: ProductSearchConfig = system.config
+        self.examples = view.examples(TASK)
+        self.system = system
+        # The user's other items stay in, as in the originals: what was bought once is no target.
+        self.uniform = NegativeSampler(view, exclude="target")
+        self.number, self.number_of_hits = config.uniform_negatives, config.bm25_negatives
+        self.hard = HardNegatives(view, config.bm25_pool) if config.bm25_negatives else None
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """Gather searches; draw their negatives."""
+        chosen = self.examples.select(rows)
+        number = self.number + self.number_of_hits
+        negatives = self.uniform.draw(chosen.user, chosen.target, number, random)
+        if self.hard is not None:
+            negatives = self.hard.replace(negatives, chosen.query, random, self.number_of_hits)
+        return {
+            "queries": as_long(self.system.query_words[chosen.query]),
+            "history": as_long(self.system.history_items(chosen)),
+            "targets": as_long(chosen.target),
+            "negatives": as_long(negatives),
+        }
+
+
+def as_long(values: NDArray[np.integer]) -> torch.Tensor:
+    """Ids as a tensor that indexes, same shape."""
+    return torch.from_numpy(values.astype(np.int64))
+
+
+# --------------------------------------------------------------------------------------- system
+
+
+class ProductSearch(TorchSystem):
+    """Base of the family's systems.
+
+    ``query_words`` is (queries + 1, words), the word ids of every query of the corpus.
+    """
+
+    model: SearchNetwork
+    vocabulary: Vocabulary
+    query_words: IntArray
+
+    @abstractmethod
+    def network(self, number_of_items: int, word_rows: int) -> SearchNetwork:
+        """A freshly initialised network. Item 0 and word 0 are padding, word 1 is unknown."""
+
+    def instances(self, view: TrainingView) -> Instances:
+        """What the network's loss is computed on."""
+        return SearchInstances(view, self)
+
+    def history_items(self, events: Events) -> IntArray:
+        """The items that each event may know of the user, (events, length) padded on the right."""
+        config = self.config
+        if not isinstance(config, HistoryConfig):
+            return np.zeros((len(events), 0), dtype=np.int32)
+        behaviour = None if config.history_of == "both" else config.history_of
+        return events.history(config.history_length, behaviour, "right").items
+
+    def vocabulary_of(self, view: TrainingView) -> Vocabulary:
+        """The words of the training queries: others have no vector that is ever trained."""
+        texts = view.corpus.queries.text
+        return Vocabulary.of_texts((), [texts[query] for query in training_queries(view)])
+
+    def read_queries(self, vocabulary: Vocabulary, corpus: Corpus) -> None:
+        """Take a vocabulary, and encode the queries of a corpus with it."""
+        self.vocabulary = vocabulary
+        self.query_words = vocabulary.encode(corpus.queries.text, self.config.query_words)
+
+    def build(self, corpus: Corpus) -> SearchNetwork:
+        """The network for the words at hand."""
+        return self.network(corpus.number_of_items, self.vocabulary.number_of_ids)
+
+    def fit(self, view: TrainingView) -> None:
+        """Train on searches; keep the weights of the best validation."""
+        if TASK not in view.tasks:
+            raise SystemFailure(f"{type(self).__name__} learns from searches, and there are none.")
+        self.read_queries(self.vocabulary_of(view), view.corpus)
+        instances = self.instances(view)
+        self.model = network = cast(SearchNetwork, self.seeded_build(view.corpus))
+        train(
+            network,
+            instances,
+            network.loss,
+            self.config.training,
+            self.context,
+            lambda: view.validate(self, (TASK,)),
+            parameter_groups=_decaying_and_biases(network),
+        )
+
+    def score_batch(self, requests: Requests) -> torch.Tensor:
+        """One vector a request, one product a candidate."""
+        vectors = self.model.user_vectors(
+            as_long(self.query_words[requests.query]).to(self.device),
+            as_long(self.history_items(requests)).to(self.device),
+        )
+        return self.model.scores(vectors, as_long(requests.candidates).to(self.device))
+
+    def save(self, folder: Path) -> None:
+        """Write the weights and the vocabulary."""
+        super().save(folder)
+        self.vocabulary.save(folder / _VOCABULARY)
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read the vocabulary, encode the queries, and read the weights."""
+        self.read_queries(Vocabulary.load(folder / _VOCABULARY), corpus)
+        super().load(folder, corpus)
+
+
+def _decaying_and_biases(network: nn.Module) -> list[dict[str, Any]]:
+    """Optimiser groups: biases do not decay."""
+    named = list(network.named_parameters())
+    return [
+        {"params": [parameter for name, parameter in named if "bias" not in name]},
+        {"params": [parameter for name, parameter in named if "bias" in name], "weight_decay": 0.0},
+    ]
