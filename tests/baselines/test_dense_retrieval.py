@@ -362,7 +362,7 @@ def test_a_stand_in_says_so_and_is_read_its_own_way_until_trained(
 
 
 def test_the_published_model_is_no_stand_in(encoder_folder: Path, tmp_path: Path) -> None:
-    """By the hub's name, or as a folder of its shape."""
+    """By the hub's name; a folder of its shape is read like it, and said to be unchecked."""
     system = make(E5ZeroShot, tmp_path)
     files = find_encoder(str(encoder_folder), "")
     system.files = replace(files, name="intfloat/multilingual-e5-base")
@@ -373,7 +373,9 @@ def test_the_published_model_is_no_stand_in(encoder_folder: Path, tmp_path: Path
         '{"model_type": "xlm-roberta", "num_hidden_layers": 12, "hidden_size": 768}'
     )
     system.files = find_encoder(str(folder), "")
-    assert system.stand_ins() == ()
+    assert (system.recipe.pooling, system.recipe.query_prompt) == ("mean", "query: ")
+    (sentence,) = system.stand_ins()
+    assert "was not checked" in sentence
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
