@@ -60,9 +60,12 @@ class TrainingSettings(BaseModel):
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["constant", "linear", "cosine", "inverse-root", "plateau"] = "constant"
+    schedule: Literal[
+        "constant", "linear", "cosine", "inverse-root", "flat-inverse-root", "plateau"
+    ] = "constant"
     """Linear and cosine fall to zero at the last step, inverse-root with the root of the step from
-    the end of the warm-up on; plateau follows the validation score."""
+    the end of the warm-up on; flat-inverse-root stays at its height instead of warming up; plateau
+    follows the validation score."""
     warmup_steps: int = Field(default=0, ge=0)
     plateau_factor: float = Field(default=0.1, gt=0, lt=1)
     plateau_patience: int = Field(default=3, ge=0)
@@ -129,6 +132,7 @@ def train(
     *,
     name: str = "training",
     parameter_groups: Iterable[dict[str, Any]] | None = None,
+    selected_by: Callable[[ValidationMetrics], float] | None = None,
 ) -> TrainingHistory:
     """Train ``model`` in place and leave it with its best (or, unvalidated, last) weights.
 
@@ -137,13 +141,16 @@ def train(
         validate: metrics of the model as it is now; see ``TrainingView.validate``.
         name: tells apart several trainings of one run (checkpoint folder, random numbers).
         parameter_groups: optimiser groups with settings of their own; all parameters if absent.
+        selected_by: what of the metrics the best weights maximise; ``selection_score`` if absent.
 
     Raises:
         SystemFailure: there is nothing to learn from, or the loss is no longer finite.
     """
     if len(instances) == 0:
         raise SystemFailure(f"{name}: there are no training instances.")
-    loop = _Loop(model, instances, loss, settings, context, validate, name, parameter_groups)
+    loop = _Loop(
+        model, instances, loss, settings, context, validate, name, parameter_groups, selected_by
+    )
     return loop.run()
 
 
@@ -158,9 +165,11 @@ class _Loop:
         validate: Callable[[], ValidationMetrics] | None,
         name: str,
         parameter_groups: Iterable[dict[str, Any]] | None,
+        selected_by: Callable[[ValidationMetrics], float] | None,
     ) -> None:
         self.settings, self.context, self.instances, self.name = settings, context, instances, name
         self.validate = validate if settings.validate_every else None
+        self.selected_by = selected_by or selection_score
         self.accelerator = _accelerator(context)
         model.to(self.accelerator.device)
         self.model = model
@@ -265,7 +274,7 @@ class _Loop:
             self._seed_global_generators("validation", self.epoch)
             metrics = self.validate()
             row["validation"] = metrics
-            self._keep_if_best(selection_score(metrics))
+            self._keep_if_best(self.selected_by(metrics))
         self.history.rows.append(row)
         self.accelerator.log(_flat(row), step=self.step)
         if self.accelerator.is_main_process:
@@ -426,12 +435,12 @@ def rate_factor(settings: TrainingSettings, step: int, steps: int) -> float:
     """The share of the learning rate that holds at a step, counted from 0, of ``steps``."""
     warmup = settings.warmup_steps
     if step < warmup:
-        return (step + 1) / warmup
+        return 1.0 if settings.schedule == "flat-inverse-root" else (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
     if settings.schedule == "linear":
         return max(0.0, 1.0 - done)
     if settings.schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
-    if settings.schedule == "inverse-root":
+    if settings.schedule in ("inverse-root", "flat-inverse-root"):
         return math.sqrt(max(1, warmup) / (step + 1))
     return 1.0

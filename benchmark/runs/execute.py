@@ -8,6 +8,7 @@ resumed job and an uninterrupted one score with the same bits.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import shutil
@@ -43,6 +44,7 @@ from benchmark.runs.record import (
     RUN_FILE,
     CostPart,
     DatasetPart,
+    IdentifierQuality,
     Metrics,
     ProtocolPart,
     Run,
@@ -114,7 +116,7 @@ def record_death(job: JobSpec) -> Run:
     error = "its process was killed twice (out of memory, or a crash in native code)."
     with store.locked(job, lambda: None):
         if store.read(job) is None:
-            record = _record(job, dataset, tasks, CostPart(), (), error)
+            record = _record(job, dataset, tasks, CostPart(), (), {}, error)
             _publish(job, store, record, {}, {}, store.work_folder(job))
     run = store.read(job)
     if run is None:
@@ -134,12 +136,14 @@ def _execute_locked(
     cost = CostPart()
     ranks: dict[str, Ranks] = {}
     stand_ins: tuple[str, ...] = ()
+    identifiers: IdentifierQuality = {}
     error: str | None = None
     try:
         if not chosen:
             raise SystemFailure(f"data set {dataset.name} has no events of its tasks.")
         system, fitted = _fitted(job, dataset, tasks, settings, work, progress, logger)
         stand_ins = system.stand_ins()
+        identifiers = _identifier_quality(system)
         score_seconds: dict[str, float] = {}
         rates: dict[str, float] = {}
         for name, task in chosen.items():
@@ -165,7 +169,7 @@ def _execute_locked(
             if isinstance(failure, SystemFailure)
             else f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
         )
-    record = _record(job, dataset, chosen, cost, stand_ins, error)
+    record = _record(job, dataset, chosen, cost, stand_ins, identifiers, error)
     metrics = {name: mean_metrics(value, settings.ties) for name, value in ranks.items()}
     _publish(job, store, record, metrics, ranks, work)
 
@@ -238,12 +242,25 @@ def _fitted(
     return loaded, read_json(saved / _FIT_FILE)
 
 
+def _identifier_quality(system: System) -> IdentifierQuality:
+    quality = {
+        kind: {name: float(value) for name, value in figures.items()}
+        for kind, figures in system.identifier_quality().items()
+    }
+    for kind, figures in quality.items():
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                raise SystemFailure(f"{name} of its {kind} identifiers is {value}.")
+    return quality
+
+
 def _record(
     job: JobSpec,
     dataset: Dataset,
     tasks: dict[str, Task],
     cost: CostPart,
     stand_ins: tuple[str, ...],
+    identifiers: IdentifierQuality,
     error: str | None,
 ) -> RunRecord:
     choice = choose(job.system)
@@ -279,6 +296,7 @@ def _record(
         preset=job.preset,
         seed=job.seed,
         cost=cost,
+        identifiers=identifiers,
         environment=_environment(job),
         finished_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
     )

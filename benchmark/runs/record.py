@@ -25,6 +25,9 @@ TaskName = Literal["recommendation", "search"]
 Metrics = dict[str, dict[str, float]]
 """Task name → metric name ("HR@1" … "NDCG@10") → mean over the test events."""
 
+IdentifierQuality = dict[str, dict[str, float]]
+"""Kind of item identifier → figure → value; empty for a system without identifiers."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,6 +93,7 @@ class RunRecord(_Part):
     preset: str
     seed: int
     cost: CostPart
+    identifiers: IdentifierQuality = {}
     environment: dict[str, str]
     finished_at: str  # ISO 8601, UTC
 

@@ -110,6 +110,15 @@ class System(ABC):
         """Trained parameters, for the efficiency table."""
         return 0
 
+    def identifier_quality(self) -> dict[str, dict[str, float]]:
+        """For each kind of item identifier that the system made, figures by name; none by default.
+
+        A table shows ``items``, ``distinct`` (identifiers), ``sharing`` (the share of items whose
+        identifier another item has too), ``sharing_before`` (collisions were resolved),
+        ``codebook_use_<level>`` (the share of a level's codes in use) and ``mean_length``.
+        """
+        return {}
+
     def stand_ins(self) -> tuple[str, ...]:
         """Sentences on what stands in for an original part (shown in every table), or none."""
         return ()

@@ -1,0 +1,285 @@
+"""Learning identifiers: what a model must offer, its settings, and the way from vectors to codes.
+
+The codebooks start as k-means centres of the first batch, the model is trained by the suite's loop
+and keeps the weights with the fewest collisions, every item gets its nearest codes, and collisions
+are resolved.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from benchmark.errors import SystemFailure
+from benchmark.kit.identifiers.collisions import (
+    Coded,
+    collision_rate,
+    with_counter,
+    with_free_codes,
+    with_transported_codes,
+)
+from benchmark.kit.identifiers.quantiser import (
+    CodebookChange,
+    Gradient,
+    Reduction,
+    kmeans_start,
+    restart_unused,
+)
+from benchmark.kit.identifiers.sinkhorn import SMALLEST_EPSILON
+from benchmark.kit.identifiers.value import Identifiers
+from benchmark.kit.training import Batch, Instances, TrainingHistory, TrainingSettings, train
+from benchmark.systems.contract import FloatArray, RunContext, SystemConfig
+from benchmark.systems.view import ValidationMetrics
+
+COLLISION_RATE = "collision rate"
+LOW_USE = 0.8
+"""A level of which fewer codes are used than this share is reported as collapsed."""
+
+_ITEMS_AT_ONCE = 8192
+
+Resolution = Literal["released", "assignment", "counter", "none"]
+
+
+class QuantisationConfig(SystemConfig):
+    """What all models that quantise vectors by auto-encoders have in common."""
+
+    hidden_sizes: tuple[int, ...] = (512, 256, 128, 64)
+    """Widths between the vectors and the latent; decoders have them in reverse."""
+    latent_size: int = Field(default=32, ge=1)
+    """Width of an encoder's output."""
+    bias: bool = True
+    """Whether linear layers have biases."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Before each linear layer."""
+    batch_norm: bool = False
+    """After each linear layer but the last."""
+    initialisation: Literal["xavier-normal", "torch"] = "xavier-normal"
+    """Of the linear layers; Xavier's comes with biases of zero."""
+    commitment: float = Field(default=0.25, ge=0)
+    """Weight of pulling a residual to its code, relative to pulling the code to the residual."""
+    quantisation_weight: float = Field(default=1.0, ge=0)
+    """Weight of the codebook and commitment terms beside the reconstruction."""
+    reduction: Reduction = "mean"
+    """Of every error: the mean over elements and levels, or the sum over them."""
+    gradient: Gradient = "first_level"
+    """Which levels' commitment reaches the encoder."""
+    kmeans_iterations: int | None = Field(default=100, ge=1)
+    """Most iterations of the codebooks' k-means start; a uniform start if absent."""
+    kmeans_rows: Literal["batch", "all"] = "batch"
+    """What is clustered: the first training batch or all items."""
+    restart_unused: bool = False
+    """At every validation, move codes that no item has to the residuals of random items."""
+    sinkhorn_rounds: int = Field(default=50, ge=1)
+    """Normalisations of rows and columns where a level is assigned evenly."""
+    standardise: bool = False
+    """Bring each dimension of the vectors to mean 0 and deviation 1. The elements of vectors of
+    length one are tiny, and so is their reconstruction error beside other terms."""
+    collisions: Resolution = "released"
+    """What happens to items with equal identifiers; see ``benchmark.kit.identifiers.collisions``.
+    "released" may leave some."""
+    warmup_epochs: float = Field(default=50, ge=0)
+    """Epochs in which the learning rate rises; counted in steps of this data."""
+    training: TrainingSettings = TrainingSettings(
+        epochs=500,
+        batch_size=1024,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=1e-5,
+        schedule="linear",
+        gradient_clip=1.0,
+        patience=None,
+        validate_every=10,
+    )
+    """A batch counts items; validation counts collisions of nearest codes over all items."""
+
+
+def checked_epsilons(sizes: tuple[int, ...], epsilons: tuple[float, ...]) -> None:
+    """Raise ``ValueError`` unless there is an epsilon for each level, 0 or large enough."""
+    if len(sizes) != len(epsilons):
+        raise ValueError(f"there are {len(sizes)} levels and {len(epsilons)} epsilons")
+    if any(0 < epsilon < SMALLEST_EPSILON for epsilon in epsilons):
+        raise ValueError(f"an epsilon must be 0 (nearest codes) or at least {SMALLEST_EPSILON}")
+
+
+class IdentifierModel(nn.Module, ABC):
+    """A model that is trained on batches of vectors and gives items one or more identifiers."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> torch.Tensor:
+        """(batch, dim) the latents that are quantised."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The mean loss of a batch, codes assigned as in training."""
+
+    @abstractmethod
+    def change_codebooks(self, latent: torch.Tensor, change: CodebookChange) -> None:
+        """Apply ``change`` to every codebook by what it sees of ``latent`` (batch, dim)."""
+
+    @abstractmethod
+    def coded(self, latent: torch.Tensor) -> dict[str, Coded]:
+        """For each kind of identifier the nearest codes of ``latent`` (items, dim)."""
+
+
+class Vectors(Instances):
+    """Items, each a row of one or more named tables (items, dim)."""
+
+    def __init__(self, tables: Mapping[str, FloatArray]) -> None:
+        self.tables = {name: torch.from_numpy(table) for name, table in tables.items()}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tables.values())))
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """Rows of the tables; nothing is drawn."""
+        index = torch.from_numpy(rows)
+        return {name: table.index_select(0, index) for name, table in self.tables.items()}
+
+
+@dataclass(frozen=True)
+class LearnedCodes:
+    """For each kind of identifier the nearest codes of all items, and how training went."""
+
+    coded: dict[str, Coded]
+    history: TrainingHistory
+
+
+def learn_codes(
+    model: IdentifierModel,
+    tables: Mapping[str, FloatArray],
+    config: QuantisationConfig,
+    context: RunContext,
+    name: str = "identifiers",
+) -> LearnedCodes:
+    """Train ``model`` in place and code all items.
+
+    Args:
+        model: freshly initialised.
+        tables: what its batches hold, (items, dim) each; standardised here if the config says so.
+        config: the settings.
+        context: where checkpoints go; a killed training goes on from them.
+        name: tells apart several trainings of one run.
+
+    Raises:
+        SystemFailure: there are no items, a vector is not finite, or training fails.
+    """
+    instances = Vectors({key: _usable(table, key, config) for key, table in tables.items()})
+    if not len(instances):
+        raise SystemFailure(f"{name}: there are no items to learn identifiers of.")
+    model.to(context.device)
+    if config.kmeans_iterations is not None:
+        model.train()
+        order = instances.batches(config.training.batch_size, context.random(name, "order", 0))
+        rows = order[0] if config.kmeans_rows == "batch" else np.arange(len(instances))
+        start = kmeans_start(config.kmeans_iterations, context.random(name, "k-means"))
+        model.change_codebooks(_latents(model, instances, rows, context), start)
+
+    every = np.arange(len(instances))
+
+    def validate() -> ValidationMetrics:
+        latent = _latents(model, instances, every, context)
+        if config.restart_unused:
+            # The global generator is seeded by the epoch here; so are, hence, the draws.
+            seed = int(torch.randint(2**62, ()))
+            model.change_codebooks(latent, restart_unused(np.random.default_rng(seed)))
+        coded = model.coded(latent)
+        return {kind: {COLLISION_RATE: collision_rate(one.codes)} for kind, one in coded.items()}
+
+    history = train(
+        model,
+        instances,
+        model.loss,
+        _with_warmup(config, instances),
+        context,
+        validate,
+        name=name,
+        selected_by=_fewest_collisions,
+    )
+    model.eval()
+    coded = model.coded(_latents(model, instances, every, context))
+    _warn_of_collapse(coded, context, name)
+    return LearnedCodes(coded, history)
+
+
+def resolved(coded: Coded, config: QuantisationConfig, epsilon: float) -> Identifiers:
+    """Identifiers of items 1, 2, …, after the collisions were resolved as the config says.
+
+    Args:
+        coded: nearest codes.
+        config: the settings.
+        epsilon: of the last level, as it was trained; the released loop uses its own for 0.
+
+    Raises:
+        SystemFailure: there are more items than identifiers, and each was to have its own.
+    """
+    if config.collisions == "released":
+        codes = with_transported_codes(coded, epsilon, config.sinkhorn_rounds)
+    elif config.collisions == "assignment":
+        codes = with_free_codes(coded)
+    elif config.collisions == "counter":
+        codes = with_counter(coded.codes)
+    else:
+        codes = coded.codes
+    counter = (int(codes[:, -1].max()) + 1,) if codes.shape[1] > len(coded.sizes) else ()
+    return Identifiers.of_items(codes, (*coded.sizes, *counter))
+
+
+def quality(coded: Coded, identifiers: Identifiers) -> dict[str, float]:
+    """Figures of finished identifiers, and how many items shared one before collisions went."""
+    before = Identifiers.of_items(coded.codes, coded.sizes).report()
+    return {**identifiers.report().as_json(), "sharing_before": before.sharing}
+
+
+def _usable(table: FloatArray, name: str, config: QuantisationConfig) -> FloatArray:
+    if not np.isfinite(table).all():
+        raise SystemFailure(f"the {name} vectors hold a value that is not finite.")
+    if config.standardise:
+        deviation = table.std(axis=0)
+        table = (table - table.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    return np.ascontiguousarray(table, dtype=np.float32)
+
+
+def _with_warmup(config: QuantisationConfig, instances: Vectors) -> TrainingSettings:
+    steps = round(config.warmup_epochs * instances.steps(config.training.batch_size))
+    return config.training.model_copy(update={"warmup_steps": steps})
+
+
+def _fewest_collisions(metrics: ValidationMetrics) -> float:
+    return -float(np.mean([values[COLLISION_RATE] for values in metrics.values()]))
+
+
+@torch.no_grad()
+def _latents(
+    model: IdentifierModel, instances: Vectors, rows: NDArray[np.int64], context: RunContext
+) -> torch.Tensor:
+    """(rows, dim) on the run's device."""
+    random = context.random("latents")
+    parts = []
+    for start in range(0, len(rows), _ITEMS_AT_ONCE):
+        batch = instances.batch(rows[start : start + _ITEMS_AT_ONCE], random)
+        parts.append(model.encode({key: value.to(context.device) for key, value in batch.items()}))
+    return torch.cat(parts)
+
+
+def _warn_of_collapse(coded: Mapping[str, Coded], context: RunContext, name: str) -> None:
+    for kind, one in coded.items():
+        for level, (codes, size) in enumerate(zip(one.codes.T, one.sizes, strict=True), start=1):
+            # No level can use more codes than there are items.
+            use = len(np.unique(codes)) / min(size, len(codes))
+            if use < LOW_USE:
+                context.logger.warning(
+                    "%s: %s identifiers use %.0f%% of the codes of level %d; the codebook has "
+                    "collapsed unless the items are few or alike.",
+                    name,
+                    kind,
+                    100 * use,
+                    level,
+                )

@@ -1,0 +1,257 @@
+"""RQ-VAE: it learns planted clusters, keeps its best weights, resumes, and takes any vectors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from benchmark.errors import SystemFailure
+from benchmark.kit.identifiers.learning import learn_codes
+from benchmark.kit.identifiers.rqvae import (
+    RQVAE,
+    VECTORS,
+    MultiLayerPerceptron,
+    RQVAEConfig,
+    learn_identifiers,
+)
+from benchmark.kit.training import Batch, TrainingSettings
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.contract import FloatArray, RunContext
+
+COARSE, FINE, ALIKE, DIM = 4, 4, 6, 24
+ITEMS = COARSE * FINE * ALIKE
+TRAINING: dict[str, Any] = {
+    "epochs": 30,
+    "batch_size": 48,
+    "learning_rate": 0.001,
+    "validate_every": 5,
+    "checkpoint_seconds": 1e9,
+}
+SMALL: dict[str, Any] = {
+    "sizes": (4, 4, 8),
+    "epsilons": (0.0, 0.0, 0.003),
+    "hidden_sizes": (32,),
+    "latent_size": 8,
+    "warmup_epochs": 2,
+    "training": TRAINING,
+}
+
+
+def config(**changes: Any) -> RQVAEConfig:
+    return RQVAEConfig.model_validate(SMALL | changes)
+
+
+def context(folder: Path, seed: int = 1) -> RunContext:
+    return RunContext(seed, folder, ArtifactStore(folder))
+
+
+def planted() -> FloatArray:
+    """Items of 4 groups of 4 groups, (items, dim)."""
+    random = np.random.default_rng(7)
+    coarse = 4 * random.normal(size=(COARSE, 1, 1, DIM))
+    fine = 1 * random.normal(size=(COARSE, FINE, 1, DIM))
+    own = 0.1 * random.normal(size=(COARSE, FINE, ALIKE, DIM))
+    return (coarse + fine + own).reshape(ITEMS, DIM).astype(np.float32)
+
+
+def test_items_of_one_cluster_share_the_codes_of_the_first_levels(tmp_path: Path) -> None:
+    learned = learn_identifiers(planted(), config(), context(tmp_path))
+    codes = learned.identifiers.codes[1:].reshape(COARSE, FINE, ALIKE, 3)
+    assert (codes[..., 0] == codes[:, :1, :1, 0]).all()
+    assert len(np.unique(codes[..., 0])) == COARSE
+    assert (codes[..., 1] == codes[:, :, :1, 1]).mean() > 0.8
+    assert learned.figures["codebook_use_1"] == 1.0
+    assert learned.figures["sharing"] <= learned.figures["sharing_before"]
+
+
+def test_equal_seeds_give_equal_identifiers(tmp_path: Path) -> None:
+    brief = config(training=TRAINING | {"epochs": 5})
+    once, again, other = (
+        learn_identifiers(planted(), brief, context(tmp_path / str(n), seed)).identifiers.codes
+        for n, seed in enumerate((1, 1, 2))
+    )
+    np.testing.assert_array_equal(once, again)
+    assert (once != other).any()
+
+
+@pytest.mark.parametrize("collisions", ["assignment", "counter"])
+def test_collisions_are_resolved(collisions: str, tmp_path: Path) -> None:
+    vectors = np.repeat(planted()[::6], 6, axis=0)  # six equal items each
+    learned = learn_identifiers(vectors, config(collisions=collisions), context(tmp_path))
+    assert learned.figures["sharing_before"] == 1.0
+    assert learned.figures["sharing"] == 0.0
+    assert learned.identifiers.levels == (4 if collisions == "counter" else 3)
+
+
+def test_collisions_may_be_left(tmp_path: Path) -> None:
+    vectors = np.repeat(planted()[::6], 6, axis=0)
+    learned = learn_identifiers(vectors, config(collisions="none"), context(tmp_path))
+    assert learned.figures["sharing"] == learned.figures["sharing_before"] == 1.0
+
+
+def test_the_weights_with_the_fewest_collisions_are_kept(tmp_path: Path) -> None:
+    learned = learn_identifiers(planted(), config(collisions="none"), context(tmp_path))
+    rows = [json.loads(line) for line in (tmp_path / "identifiers.jsonl").read_text().splitlines()]
+    rates = [row["validation"][VECTORS]["collision rate"] for row in rows if "validation" in row]
+    assert len(rates) == 6
+    assert len(set(rates)) > 1
+    assert 1 - learned.figures["distinct"] / ITEMS == pytest.approx(min(rates))
+
+
+class Stopped(Exception):
+    """What stands for a crash."""
+
+
+class Fragile(RQVAE):
+    """A model that crashes once at some step."""
+
+    steps_left = -1
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        if self.steps_left == 0:
+            raise Stopped
+        self.steps_left -= 1
+        return super().loss(batch)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_killed_training_resumes_to_the_bit(restart: bool, tmp_path: Path) -> None:
+    settings = config(
+        restart_unused=restart,
+        training=TRAINING | {"epochs": 6, "validate_every": 2, "checkpoint_seconds": 0},
+    )
+
+    def codes_and_weights(folder: Path, stop_at: int) -> tuple[Any, dict[str, torch.Tensor]]:
+        torch.manual_seed(3)
+        model = Fragile(DIM, settings)
+        model.steps_left = stop_at
+        learned = learn_codes(model, {VECTORS: planted()}, settings, context(folder))
+        assert learned.history.resumed == (folder.name == "stopped" and stop_at < 0)
+        return learned.coded[VECTORS].codes, model.state_dict()
+
+    whole_codes, whole = codes_and_weights(tmp_path / "whole", -1)
+    with pytest.raises(Stopped):
+        codes_and_weights(tmp_path / "stopped", 7)
+    resumed_codes, resumed = codes_and_weights(tmp_path / "stopped", -1)
+    np.testing.assert_array_equal(resumed_codes, whole_codes)
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_restarts_bring_unused_codes_into_use(tmp_path: Path) -> None:
+    """A uniform start of the codebooks collapses: residuals are far from all but a few codes."""
+    vectors = 10 + np.random.default_rng(0).normal(size=(200, DIM)).astype(np.float32)
+    use = {}
+    for restart in (False, True):
+        settings = config(
+            sizes=(32, 32),
+            epsilons=(0, 0),
+            kmeans_iterations=None,
+            restart_unused=restart,
+            collisions="none",
+            training=TRAINING | {"epochs": 10, "validate_every": 1},
+        )
+        figures = learn_identifiers(vectors, settings, context(tmp_path / str(restart))).figures
+        use[restart] = figures["codebook_use_1"]
+    assert use[True] > 0.8
+    assert use[True] > 2 * use[False]
+
+
+def test_a_collapsed_codebook_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    vectors = np.repeat(planted()[:4], 20, axis=0)  # four items, twenty times each
+    with caplog.at_level(logging.WARNING, logger="benchmark"):
+        learn_identifiers(vectors, config(sizes=(32, 4, 4)), context(tmp_path))
+    found = re.search(r"use (\d+)% of the codes of level 1", caplog.text)
+    assert found and int(found[1]) <= 12  # 4 of 32
+
+
+def test_fewer_items_than_codes_are_no_obstacle(tmp_path: Path) -> None:
+    settings = config(sizes=(64, 64, 64), collisions="assignment")
+    learned = learn_identifiers(planted()[:5], settings, context(tmp_path))
+    assert learned.figures["distinct"] == 5
+
+
+def test_standardised_vectors_do_not_depend_on_the_units(tmp_path: Path) -> None:
+    vectors, settings = planted(), config(standardise=True, training=TRAINING | {"epochs": 4})
+    scaled = vectors * 2.0 ** np.arange(-8, DIM - 8) + 0  # powers of two: the same bits
+    plain, other = (
+        learn_identifiers(v.astype(np.float32), settings, context(tmp_path / str(n))).identifiers
+        for n, v in enumerate((vectors, scaled))
+    )
+    np.testing.assert_array_equal(plain.codes, other.codes)
+
+
+def test_a_dimension_that_never_changes_can_be_standardised(tmp_path: Path) -> None:
+    vectors = planted()
+    vectors[:, 0] = 3.0
+    settings = config(standardise=True, training=TRAINING | {"epochs": 2})
+    assert learn_identifiers(vectors, settings, context(tmp_path)).figures["items"] == ITEMS
+
+
+def test_the_start_may_cluster_all_items(tmp_path: Path) -> None:
+    settings = config(kmeans_rows="all", training=TRAINING | {"epochs": 0, "batch_size": 2})
+    learned = learn_identifiers(planted(), settings, context(tmp_path))
+    assert learned.figures["codebook_use_1"] == 1.0
+
+
+def test_batch_norm_stands_before_every_activation() -> None:
+    widths, x = (DIM, 16, 8, 4), torch.from_numpy(planted())
+    network = MultiLayerPerceptron(widths, config(batch_norm=True))
+    assert [norm.num_features for norm in network.norms] == [16, 8]
+    seen = []
+    network.layers[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network(x)
+    expected = torch.relu(
+        torch.nn.functional.batch_norm(network.layers[0](x), None, None, training=True)
+    )
+    torch.testing.assert_close(seen[0], expected)
+
+
+def test_options_of_the_layers_take_effect() -> None:
+    widths = (DIM, 16, 4)
+    plain = MultiLayerPerceptron(widths, config(bias=False, initialisation="torch"))
+    assert all(layer.bias is None for layer in plain.layers)
+    xavier = MultiLayerPerceptron(widths, config())
+    assert not any(layer.bias.any() for layer in xavier.layers)
+    assert MultiLayerPerceptron(widths, config(dropout=0.5)).dropout.p == 0.5
+
+
+@pytest.mark.parametrize(
+    ("vectors", "complaint"),
+    [
+        (np.zeros((0, DIM), dtype=np.float32), "no items"),
+        (np.full((9, DIM), np.nan, dtype=np.float32), "not finite"),
+    ],
+)
+def test_vectors_that_are_none_are_an_error(
+    vectors: FloatArray, complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemFailure, match=complaint):
+        learn_identifiers(vectors, config(), context(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"epsilons": (0.0, 0.0)}, "3 levels and 2 epsilons"),
+        ({"epsilons": (0.0, 0.0, 0.001)}, r"0 \(nearest codes\) or at least 0.003"),
+    ],
+)
+def test_epsilons_that_cannot_be_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        config(**changes)
+
+
+def test_defaults_hold_for_the_parts_that_a_change_does_not_name() -> None:
+    changed = RQVAEConfig.model_validate({"training": {"epochs": 3}})
+    default = RQVAEConfig().training
+    assert changed.training == default.model_copy(update={"epochs": 3})
+    assert isinstance(default, TrainingSettings)
