@@ -16,45 +16,31 @@ the mean of the trained ones. The model of the same name of WSDM 2020 is another
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.joint.unisar import BestHits
+from baselines.joint.base import (
+    TASKS,
+    JointNegativesConfig,
+    JointSystem,
+    TwoTaskInstances,
+    logistic_loss,
+    longs,
+    tasks_with_events,
+)
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.kit.words import PADDING_WORD, TextWords, Vocabulary, training_queries
 from benchmark.protocol.requests import Requests, TrainingExamples
-from benchmark.systems.contract import SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
-
-TASKS = ("recommendation", "search")
-
-_VOCABULARY = "vocabulary.json"
-
-
-class JointNegativesConfig(SystemConfig):
-    """How the negatives of the training events of both tasks are drawn, anew in every step."""
-
-    negatives: int = Field(default=4, ge=1)
-    """Negatives of each training event."""
-    recommendation_negatives: Literal["popularity", "uniform"] = "popularity"
-    search_negatives: Literal["bm25", "popularity", "uniform"] = "bm25"
-    """``bm25``: best hits of the query without the target; where it has too few, popular items."""
-    bm25_depth: int = Field(default=4, ge=1)
-    """BM25 negatives are drawn from so many best hits."""
 
 
 class JSRTraining(TrainingSettings):
@@ -188,99 +174,12 @@ class JSRNetwork(nn.Module):
                 table[others] = table[trained].mean(dim=0)
 
 
-def logistic_loss(logits: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy of logits (events, candidates) whose column 0 is the target."""
-    labels = torch.zeros_like(logits)
-    labels[:, 0] = 1.0
-    return F.binary_cross_entropy_with_logits(logits, labels)
-
-
 def hinge_loss(logits: torch.Tensor) -> torch.Tensor:
     """How much the targets, in column 0, lack of a lead of 1 over each negative, on average."""
     return torch.relu(1.0 - (logits[:, :1] - logits[:, 1:])).mean()
 
 
 LOSSES = {"logistic": logistic_loss, "hinge": hinge_loss}
-
-
-class TwoTaskInstances(Instances):
-    """The training events of some tasks; every step takes its share of each.
-
-    Rows are the recommendation events, then the search events; an epoch has each of them once.
-    """
-
-    def __init__(
-        self, view: TrainingView, config: JointNegativesConfig, tasks: Sequence[str]
-    ) -> None:
-        self.negatives = config.negatives
-        self.examples = {task: view.examples(task) for task in tasks}
-        self._first = np.cumsum([0, *(len(examples) for examples in self.examples.values())])
-        without_text = "popularity" if config.search_negatives == "bm25" else None
-        self._samplers = {
-            "recommendation": NegativeSampler(view, config.recommendation_negatives),
-            "search": NegativeSampler(
-                view,
-                cast(Literal["popularity", "uniform"], without_text or config.search_negatives),
-            ),
-        }
-        self._hits = (
-            BestHits(view, training_queries(view), config.bm25_depth)
-            if without_text and len(self.examples.get("search", ()))
-            else None
-        )
-
-    def __len__(self) -> int:
-        return int(self._first[-1])
-
-    def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Shuffle the events of each task and deal them out; the tasks alternate in a batch."""
-        steps = self.steps(batch_size)
-        dealt = [
-            np.array_split(start + random.permutation(stop - start), steps)
-            for start, stop in pairwise(self._first)
-        ]
-        return [_alternating(parts) for parts in zip(*dealt, strict=True)]
-
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """The tensors of the events at ``rows`` with negatives of their own."""
-        chosen = {}
-        for (task, examples), (start, stop) in zip(
-            self.examples.items(), pairwise(self._first), strict=True
-        ):
-            own = examples.select(rows[(rows >= start) & (rows < stop)] - start)
-            if len(own):
-                chosen[task] = (own, self._candidates(own, random))
-        return self.tensors(chosen, random)
-
-    @abstractmethod
-    def tensors(
-        self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
-    ) -> Batch:
-        """The batch of some events of each task and their candidates, targets in column 0."""
-
-    def _candidates(self, examples: TrainingExamples, random: np.random.Generator) -> IntArray:
-        target = examples.target
-        sampler = self._samplers[examples.task]
-        drawn = sampler.draw(examples.user, target, self.negatives, random)
-        if examples.task == "search" and self._hits is not None:
-            drawn = self._hits.replace(drawn, examples.query, target, random)
-        return np.concatenate([target[:, None], drawn], axis=1)
-
-
-def _alternating(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """The arrays in one, each spread evenly, so that any stretch of it holds its share of each."""
-    places = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in parts]
-    return np.concatenate(parts)[np.argsort(np.concatenate(places), kind="stable")]
-
-
-def tasks_with_events(view: TrainingView, tasks: Sequence[str]) -> tuple[str, ...]:
-    """Those of ``tasks`` that the view has training events of."""
-    return tuple(task for task in tasks if task in view.tasks and len(view.examples(task)))
-
-
-def longs(ids: NDArray[np.integer]) -> torch.Tensor:
-    """Ids as a tensor that indexes."""
-    return torch.from_numpy(ids.astype(np.int64))
 
 
 class JSRInstances(TwoTaskInstances):
@@ -304,13 +203,12 @@ class JSRInstances(TwoTaskInstances):
         return batch
 
 
-class JSR(TorchSystem):
+class JSR(JointSystem):
     """Both tasks by one set of tables, trained on both in every step."""
 
     Config = JSRConfig
     config: JSRConfig
     model: JSRNetwork
-    vocabulary: Vocabulary
     words: TextWords
 
     def build(self, corpus: Corpus) -> JSRNetwork:
@@ -379,13 +277,3 @@ class JSR(TorchSystem):
     def stand_ins(self) -> tuple[str, ...]:
         """The authors published no code and, to us, no architecture."""
         return ("JSR has no public original: the networks are ours, after the framework's idea.",)
-
-    def save(self, folder: Path) -> None:
-        """Write weights and vocabulary."""
-        super().save(folder)
-        self.vocabulary.save(folder / _VOCABULARY)
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read the vocabulary, build the network and read its weights."""
-        self.vocabulary = Vocabulary.load(folder / _VOCABULARY)
-        super().load(folder, corpus)

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -30,23 +29,26 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import nn
 
-from baselines.joint.jsr import (
-    JointNegativesConfig,
+from baselines.joint.base import (
+    TASKS,
+    Attribute,
+    JointHistoryConfig,
+    JointSystem,
+    QueryItemContrast,
     TwoTaskInstances,
+    encode_once,
+    history_window,
     logistic_loss,
     longs,
     tasks_with_events,
 )
-from baselines.joint.unisar import Attribute, QueryItemContrast, UniSARConfig, history_window
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.modules import TorchSystem
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
 from benchmark.systems.view import Corpus, TrainingView
 
-_VOCABULARY = "vocabulary.json"
 _NORM_EPSILON = 1e-8
 _PADDING_LOGIT = -1e12  # finite: the co-attention of a history without events is uniform
 
@@ -63,7 +65,7 @@ class SESRecTraining(TrainingSettings):
     plateau_minimum: float = Field(default=1e-5, ge=0)
 
 
-class SESRecConfig(JointNegativesConfig):
+class SESRecConfig(JointHistoryConfig):
     """The original's settings on Amazon; those of its commercial data in brackets."""
 
     item_size: int = Field(default=32, ge=1)
@@ -77,9 +79,7 @@ class SESRecConfig(JointNegativesConfig):
     recommendation_history: int = Field(default=15, ge=1)
     """How many of the user's latest recommendation events are read (150)."""
     search_history: int = Field(default=15, ge=1)
-    """How many of the user's latest search sessions are read (25)."""
-    session_items: int = Field(default=1, ge=1)
-    """Clicked items a search session (5). 1 makes every search event a session of its own."""
+    """How many of the user's latest search sessions are read (25, of 5 items each)."""
     query_words: int = Field(default=15, ge=1)
     """Words of a query that are read, the first ones (6)."""
     layers: int = Field(default=1, ge=1)
@@ -315,10 +315,16 @@ class SESRecNetwork(nn.Module):
 
     def encode_items(self, items: torch.Tensor) -> torch.Tensor:
         """Ids of any shape → (…, size); the padding item has a vector too."""
-        return self.item_projection(self.item_tables(items))
+        return encode_once(self._items, items, self.item_tables.ids.num_embeddings)
 
     def encode_queries(self, queries: torch.Tensor) -> torch.Tensor:
         """Ids of any shape → (…, size): the id beside the mean of its words, then a layer."""
+        return encode_once(self._queries, queries, len(self.query_words))
+
+    def _items(self, items: torch.Tensor) -> torch.Tensor:
+        return self.item_projection(self.item_tables(items))
+
+    def _queries(self, queries: torch.Tensor) -> torch.Tensor:
         words = self.query_words[queries.flatten()]
         mean = F.embedding_bag(words, self.words.weight, mode="mean", padding_idx=PADDING_WORD)
         mean = mean.unflatten(0, queries.shape)
@@ -389,10 +395,11 @@ class SESRecNetwork(nn.Module):
         where = torch.nonzero(clicks, as_tuple=True)
         if not len(where[0]):
             return 0.0 * (self.alignment.weight.sum() + self.alignment.temperature)
-        pairs = torch.stack([batch["queries"][where[:2]], clicks[where]])
-        pairs, count = pairs.unique(dim=1, return_counts=True)
-        queries, query = pairs[0].unique(return_inverse=True)
-        items, item = pairs[1].unique(return_inverse=True)
+        number_of_items = self.item_tables.ids.num_embeddings
+        keys = batch["queries"][where[:2]] * number_of_items + clicks[where]
+        pairs, count = keys.unique(return_counts=True)
+        queries, query = (pairs // number_of_items).unique(return_inverse=True)
+        items, item = (pairs % number_of_items).unique(return_inverse=True)
         of_pair = self.alignment(
             self.encode_queries(queries),
             self.encode_items(items),
@@ -409,14 +416,7 @@ def history_tensors(events: Events, config: SESRecConfig) -> Batch:
     ``history`` (events, recommendation_history); ``queries`` and ``sources`` (events,
     search_history), ``clicks`` (events, search_history, session_items).
     """
-    window = history_window(
-        events,
-        UniSARConfig(
-            recommendation_history=config.recommendation_history,
-            search_history=config.search_history,
-            session_items=config.session_items,
-        ),
-    )
+    window = history_window(events, config)
     missing = config.search_history - window.queries.shape[1]
     queries = np.pad(window.queries, [(0, 0), (0, missing)])
     return {
@@ -471,19 +471,18 @@ class Losses(NamedTuple):
     total: torch.Tensor
 
 
-class SESRec(TorchSystem):
+class SESRec(JointSystem):
     """Recommendation with both histories; search by the optional head only."""
 
     Config = SESRecConfig
     config: SESRecConfig
     model: SESRecNetwork
-    vocabulary: Vocabulary
     scoring_batch_size = 128
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks that this configuration ranks for."""
-        return ("recommendation", "search") if self.config.search_head else ("recommendation",)
+        return TASKS if self.config.search_head else ("recommendation",)
 
     def build(self, corpus: Corpus) -> SESRecNetwork:
         """The network for the vocabulary at hand."""
@@ -568,13 +567,3 @@ class SESRec(TorchSystem):
         if self.config.search_head:
             return ("SESRec's search head is an addition; the original ranks for no query.",)
         return ()
-
-    def save(self, folder: Path) -> None:
-        """Write weights and vocabulary."""
-        super().save(folder)
-        self.vocabulary.save(folder / _VOCABULARY)
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read the vocabulary, build the network and read its weights."""
-        self.vocabulary = Vocabulary.load(folder / _VOCABULARY)
-        super().load(folder, corpus)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -30,21 +29,19 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
+from baselines.joint.base import TASKS, JointSystem, known_words, longs
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.hard_negatives import HardNegatives
-from benchmark.kit.modules import TorchSystem, load_state, save_state
+from benchmark.kit.modules import load_state, save_state
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.sequences import SequenceWindows, left_to_right, sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.kit.words import PADDING_WORD, UNKNOWN_WORD, Vocabulary, training_queries
+from benchmark.kit.words import Vocabulary, training_queries
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
-TASKS = ("recommendation", "search")
-
-_VOCABULARY = "vocabulary.json"
 _PRETRAINED = "pretrained.safetensors"
 _LOSS_GUARD = 1e-24  # what the release adds to a probability before the logarithm
 _SMALLEST_WEIGHT = 0.1  # of a branch of the search
@@ -525,15 +522,13 @@ class QueryWords:
     """The word ids of every query of a corpus, (queries + 1, words); unknown words are left out."""
 
     def __init__(self, vocabulary: Vocabulary, corpus: Corpus, longest: int) -> None:
-        self.vocabulary = vocabulary
-        ids = vocabulary.encode(corpus.queries.text, longest)
-        self.ids = np.where(ids == UNKNOWN_WORD, PADDING_WORD, ids)
+        self.ids = known_words(vocabulary, corpus.queries.text, longest)
 
     def of(self, queries: NDArray[np.integer]) -> torch.Tensor:
         """(...) queries → (..., words), as wide as these need."""
         words = self.ids[queries]
         used = np.flatnonzero((words > 0).reshape(-1, words.shape[-1]).any(axis=0))
-        return _as_long(words[..., : 1 + int(used.max(initial=0))])
+        return longs(words[..., : 1 + int(used.max(initial=0))])
 
 
 class SequenceInstances(Instances):
@@ -598,12 +593,12 @@ class SequenceInstances(Instances):
         user = windows.user[chosen]
         if task == "recommendation":
             batch = self._with_negatives(user, items[:, 1:], is_target[:, 1:], None, random)
-            return batch | {"products": _as_long(items[:, :-1])}
+            return batch | {"products": longs(items[:, :-1])}
         queries = np.where(events >= 0, self.log.query[np.maximum(events, 0)], 0)
         is_target[:, 0] &= self.config.first_searches & self._is_first(events[:, 0])
         batch = self._with_negatives(user, items, is_target, queries, random)
         return batch | {
-            "products": _as_long(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
+            "products": longs(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
             "words": self.words.of(queries),
             "asked": torch.from_numpy(events >= 0),
         }
@@ -633,8 +628,8 @@ class SequenceInstances(Instances):
         negatives = np.zeros((*targets.shape, number + further), dtype=np.int64)
         negatives[row, place] = drawn
         return {
-            "users": _as_long(user),
-            "targets": _as_long(targets),
+            "users": longs(user),
+            "targets": longs(targets),
             "is_target": torch.from_numpy(is_target),
             "negatives": torch.from_numpy(negatives),
         }
@@ -646,14 +641,10 @@ def _moved_alike(rows: NDArray[np.int64], values: NDArray[np.bool_]) -> NDArray[
     return moved > 1
 
 
-def _as_long(values: NDArray[np.integer]) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.int64))
-
-
 # --------------------------------------------------------------------------------------- system
 
 
-class UnifiedSSR(TorchSystem):
+class UnifiedSSR(JointSystem):
     """One network a task, both from the same pre-training."""
 
     Config = UnifiedSSRConfig
@@ -666,12 +657,13 @@ class UnifiedSSR(TorchSystem):
         return UnifiedSSRNetwork(
             corpus.number_of_users + 1,
             corpus.number_of_items + 1,
-            self.words.vocabulary.number_of_ids,
+            self.vocabulary.number_of_ids,
             self.config,
         )
 
     def build(self, corpus: Corpus) -> nn.ModuleDict:
         """A network for each task, both alike."""
+        self.words = QueryWords(self.vocabulary, corpus, self.config.query_words)
         network = self.network(corpus)
         return nn.ModuleDict({task: copy.deepcopy(network) for task in TASKS})
 
@@ -682,8 +674,7 @@ class UnifiedSSR(TorchSystem):
         """
         config: UnifiedSSRConfig = self.config
         texts = [view.corpus.queries.text[number] for number in training_queries(view)]
-        vocabulary = Vocabulary.of_texts((), texts)
-        self.words = QueryWords(vocabulary, view.corpus, config.query_words)
+        self.vocabulary = Vocabulary.of_texts((), texts)
         self.model = cast(nn.ModuleDict, self.seeded_build(view.corpus))
         instances = {task: SequenceInstances(view, self.words, config, (task,)) for task in TASKS}
         tasks = tuple(task for task in TASKS if len(instances[task]))
@@ -736,7 +727,7 @@ class UnifiedSSR(TorchSystem):
         network = self._network_of(requests.task)
         history = requests.history(self.config.history_length, requests.task, "right")
         users, products, candidates = (
-            _as_long(ids).to(self.device)
+            longs(ids).to(self.device)
             for ids in (requests.user, history.items, requests.candidates)
         )
         if requests.task == "recommendation":
@@ -752,14 +743,3 @@ class UnifiedSSR(TorchSystem):
             torch.from_numpy(asked).to(self.device),
             candidates,
         )
-
-    def save(self, folder: Path) -> None:
-        """Write the weights and the vocabulary."""
-        super().save(folder)
-        self.words.vocabulary.save(folder / _VOCABULARY)
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read the vocabulary, encode the queries, and read the weights."""
-        vocabulary = Vocabulary.load(folder / _VOCABULARY)
-        self.words = QueryWords(vocabulary, corpus, self.config.query_words)
-        super().load(folder, corpus)

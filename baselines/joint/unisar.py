@@ -9,14 +9,14 @@ for every candidate; here one product pools them for all candidates. Contrastive
 many times in a batch are computed once and counted. What differs: what is undefined for an empty
 history (attention, pooling, contrastive loss) is zero or left out; scores are logits, without the
 sigmoid that ties them at 0 and 1; histories are those of the suite's protocol; negatives are drawn
-afresh in every step instead of being fixed in the data; queries that no training event asks are
-not among the contrastive negatives.
+afresh in every step instead of being fixed in the data, and those of a search are no longer the
+best BM25 hits, which are what is ranked in the end; queries that no training event asks are not
+among the contrastive negatives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -29,21 +29,27 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from benchmark.data.dataset import IntArray, LongArray
+from baselines.joint.base import (
+    TASKS,
+    Attribute,
+    Candidates,
+    JointHistoryConfig,
+    JointSystem,
+    QueryItemContrast,
+    alternating,
+    history_window,
+    known_words,
+    logistic_loss,
+    longs,
+    tasks_with_events,
+)
+from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import atomic_path
-from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.kit.words import PADDING_WORD, UNKNOWN_WORD, Vocabulary, training_queries
+from benchmark.kit.words import Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
-from benchmark.systems.contract import SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
-
-TASKS = ("recommendation", "search")
-RECOMMENDATION, SEARCH = range(2)
-
-_VOCABULARY = "vocabulary.json"
 
 
 class UniSARTraining(TrainingSettings):
@@ -57,8 +63,8 @@ class UniSARTraining(TrainingSettings):
     patience: int | None = Field(default=6, ge=1)
 
 
-class UniSARConfig(SystemConfig):
-    """The original's settings on Amazon; KuaiSAR's in brackets."""
+class UniSARConfig(JointHistoryConfig):
+    """The original's settings on Amazon; KuaiSAR's in brackets (and 5 items a session)."""
 
     embedding_size: int = Field(default=64, ge=1)
     """Width of items, queries, users and of both transformers."""
@@ -66,13 +72,6 @@ class UniSARConfig(SystemConfig):
     user_id_size: int = Field(default=32, ge=1)
     word_size: int = Field(default=32, ge=1)
     """Widths of the tables that are mapped to ``embedding_size``."""
-    recommendation_history: int = Field(default=30, ge=1)
-    """How many of the user's latest recommendation events are read."""
-    search_history: int = Field(default=30, ge=1)
-    """How many of the user's latest search sessions are read."""
-    session_items: int = Field(default=1, ge=1)
-    """Clicked items a search session (5). 1 makes every search event a session of its own; with
-    more, the events of one search are one session, of which the first clicks are kept."""
     query_words: int = Field(default=50, ge=1)
     """Words a query or an item text, the first ones."""
     item_words: bool = False
@@ -88,13 +87,6 @@ class UniSARConfig(SystemConfig):
     tower_sizes: tuple[int, int] = (128, 64)
     predictor_sizes: tuple[int, int] = (200, 80)
     """Hidden widths of each task's tower and of the network from the tower to the score."""
-    negatives: int = Field(default=4, ge=1)
-    """Negatives of each training event."""
-    recommendation_negatives: Literal["popularity", "uniform"] = "popularity"
-    search_negatives: Literal["bm25", "popularity", "uniform"] = "bm25"
-    """``bm25``: the best hits of the query without the target, as in the published data."""
-    bm25_depth: int = Field(default=4, ge=1)
-    """Negatives are drawn from so many best hits; with ``negatives`` or fewer all are taken."""
     contrastive_negatives: int = Field(default=1024, ge=1)
     """Items, and queries, that every step contrasts with the clicked items and their queries."""
     query_item_weight: float = Field(default=0.1, ge=0)
@@ -121,16 +113,6 @@ class QueryEncoder(nn.Module):
     def forward(self, words: torch.Tensor) -> torch.Tensor:
         """Word ids (queries, words), 0 where there is none → (queries, size) in (-1, 1)."""
         return torch.tanh(self.projection(self.words(words)))
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """A categorical attribute of items or users: a value for every id, shape (ids,)."""
-
-    name: str
-    values: torch.Tensor
-    number_of_values: int
-    size: int  # width of its table
 
 
 class EntityEncoder(nn.Module):
@@ -189,12 +171,7 @@ class Attention(nn.Module):
         self, queries: torch.Tensor, keys: torch.Tensor, visible: torch.Tensor
     ) -> torch.Tensor:
         """From (batch, length, size) to (batch, others, size), ``visible`` (batch, others)."""
-        size = queries.shape[-1]
-        weights = self.in_proj_weight.split([size, 2 * size])
-        biases = self.in_proj_bias.split([size, 2 * size])
-        query = self._by_head(F.linear(queries, weights[0], biases[0]))
-        both = F.linear(keys, weights[1], biases[1])
-        key, value = (self._by_head(part) for part in both.chunk(2, dim=-1))
+        query, key, value = (self._by_head(part) for part in self._projected(queries, keys))
         any_visible = visible.any(dim=1)
         # A row of nothing attends to all of its padding, and the result is struck out below.
         mask = visible | ~any_visible[:, None]
@@ -207,6 +184,16 @@ class Attention(nn.Module):
         )
         context = context.transpose(1, 2).flatten(2)  # (batch, length, size)
         return self.out_proj(context) * any_visible[:, None, None]
+
+    def _projected(self, queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Queries, keys and values; all by one product where states attend to themselves."""
+        if queries is keys:
+            return F.linear(keys, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        size = queries.shape[-1]
+        weights = self.in_proj_weight.split([size, 2 * size])
+        biases = self.in_proj_bias.split([size, 2 * size])
+        both = F.linear(keys, weights[1], biases[1]).chunk(2, dim=-1)
+        return (F.linear(queries, weights[0], biases[0]), *both)
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, length, dim)
@@ -316,55 +303,6 @@ class TaskExperts(nn.Module):
         experts = self.dropout(torch.relu(hidden)).unflatten(-1, (self.number, self.size))
         mixed = gate.softmax(dim=-1).unsqueeze(-2) @ experts  # (batch, candidates, 1, expert_size)
         return self.towers[task](mixed.squeeze(-2))
-
-
-class QueryItemContrast(nn.Module):
-    """InfoNCE between queries and clicked items in both directions, one bilinear form for both."""
-
-    def __init__(self, size: int, temperature: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        self.temperature = nn.Parameter(torch.tensor(temperature))
-        nn.init.xavier_normal_(self.weight)
-
-    def forward(
-        self,
-        queries: torch.Tensor,
-        items: torch.Tensor,
-        pairs: torch.Tensor,
-        negative_queries: torch.Tensor,
-        negative_items: torch.Tensor,
-    ) -> torch.Tensor:
-        """The loss of each pair, (pairs,).
-
-        Args:
-            queries, items: (rows, size), each distinct one once.
-            pairs: (2, pairs): row of the query and row of the clicked item.
-            negative_queries, negative_items: (negatives, size), contrasted with every pair.
-        """
-        query, item = pairs
-        to_items = self._directed(queries, query, items, item, negative_items)
-        to_queries = self._directed(items, item, queries, query, negative_queries)
-        return 0.5 * (to_items + to_queries)
-
-    def _directed(
-        self,
-        sources: torch.Tensor,
-        source: torch.Tensor,
-        targets: torch.Tensor,
-        target: torch.Tensor,
-        negatives: torch.Tensor,
-    ) -> torch.Tensor:
-        """Cross-entropy (pairs,) of the target among the negatives.
-
-        The sum over the negatives depends on the source alone, so it is taken once a source.
-        """
-        asked, place = source.unique(return_inverse=True)
-        projected = F.embedding(asked, sources) @ self.weight  # (sources, size)
-        against = (torch.tanh(projected @ negatives.T) / self.temperature).logsumexp(dim=1)
-        product = (F.embedding(place, projected) * F.embedding(target, targets)).sum(dim=-1)
-        positive = torch.tanh(product) / self.temperature
-        return torch.logaddexp(positive, F.embedding(place, against[:, None])[:, 0]) - positive
 
 
 class TransitionContrast(nn.Module):
@@ -604,57 +542,6 @@ def _stack(
     return nn.ModuleList(layer(size, heads, dropout) for _ in range(number))
 
 
-class HistoryWindow(NamedTuple):
-    """What the network reads of a history: both lists padded on the right, and their merged order.
-
-    Shapes: ``items`` and ``item_places`` (events, recommendation length), ``queries`` and
-    ``session_places`` (events, search length), ``clicks`` (events, search length, session_items).
-    """
-
-    items: IntArray
-    queries: IntArray
-    clicks: IntArray
-    item_places: LongArray
-    session_places: LongArray
-
-
-def history_window(events: Events, config: UniSARConfig) -> HistoryWindow:
-    """Cut the latest recommendation events and the latest search sessions of many events."""
-    bought = events.history(config.recommendation_history, "recommendation", "right")
-    searched = events.history(config.search_history * config.session_items, "search")
-    number, length = searched.items.shape
-    starts = searched.mask.copy()
-    if config.session_items > 1:
-        starts[:, 1:] &= (searched.sessions[:, 1:] != searched.sessions[:, :-1]) | (
-            ~searched.mask[:, :-1]
-        )
-    session = np.cumsum(starts, axis=1)  # counted from 1
-    session -= 1 + np.maximum(session[:, -1:] - config.search_history, 0)  # the latest ones remain
-    columns = np.broadcast_to(np.arange(length), (number, length))
-    within = columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1)
-    row, column = np.nonzero(searched.mask & (session >= 0) & (within < config.session_items))
-    place = session[row, column]
-    clicks = np.zeros((number, config.search_history, config.session_items), dtype=np.int32)
-    clicks[row, place, within[row, column]] = searched.items[row, column]
-    queries = np.zeros((number, config.search_history), dtype=np.int32)
-    times = np.full((number, config.search_history), np.inf)
-    row, column = np.nonzero(starts & (session >= 0))
-    queries[row, session[row, column]] = searched.queries[row, column]
-    times[row, session[row, column]] = searched.timestamps[row, column]
-    bought_times = np.where(bought.mask, bought.timestamps.astype(np.float64), np.inf)
-    item_places, session_places = merged_places(bought_times, times)
-    # Columns that are padding for all of these events are not worth encoding.
-    longest = max(1, int(bought.count.max(initial=0)))
-    most = max(1, int(np.count_nonzero(np.isfinite(times), axis=1).max(initial=0)))
-    return HistoryWindow(
-        items=bought.items[:, :longest],
-        queries=queries[:, :most],
-        clicks=clicks[:, :most],
-        item_places=item_places[:, :longest],
-        session_places=session_places[:, :most],
-    )
-
-
 def merged_places(
     recommendation_times: NDArray[np.float64], search_times: NDArray[np.float64]
 ) -> tuple[LongArray, LongArray]:
@@ -672,12 +559,6 @@ def merged_places(
     np.put_along_axis(places, order, np.arange(order.shape[1])[None, :], axis=1)
     length = recommendation_times.shape[1]
     return places[:, :length], places[:, length:]
-
-
-def known_words(vocabulary: Vocabulary, texts: Sequence[str], longest: int) -> IntArray:
-    """Word ids (texts, words) in which a word that training never met counts as no word."""
-    words = vocabulary.encode(texts, longest)
-    return np.where(words == UNKNOWN_WORD, PADDING_WORD, words)
 
 
 class Compact:
@@ -700,9 +581,9 @@ class BatchBuilder:
     """Makes the tensors of events: distinct items and queries once, all else as rows of these.
 
     A batch has ``items`` (distinct items,) and ``words`` (distinct queries, words), row 0 of both
-    for padding; the fields of :class:`HistoryWindow` under ``history/``; ``users`` and ``query``
-    (events,), ``candidates`` (events, candidates); and ``sizes``, how many events of each task it
-    holds, recommendation first.
+    for padding; under ``history/`` the lists of :class:`HistoryWindow` and their merged places;
+    ``users`` and ``query`` (events,), ``candidates`` (events, candidates); and ``sizes``, how many
+    events of each task it holds, recommendation first.
     """
 
     def __init__(self, config: UniSARConfig, corpus: Corpus, vocabulary: Vocabulary) -> None:
@@ -724,23 +605,23 @@ class BatchBuilder:
             contrast: negative items and negative queries of the contrastive loss. Then the batch
                 has ``negative_items``, ``negative_queries``, ``pairs`` and ``clicks`` too.
         """
-        window = _stacked([history_window(some, self.config) for some in events])
+        bought, searched, clicks, item_places, session_places = _stacked(
+            [self._history(some) for some in events]
+        )
         asked = np.concatenate([some.query for some in events])
         users = np.concatenate([some.user for some in events])
         negatives = contrast or (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-        items = Compact(
-            self.number_of_items + 1, (window.items, window.clicks, candidates, negatives[0])
-        )
-        queries = Compact(len(self.words), (window.queries, asked, negatives[1]))
+        items = Compact(self.number_of_items + 1, (bought, clicks, candidates, negatives[0]))
+        queries = Compact(len(self.words), (searched, asked, negatives[1]))
         batch = {
             "items": torch.from_numpy(items.ids),
-            "words": torch.from_numpy(self.words[queries.ids].astype(np.int64)),
-            "history/items": items.rows(window.items),
-            "history/queries": queries.rows(window.queries),
-            "history/clicks": items.rows(window.clicks),
-            "history/item_places": torch.from_numpy(window.item_places),
-            "history/session_places": torch.from_numpy(window.session_places),
-            "users": torch.from_numpy(users.astype(np.int64)),
+            "words": longs(self.words[queries.ids]),
+            "history/items": items.rows(bought),
+            "history/queries": queries.rows(searched),
+            "history/clicks": items.rows(clicks),
+            "history/item_places": torch.from_numpy(item_places),
+            "history/session_places": torch.from_numpy(session_places),
+            "users": longs(users),
             "query": queries.rows(asked),
             "candidates": items.rows(candidates),
             "sizes": torch.tensor(
@@ -753,18 +634,24 @@ class BatchBuilder:
             batch["pairs"], batch["clicks"] = clicked_pairs(batch)
         return batch
 
+    def _history(self, events: Events) -> tuple[NDArray[Any], ...]:
+        """Items, queries and clicks of the histories, and the merged places of both lists."""
+        window = history_window(events, self.config)
+        places = merged_places(window.item_times, window.session_times)
+        return (window.items, window.queries, window.clicks, *places)
 
-def _stacked(windows: Sequence[HistoryWindow]) -> HistoryWindow:
-    """The windows of several tasks below each other, padded to equal lengths."""
-    parts: list[NDArray[Any]] = []
-    for arrays in zip(*windows, strict=True):
+
+def _stacked(histories: Sequence[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
+    """The arrays of several tasks below each other, padded to equal lengths."""
+    stacked: list[NDArray[Any]] = []
+    for arrays in zip(*histories, strict=True):
         length = max(array.shape[1] for array in arrays)
         padded = [
             np.pad(array, [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
             for array in arrays
         ]
-        parts.append(np.concatenate(padded))
-    return HistoryWindow(*parts)
+        stacked.append(np.concatenate(padded))
+    return stacked
 
 
 def clicked_pairs(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -797,20 +684,10 @@ class JointInstances(Instances):
         self.sizes = tuple(len(self.examples[task]) for task in TASKS)
         self.number_of_items = view.corpus.number_of_items
         self.trained_queries = training_queries(view)
-        self._sampler = {
-            "recommendation": NegativeSampler(view, config.recommendation_negatives),
-            "search": NegativeSampler(
-                view, "uniform" if config.search_negatives == "uniform" else "popularity"
-            ),
-        }
-        self._hits = (
-            BestHits(view, self.trained_queries, config.bm25_depth)
-            if config.search_negatives == "bm25" and self.sizes[SEARCH]
-            else None
-        )
+        self.candidates = Candidates(view, config)
 
     def __len__(self) -> int:
-        return self.sizes[RECOMMENDATION] or self.sizes[SEARCH]
+        return self.sizes[0] or self.sizes[1]
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
         """Shuffle both tasks; the search events of a batch stand evenly among the others."""
@@ -825,82 +702,29 @@ class JointInstances(Instances):
             [random.permutation(search) for _ in range(rounds)]
         )
         return [
-            _interleaved(
-                order[step * batch_size : (step + 1) * batch_size],
-                searches[step * share : (step + 1) * share],
+            alternating(
+                [
+                    order[step * batch_size : (step + 1) * batch_size],
+                    searches[step * share : (step + 1) * share],
+                ]
             )
             for step in range(steps)
         ]
 
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         """Targets in column 0 of the candidates, negatives after it."""
-        number = self.sizes[RECOMMENDATION]
+        number = self.sizes[0]
         parts = (rows[rows < number], rows[rows >= number] - number)
         chosen = [
             self.examples[task].select(part)
             for task, part in zip(TASKS, parts, strict=True)
             if len(part)
         ]
-        candidates = np.concatenate(
-            [
-                np.concatenate([some.target[:, None], self._negatives(some, random)], axis=1)
-                for some in chosen
-            ]
-        )
+        candidates = np.concatenate([self.candidates.of(some, random) for some in chosen])
         size = self.config.contrastive_negatives
         items = 1 + random.permutation(self.number_of_items)[:size]
         queries = random.permutation(self.trained_queries)[:size]
         return self.builder(chosen, candidates, (items, queries))
-
-    def _negatives(self, examples: TrainingExamples, random: np.random.Generator) -> IntArray:
-        sampler = self._sampler[examples.task]
-        drawn = sampler.draw(examples.user, examples.target, self.config.negatives, random)
-        if examples.task == "search" and self._hits is not None:
-            drawn = self._hits.replace(drawn, examples.query, examples.target, random)
-        return drawn
-
-
-def _interleaved(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Both arrays in one, each spread evenly, so that any part of it holds its share of both."""
-    places = [(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows in (first, second)]
-    return np.concatenate([first, second])[np.argsort(np.concatenate(places), kind="stable")]
-
-
-class BestHits:
-    """The best BM25 hits of every training query, as search negatives.
-
-    They come from the item texts and the training queries, not from any candidate list.
-    """
-
-    def __init__(self, view: TrainingView, queries: IntArray, depth: int) -> None:
-        from benchmark.retrieval import make_engine
-
-        # One hit more than is asked for, since the target may be among them.
-        texts = [view.corpus.queries.text[number] for number in queries]
-        hits = make_engine("sparse", view.corpus.items.text).search(texts, depth + 1)
-        self.items = np.zeros((view.corpus.number_of_queries + 1, depth + 1), dtype=np.int32)
-        self.items[queries] = np.maximum(hits.documents, 0)
-        self.depth = depth
-
-    def replace(
-        self,
-        drawn: IntArray,
-        query: IntArray,
-        target: IntArray,
-        random: np.random.Generator,
-    ) -> IntArray:
-        """Hits for ``drawn`` (events, negatives), which stays where hits are lacking."""
-        hits = self.items[query]  # (events, depth + 1)
-        hits = np.where(hits == target[:, None], 0, hits)
-        place = np.cumsum(hits > 0, axis=1)
-        usable = (hits > 0) & (place <= self.depth)
-        # A random order of the usable hits, the others behind them.
-        order = np.argsort(random.random(hits.shape) + ~usable, axis=1)[:, : drawn.shape[1]]
-        chosen = np.take_along_axis(np.where(usable, hits, 0), order, axis=1)
-        result = drawn.copy()
-        width = chosen.shape[1]
-        result[:, :width] = np.where(chosen > 0, chosen, drawn[:, :width])
-        return result
 
 
 class TaskLosses(NamedTuple):
@@ -920,14 +744,13 @@ def _rows_of_tasks(batch: Batch) -> dict[str, slice]:
     }
 
 
-class UniSAR(TorchSystem):
+class UniSAR(JointSystem):
     """One network for both tasks, trained on both in every step."""
 
     Config = UniSARConfig
     config: UniSARConfig
     model: UniSARModel
     builder: BatchBuilder
-    vocabulary: Vocabulary
     scoring_batch_size = 64
 
     def build(self, corpus: Corpus) -> UniSARModel:
@@ -936,7 +759,7 @@ class UniSAR(TorchSystem):
         texts = None
         if config.item_words:
             words = known_words(self.vocabulary, corpus.items.text, config.query_words)
-            texts = torch.from_numpy(words.astype(np.int64))
+            texts = longs(words)
         self.builder = BatchBuilder(config, corpus, self.vocabulary)
         model = UniSARModel(
             config,
@@ -951,7 +774,7 @@ class UniSAR(TorchSystem):
 
     def fit(self, view: TrainingView) -> None:
         """Train on the tasks that the view has; keep the weights of the best validation."""
-        tasks = tuple(task for task in view.tasks if len(view.examples(task)))
+        tasks = tasks_with_events(view)
         if not tasks:
             raise SystemFailure("UniSAR: the view has no training event of any task.")
         corpus = view.corpus
@@ -994,9 +817,7 @@ class UniSAR(TorchSystem):
                 continue
             own = Interests(*(part[rows] for part in interests))
             logits = self.logits(task, own, batch, rows, items, queries)
-            labels = torch.zeros_like(logits)
-            labels[:, 0] = 1.0
-            clicks = F.binary_cross_entropy_with_logits(logits, labels)
+            clicks = logistic_loss(logits)
             count = batch["clicks"][number]
             query_item = (of_pair * count).sum() / count.sum().clamp(min=1)
             transition = model.transition_loss(Transitions(*(part[rows] for part in transitions)))
@@ -1034,16 +855,10 @@ class UniSAR(TorchSystem):
     def save(self, folder: Path) -> None:
         """Write weights, vocabulary, and the item vectors as ``item_embeddings.<source>.npy``."""
         super().save(folder)
-        self.vocabulary.save(folder / _VOCABULARY)
         for source in ("item", "id"):
             path = folder / f"item_embeddings.{source}.npy"
             with atomic_path(path) as temporary, temporary.open("wb") as opened:
                 np.save(opened, self.item_embeddings(source))
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read the vocabulary, build the network and read its weights."""
-        self.vocabulary = Vocabulary.load(folder / _VOCABULARY)
-        super().load(folder, corpus)
 
     def histories(self, batch: Batch, items: torch.Tensor, queries: torch.Tensor) -> Histories:
         """The histories of a batch, given the vectors of its distinct items and queries."""

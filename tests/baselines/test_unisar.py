@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from baselines.joint.base import history_window
 from baselines.joint.unisar import (
     BatchBuilder,
-    BestHits,
     JointInstances,
     UniSAR,
     UniSARConfig,
     UniSARTraining,
-    history_window,
+    merged_places,
 )
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.kit.words import Vocabulary
@@ -29,7 +28,7 @@ from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import Corpus, TrainingView
+from benchmark.systems.view import TrainingView
 
 CYCLE, QUERIES, TASTES, USERS, ROUNDS = 24, 6, 3, 80, 16
 ITEMS = CYCLE + QUERIES * TASTES
@@ -140,13 +139,16 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
 
 @pytest.mark.parametrize(("source", "width"), [("item", 32), ("id", 32)])
 def test_item_embeddings_have_a_row_for_every_id(
-    source: Any, width: int, fitted: UniSAR, tmp_path: Path
+    source: Any, width: int, planted: Any, fitted: UniSAR, tmp_path: Path
 ) -> None:
     vectors = fitted.item_embeddings(source)
     assert vectors.shape == (ITEMS + 1, width) and vectors.dtype == np.float32
     assert not vectors[0].any() and vectors[1:].any(axis=1).all()
     fitted.save(tmp_path)
     np.testing.assert_array_equal(np.load(tmp_path / f"item_embeddings.{source}.npy"), vectors)
+    loaded = make(tmp_path / "other")
+    loaded.load(tmp_path, planted[2].corpus)
+    np.testing.assert_array_equal(loaded.item_embeddings(source), vectors)
 
 
 @pytest.mark.parametrize("task", ["recommendation", "search"])
@@ -226,20 +228,6 @@ def test_every_step_takes_its_share_of_both_tasks(planted: Any, tmp_path: Path) 
     assert abs(np.count_nonzero(half >= recommendation) - share / 2) <= 1
 
 
-def test_bm25_negatives_are_the_best_hits_without_the_target(planted: Any) -> None:
-    view = planted[2]
-    texts = ["", "red shoe", "red shoe large", "blue shoe", "red hat", "green scarf"]
-    items = Items(texts, texts, texts, texts, [()] * len(texts), texts)
-    corpus = Corpus("shop", items, Queries(["", "red shoe"]), 1, "")
-    shop = SimpleNamespace(corpus=corpus, log=view.log)
-    hits = BestHits(shop, np.array([1]), depth=2)
-    drawn = np.array([[5, 5, 5], [5, 5, 5]], dtype=np.int32)
-    query, target = np.array([1, 1]), np.array([1, 4])
-    replaced = hits.replace(drawn, query, target, np.random.default_rng(0))
-    assert [sorted(row) for row in replaced[:, :2].tolist()] == [[2, 3], [1, 2]]
-    np.testing.assert_array_equal(replaced[:, 2], [5, 5])
-
-
 def test_the_clicks_of_one_search_are_one_session() -> None:
     """Searches 1 (three clicks), 2 (one click) and, after a purchase, 3 (two clicks)."""
     sessions = np.array([1, 1, 1, 2, 0, 3, 3, 0])
@@ -261,9 +249,11 @@ def test_the_clicks_of_one_search_are_one_session() -> None:
     np.testing.assert_array_equal(window.items, [[15]])
     np.testing.assert_array_equal(window.queries, [[5, 6]])
     np.testing.assert_array_equal(window.clicks, [[[14, 0], [16, 17]]])
+    np.testing.assert_array_equal(window.session_times, [[20, 30]])
     # At equal times the purchase stands first.
-    np.testing.assert_array_equal(window.item_places, [[0]])
-    np.testing.assert_array_equal(window.session_places, [[1, 2]])
+    item_places, session_places = merged_places(window.item_times, window.session_times)
+    np.testing.assert_array_equal(item_places, [[0]])
+    np.testing.assert_array_equal(session_places, [[1, 2]])
     single = history_window(
         requests, UniSARConfig(recommendation_history=3, search_history=4, session_items=1)
     )

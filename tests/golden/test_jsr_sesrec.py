@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from baselines.joint.base import Attribute
 from baselines.joint.jsr import JSR, JSRConfig, JSRNetwork
 from baselines.joint.sesrec import SESRec, SESRecConfig, SESRecNetwork
-from baselines.joint.unisar import Attribute
 from benchmark.kit.training import Batch
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.systems.artifacts import ArtifactStore

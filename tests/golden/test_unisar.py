@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from baselines.joint.base import Attribute
 from baselines.joint.unisar import (
-    Attribute,
     UniSAR,
     UniSARConfig,
     UniSARModel,

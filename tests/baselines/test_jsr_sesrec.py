@@ -1,0 +1,354 @@
+"""JSR and SESRec: they learn planted rules, score anybody, and come back to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.joint.base import TASKS, Candidates, JointNegativesConfig, encode_once
+from baselines.joint.jsr import JSR, JSRConfig, JSRInstances, JSRTraining
+from baselines.joint.sesrec import SESRec, SESRecConfig, SESRecInstances, SESRecTraining
+from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, IntArray, Items
+from benchmark.data.dataset import Queries as QueryTable
+from benchmark.errors import SystemFailure
+from benchmark.kit.words import TextWords, Vocabulary
+from benchmark.protocol.histories import EventSet
+from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
+from benchmark.protocol.requests import Requests
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task, build_tasks
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.contract import RunContext
+from benchmark.systems.view import TrainingView
+
+BOUGHT, TASTES, QUERIES, USERS, ROUNDS = 36, 3, 8, 60, 12
+ITEMS = BOUGHT + QUERIES
+UNKNOWN_WORDS, EMPTY_QUERY = QUERIES + 1, QUERIES + 2
+SETTINGS = ProtocolSettings(negatives=19)
+World = tuple[Dataset, dict[str, Task], TrainingView]
+
+
+def world_of(bought: IntArray, behaviours: tuple[int, ...] = (RECOMMENDATION, SEARCH)) -> World:
+    """Users who buy ``bought`` (users, rounds), and after each purchase find what a query names.
+
+    All item texts match all queries, the longer ones less well.
+    """
+    query = np.random.default_rng(5).integers(QUERIES, size=bought.shape)
+    item = np.stack([bought, 1 + BOUGHT + query], axis=2)  # (users, rounds, behaviour)
+    behaviour = np.broadcast_to([RECOMMENDATION, SEARCH], item.shape).ravel()
+    number = np.arange(item.size)
+    log = EventLog.from_columns(
+        user=np.repeat(1 + np.arange(len(bought)), 2 * bought.shape[1]),
+        item=item.ravel(),
+        query=np.stack([query * 0, query + 1], axis=2).ravel(),
+        behaviour=behaviour,
+        timestamp=number,
+        session=number * behaviour,
+        number_of_users=len(bought),
+    ).keep(np.isin(behaviour, behaviours))
+    names = ["", *["ware " + "x " * number for number in range(1, ITEMS + 1)]]
+    items = Items(names, names, names, names, [()] * len(names), names)
+    asked = [f"ware kind {number}" for number in range(QUERIES)]
+    queries = QueryTable(["", *asked, "words of nobody", ""])
+    dataset = Dataset("planted", items, queries, [""] * (len(bought) + 1), log)
+    tasks = build_tasks(dataset, SETTINGS)
+    return dataset, tasks, TrainingView(dataset, tasks, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def tastes() -> World:
+    """Each user buys all items of one of three tastes, in an order that says nothing."""
+    random = np.random.default_rng(6)
+    of_taste = 1 + np.arange(BOUGHT).reshape(TASTES, -1)
+    assert of_taste.shape[1] == ROUNDS
+    users = np.arange(USERS) % TASTES
+    return world_of(random.permuted(of_taste[users], axis=1))
+
+
+@pytest.fixture(scope="module")
+def cycle() -> World:
+    """Each user goes round a cycle of items, from a place that says nothing about the user."""
+    start = np.random.default_rng(7).integers(BOUGHT, size=(USERS, 1))
+    return world_of(1 + (start + np.arange(ROUNDS)) % BOUGHT)
+
+
+def context(folder: Path) -> RunContext:
+    return RunContext(0, folder, ArtifactStore(folder))
+
+
+def make_jsr(folder: Path, epochs: int = 1, **changes: Any) -> JSR:
+    training = JSRTraining(
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=0.01,
+        schedule="constant",
+        weight_decay=0.0,
+        validate_every=0,
+    )
+    small: dict[str, Any] = {
+        "embedding_size": 4,
+        "hidden_sizes": (16,),
+        "dropout": 0.0,
+        "embedding_deviation": 0.1,
+        "recommendation_negatives": "uniform",
+        "search_negatives": "uniform",
+        "query_words": 4,
+    }
+    return JSR(JSRConfig(**{**small, **changes}, training=training), context(folder))
+
+
+def make_sesrec(folder: Path, epochs: int = 1, **changes: Any) -> SESRec:
+    training = SESRecTraining(
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=0.005,
+        schedule="linear",
+        weight_decay=0.0,
+        validate_every=0,
+    )
+    small: dict[str, Any] = {
+        "recommendation_history": 2,
+        "search_history": 1,
+        "dropout": 0.0,
+        "negatives": 8,
+        "recommendation_negatives": "uniform",
+        "search_negatives": "uniform",
+        "alignment_negatives": 16,
+        "predictor_sizes": (32, 16),
+        "query_words": 4,
+        "search_head": True,
+        "search_weight": 1.0,
+    }
+    return SESRec(SESRecConfig(**{**small, **changes}, training=training), context(folder))
+
+
+MAKERS = {"jsr": make_jsr, "sesrec": make_sesrec}
+
+
+@pytest.fixture(scope="module")
+def fitted(
+    tastes: World, cycle: World, tmp_path_factory: Any
+) -> dict[str, tuple[JSR | SESRec, World]]:
+    """Both systems, each with the world that it has learned."""
+    systems: dict[str, tuple[JSR | SESRec, World]] = {
+        "jsr": (make_jsr(tmp_path_factory.mktemp("jsr"), 8), tastes),
+        "sesrec": (make_sesrec(tmp_path_factory.mktemp("sesrec"), 15), cycle),
+    }
+    for system, world in systems.values():
+        system.fit(world[2])
+    return systems
+
+
+def requests_of(world: World, task: str) -> Requests:
+    dataset, tasks, _ = world
+    return tasks[task].requests(dataset, "test")
+
+
+# ------------------------------------------------------------------------------------ both systems
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", MAKERS)
+def test_it_learns_the_planted_rule(name: str, task: str, fitted: Any) -> None:
+    system, world = fitted[name]
+    scores = system.score(requests_of(world, task))
+    targets = world[1][task].test_candidates.target_column
+    assert mean_metrics(ranks_of_targets(scores, targets))["HR@1"] > 0.9
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_saved_and_loaded_it_scores_the_same_to_the_bit(
+    name: str, fitted: Any, tmp_path: Path
+) -> None:
+    system, world = fitted[name]
+    system.save(tmp_path)
+    loaded = MAKERS[name](tmp_path / "other")
+    loaded.load(tmp_path, world[2].corpus)
+    for task in TASKS:
+        requests = requests_of(world, task)
+        np.testing.assert_array_equal(loaded.score(requests), system.score(requests))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_fitted_again_it_scores_the_same(name: str, tastes: World, tmp_path: Path) -> None:
+    requests = requests_of(tastes, "recommendation")
+    scores = []
+    for folder in ("first", "second"):
+        system = MAKERS[name](tmp_path / folder)
+        system.fit(tastes[2])
+        scores.append(system.score(requests))
+    np.testing.assert_array_equal(scores[0], scores[1])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_list_is_scored_like_its_candidates_one_by_one(name: str, task: str, fitted: Any) -> None:
+    system, world = fitted[name]
+    requests = requests_of(world, task).select(slice(0, 5))
+    alone = requests.select(np.repeat(np.arange(5), requests.candidates.shape[1]))
+    one_by_one = system.score(alone.with_candidates(requests.candidates.reshape(-1, 1)))
+    np.testing.assert_allclose(
+        system.score(requests),
+        one_by_one.reshape(requests.candidates.shape),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("seen", [(0, 0), (3, 0), (0, 3), (1, 1)])
+@pytest.mark.parametrize("name", MAKERS)
+def test_missing_histories_and_unknown_queries_are_scored(
+    name: str, seen: tuple[int, int], task: str, fitted: Any
+) -> None:
+    system, (dataset, tasks, _) = fitted[name]
+    position = tasks[task].test.position[:1]
+    bought, searched = (np.array([number], dtype=np.int32) for number in seen)
+    few = EventSet(position, bought, searched, hidden=np.array([-1]))
+    candidates = np.arange(1, ITEMS + 1, dtype=np.int32)[None, :]
+    for query in (1, UNKNOWN_WORDS, EMPTY_QUERY) if task == "search" else (0,):
+        log = replace(dataset.log, query=np.full_like(dataset.log.query, query))
+        requests = Requests(task, log, few, dataset.queries.text, candidates)
+        assert np.isfinite(system.score(requests)).all()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_one_task_is_enough(name: str, tastes: World, tmp_path: Path) -> None:
+    bought = tastes[0].log.item[tastes[0].log.behaviour == RECOMMENDATION].reshape(USERS, ROUNDS)
+    for behaviour, task in zip((RECOMMENDATION, SEARCH), TASKS, strict=True):
+        world = world_of(bought, (behaviour,))
+        system = MAKERS[name](tmp_path / task, search_negatives="bm25")
+        system.fit(world[2])
+        assert np.isfinite(system.score(requests_of(world, task))).all()
+
+
+# ------------------------------------------------------------------------------------------- events
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_an_epoch_has_every_event_once_and_both_tasks_in_every_step(
+    name: str, tastes: World, tmp_path: Path
+) -> None:
+    view = tastes[2]
+    if name == "jsr":
+        words = TextWords.of_view(view)
+        instances: Any = JSRInstances(view, make_jsr(tmp_path).config, TASKS, words)
+    else:
+        instances = SESRecInstances(view, make_sesrec(tmp_path).config, TASKS)
+    number = len(view.examples("recommendation"))
+    batches = instances.batches(100, np.random.default_rng(0))
+    assert len(batches) == instances.steps(100)
+    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(len(instances)))
+    share = (len(instances) - number) / len(batches)
+    for rows in batches:
+        half = rows[: len(rows) // 2]
+        assert abs(np.count_nonzero(rows >= number) - share) <= 1
+        assert abs(np.count_nonzero(half >= number) - share / 2) <= 1
+
+
+@pytest.mark.parametrize("law", ["uniform", "popularity"])
+def test_negatives_are_no_items_of_the_user(law: Any, tastes: World) -> None:
+    view = tastes[2]
+    known = set(zip(view.log.user.tolist(), view.log.item.tolist(), strict=True))
+    config = JointNegativesConfig(recommendation_negatives=law, search_negatives=law)
+    candidates = Candidates(view, config)
+    for task in TASKS:
+        examples = view.examples(task)
+        drawn = candidates.of(examples, np.random.default_rng(0))
+        np.testing.assert_array_equal(drawn[:, 0], examples.target)
+        pairs = zip(
+            np.repeat(examples.user, 4).tolist(), drawn[:, 1:].ravel().tolist(), strict=True
+        )
+        assert not known & set(pairs)
+
+
+def test_no_hard_negative_is_a_hit_that_evaluation_lists_hold(tastes: World) -> None:
+    view = tastes[2]
+    examples = view.examples("search")
+    config = JointNegativesConfig(negatives=3, search_negatives="bm25")
+    drawn = Candidates(view, config).of(examples, np.random.default_rng(0))[:, 1:]
+    texts = [view.corpus.queries.text[query] for query in examples.query]
+    hits = view.search_engine().search(texts, view.evaluation_depth).documents
+    assert 0 < view.evaluation_depth < ITEMS
+    assert not (drawn[:, :, None] == hits[:, None, :]).any()
+
+
+# --------------------------------------------------------------------------------------------- JSR
+
+
+@pytest.mark.parametrize("changes", [{"item_text": True}, {"loss": "hinge"}])
+def test_the_options_of_jsr_learn_as_well(
+    changes: dict[str, Any], tastes: World, tmp_path: Path
+) -> None:
+    system = make_jsr(tmp_path, 8, **changes)
+    system.fit(tastes[2])
+    targets = tastes[1]["search"].test_candidates.target_column
+    scores = system.score(requests_of(tastes, "search"))
+    assert mean_metrics(ranks_of_targets(scores, targets))["HR@1"] > 0.9
+
+
+def test_an_unknown_user_gets_the_mean_of_the_others(fitted: Any) -> None:
+    users = fitted["jsr"][0].model.users.weight
+    torch.testing.assert_close(users[0], users[1:].mean(dim=0))
+
+
+def test_jsr_reads_no_history(fitted: Any) -> None:
+    system, (dataset, tasks, _) = fitted["jsr"]
+    requests = requests_of((dataset, tasks, fitted["jsr"][1][2]), "recommendation")
+    events = tasks["recommendation"].test
+    nothing = replace(
+        events,
+        seen_recommendation=np.zeros_like(events.seen_recommendation),
+        seen_search=np.zeros_like(events.seen_search),
+    )
+    blind = Requests(
+        "recommendation", dataset.log, nothing, dataset.queries.text, requests.candidates
+    )
+    np.testing.assert_array_equal(system.score(blind), system.score(requests))
+
+
+# ------------------------------------------------------------------------------------------ SESRec
+
+
+def test_without_a_search_head_sesrec_ranks_for_no_query(cycle: World, tmp_path: Path) -> None:
+    system = make_sesrec(tmp_path, search_head=False)
+    system.fit(cycle[2])
+    assert system.tasks == ("recommendation",) and not system.stand_ins()
+    assert np.isfinite(system.score(requests_of(cycle, "recommendation"))).all()
+    with pytest.raises(SystemFailure, match="search_head=true"):
+        system.score(requests_of(cycle, "search"))
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (9, 5)])
+def test_encoding_every_id_once_changes_nothing(shape: tuple[int, int]) -> None:
+    table = torch.nn.Embedding(10, 4)
+    ids = torch.arange(shape[0] * shape[1]).reshape(shape) % 10
+    torch.testing.assert_close(encode_once(table, ids, rows=10), table(ids))
+
+
+def test_ids_that_training_never_touches_stay_at_zero(fitted: Any) -> None:
+    model = fitted["sesrec"][0].model
+    assert not model.users.ids.weight[0].any()
+    assert not model.query_ids.weight[UNKNOWN_WORDS].any()
+    assert model.query_ids.weight[1 : QUERIES + 1].any(dim=1).all()
+
+
+def test_the_loss_of_events_without_a_history_has_finite_gradients(
+    cycle: World, tmp_path: Path
+) -> None:
+    view = cycle[2]
+    system = make_sesrec(tmp_path)
+    system.vocabulary = Vocabulary.of_texts((), view.corpus.queries.text)
+    system.model = system.build(view.corpus)
+    instances = SESRecInstances(view, system.config, TASKS)
+    first = int(np.flatnonzero(view.examples("recommendation").user == 1)[0])
+    loss = system.loss(instances.batch(np.array([first]), np.random.default_rng(0)))
+    loss.backward()
+    assert torch.isfinite(loss)
+    for parameter in system.model.parameters():
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all()
