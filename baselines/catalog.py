@@ -249,6 +249,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="MIT",
         status="Fine-tuned by the published loss (the original's training code is not public); "
         "where no model hub is reachable, the packaged MiniLM stands in, and tables say so.",
+        needs_text=True,
     ),
     SystemEntry(
         name="bge",
@@ -260,6 +261,33 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/FlagOpen/FlagEmbedding",
         licence="MIT",
         status="Fine-tuned with BM25 negatives instead of mined ones; stand-in encoder as for E5.",
+        needs_text=True,
+    ),
+    SystemEntry(
+        name="dsi-qg",
+        display_name="DSI-QG",
+        family="generative-retrieval",
+        tasks=("search",),
+        target="baselines.generative_retrieval.dsi_qg:DSIQG",
+        reference="zhuang2022dsiqg",
+        original="https://github.com/ArvinZhuang/DSI-QG",
+        licence="MIT",
+        status="Our code; structured identifiers, network and beams equal the original's numbers. "
+        "It also learns the real pairs of the training log, as every other system does.",
+        in_suite=False,
+    ),
+    SystemEntry(
+        name="webultron",
+        display_name="WebUltron",
+        family="generative-retrieval",
+        tasks=("search",),
+        target="baselines.generative_retrieval.webultron:WebUltron",
+        reference="zhou2023webultron",
+        original="https://github.com/smallporridge/WebUltron",
+        licence="MIT",
+        status="Our code; codes, words, instances and networks equal the original's numbers. Codes "
+        "are the default, and category paths stand for URLs.",
+        in_suite=False,
     ),
     SystemEntry(
         name="unifiedssr",

@@ -84,20 +84,20 @@ def find_encoder(choice: str, hub_name: str) -> EncoderFiles:
     if choice == PACKAGED:
         return _packaged()
     if choice == AUTO:
-        folder = _hub_folder(hub_name)
-        return _packaged() if folder is None else _files_in(folder, hub_name)
+        folder = hub_folder(hub_name)
+        return _packaged() if folder is None else files_in(folder, hub_name)
     path = Path(choice).expanduser()
     if path.is_dir():
-        return _files_in(path, path.resolve().name)
+        return files_in(path, path.resolve().name)
     if not _HUB_NAME.fullmatch(choice) or choice.startswith("."):
         raise BenchmarkError(f"encoder {choice}: there is no such folder.")
-    folder = _hub_folder(choice)
+    folder = hub_folder(choice)
     if folder is None:
         raise BenchmarkError(
             f"encoder {choice}: there is no such folder, and the hub cannot be reached or has no "
             f"such model; give a folder, {AUTO!r} or {PACKAGED!r}."
         )
-    return _files_in(folder, choice)
+    return files_in(folder, choice)
 
 
 def _packaged() -> EncoderFiles:
@@ -112,11 +112,11 @@ def _packaged() -> EncoderFiles:
     weights = folder / "model.safetensors"
     if _sha256(weights) != _PACKAGED_SHA256:
         raise BenchmarkError(f"{weights}: is not the file that this project knows (checksum).")
-    return _files_in(folder, PACKAGED_NAME, is_packaged=True)
+    return files_in(folder, PACKAGED_NAME, is_packaged=True)
 
 
 @cache
-def _hub_folder(name: str) -> Path | None:
+def hub_folder(name: str) -> Path | None:
     """The hub's snapshot of a model, downloaded if need be; None if it cannot be had."""
     import huggingface_hub as hub
 
@@ -132,18 +132,24 @@ def _hub_folder(name: str) -> Path | None:
     try:
         # Asked with a short limit first: a download waits long for a network that is not there.
         hub.HfApi().model_info(name, timeout=HUB_SECONDS)
-        return Path(hub.snapshot_download(name, **wanted))
+        folder = Path(hub.snapshot_download(name, **wanted))
+        return folder if any(folder.glob("*.safetensors")) else None
     except Exception as error:
-        _logger.info("encoder %s: the hub does not answer (%s).", name, error)
+        _logger.info("%s: the hub does not answer (%s).", name, error)
         return None
 
 
-def _files_in(folder: Path, name: str, is_packaged: bool = False) -> EncoderFiles:
+def files_in(folder: Path, name: str, is_packaged: bool = False) -> EncoderFiles:
+    """The pretrained model that stands in ``folder``.
+
+    Raises:
+        BenchmarkError: it has no weights in safetensors format, or no config.json.
+    """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise BenchmarkError(f"encoder {folder}: holds no weights in safetensors format.")
+        raise BenchmarkError(f"{folder}: holds no weights in safetensors format.")
     if not (folder / "config.json").is_file():
-        raise BenchmarkError(f"encoder {folder}: holds no config.json.")
+        raise BenchmarkError(f"{folder}: holds no config.json.")
     others = {path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)}
     parts = [*weights, folder / "config.json", *sorted(others)]
     sha256 = sha256_of_json({path.name: _sha256(path) for path in parts})

@@ -1,0 +1,492 @@
+"""Ranking item identifiers with a T5: exact likelihoods and constrained beams, level by level.
+
+Each event has a tree of what may be generated (``benchmark.kit.trie``). All nodes of a level are
+decoded at once, one position each: a node brings a query only, reads the keys and values of its
+ancestors, and shares its event's encoder states with all others, so that nothing is copied for a
+candidate or a beam. Exact scoring keeps every node of a level and beam search the best ones; the
+rest is the same code.
+
+Scores are log-probabilities over the whole vocabulary: tokens that lead nowhere take their share,
+as in Hugging Face ``generate`` with ``prefix_allowed_tokens_fn``, whose results these are. What
+differs: a beam holds distinct prefixes only, so that no candidate is returned twice, and with
+``beam_size`` at least the number of candidates the search is exact.
+
+Models are Hugging Face ``T5ForConditionalGeneration`` and its relatives of the same layout (T5
+v1.1, mT5), in evaluation mode, of any floating type; log-probabilities are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from benchmark.errors import SystemFailure
+from benchmark.kit.trie import CatalogueTrie, Trie
+from benchmark.protocol.metrics import Ranks, ranks_of_targets
+
+LengthRule = Literal["sum", "mean"]
+"""How identifiers of different lengths compare: by the sum of the log-probabilities of their
+tokens, or by their mean, which is Hugging Face's ``length_penalty`` of 1. With equal lengths the
+order is the same."""
+
+_ROUNDING = 1e-3
+"""Log-probability that is left to rounding where a node is struck for being below a bound."""
+
+_SMALLEST_SUM = 1e-30
+"""Sums of exponentials below it may have lost terms that are too small for a float32."""
+
+_LOGITS_AT_ONCE = {"cpu": (256, 1024), "cuda": (4096, 16384)}
+"""Nodes and tokens of the vocabulary whose logits are held at once: a CPU's cache is small."""
+
+
+# -------------------------------------------------------------------------------------- the model
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Encoder states (events, length, width), and mask (events, length) of those that are real."""
+
+    states: torch.Tensor
+    mask: torch.Tensor
+
+
+def encode(model: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> Encoded:
+    """Run the encoder.
+
+    Args:
+        inputs: ``input_ids`` (events, length) or ``inputs_embeds`` (events, length, width).
+        mask: (events, length), true or 1 at real tokens.
+    """
+    states = model.encoder(**inputs, attention_mask=mask.long()).last_hidden_state
+    return Encoded(states, mask.bool())
+
+
+class NodeDecoder:
+    """The decoder of a T5 for nodes of trees: one call a level, one position a node.
+
+    The weights are read when it is made. Nodes are given in the order of their events.
+    """
+
+    def __init__(self, model: Any, encoded: Encoded) -> None:
+        if model.training:
+            raise SystemFailure("a model that decodes must be in evaluation mode.")
+        self.model = model
+        self.decoder = model.decoder
+        self.blocks = list(model.decoder.block)
+        attention = self.blocks[0].layer[0].SelfAttention
+        self.heads, self.head_width = int(attention.n_heads), int(attention.key_value_proj_dim)
+        self.position_bias = attention.compute_bias
+        self.device = encoded.states.device
+        self.self_weights = [
+            torch.cat([part.weight for part in (own.q, own.k, own.v)])
+            for own in (block.layer[0].SelfAttention for block in self.blocks)
+        ]
+        self.source = [
+            self._keys_and_values(block.layer[1].EncDecAttention, encoded.states)
+            for block in self.blocks
+        ]
+        blocked = torch.zeros(encoded.mask.shape, dtype=encoded.states.dtype, device=self.device)
+        blocked = blocked.masked_fill(~encoded.mask, torch.finfo(blocked.dtype).min)
+        self.source_bias = blocked[:, None, None, :]  # (events, 1, 1, length)
+        self.levels: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
+        self.ancestors: list[torch.Tensor] = []
+
+    def _keys_and_values(
+        self, attention: Any, states: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both (events, heads, length, head width)."""
+        weight = torch.cat([attention.k.weight, attention.v.weight])
+        both = F.linear(states, weight).unflatten(-1, (2, self.heads, self.head_width))
+        keys, values = both.permute(2, 0, 3, 1, 4).contiguous()
+        return keys, values
+
+    def restart(self) -> None:
+        """Forget all nodes; the next ones are roots."""
+        self.levels, self.ancestors = [], []
+
+    def __call__(
+        self, token: torch.Tensor, parent: torch.Tensor, event: torch.Tensor
+    ) -> torch.Tensor:
+        """Decode the next level; returns what the output layer reads, (nodes, width).
+
+        Args:
+            token: (nodes,) the token of each node; the decoder's start token for roots.
+            parent: (nodes,) the place of its parent among the nodes of the last call.
+            event: (nodes,) its event, rising.
+        """
+        self.ancestors = [
+            *(above.index_select(0, parent) for above in self.ancestors),
+            torch.arange(len(token), device=self.device),
+        ]
+        depth = len(self.ancestors)
+        bias = self.position_bias(1, depth, device=self.device, past_seen_tokens=depth - 1)
+        own_bias = bias[0, :, 0].T  # (depth, heads)
+        place, shape = _places_in_events(event, len(self.source_bias))
+        states = self.decoder.embed_tokens(token)
+        level: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.levels.append(level)
+        for number, block in enumerate(self.blocks):
+            states = states + self._read_ancestors(number, block.layer[0], states, own_bias)
+            states = states + self._read_source(number, block.layer[1], states, place, shape)
+            states = block.layer[2](states)  # position by position, with its own norm and sum
+        states = self.decoder.final_layer_norm(states)
+        if getattr(self.model.config, "scale_decoder_outputs", False):  # mT5 has no such switch
+            states = states * self.model.config.d_model**-0.5
+        return states
+
+    def _read_ancestors(
+        self, number: int, layer: Any, states: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        """Self-attention of each node to its ancestors and itself, (nodes, width)."""
+        projected = F.linear(layer.layer_norm(states), self.self_weights[number])
+        query, key, value = projected.unflatten(-1, (3, self.heads, self.head_width)).unbind(1)
+        self.levels[-1].append((key.contiguous(), value.contiguous()))
+        at_levels = list(zip(self.levels, self.ancestors, strict=True))
+        scores = torch.stack(
+            [(query * level[number][0].index_select(0, rows)).sum(-1) for level, rows in at_levels]
+        )  # (depth, nodes, heads)
+        weights = (scores + bias[:, None, :]).float().softmax(dim=0).to(states.dtype)
+        read = torch.zeros_like(query)
+        for (level, rows), weight in zip(at_levels, weights, strict=True):
+            read.addcmul_(level[number][1].index_select(0, rows), weight[..., None])
+        return layer.SelfAttention.o(read.flatten(1))
+
+    def _read_source(
+        self,
+        number: int,
+        layer: Any,
+        states: torch.Tensor,
+        place: torch.Tensor,
+        shape: tuple[int, int],
+    ) -> torch.Tensor:
+        """Attention of each node to its event's encoder states, (nodes, width)."""
+        query = layer.EncDecAttention.q(layer.layer_norm(states))
+        padded = query.new_zeros(shape[0] * shape[1], query.shape[1]).index_copy_(0, place, query)
+        queries = padded.view(*shape, self.heads, self.head_width).transpose(1, 2)
+        keys, values = self.source[number]
+        read = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=self.source_bias, scale=1.0
+        )
+        flat = read.transpose(1, 2).reshape(shape[0] * shape[1], -1).index_select(0, place)
+        return layer.EncDecAttention.o(flat)
+
+    def log_normalisers(self, states: torch.Tensor) -> torch.Tensor:
+        """Log of the sum of the exponentials of all logits, float32 (nodes,).
+
+        Args:
+            states: (nodes, width), as a call returned them.
+        """
+        nodes = _LOGITS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"][0]
+        sums = torch.cat([self._sums_of_exponentials(some) for some in states.split(nodes)])
+        is_safe = (sums > _SMALLEST_SUM) & (sums < torch.inf)
+        logs = sums.log()
+        if not is_safe.all():
+            logits = self.model.lm_head(states[~is_safe]).float()
+            logs[~is_safe] = logits.logsumexp(dim=1)
+        return logs
+
+    def _sums_of_exponentials(self, states: torch.Tensor) -> torch.Tensor:
+        """Without the pass that looks for the largest logit first; it is seldom needed."""
+        tokens = _LOGITS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"][1]
+        sums = torch.zeros(len(states), device=self.device)
+        for rows in self.model.lm_head.weight.split(tokens):
+            sums += F.linear(states, rows).float().exp_().sum(dim=1)
+        return sums
+
+    def logits(self, states: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        """Single logits, float32 (pairs,).
+
+        Args:
+            states: (nodes, width), as a call returned them.
+            row: (pairs,) rows of ``states``.
+            token: (pairs,) one token each.
+        """
+        distinct, column = token.unique(return_inverse=True)
+        rows = self.model.lm_head.weight.index_select(0, distinct)
+        return F.linear(states, rows)[row, column].float()
+
+
+def _places_in_events(event: torch.Tensor, events: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Where nodes stand in a table (events, most nodes of one) when it is laid out flat."""
+    counts = torch.bincount(event, minlength=events)
+    widest = int(counts.max())
+    return event * widest + _ranges(counts)[1], (events, widest)
+
+
+def _ranges(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For ``counts`` (owners,) things each: the owner of every thing, and its number there."""
+    owner = torch.repeat_interleave(counts)
+    first = counts.cumsum(0) - counts
+    return owner, torch.arange(len(owner), device=counts.device) - first[owner]
+
+
+# -------------------------------------------------------------------------------------- the search
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A :class:`Trie` on a device."""
+
+    token: torch.Tensor
+    first_child: torch.Tensor
+    ends_here: torch.Tensor
+    height: int
+
+    @classmethod
+    def of(cls, trie: Trie, device: torch.device) -> _Tree:
+        return cls(
+            torch.from_numpy(trie.token).to(device),
+            torch.from_numpy(trie.first_child).to(device),
+            torch.from_numpy(trie.ends_here).to(device),
+            trie.height,
+        )
+
+    def has_children(self, node: torch.Tensor) -> torch.Tensor:
+        return self.first_child[node + 1] > self.first_child[node]
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """Nodes of one level that the search has reached, in the order of their events.
+
+    ``parent`` is the place of the parent among those nodes of the level above that were decoded.
+    All are (nodes,).
+    """
+
+    node: torch.Tensor
+    parent: torch.Tensor
+    event: torch.Tensor
+    score: torch.Tensor
+
+    def __getitem__(self, chosen: torch.Tensor) -> _Nodes:
+        return _Nodes(
+            self.node[chosen], self.parent[chosen], self.event[chosen], self.score[chosen]
+        )
+
+
+def _search(
+    decoder: NodeDecoder,
+    tree: _Tree,
+    roots: torch.Tensor,
+    beam_size: int | None,
+    bound: torch.Tensor | None = None,
+) -> Iterator[_Nodes]:
+    """Yield the nodes that are kept of each level.
+
+    A beam keeps the best ``beam_size`` nodes of an event and level. Of those in which an identifier
+    ends and none goes on, none takes the place of one that goes on; so it is in Hugging Face's
+    search.
+
+    Args:
+        roots: (events,) the root of each event.
+        beam_size: None keeps all.
+        bound: (events,) nodes below it are not kept; no descendant scores higher than a node.
+    """
+    decoder.restart()
+    events = torch.arange(len(roots), device=roots.device)
+    reached = _Nodes(roots, events, events, torch.zeros(len(roots), device=roots.device))
+    token = torch.full_like(roots, decoder.model.config.decoder_start_token_id)
+    for _ in range(tree.height):
+        states = decoder(token, reached.parent, reached.event)
+        children = _children(decoder, tree, reached, states)
+        if bound is not None:
+            children = children[children.score >= bound[children.event]]
+        goes_on = tree.has_children(children.node)
+        if beam_size is None:
+            yield children
+            reached = children[goes_on]
+        else:
+            best = _is_among_best(children.score, children.event, beam_size)
+            yield children[best]
+            going = children[goes_on]
+            reached = going[_is_among_best(going.score, going.event, beam_size)]
+        if not len(reached.node):
+            return
+        token = tree.token[reached.node]
+
+
+def _children(decoder: NodeDecoder, tree: _Tree, reached: _Nodes, states: torch.Tensor) -> _Nodes:
+    """All children of decoded nodes, whose ``states`` are (nodes, width)."""
+    first = tree.first_child[reached.node]
+    counts = tree.first_child[reached.node + 1] - first
+    parent, inner = _ranges(counts)
+    node = first[parent] + inner
+    logits = decoder.logits(states, parent, tree.token[node])
+    above = reached.score - decoder.log_normalisers(states)
+    return _Nodes(node, parent, reached.event[parent], above[parent] + logits)
+
+
+def _is_among_best(score: torch.Tensor, event: torch.Tensor, number: int) -> torch.Tensor:
+    """(nodes,) whether a node is one of the best ``number`` of its event; the first of equal ones.
+
+    ``event`` is rising.
+    """
+    is_best = torch.empty_like(event, dtype=torch.bool)
+    is_best[_by_event_and_score(score, event)] = _ranges(torch.bincount(event))[1] < number
+    return is_best
+
+
+def _by_event_and_score(score: torch.Tensor, event: torch.Tensor) -> torch.Tensor:
+    """The order by event, and the best score first within it."""
+    order = score.argsort(descending=True, stable=True)
+    return order[event[order].argsort(stable=True)]
+
+
+# -------------------------------------------------------------------------- rankings of candidates
+
+
+def candidate_scores(
+    model: Any,
+    encoded: Encoded,
+    tokens: NDArray[np.integer],
+    beam_size: int | None = None,
+    length_rule: LengthRule = "sum",
+) -> torch.Tensor:
+    """Log-probabilities of candidates, float32 (events, candidates).
+
+    Candidates with equal identifiers get the same score, whatever their number.
+
+    Args:
+        tokens: (events, candidates, length), the identifiers as the model generates them, the end
+            token included if it is trained with one; padded with -1 at the end.
+        beam_size: None scores all exactly; a number runs a beam search, and candidates that it does
+            not return get -inf.
+
+    Raises:
+        SystemFailure: a candidate has no token, or one after its padding; the model is not in
+            evaluation mode.
+    """
+    decoder = NodeDecoder(model, encoded)
+    return _candidate_scores(decoder, _candidate_trie(tokens), beam_size, length_rule)
+
+
+def node_log_probabilities(model: Any, encoded: Encoded, trie: Trie) -> torch.Tensor:
+    """The log-probability of every prefix, float32 (nodes,); 0 for the roots.
+
+    Args:
+        trie: a root for each event.
+
+    Raises:
+        SystemFailure: the model is not in evaluation mode.
+    """
+    decoder = NodeDecoder(model, encoded)
+    roots = torch.arange(trie.number_of_roots, device=decoder.device)
+    score = torch.zeros(len(trie), device=decoder.device)
+    for reached in _search(decoder, _Tree.of(trie, decoder.device), roots, None):
+        score[reached.node] = reached.score
+    return score
+
+
+def exact_ranks(
+    model: Any, encoded: Encoded, tokens: NDArray[np.integer], target_column: NDArray[np.integer]
+) -> Ranks:
+    """The ranks that exact scores (by sum) give to known targets, without scoring the others.
+
+    A prefix that is less likely than the whole target cannot end above it, and is followed no
+    further. How much that saves depends on how sure the model is.
+
+    Args:
+        tokens: as for :func:`candidate_scores`.
+        target_column: (events,) the column of each target.
+
+    Raises:
+        SystemFailure: as for :func:`candidate_scores`.
+    """
+    decoder = NodeDecoder(model, encoded)
+    target = np.take_along_axis(tokens, target_column[:, None, None].astype(np.int64), axis=1)
+    bound = _candidate_scores(decoder, _candidate_trie(target))[:, 0] - _ROUNDING
+    scores = _candidate_scores(decoder, _candidate_trie(tokens), bound=bound)
+    return ranks_of_targets(scores.cpu().numpy(), target_column)
+
+
+def _candidate_trie(tokens: NDArray[np.integer]) -> Trie:
+    trie = Trie.of(tokens)
+    if (trie.leaf < 0).any():
+        raise SystemFailure("a candidate has no identifier.")
+    return trie
+
+
+def _candidate_scores(
+    decoder: NodeDecoder,
+    trie: Trie,
+    beam_size: int | None = None,
+    length_rule: LengthRule = "sum",
+    bound: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Scores (events, candidates), -inf where the search did not come."""
+    device = decoder.device
+    roots = torch.arange(trie.number_of_roots, device=device)
+    leaf = torch.from_numpy(trie.leaf).to(device)
+    score = torch.full((len(trie),), -torch.inf, device=device)
+    for length, kept in enumerate(
+        _search(decoder, _Tree.of(trie, device), roots, beam_size, bound), 1
+    ):
+        score[kept.node] = kept.score / length if length_rule == "mean" else kept.score
+    if beam_size is not None:
+        event = torch.full((len(trie),), -1, device=device)
+        event[leaf] = roots[:, None].expand_as(leaf)
+        ended = event.argsort(stable=True)[(event < 0).sum() :]
+        best = _is_among_best(score[ended], event[ended], beam_size)
+        score[ended[~best]] = -torch.inf
+    return score[leaf]
+
+
+# ------------------------------------------------------------------------ rankings of the catalogue
+
+
+def catalogue_items(
+    model: Any,
+    encoded: Encoded,
+    catalogue: CatalogueTrie,
+    number: int,
+    beam_size: int,
+    length_rule: LengthRule = "sum",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The items that a beam search over all identifiers finds, best first.
+
+    Items that share an identifier share its score and come by rising id.
+
+    Args:
+        number: items an event.
+        beam_size: prefixes that are kept of each level; at least ``number`` where identifiers are
+            distinct, or fewer items may be found.
+
+    Returns:
+        Item ids int64 and scores float32, both (events, number); -1 and -inf where fewer were
+        found.
+
+    Raises:
+        SystemFailure: the model is not in evaluation mode.
+    """
+    decoder = NodeDecoder(model, encoded)
+    device, events = decoder.device, len(encoded.states)
+    tree = _Tree.of(catalogue.trie, device)
+    roots = torch.zeros(events, dtype=torch.long, device=device)
+    ended = []
+    for length, kept in enumerate(_search(decoder, tree, roots, beam_size), 1):
+        found = kept[tree.ends_here[kept.node]]
+        score = found.score / length if length_rule == "mean" else found.score
+        ended.append((found.node, found.event, score))
+    node, event, score = (torch.cat(parts) for parts in zip(*ended, strict=True))
+    order = _by_event_and_score(score, event)
+    order = order[_ranges(torch.bincount(event))[1] < beam_size]
+    node, event, score = node[order], event[order], score[order]
+
+    first = torch.from_numpy(catalogue.first_item).to(device)[node]
+    end = torch.from_numpy(catalogue.first_item).to(device)[node + 1]
+    source, inner = _ranges(end - first)
+    item = torch.from_numpy(catalogue.items).to(device)[first[source] + inner]
+    event, score = event[source], score[source]
+    rank = _ranges(torch.bincount(event))[1]
+    is_shown = rank < number
+    at = event[is_shown], rank[is_shown]
+    items = torch.full((events, number), -1, device=device)
+    scores = torch.full((events, number), -torch.inf, device=device)
+    items[at], scores[at] = item[is_shown], score[is_shown]
+    return items, scores
