@@ -185,8 +185,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
         reference="rajput2023tiger",
         original="https://arxiv.org/abs/2305.05065",
         licence="no public code",
-        status="The authors published no code; ours equals re-implementations' numbers (RQ-VAE, T5, "
-        "beam). Optimisers are AdamW, since the paper's do not carry over.",
+        status="The authors published no code; ours equals re-implementations' numbers (RQ-VAE, "
+        "T5, beam). Optimisers are AdamW, since the paper's do not carry over.",
         in_suite=False,
     ),
     SystemEntry(
@@ -198,8 +198,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
         reference="hua2023p5cid",
         original="https://github.com/Wenyueh/LLM-RecSys-ID",
         licence="MIT",
-        status="Our code, equal to the original's clusters, numberings, network and beams; wordings "
-        "of our own, and the symmetric co-occurrence counts of the paper.",
+        status="Our code, equal to the original's clusters, numberings, network and beams; "
+        "wordings of our own, and the symmetric co-occurrence counts of the paper.",
         in_suite=False,
     ),
     SystemEntry(

@@ -1,4 +1,4 @@
-"""``python -m benchmark.data list | prepare | describe``: recipes and the data sets they give."""
+"""``python -m benchmark.data``: recipes, the data sets they give, and the files they need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,16 +18,22 @@ from benchmark.cli import guarded
 from benchmark.data.dataset import Dataset
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.data.recipe import RECIPE_FOLDER, load_recipe, recipe_names
-from benchmark.errors import BenchmarkError
+from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError
+
+_SUMMARY_MODEL = "Qwen/Qwen2.5-7B-Instruct"  # what the paper names
+
+# The audit needs protocols and systems, which stand above this package: it is looked up by name.
+_AUDIT = "benchmark.audit.command"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(audit: Any = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmark.data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, meaning in (
         ("list", "show the recipes"),
         ("prepare", "build a data set, unless it is there already"),
         ("describe", "show what a data set holds (and build it first, if need be)"),
+        ("audit", "show what the protocols give away on a data set, and save it"),
     ):
         command = commands.add_parser(name, help=meaning, description=meaning)
         command.add_argument(
@@ -36,12 +44,40 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--root", type=Path, default=PREPARED_ROOT, help="where prepared data sets lie"
             )
+            command.add_argument(
+                "--source",
+                type=Path,
+                metavar="FOLDER",
+                help="the folder of the source's files; it is remembered for later commands",
+            )
+        if name == "audit" and audit is not None:
+            audit.add_arguments(command)
+    _add_folder_commands(commands)
     return parser
+
+
+def _add_folder_commands(commands: Any) -> None:
+    """The commands about a folder of source files."""
+    meaning = "list every fault of a folder of source files, with file, row and column"
+    command = commands.add_parser("validate", help=meaning, description=meaning)
+    command.add_argument("folder", type=Path)
+    meaning = "make item texts of a company's log short with an instruction model"
+    command = commands.add_parser("summarise", help=meaning, description=meaning)
+    command.add_argument("folder", type=Path, help="the folder with the table of items")
+    command.add_argument(
+        "--model",
+        default=_SUMMARY_MODEL,
+        help="a causal language model, by name or folder (default: %(default)s)",
+    )
+    command.add_argument("--words", type=int, default=50, help="at most so many (default: 50)")
+    command.add_argument("--batch-size", type=int, default=8, help="items at once (default: 8)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    options = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    audit = import_module(_AUDIT) if given[:1] == ["audit"] else None
+    options = _parser(audit).parse_args(given)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     return guarded(lambda: _run(options))
 
@@ -51,7 +87,19 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "list":
         console.print(_list_table(options.recipes))
         return 0
-    dataset = load(options.recipe, root=options.root, folder=options.recipes)
+    if options.command == "validate":
+        return _validate(options.folder)
+    if options.command == "summarise":
+        from benchmark.data.summarise import summarise
+
+        made, kept = summarise(
+            options.folder, options.model, words=options.words, batch_size=options.batch_size
+        )
+        print(f"{options.folder}: {made:,} items summarised, {kept:,} were already.")
+        return 0
+    dataset = load(options.recipe, root=options.root, folder=options.recipes, source=options.source)
+    if options.command == "audit":
+        return int(import_module(_AUDIT).run(dataset, options))
     if options.command == "describe":
         console.print(_description(dataset))
         for note in dataset.notes:
@@ -62,6 +110,16 @@ def _run(options: argparse.Namespace) -> int:
             f"items, {len(dataset.log):,} events, fingerprint {dataset.fingerprint[:16]}"
         )
     return 0
+
+
+def _validate(folder: Path) -> int:
+    from benchmark.data.validate import validate
+
+    found = validate(folder)
+    for sentence in (*found.faults, *found.remarks):
+        print(sentence)
+    print(f"{folder}: {found.kind}, {len(found.faults) or 'no'} faults listed.")
+    return EXIT_BAD_INPUT if found.faults else 0
 
 
 def _list_table(folder: Path) -> Table:

@@ -162,9 +162,10 @@ def _as_channels(recipe: Recipe, options: ChannelSearch, log: RawLog) -> RawLog:
 
 def _with_twins(recipe: Recipe, options: TwinSearch, log: RawLog) -> RawLog:
     """A share of the purchases gets a search session of its own at the same time."""
-    user_key, item_key = _event_keys(log)
+    # With the time, so that each purchase of an item that is bought again has a draw of its own.
+    event_keys = (*_event_keys(log), log.timestamp)
     chosen = choose_category_queries(
-        log.items, log.item, row_uniform(recipe.seed, "path", user_key, item_key)
+        log.items, log.item, row_uniform(recipe.seed, "path", *event_keys)
     )
     if not len(chosen.text):
         raise BenchmarkError(
@@ -172,29 +173,16 @@ def _with_twins(recipe: Recipe, options: TwinSearch, log: RawLog) -> RawLog:
             "or more levels, but no item has one."
         )
     has_query = chosen.query != NO_QUERY
-    searched = row_uniform(recipe.seed, "twin", user_key, item_key) < options.share
+    searched = row_uniform(recipe.seed, "twin", *event_keys) < options.share
     rows = np.flatnonzero(has_query & searched)
     twins = replace(log.take(rows), query=chosen.query[rows], session=np.arange(len(rows)))
-    result = _concatenated(replace(log, query_text=chosen.text), twins)
+    result = replace(log, query_text=chosen.text).followed_by(twins)
     without = len(np.unique(log.item[~has_query]))
     if not without:
         return result
     return result.with_notes(
         f"{without:,} items have no query, and their {int((~has_query).sum()):,} events no search "
         "session."
-    )
-
-
-def _concatenated(first: RawLog, second: RawLog) -> RawLog:
-    return replace(
-        first,
-        user=np.concatenate([first.user, second.user]),
-        item=np.concatenate([first.item, second.item]),
-        timestamp=np.concatenate([first.timestamp, second.timestamp]),
-        rating=np.concatenate([first.rating, second.rating]),
-        position=np.concatenate([first.position, second.position]),
-        query=np.concatenate([first.query, second.query]),
-        session=np.concatenate([first.session, second.session]),
     )
 
 
@@ -207,7 +195,13 @@ def _log_order(recipe: Recipe, log: RawLog) -> NDArray[np.intp]:
     """
     user_key, item_key = _event_keys(log)
     tie: NDArray[Any]
-    if recipe.ties == "position":
+    rating = np.zeros(len(log), dtype=np.float32)
+    if recipe.ties == "rating":
+        # As in the official notebook: by stars, then by product; `items` stand in order of id here.
+        tie = log.item
+        rating = np.where(log.is_search, 0, np.nan_to_num(log.rating)).astype(np.float32)
+        session = np.zeros(len(log), dtype=np.uint64)
+    elif recipe.ties == "position":
         tie = log.position
         session = np.zeros(len(log), dtype=np.uint64)
     else:
@@ -215,7 +209,7 @@ def _log_order(recipe: Recipe, log: RawLog) -> NDArray[np.intp]:
         session = row_hash(recipe.seed, "session", user_key, log.session)
     together = log.is_search & (recipe.search.kind == "own")
     after = log.is_search & (recipe.search.kind != "channels")
-    return np.lexsort((tie, np.where(together, session, 0), after, log.timestamp, log.user))
+    return np.lexsort((tie, rating, np.where(together, session, 0), after, log.timestamp, log.user))
 
 
 def _with_dense_ids(recipe: Recipe, log: RawLog) -> Dataset:
@@ -249,6 +243,7 @@ def _with_dense_ids(recipe: Recipe, log: RawLog) -> Dataset:
             number_of_users=len(log.users),
         ),
         notes=log.notes,
+        has_readable_text=recipe.source.readable_text,
     )
 
 

@@ -168,6 +168,7 @@ class Dataset:
 
     ``users`` holds external user ids, entry 0 for the unknown user. ``fingerprint`` is a SHA-256
     of the content, so that equal data have equal fingerprints wherever they came from.
+    ``has_readable_text`` is false where the words of all texts are anonymous numbers.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Dataset:
     log: EventLog
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
+    has_readable_text: bool = True
 
     @property
     def number_of_items(self) -> int:

@@ -3,6 +3,8 @@
 The folder's name ends with a hash of the recipe, of the source's files and of this package's own
 code, so a change of any of them gives another folder and never a stale one. A folder is complete or
 absent (:func:`benchmark.files.build_folder`); two processes that want the same one build it once.
+The folder of a source's files that was given beside a recipe is remembered, so that later commands
+need not be told again.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ PREPARED_ROOT = RECIPE_FOLDER / "prepared"
 
 _FORMAT = 1  # of the stored folder
 _META = "meta.json"
+_SOURCES = "sources.json"
 _LOG_COLUMNS = ("user", "item", "query", "behaviour", "timestamp", "session")
 _ITEM_COLUMNS = ("external_id", "title", "description", "brand", "categories", "text")
 
@@ -46,14 +49,66 @@ logger = logging.getLogger(__name__)
 
 
 def load(
-    name_or_path: str | Path, *, root: Path = PREPARED_ROOT, folder: Path = RECIPE_FOLDER
+    name_or_path: str | Path,
+    *,
+    root: Path = PREPARED_ROOT,
+    folder: Path = RECIPE_FOLDER,
+    source: Path | None = None,
 ) -> Dataset:
     """The data set of a recipe, given by name (of a file in ``folder``) or by path.
+
+    Args:
+        source: the folder of the source's files, if it is not the recipe's; it is remembered.
 
     Raises:
         BenchmarkError: the recipe or its source cannot be used.
     """
-    return prepare(load_recipe(name_or_path, folder), root=root)
+    recipe = load_recipe(name_or_path, folder)
+    dataset = prepare(with_source_folder(recipe, root, source), root=root)
+    if source is not None:
+        _remember(recipe, root, source)
+    return dataset
+
+
+def with_source_folder(recipe: Recipe, root: Path, source: Path | None = None) -> Recipe:
+    """The recipe with the folder of its files: ``source``, else the remembered one, else its own.
+
+    A recipe that names none has a folder below ``root``, where missing files are downloaded to.
+
+    Raises:
+        BenchmarkError: ``source`` is no folder, or the recipe's source has no use for one.
+    """
+    if not recipe.reads_a_folder:
+        if source is None:
+            return recipe
+        raise BenchmarkError(f"{recipe.name}: a source of kind {recipe.source.kind} has no folder.")
+    if source is not None and not source.is_dir():
+        raise BenchmarkError(f"{source}: the folder of --source is missing.")
+    given = source or _remembered(root).get(_place(recipe))
+    if given is not None:
+        return recipe.model_copy(update={"given_folder": Path(given)})
+    if getattr(recipe.source, "path", ""):
+        return recipe
+    downloads = root / "downloads" / recipe.name
+    return recipe.model_copy(update={"given_folder": downloads, "is_downloaded": True})
+
+
+def _place(recipe: Recipe) -> str:
+    return str((recipe.folder / f"{recipe.name}.yaml").resolve())
+
+
+def _remembered(root: Path) -> dict[str, str]:
+    """The folders given so far, by the place of the recipe's file."""
+    path = root / _SOURCES
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise BenchmarkError(f"{path}: is not a table of folders; remove it.")
+    return content
+
+
+def _remember(recipe: Recipe, root: Path, source: Path) -> None:
+    with FileLock(str(root / f"{_SOURCES}.lock")):
+        write_json(root / _SOURCES, {**_remembered(root), _place(recipe): str(source.resolve())})
 
 
 def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
@@ -147,6 +202,7 @@ def _write(folder: Path, dataset: Dataset, recipe: Recipe, sources: dict[str, st
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
             "notes": list(dataset.notes),
+            "has_readable_text": dataset.has_readable_text,
             "recipe": recipe.model_dump(mode="json"),
             "sources": sources,
         },
@@ -207,6 +263,7 @@ def _read(folder: Path) -> Dataset:
         log=EventLog.from_columns(**columns, number_of_users=len(users) - 1),
         fingerprint=meta["fingerprint"],
         notes=tuple(meta["notes"]),
+        has_readable_text=meta["has_readable_text"],
     )
 
 

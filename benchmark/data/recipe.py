@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -29,6 +29,8 @@ from benchmark.yaml_files import read_yaml
 
 RECIPE_FOLDER = Path("datasets")
 
+_NOT_IN_THE_FILE = {"folder", "given_folder", "is_downloaded"}
+
 TextField = Literal["title", "description", "brand", "categories", "decade"]
 
 
@@ -39,6 +41,9 @@ class _Part(BaseModel):
 class _Source(_Part):
     core: StrictInt = Field(default=1, ge=1, le=1000)
     """Users and items with fewer events are dropped, again and again until none is left to drop."""
+
+    readable_text: ClassVar[bool] = True
+    """Whether people and language models can read the item texts."""
 
 
 class Ml100kSource(_Source):
@@ -59,6 +64,77 @@ class FolderSource(_Source):
     allow_items_without_text: StrictBool = False
     maximum_rows: StrictInt = Field(default=50_000_000, ge=1)
     """A file with more rows is refused before it is read into memory."""
+
+
+class FileFacts(_Part):
+    """What is known of a file to download; given facts are checked, a given place is used."""
+
+    url: StrictStr | None = None
+    size: StrictInt | None = Field(default=None, ge=1)
+    """In bytes."""
+
+    sha256: StrictStr | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+class AmazonSource(_Source):
+    """A category of the Amazon reviews of 2014: see :mod:`benchmark.data.sources.amazon`."""
+
+    kind: Literal["amazon"]
+    category: StrictStr = Field(pattern=r"^[A-Za-z0-9_]+$")
+    """As in the names of the published files, such as Electronics or Toys_and_Games."""
+
+    path: StrictStr = ""
+    """A folder with the files, relative to the recipe's file; without it they are downloaded."""
+
+    subcategory: StrictStr = ""
+    """Keep only items whose first category hierarchy has this name as its second level."""
+
+    missing_ratings: Literal["none", "drawn"] = "none"
+    """For copies without ratings: order purchases of one day by product only, or draw ratings."""
+
+    files: dict[str, FileFacts] = Field(default_factory=dict)
+    """Place, size and checksum of files to download, by name."""
+
+
+class _JointSource(_Source):
+    """What the sources with tables of recommendations and of searches share."""
+
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+    path: StrictStr = ""
+    """The folder of the tables, relative to the recipe's file; or it is given with --source."""
+
+    first_item_when_no_click: StrictBool = False
+    """Whether a search without a click counts as a click on the first item shown."""
+
+    only_users_of_both: StrictBool = True
+    """Keep only users who both searched and used recommendations."""
+
+    unknown_items: Literal["refuse", "drop"] = "refuse"
+    """What becomes of events with items that are not in the catalogue."""
+
+
+class KuaisarSource(_JointSource):
+    """KuaiSAR's published tables: see :mod:`benchmark.data.sources.kuaisar`."""
+
+    kind: Literal["kuaisar"]
+    item_types: tuple[StrictStr, ...] = ("VIDEO", "IMAGE_ATLAS")
+    """The types of shown items that count in searches: those that the recommender shows too."""
+
+    readable_text: ClassVar[bool] = False
+
+
+class QilinSource(_JointSource):
+    """Qilin's published Parquet folders: see :mod:`benchmark.data.sources.qilin`."""
+
+    kind: Literal["qilin"]
+
+
+class CompanySource(_JointSource):
+    """A company's own log: see :mod:`benchmark.data.sources.company`."""
+
+    kind: Literal["company"]
+    summaries: StrictBool = False
+    """Take the item texts from the table ``summaries``."""
 
 
 class GeneratedSource(_Source):
@@ -119,6 +195,10 @@ class TwinSearch(_Part):
 SOURCES: dict[str, type[_Source]] = {
     "ml-100k": Ml100kSource,
     "folder": FolderSource,
+    "amazon": AmazonSource,
+    "kuaisar": KuaisarSource,
+    "qilin": QilinSource,
+    "company": CompanySource,
     "generated": GeneratedSource,
 }
 SEARCHES: dict[str, type[_Part]] = {
@@ -129,7 +209,13 @@ SEARCHES: dict[str, type[_Part]] = {
 }
 
 Source = Annotated[
-    Ml100kSource | FolderSource | GeneratedSource,
+    Ml100kSource
+    | FolderSource
+    | AmazonSource
+    | KuaisarSource
+    | QilinSource
+    | CompanySource
+    | GeneratedSource,
     Field(discriminator="kind"),
 ]
 Search = Annotated[
@@ -145,8 +231,9 @@ class Recipe(_Part):
     description: StrictStr = ""
     source: Source
     search: Search = NoSearch()
-    ties: Literal["hash", "position"] = "hash"
-    """Events of one instant: by a hash of (seed, user, item), or as the source has them."""
+    ties: Literal["hash", "position", "rating"] = "hash"
+    """Events of one instant: by a hash of (seed, user, item); as the source has them; or, as in
+    the released construction, by rating and then item id."""
 
     item_ids: Literal["permuted", "sorted"] = "permuted"
     """Item ids by a seeded permutation, or in the order of the external ids (which leaks)."""
@@ -156,6 +243,12 @@ class Recipe(_Part):
     folder: Path = Field(default=Path(), exclude=True)
     """Where relative paths begin: the folder of the recipe's file, no key of the file."""
 
+    given_folder: Path | None = Field(default=None, exclude=True)
+    """The folder of the source's files that was given beside the recipe, no key of the file."""
+
+    is_downloaded: bool = Field(default=False, exclude=True)
+    """Whether ``given_folder`` is the suite's own, where missing files are downloaded to."""
+
     @model_validator(mode="after")
     def _text_names_each_field_once(self) -> Recipe:
         if len(set(self.text)) != len(self.text):
@@ -164,14 +257,23 @@ class Recipe(_Part):
 
     @property
     def source_folder(self) -> Path:
-        """The folder of a ``folder`` source, with the recipe's own folder in front."""
-        if not isinstance(self.source, FolderSource):
+        """The folder of the source's files: the given one, else that of the recipe's ``path``."""
+        if not self.reads_a_folder:
             raise TypeError(f"a source of kind {self.source.kind} has no folder")
-        return self.folder / Path(self.source.path).expanduser()
+        if self.given_folder is not None:
+            return self.given_folder
+        return self.folder / Path(getattr(self.source, "path", "")).expanduser()
+
+    @property
+    def reads_a_folder(self) -> bool:
+        """Whether the source's files lie in a folder of the user's choice."""
+        return "path" in type(self.source).model_fields
 
     def content_hash(self) -> str:
         """SHA-256 of what determines the data; neither the description nor a path is part of it."""
-        content = self.model_dump(mode="json", exclude={"description": True, "source": {"path"}})
+        content = self.model_dump(
+            mode="json", exclude={"description": True, "source": {"path", "files"}}
+        )
         return sha256_of_json(content)
 
 
@@ -205,8 +307,8 @@ def load_recipe(name_or_path: str | Path, folder: Path = RECIPE_FOLDER) -> Recip
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise BenchmarkError(f"{path}: a recipe must be a mapping of keys to values.")
-    if "folder" in content:
-        raise unknown_value("key", "folder", _keys_of(Recipe), str(path))
+    for key in _NOT_IN_THE_FILE & content.keys():
+        raise unknown_value("key", key, _keys_of(Recipe), str(path))
     recipe = parse_recipe(content, str(path)).model_copy(update={"folder": path.parent})
     if recipe.name != path.stem:
         raise BenchmarkError(
@@ -228,7 +330,7 @@ def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
 
 
 def _keys_of(model: type[BaseModel]) -> list[str]:
-    return [key for key in model.model_fields if key != "folder"]
+    return [key for key in model.model_fields if key not in _NOT_IN_THE_FILE]
 
 
 def _keys_in_content(location: tuple[int | str, ...], content: Any) -> Iterator[str]:

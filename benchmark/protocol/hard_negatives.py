@@ -4,7 +4,10 @@
 that puts BM25's *lowest* first wins without learning. ``bm25-filtered`` drops the hits that the log
 pairs with the query, so whoever has seen the pair of target and query in training knows the target.
 ``bm25-matched`` draws documents whose BM25 ranks follow the distribution of the targets' own ranks,
-which makes target and negatives exchangeable for any function of that rank.
+which makes target and negatives exchangeable for any function of that rank. Most of these share no
+word and no buyer with the query, so counts of training pairs then tell the target; with
+``search_matched_by: known-pairs`` the ranks are those of an order in which the items that training
+pairs with the query stand first.
 """
 
 from __future__ import annotations
@@ -71,12 +74,14 @@ def bm25_negatives(
     settings: ProtocolSettings,
     random: np.random.Generator,
     engine: BM25Engine | None = None,
+    trained_pairs: Exclusions | None = None,
 ) -> tuple[IntArray, LongArray]:
     """The hard negatives of search events.
 
     Args:
         user, query, target: (events,).
         engine: that of :func:`search_engine`, if it is there already.
+        trained_pairs: the (query, item) pairs of training, for ``search_matched_by: known-pairs``.
 
     Returns:
         (events, negatives) items, and how many are BM25 hits; the rest is filled up uniformly with
@@ -84,7 +89,8 @@ def bm25_negatives(
     """
     engine = engine or search_engine(dataset, settings)
     if settings.search_negatives == "bm25-matched":
-        matched = _matched_negatives(dataset, engine, query, target, settings, random)
+        first = trained_pairs if settings.search_matched_by == "known-pairs" else None
+        matched = _matched_negatives(dataset, engine, query, target, settings, random, first)
         return matched, np.full(len(target), settings.negatives, dtype=np.int64)
     known = _known_pairs(dataset) if settings.search_negatives == "bm25-filtered" else None
     negatives = np.zeros((len(target), settings.negatives), dtype=np.int32)
@@ -206,6 +212,7 @@ def _matched_negatives(
     target: IntArray,
     settings: ProtocolSettings,
     random: np.random.Generator,
+    first: Exclusions | None,
 ) -> IntArray:
     """Documents drawn by BM25 rank such that the target's rank is no odd one among theirs.
 
@@ -218,14 +225,14 @@ def _matched_negatives(
     """
     tie_seed = int(random.integers(2**63))
     ranks = np.zeros(len(target), dtype=np.int64)
-    for events, order in _full_orders(dataset, engine, query, settings, tie_seed):
+    for events, order in _full_orders(dataset, engine, query, settings, tie_seed, first):
         place = np.empty(len(order) + 1, dtype=np.int64)
         place[order] = np.arange(len(order))
         ranks[events] = place[target[events]]
     pieces = _pieces(ranks, dataset.number_of_items, settings.negatives + 1)
     edges = np.concatenate([[0.0], np.cumsum(pieces)])
     negatives = np.zeros((len(target), settings.negatives), dtype=np.int32)
-    for events, order in _full_orders(dataset, engine, query, settings, tie_seed):
+    for events, order in _full_orders(dataset, engine, query, settings, tie_seed, first):
         negatives[events] = order[
             _comb_through(ranks[events], edges, settings.negatives + 1, random)
         ]
@@ -238,12 +245,19 @@ def _full_orders(
     query: IntArray,
     settings: ProtocolSettings,
     tie_seed: int,
+    first: Exclusions | None,
 ) -> Iterator[tuple[LongArray, IntArray]]:
-    """The rows of each query and all items in its BM25 order, ties and misses by a seeded key."""
+    """The rows of each query and all items in its BM25 order, ties and misses by a seeded key.
+
+    The items that ``first`` pairs with the query stand before all others.
+    """
     random = np.random.Generator(np.random.PCG64(tie_seed))
     for hits in _tied_hits(dataset, engine, query, settings):
         level = np.zeros(dataset.number_of_items + 1, dtype=np.int64)  # of misses
         level[hits.documents] = hits.levels
+        if first is not None:
+            known = first.items_of(np.array([hits.query]))[1]
+            level[known] += level.min() - 1
         keys = level[1:] + random.random(dataset.number_of_items)
         yield hits.events, (np.argsort(keys) + 1).astype(np.int32)
 

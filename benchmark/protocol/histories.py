@@ -73,7 +73,7 @@ def twin_positions(log: EventLog, position: LongArray) -> LongArray:
     """
     if not len(position):
         return np.zeros(0, dtype=np.int64)
-    key = _first_of_instant(log) * (int(log.item.max()) + 1) + log.item
+    key = first_of_instant(log) * (int(log.item.max()) + 1) + log.item
     order = np.argsort(key, kind="stable")  # the rows of one key stay in log order
     rank = np.arange(len(log))
     new_key = np.ones(len(log), dtype=bool)
@@ -95,7 +95,7 @@ def visible_history(
     if settings.history_cut == "released":
         return _released_counters(log, behaviour, position, settings)
     if settings.history_cut == "strict-time":
-        seen_from = _first_of_instant(log)[position]
+        seen_from = first_of_instant(log)[position]
         hidden = np.full(len(position), -1, dtype=np.int64)
     else:
         seen_from = position
@@ -108,7 +108,7 @@ def visible_history(
     )
 
 
-def _first_of_instant(log: EventLog) -> LongArray:
+def first_of_instant(log: EventLog) -> LongArray:
     """For each log row, the first row of the same user and time; shape (events,)."""
     rows = np.arange(len(log), dtype=np.int64)
     starts = np.ones(len(log), dtype=bool)

@@ -52,6 +52,10 @@ class ProtocolSettings(BaseModel):
     """The best BM25 hits; the best hits that the log never pairs with the query; or documents whose
     BM25 ranks are distributed like the targets', so that BM25 alone says nothing."""
 
+    search_matched_by: Literal["bm25", "known-pairs"] = "bm25"
+    """For ``bm25-matched``: documents stand in the order of BM25; or those that training pairs with
+    the query stand before all others, so that having seen the pair does not tell the target."""
+
     search_depth: int | None = Field(default=None, ge=1)
     """How many hits are retrieved before the target is removed (released: 109); all if absent."""
 
@@ -94,6 +98,7 @@ PRESETS: dict[str, ProtocolSettings] = {
         history_cut="strict-time",
         twins="removed",
         search_negatives="bm25-matched",
+        search_matched_by="known-pairs",
     ),
 }
 DEFAULT_PRESET = "paper"

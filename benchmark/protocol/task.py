@@ -37,7 +37,7 @@ from benchmark.protocol.negatives import Exclusions, sample_negatives
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.splits import Split, split_task, training_events
+from benchmark.protocol.splits import Split, split_task, training_events, training_rows
 from benchmark.randomness import stable_random
 from benchmark.retrieval import BM25Engine
 
@@ -174,12 +174,13 @@ def _drawn(
 ) -> dict[tuple[int, str], IntArray]:
     """The negatives (events, negatives) of each behaviour and held-out part."""
     drawn = {}
+    trained_pairs = _trained_pairs(dataset, splits, settings)
     for behaviour, split in splits.items():
         for part in HELD_OUT:
             events: EventSet = getattr(split, part)
             random = stable_random(settings.seed, TASKS[behaviour], part)
             if behaviour == RECOMMENDATION:
-                negatives = _sampled(dataset, split, events, settings, random)
+                negatives = recommendation_negatives(dataset, split, events, settings, random)
             else:
                 log, rows = dataset.log, events.position
                 negatives, _ = bm25_negatives(
@@ -190,20 +191,31 @@ def _drawn(
                     settings,
                     random,
                     engine,
+                    trained_pairs,
                 )
             _check_full(dataset, events, negatives)
             drawn[behaviour, part] = negatives
     return drawn
 
 
-def _sampled(
+def _trained_pairs(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> Exclusions:
+    """The (query, item) pairs of the searches that training may look at, by query."""
+    log = dataset.log
+    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
+    seen = training_rows(log, held_out, settings) & (log.behaviour == SEARCH)
+    return Exclusions.of_pairs(log.query[seen], log.item[seen], dataset.number_of_items)
+
+
+def recommendation_negatives(
     dataset: Dataset,
     split: Split,
     events: EventSet,
     settings: ProtocolSettings,
     random: np.random.Generator,
 ) -> IntArray:
-    """Recommendation negatives (events, negatives), 0 where too few items are eligible."""
+    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible."""
     log, size = dataset.log, dataset.number_of_items
     user = log.user[events.position]
     if settings.recommendation_exclude == "all-interactions":

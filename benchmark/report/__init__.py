@@ -1,8 +1,12 @@
-"""The report: from run folders to the tables and plots that people cite.
+"""The report: from run folders to the tables, plots and the page that people cite.
 
-``collect`` reads run folders into groups that may stand in one table, ``tables`` and ``plots`` turn
-a group into text and figures without touching a file, ``build`` writes them, ``terminal`` shows
-them. Everything is made anew from the run folders; nothing is kept between two builds.
+``collect`` reads run folders into groups that may stand in one table and ``events`` the ranks of
+single test events; ``statistics`` says how far their figures can be trusted. ``tables``,
+``overviews``, ``identifiers`` and ``published`` make the tables, ``grid`` prints any of them,
+``plots`` and ``charts`` draw; none of these writes a file. ``build`` writes everything, ``page``
+puts it into one HTML file, ``terminal`` shows the main tables. ``reference`` makes runs small enough
+to be committed, ``compare`` sets two folders of runs against each other, ``trec`` exports ranks for
+outside evaluators. Everything is made anew from the run folders; nothing is kept between two builds.
 """
 
 from benchmark.report.build import ReportFiles, build_report

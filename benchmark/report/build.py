@@ -2,72 +2,258 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import atomic_path, write_text
-from benchmark.report.collect import Collection, collect
-from benchmark.report.plots import save_figure, tradeoff_figure
+from benchmark.files import atomic_path, sha256_of_json, write_text
+from benchmark.report.audit import audit_grids
+from benchmark.report.charts import (
+    agreement_figure,
+    bars_figure,
+    codebooks_figure,
+    cost_figure,
+    curves_figure,
+    ranks_figure,
+)
+from benchmark.report.collect import Collection, RunGroup, collect
+from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
+from benchmark.report.identifiers import identifiers_grid
+from benchmark.report.overviews import datasets_grid, efficiency_grid
+from benchmark.report.plots import save_figure, title_of, tradeoff_figure
+from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
+from benchmark.report.reference import refresh_readme, write_references
+from benchmark.report.statistics import collect_events, statistics_of
 from benchmark.report.tables import (
     Table,
     ablated_systems,
     ablation_table,
+    as_grid,
+    figures_csv,
     main_table,
-    to_csv,
-    to_latex,
-    to_markdown,
+    side_by_side,
 )
+from benchmark.report.text import file_name
 from benchmark.runs.record import TaskName
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TASKS: tuple[TaskName, ...] = ("recommendation", "search")
 TABLES = "tables"
 PLOTS = "plots"
-FORMS: dict[str, Callable[[Table], str]] = {".tex": to_latex, ".md": to_markdown, ".csv": to_csv}
+AUDITS = "audit"  # beside the folder of runs
+PAGE = "report.html"
+FORMS: dict[str, Callable[[Grid], str]] = {".tex": to_latex, ".md": to_markdown, ".csv": to_csv}
 FIGURE_SUFFIXES = (".pdf", ".png")
+CAPTIONS = {
+    "tradeoff": "Search against recommendation quality, with the Pareto front of trained systems.",
+    "bars": "NDCG@5 of every system, with its 95 % interval.",
+    "ranks": "HR@k for every k: where in the candidate lists the targets stand.",
+    "cost": "NDCG@5 against training time.",
+    "curves": "Validation NDCG@5 during training, a line a seed.",
+    "codebooks": "The share of each level's codes that some item has.",
+    "agreement": "Kendall's tau between the orders that protocols and metrics give the systems.",
+}
 
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """What was written (``paths``), the tables themselves, and what the reader must be told."""
+    """What was written (``paths``), the tables themselves, and what the reader must be told.
+
+    ``identifiers`` are the tables of identifier quality, of the groups that have one.
+    """
 
     tables: tuple[Table, ...]
     paths: tuple[Path, ...]
     sentences: tuple[str, ...]
+    identifiers: tuple[Grid, ...] = ()
 
 
-def build_report(runs_root: Path, out: Path) -> ReportFiles:
-    """Read all runs below ``runs_root`` and write ``out/tables`` and ``out/plots``.
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, the stem of its files, and what it shows in a sentence."""
+
+    stem: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """Everything that is said of one group of comparable runs.
+
+    ``main`` are the main tables, also that of a task without systems; ``tables`` those of metrics
+    that have rows, ``grids`` all that are printed.
+    """
+
+    group: RunGroup
+    main: Mapping[TaskName, Table]
+    tables: tuple[Table, ...]
+    grids: tuple[Grid, ...]
+    drawings: tuple[Drawing, ...]
+    sentences: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        """How the group's files begin."""
+        return self.group.key.stem(self.group.variant)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole report as values; nothing is written yet."""
+
+    groups: tuple[GroupReport, ...]
+    grids: tuple[Grid, ...]  # that are about several groups
+    drawings: tuple[Drawing, ...]  # likewise
+    published: tuple[Grid, ...]  # others' figures
+    sentences: tuple[str, ...]
+
+
+def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
+    """Read all runs below ``runs_root`` and make every table and figure.
+
+    Args:
+        runs_root: a folder of run folders or of reference runs, at any depth.
+        published: a folder of others' figures; it need not exist.
 
     Raises:
-        BenchmarkError: there is no readable run, or ``out`` cannot be written.
+        BenchmarkError: there is no readable run.
     """
     collection = collect(runs_root)
     if not collection.groups:
         raise _nothing_to_report(runs_root, collection)
-    tables: list[Table] = []
+    groups = tuple(map(_group_report, collection.groups))
+    rows, unreadable = read_published(published)
+    audits, not_audits = audit_grids(collection.groups, runs_root.parent / AUDITS)
+    return Report(
+        groups=groups,
+        grids=(datasets_grid(collection.groups), *audits, *_several(groups)),
+        drawings=tuple(_agreements(groups)),
+        published=published_grids(rows),
+        sentences=(
+            *collection.sentences,
+            *(f"{group.stem}: {sentence}" for group in groups for sentence in group.sentences),
+            *unreadable,
+            *not_audits,
+        ),
+    )
+
+
+def _group_report(group: RunGroup) -> GroupReport:
+    events = collect_events(group.runs)
+    of_tasks = statistics_of(group.runs, events)
+    main = {task: main_table(task, group.runs, group.variant, of_tasks[task]) for task in TASKS}
+    ablations = [
+        ablation_table(task, system, group.runs, group.variant)
+        for system in ablated_systems(group.runs)
+        for task in TASKS
+    ]
+    tables = tuple(table for table in (*main.values(), *ablations) if table.groups)
+    grids = [as_grid(table) for table in tables]
+    grids += [as_grid(table, "interval") for table in tables if table.has_intervals]
+    grids += [grid for grid in (efficiency_grid(group), identifiers_grid(group)) if grid]
+    both = (main["recommendation"], main["search"])
+    title = title_of(*both)
+    figures = {
+        "tradeoff": tradeoff_figure(*both),
+        "bars": bars_figure(*both),
+        "ranks": ranks_figure(events.by_task, both, title),
+        "cost": cost_figure(group.runs, *both),
+        "curves": curves_figure(group.runs, title),
+        "codebooks": codebooks_figure(group.runs, title),
+    }
+    stem = group.key.stem(group.variant)
+    sentences = [
+        *events.sentences,
+        *(s for of_task in of_tasks.values() for s in of_task.sentences),
+    ]
+    if figures["tradeoff"] is None:
+        sentences.append("no system finished both tasks, so no trade-off plot.")
+    return GroupReport(
+        group=group,
+        main=main,
+        tables=tables,
+        grids=tuple(grids),
+        drawings=tuple(
+            Drawing(f"{stem}-{name}", CAPTIONS[name], figure)
+            for name, figure in figures.items()
+            if figure is not None
+        ),
+        sentences=tuple(sentences),
+    )
+
+
+def _several(groups: Sequence[GroupReport]) -> list[Grid]:
+    """The main tables of several data sets side by side, where protocol and preset are the same."""
+    alike: defaultdict[str, list[GroupReport]] = defaultdict(list)
+    for group in groups:
+        key, record = group.group.key, group.group.runs[0].record
+        alike[sha256_of_json([key.protocol, record.protocol.settings, key.preset])].append(group)
+    grids: list[Grid] = []
+    for of_protocol in alike.values():
+        for task in TASKS:
+            tables = [group.main[task] for group in of_protocol if group.main[task].groups]
+            if len(tables) > 1:
+                grids += side_by_side(tables)
+    return grids
+
+
+def _agreements(groups: Sequence[GroupReport]) -> Iterator[Drawing]:
+    """How alike the protocols of one data set and preset order the systems, a figure a task."""
+    alike: defaultdict[tuple[str, str], list[GroupReport]] = defaultdict(list)
+    for group in groups:
+        alike[group.group.key.dataset, group.group.key.preset].append(group)
+    for names, of_dataset in alike.items():
+        for task in TASKS:
+            figure = agreement_figure([group.main[task] for group in of_dataset])
+            if figure is not None:
+                stem = file_name(*names, task, "agreement")
+                yield Drawing(stem, CAPTIONS["agreement"], figure)
+
+
+def build_report(
+    runs_root: Path,
+    out: Path,
+    *,
+    html: bool = False,
+    published: Path = PUBLISHED_FOLDER,
+) -> ReportFiles:
+    """Read all runs below ``runs_root`` and write ``out/tables`` and ``out/plots``.
+
+    Args:
+        runs_root: a folder of run folders or of reference runs, at any depth.
+        out: where the files are written.
+        html: whether to write ``out/report.html`` too, all of it in one page.
+        published: a folder of others' figures; it need not exist.
+
+    Raises:
+        BenchmarkError: there is no readable run, or ``out`` cannot be written.
+    """
+    report = make_report(runs_root, published)
     paths: list[Path] = []
-    sentences = list(collection.sentences)
-    for group in collection.groups:
-        recommendation = main_table("recommendation", group.runs, group.variant)
-        search = main_table("search", group.runs, group.variant)
-        ablations = [
-            ablation_table(task, system, group.runs, group.variant)
-            for system in ablated_systems(group.runs)
-            for task in TASKS
-        ]
-        for table in (recommendation, search, *ablations):
-            if table.groups:
-                tables.append(table)
-                paths += _write_table(table, out / TABLES)
-        stem = group.key.stem(group.variant)
-        drawn = _write_tradeoff(recommendation, search, out / PLOTS / f"{stem}-tradeoff")
-        paths += drawn
-        if not drawn:
-            sentences.append(f"{stem}: no system finished both tasks, so no trade-off plot.")
-    sentences += _left_from_before(out, paths)
-    return ReportFiles(tuple(tables), tuple(paths), tuple(sentences))
+    for group in report.groups:
+        own_csv = {table.stem: figures_csv(table) for table in group.tables}
+        for grid in group.grids:
+            paths += write_grid(grid, out / TABLES, own_csv.get(grid.stem))
+    for grid in (*report.grids, *report.published):
+        paths += write_grid(grid, out / TABLES)
+    drawings = [*(d for group in report.groups for d in group.drawings), *report.drawings]
+    for drawing in drawings:
+        paths += write_drawing(drawing, out / PLOTS)
+    if html:
+        from benchmark.report.page import render_page
+
+        paths.append(out / PAGE)
+        write_text(out / PAGE, render_page(report, str(runs_root)))
+    sentences = (*report.sentences, *_left_from_before(out, paths))
+    tables = tuple(table for group in report.groups for table in group.tables)
+    identifiers = filter(None, (identifiers_grid(group.group) for group in report.groups))
+    return ReportFiles(tables, tuple(paths), sentences, tuple(identifiers))
 
 
 def _nothing_to_report(root: Path, collection: Collection) -> BenchmarkError:
@@ -81,24 +267,22 @@ def _nothing_to_report(root: Path, collection: Collection) -> BenchmarkError:
     )
 
 
-def _write_table(table: Table, folder: Path) -> list[Path]:
+def write_grid(grid: Grid, folder: Path, own_csv: str | None = None) -> list[Path]:
+    """Write every form; ``own_csv`` in place of the grid's where a table has more figures."""
     paths = []
     for suffix, render in FORMS.items():
-        path = folder / f"{table.stem}{suffix}"
-        write_text(path, render(table))
+        path = folder / f"{grid.stem}{suffix}"
+        write_text(path, own_csv if own_csv and suffix == ".csv" else render(grid))
         paths.append(path)
     return paths
 
 
-def _write_tradeoff(recommendation: Table, search: Table, place: Path) -> list[Path]:
-    figure = tradeoff_figure(recommendation, search)
-    if figure is None:
-        return []
-    # Not with_suffix: a stem may hold dots of its own.
-    paths = [place.with_name(place.name + suffix) for suffix in FIGURE_SUFFIXES]
+def write_drawing(drawing: Drawing, folder: Path) -> list[Path]:
+    """Write a figure as PDF and as PNG."""
+    paths = [folder / f"{drawing.stem}{suffix}" for suffix in FIGURE_SUFFIXES]
     for path in paths:
         with atomic_path(path) as temporary:
-            save_figure(figure, temporary)
+            save_figure(drawing.figure, temporary)
     return paths
 
 
@@ -115,3 +299,46 @@ def _left_from_before(out: Path, written: list[Path]) -> list[str]:
         return []
     names = ", ".join(path.name for path in old[:3]) + (" …" if len(old) > 3 else "")
     return [f"{out}: {len(old)} older files are not from these runs and were left: {names}."]
+
+
+def refresh_references(
+    runs_root: Path, out: Path, readme: Path | None = None
+) -> tuple[list[Path], tuple[str, ...]]:
+    """Write the reference runs and beside them what a README shows of each group.
+
+    That is the two main tables in Markdown and the trade-off as PNG; all other tables follow from
+    the reference runs.
+
+    Args:
+        runs_root: the runs that the references are made from.
+        out: a folder a group is written below it.
+        readme: a file whose tables are to be those of the first group.
+
+    Returns:
+        The folders and files that were written, and what the reader must be told.
+
+    Raises:
+        BenchmarkError: there are no runs, or something cannot be written.
+    """
+    paths, _ = write_references(runs_root, out)
+    report = make_report(out)
+    for group in report.groups:
+        folder = out / group.stem
+        for task, table in group.main.items():
+            if table.groups:
+                paths.append(folder / f"{task}.md")
+                write_text(paths[-1], to_markdown(as_grid(table)))
+        for drawing in group.drawings:
+            if drawing.stem.endswith("-tradeoff"):
+                paths.append(folder / "tradeoff.png")
+                with atomic_path(paths[-1]) as temporary:
+                    save_figure(drawing.figure, temporary)
+    if readme is not None:
+        refresh_readme(readme, main_tables_as_markdown(report.groups[0]))
+        paths.append(readme)
+    return paths, report.sentences
+
+
+def main_tables_as_markdown(group: GroupReport) -> list[str]:
+    """The main tables of a group as a README has them."""
+    return [to_markdown(as_grid(table)) for table in group.main.values() if table.groups]

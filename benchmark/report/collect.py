@@ -18,6 +18,9 @@ from benchmark.files import is_complete, sha256_of_json
 from benchmark.report.text import counted, file_name
 from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run, read_run
 
+REFERENCE_FAMILY = "references"
+"""The family of the rankers that learn nothing: they stand apart from what is compared."""
+
 _TEMPORARY = ".partial-"  # the prefix of what benchmark.files has not published yet
 _NAMED = 3  # folders that a sentence names before it only counts the rest
 

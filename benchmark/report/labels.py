@@ -7,15 +7,20 @@ boxes are ``(left, bottom, right, top)``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
+FloatArray = NDArray[np.float64]
 
 _DISTANCES = (5.0, 8.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0)
 # Right of the point first, then above and below: where a reader looks for its name.
 _ANGLES = tuple(math.radians(degrees) for degrees in (0, 180, 90, 270, *range(15, 360, 15)))
+_NEEDS_LEADER = 9.0  # from a label that stands farther off, a line leads to its point
 _MARKER = 4.5  # half the side of a marker with its edge
 _GAP = (3.0, 1.0)  # least space between two labels, beside and above each other
 _ROUNDS = 30
@@ -71,100 +76,124 @@ def place_labels(
         area: what no label may leave.
         lines: drawn segments that labels should not cover.
     """
-    chosen: list[Placed] = []
-    options = [list(_options(point, size)) for point, size in zip(points, sizes, strict=True)]
+    if not points:
+        return []
+    options = [_Options.around(point, size) for point, size in zip(points, sizes, strict=True)]
     fixed = [
-        [(place, _fixed_cost(i, place, points, area, lines) + cost) for place, cost in of_point]
-        for i, of_point in enumerate(options)
+        of_label.cost + _fixed_cost(i, of_label, points, area, lines)
+        for i, of_label in enumerate(options)
     ]
+    chosen: list[int] = []
 
-    def best(i: int, others: Sequence[Placed]) -> Placed:
-        return min(
-            fixed[i], key=lambda option: option[1] + _cost_of_others(points[i], option[0], others)
-        )[0]
+    def best(i: int, others: Sequence[int]) -> int:
+        boxes = np.array([options[j].boxes[chosen[j]] for j in others]).reshape(-1, 4)
+        leaders = np.array([options[j].leaders[chosen[j]] for j in others]).reshape(-1, 2)
+        return int(np.argmin(fixed[i] + _cost_of_others(options[i], boxes, leaders)))
 
     for i in range(len(points)):
-        chosen.append(best(i, chosen))
+        chosen.append(best(i, range(i)))
     for _ in range(_ROUNDS):
         before = list(chosen)
         for i in range(len(points)):
-            chosen[i] = best(i, chosen[:i] + chosen[i + 1 :])
+            chosen[i] = best(i, [j for j in range(len(points)) if j != i])
         if chosen == before:
             break
-    return chosen
+    return [of_label.placed(place) for of_label, place in zip(options, chosen, strict=True)]
 
 
-def _options(point: Point, size: Point) -> Iterator[tuple[Placed, float]]:
-    """Every place for a label around its point, with what its distance and side cost."""
-    width, height = size
-    for distance in _DISTANCES:
-        for preference, angle in enumerate(_ANGLES):
-            cos, sin = math.cos(angle), math.sin(angle)
-            # The box touches the circle of this distance on its inner side.
-            x = point[0] + cos * (distance + width / 2)
-            y = point[1] + sin * (distance + height / 2)
-            box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-            nearest = (min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3]))
-            away = math.dist(point, nearest)
-            leader = nearest if away > 9.0 else None
-            yield Placed(box, leader), 1.5 * away + 0.15 * preference + (_LEADER if leader else 0.0)
+@dataclass(frozen=True)
+class _Options:
+    """Every place for the label of one point.
+
+    ``boxes`` is (places, 4); ``leaders`` (places, 2) is NaN where the label needs none; ``cost``
+    (places,) is what distance and side cost.
+    """
+
+    point: Point
+    boxes: FloatArray
+    leaders: FloatArray
+    cost: FloatArray
+
+    @classmethod
+    def around(cls, point: Point, size: Point) -> _Options:
+        distances = np.repeat(_DISTANCES, len(_ANGLES))
+        angles = np.tile(_ANGLES, len(_DISTANCES))
+        half = np.array(size) / 2
+        # The box touches the circle of this distance on its inner side.
+        centres = np.array(point) + np.stack(
+            [np.cos(angles) * (distances + half[0]), np.sin(angles) * (distances + half[1])], axis=1
+        )
+        boxes = np.concatenate([centres - half, centres + half], axis=1)
+        nearest = np.clip(np.array(point), boxes[:, :2], boxes[:, 2:])
+        away = np.hypot(*(nearest - np.array(point)).T)
+        far = away > _NEEDS_LEADER
+        preference = np.tile(np.arange(len(_ANGLES)), len(_DISTANCES))
+        return cls(
+            point=point,
+            boxes=boxes,
+            leaders=np.where(far[:, None], nearest, np.nan),
+            cost=1.5 * away + 0.15 * preference + _LEADER * far,
+        )
+
+    def placed(self, place: int) -> Placed:
+        left, bottom, right, top = map(float, self.boxes[place])
+        x, y = map(float, self.leaders[place])
+        return Placed((left, bottom, right, top), None if math.isnan(x) else (x, y))
 
 
 def _fixed_cost(
     own: int,
-    place: Placed,
+    options: _Options,
     points: Sequence[Point],
     area: Box,
     lines: Sequence[tuple[Point, Point]],
-) -> float:
-    """What does not depend on the other labels."""
-    box = place.box
-    cost = 0.0
-    if box[0] < area[0] or box[1] < area[1] or box[2] > area[2] or box[3] > area[3]:
-        cost += _OUTSIDE
-    for i, (x, y) in enumerate(points):
-        marker = (x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER)
-        if _overlap(box, marker) > 0:
-            cost += _COVERED
-        if i != own and place.leader and _crosses((points[own], place.leader), marker):
-            cost += _CROSSING
-    return cost + _LINE * sum(_crosses(line, box) for line in lines)
-
-
-def _cost_of_others(point: Point, place: Placed, others: Sequence[Placed]) -> float:
-    cost = 0.0
-    left, bottom, right, top = place.box
-    wide = (left - _GAP[0], bottom - _GAP[1], right + _GAP[0], top + _GAP[1])
-    for other in others:
-        shared = _overlap(wide, other.box)
-        if shared > 0:
-            cost += _OVERLAP + shared
-        if place.leader and _crosses((point, place.leader), other.box):
-            cost += _CROSSING
-        # The other's leader runs from its point, which is not known here: its end is close enough.
-        if other.leader and left < other.leader[0] < right and bottom < other.leader[1] < top:
-            cost += _CROSSING
+) -> FloatArray:
+    """What does not depend on the other labels, (places,)."""
+    boxes = options.boxes
+    low, high = np.array(area[:2]), np.array(area[2:])
+    outside = ((boxes[:, :2] < low) | (boxes[:, 2:] > high)).any(axis=1)
+    at = np.array(points)
+    markers = np.concatenate([at - _MARKER, at + _MARKER], axis=1)
+    covered = (_overlap(boxes[:, None], markers) > 0).sum(axis=1)
+    crossed = _crosses(np.array(options.point), options.leaders[:, None], markers)
+    crossed[:, own] = False
+    cost = _OUTSIDE * outside + _COVERED * covered + _CROSSING * crossed.sum(axis=1)
+    if lines:
+        drawn = np.array(lines)  # (lines, 2, 2)
+        cost = cost + _LINE * _crosses(drawn[:, 0], drawn[:, 1], boxes[:, None]).sum(axis=1)
     return cost
 
 
-def _overlap(a: Box, b: Box) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    return width * height if width > 0 and height > 0 else 0.0
+def _cost_of_others(options: _Options, boxes: FloatArray, leaders: FloatArray) -> FloatArray:
+    """What the other labels' ``boxes`` and ``leaders`` cost each place, (places,)."""
+    own = options.boxes[:, None]
+    gap = np.array([-_GAP[0], -_GAP[1], _GAP[0], _GAP[1]])
+    shared = _overlap(own + gap, boxes)
+    cost = np.where(shared > 0, _OVERLAP + shared, 0.0)
+    cost += _CROSSING * _crosses(np.array(options.point), options.leaders[:, None], boxes)
+    # The other's leader runs from its point, which is not known here: its end is close enough.
+    inside = (own[..., :2] < leaders) & (leaders < own[..., 2:])
+    cost += _CROSSING * inside.all(axis=-1)
+    return np.asarray(cost.sum(axis=1))
 
 
-def _crosses(segment: tuple[Point, Point], box: Box) -> bool:
-    """Whether the segment passes through the box (Liang-Barsky clipping)."""
-    (x0, y0), (x1, y1) = segment
-    enter, leave = 0.0, 1.0
-    for start, step, low, high in (
-        (x0, x1 - x0, box[0], box[2]),
-        (y0, y1 - y0, box[1], box[3]),
-    ):
-        if step == 0.0:
-            if not low <= start <= high:
-                return False
-            continue
-        first, second = sorted(((low - start) / step, (high - start) / step))
-        enter, leave = max(enter, first), min(leave, second)
-    return enter <= leave
+def _overlap(a: FloatArray, b: FloatArray) -> FloatArray:
+    """The area that boxes share; negative sides count as none."""
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    return np.asarray(np.clip(sides, 0.0, None).prod(axis=-1))
+
+
+def _crosses(start: FloatArray, end: FloatArray, boxes: FloatArray) -> NDArray[np.bool_]:
+    """Whether segments pass through boxes (Liang-Barsky clipping); a NaN end gives false."""
+    step = end - start
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = (boxes[..., :2] - start) / step
+        second = (boxes[..., 2:] - start) / step
+    within = (boxes[..., :2] <= start) & (start <= boxes[..., 2:])
+    # A segment along one axis either stays between the box's sides or never is.
+    still = step == 0.0
+    enter = np.where(still, np.where(within, -np.inf, np.inf), np.minimum(first, second))
+    leave = np.where(still, np.where(within, np.inf, -np.inf), np.maximum(first, second))
+    enters = np.maximum(enter.max(axis=-1), 0.0)
+    leaves = np.minimum(leave.min(axis=-1), 1.0)
+    return np.asarray(enters <= leaves)

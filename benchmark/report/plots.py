@@ -16,8 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.labels import Box, Point, place_labels, spread
-from benchmark.report.tables import REFERENCE_FAMILY, Cell, Row, Table
+from benchmark.report.tables import Cell, Row, Table
 from benchmark.report.text import clean, counted, shortened
 from benchmark.systems.catalogue import family_order, family_title
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 TRADEOFF_METRIC = "NDCG@5"
-_GREY = "#8a8a8a"
+GREY = "#8a8a8a"
+HOVER = "hover:"
+"""Begins the id of what a page explains when the pointer rests on it; the sentence follows."""
 _HAIRLINE = "#9a9a9a"
 _LONGEST_LABEL = 26
 _LABEL_SIZE = 7.0
@@ -41,7 +44,9 @@ _LEGEND_COLUMNS = 3
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
+    """How a family is drawn."""
+
     color: str
     marker: str
 
@@ -91,9 +96,14 @@ def save_figure(figure: Figure, path: Path) -> None:
     undated: dict[str, dict[str, None]] = {
         ".png": {"Software": None},
         ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        ".svg": {"Date": None, "Creator": None},
     }
+    how: dict[str, Any] = {"format": path.suffix[1:], "metadata": undated[path.suffix]}
+    if path.suffix == ".png":
+        # Packing harder takes longer than drawing and saves a tenth.
+        how["pil_kwargs"] = {"compress_level": 3}
     with report_style():
-        figure.savefig(path, format=path.suffix[1:], metadata=undated[path.suffix])
+        figure.savefig(path, **how)
 
 
 def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
@@ -112,14 +122,14 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
     above = [_tick(s, s.recommendation, ranges[0]) for s in systems if math.isnan(s.search)]
     beside = [_tick(s, s.search, ranges[1]) for s in systems if math.isnan(s.recommendation)]
     with report_style():
-        looks = _looks({s.family for s in systems})
+        looks = looks_of({s.family for s in systems})
         figure, axes = _canvas(
             ranges,
             top=_strip(above, slope=_SLOPE),
             right=_strip(beside, slope=90.0),
             legend_rows=-(-(len(looks) + 2) // _LEGEND_COLUMNS),
         )
-        title = _title(recommendation, search)
+        title = title_of(recommendation, search)
         left = _LEFT / figure.get_figwidth()
         top = 1.0 - _MARGIN / figure.get_figheight()
         figure.text(left, top, title, parse_math=False, va="top", size=8.5)
@@ -169,19 +179,19 @@ def _systems(recommendation: Table, search: Table) -> list[_System]:
     return systems
 
 
-def _looks(families: Collection[str]) -> dict[str, _Look]:
+def looks_of(families: Collection[str]) -> dict[str, Look]:
     """Colour and marker of each family that occurs: fixed by its place in the catalogue."""
     import matplotlib as mpl
 
     cycle = list(mpl.rcParams["axes.prop_cycle"])
     known = [family for family in family_order() if family != REFERENCE_FAMILY]
     unknown = sorted(set(families) - set(known) - {REFERENCE_FAMILY})
-    looks = {REFERENCE_FAMILY: _Look(_GREY, "o")}
+    looks = {REFERENCE_FAMILY: Look(GREY, "o")}
     for place, family in enumerate([*known, *unknown]):
         # A second round of the colours goes with other markers.
         color = cycle[place % len(cycle)]["color"]
         marker = cycle[(place + place // len(cycle)) % len(cycle)]["marker"]
-        looks[family] = _Look(f"#{color.lstrip('#')}", marker)
+        looks[family] = Look(f"#{color.lstrip('#')}", marker)
     return {family: look for family, look in looks.items() if family in families}
 
 
@@ -268,7 +278,7 @@ def _draw_front(axes: Axes, trained: Sequence[_System]) -> list[tuple[float, flo
 
 
 def _draw_points(
-    axes: Axes, both: Sequence[_System], looks: Mapping[str, _Look], front: Sequence[Point]
+    axes: Axes, both: Sequence[_System], looks: Mapping[str, Look], front: Sequence[Point]
 ) -> None:
     """Each system's marker, the deviations over its seeds, and its name beside it."""
     names, points, lines = [], [], list(pairwise(front))
@@ -290,6 +300,10 @@ def _draw_points(
             markeredgewidth=0.6 if inside else 1.0,
             clip_on=False,
             zorder=4,
+            gid=(
+                f"{HOVER}{system.name}: recommendation {system.recommendation:.4f}, "
+                f"search {system.search:.4f} ({TRADEOFF_METRIC})"
+            ),
         )
         if inside:
             (x, y), dx, dy = at, system.recommendation_deviation, system.search_deviation
@@ -298,7 +312,7 @@ def _draw_points(
             lines += bars
             for bar in bars:
                 axes.plot(*zip(*bar, strict=True), marker="", color=look.color, lw=0.7, zorder=3)
-    _label_points(axes, both, names, points, lines)
+    label_points(axes, names, [system.color_of_name for system in both], points, lines)
 
 
 def _in_points(axes: Axes, x: float, y: float) -> Point:
@@ -347,10 +361,10 @@ def _draw_name(axes: Axes, at: Point, name: str, size: float, color: str, **how:
     )
 
 
-def _label_points(
+def label_points(
     axes: Axes,
-    systems: Sequence[_System],
     names: Sequence[str],
+    colors: Sequence[str],
     values: Sequence[Point],
     lines: Sequence[tuple[Point, Point]],
 ) -> None:
@@ -360,13 +374,12 @@ def _label_points(
     drawn = [(_in_points(axes, *start), _in_points(axes, *end)) for start, end in lines]
     left, bottom, right, top = _box_in_points(axes)
     area = (left + 3, bottom + 3, right - 7, top - 7)  # the rugs' ticks are 5 points long
-    for system, name, point, label in zip(
-        systems, names, points, place_labels(points, sizes, area, drawn), strict=True
+    for color, name, point, label in zip(
+        colors, names, points, place_labels(points, sizes, area, drawn), strict=True
     ):
         if label.leader:
             _draw_line(axes, [point, label.leader], _HAIRLINE, 0.5)
         at = (label.box[0], (label.box[1] + label.box[3]) / 2)
-        color = system.color_of_name
         _draw_name(axes, at, name, _LABEL_SIZE, color, va="center_baseline")
 
 
@@ -380,7 +393,7 @@ def _width_of_text(text: str, size: float) -> float:
 
 
 def _draw_rug(
-    axes: Axes, ticks: Sequence[_Tick], looks: Mapping[str, _Look], *, along_x: bool
+    axes: Axes, ticks: Sequence[_Tick], looks: Mapping[str, Look], *, along_x: bool
 ) -> None:
     """Ticks at the figures of the systems of one task, each led to its name in the strip."""
     left, bottom, right, top = _box_in_points(axes)
@@ -404,7 +417,7 @@ def _draw_rug(
 
 def _draw_legend(
     figure: Figure,
-    looks: Mapping[str, _Look],
+    looks: Mapping[str, Look],
     with_points: Collection[str],
     *,
     has_front: bool,
@@ -441,7 +454,7 @@ def _draw_legend(
     if has_outside:
         outside = "outside the axes' range, with its figures"
         handles.append(
-            Line2D([], [], ls="none", marker="o", mfc="white", mec=_GREY, mew=1.0, label=outside)
+            Line2D([], [], ls="none", marker="o", mfc="white", mec=GREY, mew=1.0, label=outside)
         )
     legend = figure.legend(
         handles=handles,
@@ -457,7 +470,8 @@ def _draw_legend(
         text.set_parse_math(False)
 
 
-def _title(recommendation: Table, search: Table) -> str:
+def title_of(recommendation: Table, search: Table) -> str:
+    """The line above a plot: data set, protocol, preset and number of seeds."""
     key = recommendation.key
     seeds = max(len(row.seeds) for row in (*recommendation.rows, *search.rows))
     averaged = f" · mean of {counted(seeds, 'seed')}" if seeds > 1 else ""

@@ -1,8 +1,8 @@
-"""The two main tables in the paper's layout, and their forms: LaTeX, Markdown, CSV.
+"""The tables of metrics in the paper's layout: the two main ones, ablations, several data sets.
 
-Everything here is a pure function: runs in, a :class:`Table` out; a table in, text out. Families
-are row groups in the catalogue's order, the no-learning references stand first and apart. Values
-are compared as they are printed, so two rows that look equal share a mark.
+Everything here is a pure function: runs in, a :class:`Table` out; a table in, a grid to print out.
+Families are row groups in the catalogue's order, the no-learning references stand first and apart.
+Values are compared as they are printed, so two rows that look equal share a mark.
 """
 
 from __future__ import annotations
@@ -19,28 +19,23 @@ from typing import Any, Literal
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import METRIC_NAMES
 from benchmark.protocol.settings import DEFAULT_PRESET, PRESETS
-from benchmark.report.collect import GroupKey, finished_at, group_key
-from benchmark.report.text import (
-    clean,
-    counted,
-    csv_cell,
-    file_name,
-    latex,
-    latex_breakable,
-    markdown,
-    shortened,
-)
+from benchmark.report.collect import REFERENCE_FAMILY, GroupKey, finished_at, group_key
+from benchmark.report.grid import DAGGER, DASH, Entry, Footnote, Grid, GridGroup, Mark
+from benchmark.report.statistics import CONFIDENCE, LEVEL, RESAMPLES, Statistics
+from benchmark.report.text import clean, counted, csv_cell, file_name, shortened
 from benchmark.runs.record import Run, TaskName
 from benchmark.systems.catalogue import base_name, entries, family_order, family_title
 
-REFERENCE_FAMILY = "references"
 DECIMALS = 4
-DAGGER = "†"
-DASH = "–"
+DECIMALS_OF_ENDS = 3  # of an interval, whose ends are themselves uncertain
+CLEAR = "*"
+LEVEL_WITH_BEST = "≈"
+DATASETS_SIDE_BY_SIDE = 2
 _LONGEST_NAME = 60
 _LONGEST_SENTENCE = 400
 
-Mark = Literal["", "best", "second"]
+Verdict = Literal["", "clear", "level"]
+Spread = Literal["deviation", "interval", "none"]
 Status = Literal["finished", "partly failed", "failed", "not this task"]
 
 _TIES = {
@@ -52,11 +47,19 @@ _TIES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and sample standard deviation over the seeds; no mean where the row has no figures."""
+    """Mean and sample standard deviation over the seeds; no mean where the row has no figures.
+
+    ``interval`` is the bootstrap interval of the mean. ``p_value`` is that of the best trained
+    system being better than this one, corrected; ``verdict`` is "clear" on a best that is better
+    than every other trained system, and "level" on one that is not significantly worse.
+    """
 
     mean: float | None = None
     deviation: float | None = None
     mark: Mark = ""
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    verdict: Verdict = ""
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,6 @@ class RowGroup:
     def is_reference(self) -> bool:
         """Whether these are the rankers that learn nothing."""
         return self.family == REFERENCE_FAMILY
-
-
-@dataclass(frozen=True)
-class Footnote:
-    """A sentence under the table; ``mark`` is a number or a dagger."""
-
-    mark: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -133,8 +128,18 @@ class Table:
         """Whether any cell is a mean over several seeds."""
         return any(cell.deviation is not None for row in self.rows for cell in row.cells)
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any cell has a bootstrap interval."""
+        return any(cell.interval is not None for row in self.rows for cell in row.cells)
 
-def main_table(task: TaskName, runs: Sequence[Run], variant: str = "") -> Table:
+
+def main_table(
+    task: TaskName,
+    runs: Sequence[Run],
+    variant: str = "",
+    statistics: Statistics | None = None,
+) -> Table:
     """The main table of ``task``: a row a system, the paper's five metrics.
 
     Rows of a system with other settings (``system@row``) are for :func:`ablation_table`.
@@ -146,6 +151,8 @@ def main_table(task: TaskName, runs: Sequence[Run], variant: str = "") -> Table:
         task: the task whose metrics are shown.
         runs: comparable runs, one a system and seed, of both tasks.
         variant: shown in the caption where two groups of runs have the same names.
+        statistics: the task's, of the same runs; without them, cells have neither interval nor
+            verdict.
 
     Raises:
         BenchmarkError: there are no runs, or runs that may not stand in one table.
@@ -167,23 +174,24 @@ def main_table(task: TaskName, runs: Sequence[Run], variant: str = "") -> Table:
         default=0,
     )
     by_family: defaultdict[str, list[Row]] = defaultdict(list)
-    for system in sorted(by_system, key=_place_in_catalogue):
+    for system in sorted(by_system, key=place_in_catalogue):
         row = _row(task, by_system[system], most_seeds, footnotes)
         does_it = any(task in run.record.system.tasks for run in by_system[system])
         if does_it or (row.family in with_task and row.family != REFERENCE_FAMILY):
             by_family[row.family].append(row)
     groups = tuple(
         RowGroup(family, family_title(family), tuple(by_family[family]))
-        for family in sorted(by_family, key=_place_of_family)
+        for family in sorted(by_family, key=place_of_family)
     )
     rows = [row for group in groups for row in group.rows]
+    statistics = statistics or Statistics()
     return Table(
         key=key,
         variant=variant,
         task=task,
-        caption=_caption(task, runs, rows, variant),
+        caption=f"{_facts(task, runs, rows, variant)} {_MARKS}{_tested(statistics)}",
         columns=METRIC_NAMES,
-        groups=_marked(groups),
+        groups=_with_statistics(_marked(groups), statistics),
         footnotes=footnotes.of_rows(rows),
     )
 
@@ -240,12 +248,14 @@ def _common_key(runs: Sequence[Run]) -> GroupKey:
     return keys.pop()
 
 
-def _place_in_catalogue(system: str) -> tuple[int, str]:
+def place_in_catalogue(system: str) -> tuple[int, str]:
+    """By which systems are sorted."""
     order = {name: place for place, name in enumerate(entries())}
     return order.get(system.partition(":")[0], len(order)), system
 
 
-def _place_of_family(family: str) -> tuple[bool, int, str]:
+def place_of_family(family: str) -> tuple[bool, int, str]:
+    """By which families are sorted: the references first, then as in the catalogue."""
     order = {name: place for place, name in enumerate(family_order())}
     return family != REFERENCE_FAMILY, order.get(family, len(order)), family
 
@@ -265,11 +275,24 @@ class _Footnotes:
     def failure(self, sentence: str) -> None:
         self._failures.append(Footnote(DAGGER, shortened(sentence, _LONGEST_SENTENCE)))
 
+    def adopt(self, table: Table, where: str) -> dict[str, str]:
+        """Take over the footnotes of a finished table; returns its marks → the marks here."""
+        marks = {}
+        for note in table.footnotes:
+            if note.mark == DAGGER:
+                self.failure(f"{where}: {note.text}")
+                marks[DAGGER] = DAGGER
+            elif note.mark != DASH:
+                marks[note.mark] = self.number(note.text)
+        return marks
+
     def of_rows(self, rows: Sequence[Row]) -> tuple[Footnote, ...]:
-        numbered = [Footnote(mark, text) for text, mark in self._numbers.items()]
         dashes = any(row.status == "not this task" for row in rows)
-        explained = [Footnote(DASH, "The system does not do this task.")] if dashes else []
-        return (*numbered, *self._failures, *explained)
+        return self.all("The system does not do this task." if dashes else "")
+
+    def all(self, dash: str = "") -> tuple[Footnote, ...]:
+        numbered = [Footnote(mark, text) for text, mark in self._numbers.items()]
+        return (*numbered, *self._failures, *([Footnote(DASH, dash)] if dash else []))
 
 
 def _row(task: TaskName, runs: Sequence[Run], most_seeds: int, footnotes: _Footnotes) -> Row:
@@ -364,10 +387,63 @@ def _marked(groups: tuple[RowGroup, ...]) -> tuple[RowGroup, ...]:
     )
 
 
-def _caption(task: TaskName, runs: Sequence[Run], rows: Sequence[Row], variant: str) -> str:
+def _with_statistics(groups: tuple[RowGroup, ...], statistics: Statistics) -> tuple[RowGroup, ...]:
+    """The groups with each cell's interval and the outcome of its test."""
+
+    def tested(row: Row, metric: str, cell: Cell, place: int) -> Cell:
+        if cell.mean is None:
+            return cell
+        ends = statistics.intervals.get(row.system)
+        interval = None if ends is None else (float(ends[place, 0]), float(ends[place, 1]))
+        test = statistics.tests.get(metric)
+        if test is None:
+            return replace(cell, interval=interval)
+        verdict: Verdict = "level" if test.is_level_with_best(row.system) else ""
+        if row.system == test.best and test.best_is_clear:
+            verdict = "clear"
+        p_value = test.p_values.get(row.system)
+        return replace(cell, interval=interval, p_value=p_value, verdict=verdict)
+
+    return tuple(
+        replace(
+            group,
+            rows=tuple(
+                replace(
+                    row,
+                    cells=tuple(
+                        tested(row, metric, cell, place)
+                        for place, (metric, cell) in enumerate(
+                            zip(METRIC_NAMES, row.cells, strict=True)
+                        )
+                    ),
+                )
+                for row in group.rows
+            ),
+        )
+        for group in groups
+    )
+
+
+_MARKS = "Best trained system in bold, second underlined; rankers without learning stand apart."
+
+
+def _tested(statistics: Statistics) -> str:
+    """The sentence that says what the marks of significance mean and how they were tested."""
+    if not statistics.tests:
+        return ""
+    seeds = " with the variance of the seeds added" if statistics.seeds > 1 else ""
     return (
-        f"{_facts(task, runs, rows, variant)} "
-        "Best trained system in bold, second underlined; rankers without learning stand apart."
+        f" {CLEAR}: better than every other trained system; {LEVEL_WITH_BEST}: not significantly "
+        f"worse than the best (one-sided paired t-test per event{seeds}, the best against each "
+        f"other, Holm-corrected in each column, level {LEVEL:g})."
+    )
+
+
+def _intervals_explained(seeds: int) -> str:
+    drawn = "test events and seeds" if seeds > 1 else "test events, of one seed's runs"
+    return (
+        f"In brackets {CONFIDENCE:.0%} intervals: bootstrap over the {drawn}, {RESAMPLES:,} "
+        "resamples, the same for every system."
     )
 
 
@@ -405,122 +481,167 @@ def _differences(name: str, settings: Mapping[str, Any]) -> str:
     return f" ({base} with {', '.join(different)})" if different else ""
 
 
-def to_latex(table: Table) -> str:
-    r"""A float that compiles as it is after ``\usepackage{booktabs}``.
-
-    It is as wide as both columns of a paper if the cells carry deviations.
-    """
-    environment = "table*" if table.has_deviations else "table"
-    header = " & ".join(["System", *map(latex, table.columns)])
-    notes = [
-        rf"\textsuperscript{{{latex(note.mark)}}}~{latex_breakable(note.text)}\par"
-        for note in table.footnotes
-    ]
-    lines = [
-        rf"\begin{{{environment}}}[t]",
-        r"\centering",
-        r"\small\setlength{\tabcolsep}{4pt}",
-        rf"\caption{{{latex_breakable(table.caption)}}}",
-        rf"\label{{tab:{table.stem}}}",
-        # Plain classes put the caption right on the first rule.
-        r"\par\smallskip",
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-        r"\toprule",
-        rf"{header} \\",
-    ]
-    for group, previous in zip(table.groups, (None, *table.groups), strict=False):
-        # A heavy rule sets the references apart from what is compared.
-        after_references = previous is not None and previous.is_reference
-        lines.append(r"\midrule[\heavyrulewidth]" if after_references else r"\midrule")
-        title = rf"\textit{{{latex(group.title)}}}"
-        lines.append(rf"\multicolumn{{{len(table.columns) + 1}}}{{l}}{{{title}}} \\")
-        lines += [_latex_row(row) for row in group.rows]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    if notes:
-        lines += [r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize\raggedright"]
-        lines += [*notes, "}"]
-    return "\n".join([*lines, rf"\end{{{environment}}}", ""])
+def as_grid(table: Table, spread: Spread = "deviation") -> Grid:
+    """The table to print, with deviations over the seeds, with intervals, or with neither."""
+    stem, caption = table.stem, table.caption
+    if spread == "interval":
+        seeds = max((len(row.seeds) for row in table.rows), default=0)
+        stem, caption = f"{stem}-intervals", f"{caption} {_intervals_explained(seeds)}"
+    groups = tuple(
+        GridGroup(
+            group.title,
+            tuple((_name(row), *_entries(row, table.columns, spread)) for row in group.rows),
+            set_apart=group.is_reference,
+        )
+        for group in table.groups
+    )
+    return Grid(stem, caption, ("System", *table.columns), groups, table.footnotes)
 
 
-def _latex_row(row: Row) -> str:
-    notes = ",".join(latex(mark) for mark in row.notes)
-    raised = rf"\textsuperscript{{{notes}}}" if notes else ""
-    cells = []
-    for cell in row.cells:
+def _name(row: Row) -> Entry:
+    return Entry(row.display_name, raised=",".join(row.notes))
+
+
+def _entries(row: Row, columns: Sequence[str], spread: Spread) -> list[Entry]:
+    entries = []
+    for column, cell in zip(columns, row.cells, strict=True):
         if cell.mean is None:
-            cells.append(latex(row.placeholder))
+            entries.append(Entry(row.placeholder))
             continue
-        mean = f"{cell.mean:.{DECIMALS}f}"
-        command = {"best": r"\textbf", "second": r"\underline", "": ""}[cell.mark]
-        shown = f"{command}{{{mean}}}" if command else mean
-        if cell.deviation is not None:
-            shown += rf"{{\scriptsize$\,\pm\,${cell.deviation:.{DECIMALS}f}}}"
-        cells.append(shown)
-    return " & ".join([rf"\quad {latex(row.display_name)}{raised}", *cells]) + r" \\"
+        shown = ""
+        if spread == "deviation" and cell.deviation is not None:
+            shown = f"± {cell.deviation:.{DECIMALS}f}"
+        if spread == "interval" and cell.interval is not None:
+            low, high = cell.interval
+            shown = f"[{low:.{DECIMALS_OF_ENDS}f}, {high:.{DECIMALS_OF_ENDS}f}]"
+        entries.append(
+            Entry(
+                f"{cell.mean:.{DECIMALS}f}",
+                value=cell.mean,
+                mark=cell.mark,
+                raised={"clear": CLEAR, "level": LEVEL_WITH_BEST, "": ""}[cell.verdict],
+                spread=shown,
+                detail=_detail(row, column, cell),
+            )
+        )
+    return entries
 
 
-def standalone(body: str) -> str:
-    """A minimal LaTeX document around ``body``, to look at a table alone."""
-    return "\n".join(
-        [
-            r"\documentclass{article}",
-            r"\usepackage[margin=2cm]{geometry}",
-            r"\usepackage{booktabs}",
-            r"\begin{document}",
-            body.rstrip(),
-            r"\end{document}",
-            "",
-        ]
+def _detail(row: Row, column: str, cell: Cell) -> str:
+    """Everything known of one cell, in a sentence."""
+    words = [f"{row.display_name}, {column} {cell.mean:.6f}"]
+    if cell.deviation is not None:
+        words.append(f"deviation over {counted(len(row.seeds), 'seed')} {cell.deviation:.6f}")
+    if cell.interval is not None:
+        words.append(f"{CONFIDENCE:.0%} interval {cell.interval[0]:.4f} to {cell.interval[1]:.4f}")
+    if cell.p_value is not None:
+        words.append(f"best better than this: corrected p = {cell.p_value:.2g}")
+    if cell.verdict == "clear":
+        words.append("significantly better than every other trained system")
+    return "; ".join(words)
+
+
+def side_by_side(tables: Sequence[Table]) -> tuple[Grid, ...]:
+    """Main tables of one task on several data sets as in a paper: the data sets beside each other.
+
+    A system without a run on a data set has dashes there. As many grids as it takes to keep each
+    within a page's width; deviations stay with the tables of one data set.
+    """
+    parts = [
+        tables[first : first + DATASETS_SIDE_BY_SIDE]
+        for first in range(0, len(tables), DATASETS_SIDE_BY_SIDE)
+    ]
+    return tuple(
+        _merged(part, f"{place} of {len(parts)}" if len(parts) > 1 else "")
+        for place, part in enumerate(parts, start=1)
     )
 
 
-def to_markdown(table: Table) -> str:
-    """A GitHub table: best in bold, second underlined by HTML, footnotes as a list."""
-    lines = [
-        markdown(table.caption),
-        "",
-        _markdown_line(["System", *table.columns]),
-        _markdown_line(["---", *["---:"] * len(table.columns)]),
-    ]
-    for group in table.groups:
-        lines.append(_markdown_line([f"*{markdown(group.title)}*", *[""] * len(table.columns)]))
-        lines += [_markdown_row(row) for row in group.rows]
-    if table.footnotes:
-        lines.append("")
-        lines += [f"- <sup>{note.mark}</sup> {markdown(note.text)}" for note in table.footnotes]
-    return "\n".join([*lines, ""])
+def _merged(tables: Sequence[Table], part: str) -> Grid:
+    key, task = tables[0].key, tables[0].task
+    titles: dict[str, str] = {}
+    found: defaultdict[str, dict[str, Row]] = defaultdict(dict)  # family → system → any of its rows
+    for table in tables:
+        for group in table.groups:
+            titles[group.family] = group.title
+            for row in group.rows:
+                found[group.family].setdefault(row.system, row)
+    footnotes = _Footnotes()
+    renamed = [footnotes.adopt(table, _named(table)) for table in tables]
+    own_rows = [{row.system: row for row in table.rows} for table in tables]
+    groups, has_gaps = [], False
+    for family in sorted(found, key=place_of_family):
+        rows = []
+        for system in sorted(found[family], key=place_in_catalogue):
+            cells: list[Entry] = []
+            marks: dict[str, None] = {}
+            for table, of_table, new_marks in zip(tables, own_rows, renamed, strict=True):
+                own = of_table.get(system)
+                if own is None or own.status == "not this task":
+                    has_gaps = True
+                    cells += [Entry(DASH)] * len(table.columns)
+                else:
+                    cells += _entries(own, table.columns, "none")
+                    marks |= dict.fromkeys(new_marks[mark] for mark in own.notes)
+            name = Entry(found[family][system].display_name, raised=",".join(marks))
+            rows.append((name, *cells))
+        groups.append(GridGroup(titles[family], tuple(rows), family == REFERENCE_FAMILY))
+    gap = "The system does not do this task, or has no run on this data set."
+    return Grid(
+        stem=file_name(
+            "all", key.protocol, key.preset, task, *([part.replace(" ", "-")] if part else [])
+        ),
+        caption=_caption_of_several(tables, part),
+        head=("System", *(column for table in tables for column in table.columns)),
+        groups=tuple(groups),
+        footnotes=footnotes.all(gap if has_gaps else ""),
+        spans=tuple((_named(table), len(table.columns)) for table in tables),
+    )
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _named(table: Table) -> str:
+    return f"{table.key.dataset} ({table.variant})" if table.variant else table.key.dataset
 
 
-def _markdown_row(row: Row) -> str:
-    raised = f"<sup>{','.join(row.notes)}</sup>" if row.notes else ""
-    cells = []
-    for cell in row.cells:
-        if cell.mean is None:
-            cells.append(row.placeholder)
-            continue
-        mean = f"{cell.mean:.{DECIMALS}f}"
-        shown = {"best": f"**{mean}**", "second": f"<u>{mean}</u>", "": mean}[cell.mark]
-        if cell.deviation is not None:
-            shown += f" ± {cell.deviation:.{DECIMALS}f}"
-        cells.append(shown)
-    return _markdown_line([markdown(row.display_name) + raised, *cells])
+def _caption_of_several(tables: Sequence[Table], part: str) -> str:
+    key = tables[0].key
+    which = f", part {part}" if part else ""
+    explained = next((table.caption for table in tables if CLEAR in table.caption), "")
+    tested = explained.partition(_MARKS)[2]
+    names = ", ".join(_named(table) for table in tables)
+    return clean(
+        f"{tables[0].task.capitalize()} on {names}{which}, protocol {key.protocol}, "
+        f"preset {key.preset}. {_MARKS}{tested}"
+    )
 
 
-def to_csv(table: Table) -> str:
+_OF_CELL = ("deviation", "low", "high", "p")
+
+
+def figures_csv(table: Table) -> str:
     """Plain numbers, one line a system; ``variant`` tells apart what only shares its names."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
-    figures = [name for column in table.columns for name in (column, f"{column} deviation")]
+    figures = [
+        name
+        for column in table.columns
+        for name in (column, *(f"{column} {of_cell}" for of_cell in _OF_CELL))
+    ]
     names = ["dataset", "protocol", "preset", "task", "family", "system", "status", "seeds"]
     writer.writerow([*names, *figures, "variant"])
     key = table.key
     for row in table.rows:
         words = [key.dataset, key.protocol, key.preset, table.task, row.family, row.system]
-        values = [value for cell in row.cells for value in (cell.mean, cell.deviation)]
+        values = [
+            value
+            for cell in row.cells
+            for value in (
+                cell.mean,
+                cell.deviation,
+                *(cell.interval or (None, None)),
+                cell.p_value,
+            )
+        ]
         writer.writerow(
             [
                 *map(csv_cell, words),

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmark.report.tables import DECIMALS, Cell, Row, Table
+from benchmark.report.grid import Entry, Grid
+from benchmark.report.tables import Table, as_grid
 
 WIDE = 100
+_NARROWEST_NAME = 18
 _STYLES = {"best": "bold", "second": "underline", "": ""}
 
 
@@ -19,41 +22,64 @@ def print_tables(tables: Iterable[Table], console: Console) -> None:
     """Print each table with its footnotes; deviations only where the terminal is wide enough."""
     for table in tables:
         with_deviations = table.has_deviations and console.width >= WIDE
-        # Text and not markup: names and errors come from outside.
-        console.print(Text(table.caption, style="dim"))
-        console.print(_rich_table(table, with_deviations))
-        for note in table.footnotes:
-            console.print(Text(f" {note.mark} {note.text}", style="dim"))
+        print_grid(as_grid(table, "deviation" if with_deviations else "none"), console)
         if table.has_deviations and not with_deviations:
             console.print(Text(" Deviations over the seeds are in the files.", style="dim"))
         console.print()
 
 
-def _rich_table(table: Table, with_deviations: bool) -> RichTable:
+def print_grid(grid: Grid, console: Console) -> None:
+    """Print any table with its footnotes; without what is in brackets if that does not fit."""
+    # Text and not markup: names and errors come from outside.
+    console.print(Text(grid.caption, style="dim"))
+    shown = _rich_table(grid, with_spread=True)
+    unbound = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum
+    longest = max((label.cell_len for label in _labels(grid)), default=0)
+    needed = unbound - max(longest - _NARROWEST_NAME, 0)  # names may be folded
+    fits = needed <= console.width
+    console.print(shown if fits else _rich_table(grid, with_spread=False))
+    if not fits and any(entry.spread for row in grid.rows for entry in row):
+        sentence = f" A terminal of {needed} columns shows the brackets; so do the files."
+        console.print(Text(sentence, style="dim"))
+    for note in grid.footnotes:
+        console.print(Text(f" {note.mark} {note.text}", style="dim"))
+
+
+def _rich_table(grid: Grid, *, with_spread: bool) -> RichTable:
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    shown.add_column("System", overflow="fold", min_width=18)
-    for column in table.columns:
-        shown.add_column(column, justify="right", no_wrap=True)
-    for group in table.groups:
-        shown.add_row(Text(group.title, style="italic"))
+    shown.add_column(grid.head[0], overflow="fold", min_width=_NARROWEST_NAME)
+    for column, name in enumerate(grid.full_head[1:], start=1):
+        if grid.is_left(column):
+            shown.add_column(name, overflow="fold")
+        else:
+            shown.add_column(name, justify="right", no_wrap=True)
+    for group in grid.groups:
+        if group.title:
+            shown.add_row(Text(group.title, style="italic"))
         for row in group.rows:
-            shown.add_row(_name(row), *(_cell(row, cell, with_deviations) for cell in row.cells))
+            label = _label(row[0], bool(group.title))
+            shown.add_row(label, *(_entry(entry, with_spread) for entry in row[1:]))
         shown.add_section()
     return shown
 
 
-def _name(row: Row) -> Text:
-    notes = f" [{','.join(row.notes)}]" if row.notes else ""
-    return Text(f"  {row.display_name}").append(notes, style="dim")
+def _labels(grid: Grid) -> list[Text]:
+    """What stands in the first column."""
+    titles = [Text(group.title) for group in grid.groups]
+    return titles + [_label(row[0], bool(g.title)) for g in grid.groups for row in g.rows]
 
 
-def _cell(row: Row, cell: Cell, with_deviation: bool) -> Text:
-    if cell.mean is None:
-        return Text(row.placeholder)
-    shown = Text(f"{cell.mean:.{DECIMALS}f}", style=_STYLES[cell.mark])
-    if with_deviation and cell.deviation is not None:
-        # Without its leading zero: five columns of it fit into 100.
-        shown = Text.assemble(
-            shown, (f"±{cell.deviation:.{DECIMALS}f}".replace("±0.", "±."), "dim")
-        )
+def _label(name: Entry, indented: bool) -> Text:
+    label = Text(f"  {name.text}" if indented else name.text)
+    return label.append(f" [{name.raised}]", "dim") if name.raised else label
+
+
+def _entry(entry: Entry, with_spread: bool) -> Text:
+    shown = Text(entry.text, style=_STYLES[entry.mark])
+    if entry.raised:
+        shown = Text.assemble(shown, (entry.raised, "dim"))
+    if entry.spread and with_spread:
+        # Without blank and leading zero: five columns of it fit into 100.
+        short = entry.spread.replace("± 0.", "±.").replace("± ", "±").replace("[", " [")
+        shown = Text.assemble(shown, (short, "dim"))
     return shown

@@ -53,7 +53,7 @@ from benchmark.runs.record import (
 )
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.artifacts import ArtifactStore
-from benchmark.systems.catalogue import choose
+from benchmark.systems.catalogue import choose, refuse_without_text
 from benchmark.systems.provenance import code_fingerprint, library_versions
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ def _fitted(
     from benchmark.systems.view import Corpus, TrainingView
 
     choice = choose(job.system)
+    refuse_without_text(choice, dataset)
     system_class = choice.entry.load()
     config = system_class.Config.model_validate(job.configuration)
     context = RunContext(

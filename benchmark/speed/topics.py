@@ -1,4 +1,4 @@
-"""What is measured: metrics and BM25. Other packages of the suite add their own topics here."""
+"""What is measured here: metrics, BM25, identifiers. Other packages add topics of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from benchmark.protocol.metrics import METRIC_NAMES, mean_metrics, ranks_of_targets
 from benchmark.retrieval import make_engine
+from benchmark.speed.clusters import clusters
+from benchmark.speed.decoding import decoding
+from benchmark.speed.identifiers import identifiers
 from benchmark.speed.measure import Measurement, best_of
 
 
@@ -64,4 +67,10 @@ def bm25(documents: int = 10_000, queries: int = 200, hits: int = 109) -> list[M
     return measured
 
 
-TOPICS: dict[str, Callable[[], list[Measurement]]] = {"metrics": metrics, "bm25": bm25}
+TOPICS: dict[str, Callable[[], list[Measurement]]] = {
+    "metrics": metrics,
+    "bm25": bm25,
+    "clusters": clusters,
+    "decoding": decoding,
+    "identifiers": identifiers,
+}

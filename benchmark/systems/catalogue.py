@@ -13,9 +13,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.errors import BenchmarkError, unknown_value
+from benchmark.errors import BenchmarkError, SystemFailure, unknown_value
+
+if TYPE_CHECKING:
+    from benchmark.data.dataset import Dataset
 
 INDEX_PACKAGE = "baselines"
 """The package whose ``catalog`` module is the index page (``ENTRIES`` and ``FAMILIES``)."""
@@ -33,7 +36,8 @@ class SystemEntry:
     ``variants``, if given, makes the row a group: ``name:variant`` sets the configuration field
     ``variant_field``; ``refused_variants`` says why others cannot be had. ``in_suite`` is false for
     rows that the suite ``all`` leaves out. ``upstream`` names the rows whose fitted systems this
-    one builds on (see :mod:`benchmark.systems.upstream`).
+    one builds on (see :mod:`benchmark.systems.upstream`). ``needs_text`` says that the system makes
+    no sense where the words of the texts are anonymous numbers (see :func:`refuse_without_text`).
     """
 
     name: str
@@ -50,6 +54,7 @@ class SystemEntry:
     refused_variants: Mapping[str, str] = field(default_factory=dict)
     variant_field: str = ""
     upstream: tuple[str, ...] = ()
+    needs_text: bool = False
 
     @property
     def module(self) -> str:
@@ -147,6 +152,19 @@ def choose(name: str) -> SystemChoice:
     if variant not in row.variants:
         raise unknown_value("variant", variant, row.variants, where=f"system {base!r}")
     return SystemChoice(name, f"{variant} ({row.display_name})", row, {row.variant_field: variant})
+
+
+def refuse_without_text(choice: SystemChoice, dataset: Dataset) -> None:
+    """Stop a system that reads texts where there are none to read.
+
+    Raises:
+        SystemFailure: the system needs text, and the words of the data set are anonymous numbers.
+    """
+    if choice.entry.needs_text and not dataset.has_readable_text:
+        raise SystemFailure(
+            f"{choice.display_name} needs readable item texts, but the words of {dataset.name} are "
+            "anonymous numbers; run it on other data, or leave it out with --systems."
+        )
 
 
 def family_order() -> tuple[str, ...]:

@@ -1,59 +1,54 @@
-"""The data set of ``protocol.json``: its stage 1 tables as a log in the official order."""
+"""The data set of ``protocol.json``: its raw files in the published formats, read by the recipe."""
 
 from __future__ import annotations
 
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmark.data.dataset import (
-    RECOMMENDATION,
-    SEARCH,
-    Dataset,
-    EventLog,
-    Items,
-    Queries,
-    fingerprint_of,
-)
+from benchmark.data.build import build_dataset
+from benchmark.data.dataset import Dataset
+from benchmark.data.recipe import Recipe, parse_recipe
+from benchmark.data.sources import amazon
 
 
-def dataset_of(golden: dict[str, Any]) -> Dataset:
-    """Users get id + 1 (0 is the unknown user), items and queries keep their ids."""
-    stage = golden["stage1"]
-    users = len(stage["users"])
-    purchases = [
-        (user + 1, time, score, 0, item, RECOMMENDATION, 0, 0)
-        for user, item, score, time in stage["rec_inter"]
+def write_published_files(golden: dict[str, Any], folder: Path) -> None:
+    """The raw input of the case as the five files that are published for a category."""
+    raw = golden["raw"]
+    reviews = [
+        json.dumps({"reviewerID": user, "asin": asin, "overall": stars, "unixReviewTime": time})
+        for user, asin, stars, time in raw["reviews"]
     ]
-    searches = [
-        (user + 1, time, 10_000.0, session, item, SEARCH, query, session)
-        for user, item, session, time, query in stage["src_inter"]
-    ]
-    rows = np.array(
-        sorted(purchases + searches, key=lambda row: (row[0], row[1], row[2], row[3], row[4])),
-        dtype=np.float64,
-    ).astype(np.int64)
-    log = EventLog.from_columns(
-        user=rows[:, 0],
-        item=rows[:, 4],
-        query=rows[:, 6],
-        behaviour=rows[:, 5],
-        timestamp=rows[:, 1],
-        session=rows[:, 7],
-        number_of_users=users,
-    )
-    info = stage["item_info"]
-    text = [f"{title} {description}" for _, _, title, description, *_ in info]
-    text[0] = ""
-    items = Items(
-        external_id=[row[1] for row in info],
-        title=[row[2] for row in info],
-        description=[row[3] for row in info],
-        brand=[row[4] for row in info],
-        categories=[(tuple(row[5].split(",")),) for row in info],
-        text=text,
-    )
-    queries = Queries(["", *[row[0] for row in stage["query_vocab"][1:]]])
-    names = ["", *[row[0] for row in stage["users"]]]
-    dataset = Dataset("golden", items, queries, names, log)
-    return Dataset("golden", items, queries, names, log, fingerprint_of(dataset))
+    # The metadata are Python literals, and a field that is missing has no key.
+    metadata = [repr(record) for record in raw["meta"]]
+    _write(folder / amazon.review_file("Electronics"), reviews)
+    _write(folder / amazon.metadata_file("Electronics"), metadata)
+    _write(folder / amazon.QUERY_FILE, raw["query_text"])
+    for name in ("train", "test"):
+        _write(folder / f"{name}.qrels.gz", raw[f"{name}_qrels"])
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode("utf-8")))
+
+
+def recipe_of(golden: dict[str, Any], folder: Path) -> Recipe:
+    """The recipe of Amazon Electronics over the files in ``folder``."""
+    content = {
+        "name": "golden",
+        "source": {"kind": "amazon", "category": "Electronics", "path": str(folder)},
+        "search": {"kind": "own"},
+        "ties": "rating",
+        "item_ids": "sorted",
+        "seed": golden["meta"]["seed"],
+    }
+    return parse_recipe(content, "golden")
+
+
+def dataset_of(golden: dict[str, Any], folder: Path) -> Dataset:
+    """Users get the official id + 1 (0 is the unknown user); items have the official ids."""
+    write_published_files(golden, folder)
+    recipe = recipe_of(golden, folder)
+    return build_dataset(recipe, amazon.read(recipe))

@@ -1,4 +1,4 @@
-"""The diagnostics of the audit that need no system, as masks over the events of a split."""
+"""Diagnostics of the audit once more, by looking through whole windows: an oracle for tests."""
 
 from __future__ import annotations
 

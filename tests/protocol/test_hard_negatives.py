@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import SEARCH, Dataset, EventLog
 from benchmark.protocol.hard_negatives import _comb_through, _pieces, search_engine
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
@@ -201,3 +201,37 @@ def test_pieces_never_exceed_one_and_fill_the_line(ranks: list[int], documents: 
     both = np.sort(np.concatenate([own[:, None], others], axis=1), axis=1)
     assert (np.diff(both, axis=1) > 0).all()
     assert both.max() < documents
+
+
+def test_lists_matched_by_known_pairs_do_not_give_the_target_away_to_counts() -> None:
+    # Each query has 150 items that people click alike, and BM25 finds none of them.
+    random = np.random.default_rng(0)
+    queries, per_query, items = 6, 150, 2_000
+    user = np.repeat(np.arange(1, 601), 6)
+    query = random.integers(queries, size=len(user))
+    item = query * per_query + random.integers(per_query, size=len(user)) + 1
+    log = EventLog.from_columns(
+        user=user,
+        item=item,
+        query=query + 1,
+        behaviour=np.full(len(user), SEARCH),
+        timestamp=np.arange(len(user)),
+        session=np.arange(1, len(user) + 1),
+        number_of_users=600,
+    )
+    words = [f"word{letter}" for letter in "abcdef"]
+    dataset = dataset_of(log, items, texts=["other"] * items, queries=words)
+
+    def hit_rate(**changes: str) -> float:
+        task = search_task(dataset, search_negatives="bm25-matched", **changes)
+        width = items + 1
+        counts = np.bincount(
+            log.query[task.train.position] * width + log.item[task.train.position],
+            minlength=width * (queries + 1),
+        )
+        asked = log.query[task.test.position][:, None] * width + task.test_candidates.items
+        ranks = ranks_of_targets(counts[asked].astype(float), task.test_candidates.target_column)
+        return mean_metrics(ranks)["HR@10"]
+
+    assert hit_rate() > 0.6
+    assert hit_rate(search_matched_by="known-pairs") < 0.2

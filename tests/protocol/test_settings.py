@@ -48,6 +48,7 @@ def test_the_presets_differ_as_the_specification_says() -> None:
         "history_cut": "strict-time",
         "twins": "removed",
         "search_negatives": "bm25-matched",
+        "search_matched_by": "known-pairs",
     }
 
 

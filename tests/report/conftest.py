@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmark.files import build_folder, sha256_of_json, write_json
+from benchmark.files import build_folder, sha256_of_json, write_json, write_text
+from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.protocol.settings import PRESETS
+from benchmark.runs.execute import write_ranks
 from benchmark.runs.record import (
     METRICS_FILE,
+    RANKS_FILE,
     RUN_FILE,
     CostPart,
     DatasetPart,
@@ -38,7 +43,19 @@ def figures(level: float) -> dict[str, float]:
     }
 
 
-def _as_metrics(value: float | Mapping[str, float]) -> dict[str, float]:
+def drawn_ranks(level: float, events: int = 400, seed: int = 0, sharpness: float = 6.0) -> Ranks:
+    """Ranks among 100 of a system about as good as ``level``, the same events hard for everyone."""
+    hardness = np.random.default_rng(1).normal(size=events)
+    noise = np.random.default_rng([seed, int(level * 1e6)]).normal(scale=0.4, size=events)
+    above = np.clip(99 / (1 + np.exp(-(hardness + noise + 1 - sharpness * level))) - 8, 0, 99)
+    tied = np.where(np.arange(events) % 11 == 0, 1, 0)
+    above = np.minimum(above.astype(np.int32), 98)
+    return Ranks(above, tied.astype(np.int32), np.arange(events) % 50 != 49)
+
+
+def _as_metrics(value: float | Mapping[str, float] | Ranks) -> dict[str, float]:
+    if isinstance(value, Ranks):
+        return mean_metrics(value)
     return dict(value) if isinstance(value, Mapping) else figures(value)
 
 
@@ -48,8 +65,8 @@ def write_run(
     *,
     display_name: str | None = None,
     family: str = "sequential",
-    recommendation: float | Mapping[str, float] | None = None,
-    search: float | Mapping[str, float] | None = None,
+    recommendation: float | Mapping[str, float] | Ranks | None = None,
+    search: float | Mapping[str, float] | Ranks | None = None,
     tasks: tuple[str, ...] | None = None,
     error: str | None = None,
     seed: int = 1,
@@ -62,14 +79,18 @@ def write_run(
     configuration: Mapping[str, Any] | None = None,
     stand_ins: tuple[str, ...] = (),
     finished_at: str = "2026-01-01T00:00:00+00:00",
+    cost: CostPart | None = None,
+    environment: Mapping[str, str] | None = None,
+    curve: Sequence[float] = (),
 ) -> Run:
     """Write a run folder below ``root`` and read it back.
 
-    ``recommendation`` and ``search`` are a level for :func:`figures` or the metrics themselves; the
-    tasks of the system are those given, or ``tasks``.
+    ``recommendation`` and ``search`` are a level for :func:`figures`, the metrics themselves, or
+    ranks, which are written too; the tasks of the system are those given, or ``tasks``.
     """
     given = {"recommendation": recommendation, "search": search}
     metrics = {task: _as_metrics(v) for task, v in given.items() if v is not None}
+    ranks = {task: v for task, v in given.items() if isinstance(v, Ranks)}
     if settings is None:
         settings = PRESETS.get(protocol, PRESETS["paper"]).model_dump(mode="json")
     of_job = {
@@ -111,8 +132,8 @@ def write_run(
         ),
         preset=preset,
         seed=seed,
-        cost=CostPart(),
-        environment={},
+        cost=cost or CostPart(),
+        environment=dict(environment or {}),
         finished_at=finished_at,
     )
 
@@ -120,6 +141,16 @@ def write_run(
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
         if error is None:
             write_json(folder / METRICS_FILE, metrics)
+        if ranks:
+            write_ranks(folder / RANKS_FILE, ranks)
+        if curve:
+            lines = (
+                {"epoch": i + 1, "loss": 1 / (i + 1), "validation": {"search": {"NDCG@5": value}}}
+                for i, value in enumerate(curve)
+            )
+            write_text(
+                folder / "training.jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+            )
 
     folder = root / record.identity[:16]
     build_folder(folder, write)
@@ -183,8 +214,17 @@ def suite(suite_root: Path) -> list[Run]:
             name.lower().replace(" ", "-"),
             display_name=name,
             family=family,
-            recommendation=None if rec is None else rec + 0.004 * (seed - 2),
-            search=None if src is None else src + 0.003 * (2 - seed),
+            recommendation=None if rec is None else drawn_ranks(rec + 0.004 * (seed - 2)),
+            search=None if src is None else drawn_ranks(src + 0.003 * (2 - seed), 300),
+            cost=CostPart(
+                parameters=int(1e5 * (1 + (rec or 0) + (src or 0))),
+                fit_seconds=0.0 if family == "references" else 10.0 * len(name),
+                score_seconds={"search": 1.0},
+                events_per_second={"search": 300.0},
+                peak_memory_bytes=2**29,
+            ),
+            curve=() if family == "references" or src is None else (0.1, 0.8 * src, src),
+            environment={"processor": "Invented CPU", "threads": "1", "torch": "2.13.0"},
             seed=seed,
             stand_ins=("A small encoder stands in for BGE.",) if name in ("BGE", "GenSAR") else (),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,17 @@ import pytest
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
+from benchmark.files import write_manifest
+from benchmark.protocol.metrics import mean_metrics
 from benchmark.report import build_report, print_tables
 from benchmark.report.__main__ import main
 from benchmark.report.plots import pareto_front, tradeoff_figure
 from benchmark.report.tables import main_table
+from benchmark.runs.record import CostPart
 from benchmark.systems.catalogue import family_order
+from tests.report.conftest import drawn_ranks, write_run
+
+NONE = Path("no-published-figures")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -26,30 +33,58 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_every_table_and_plot_is_written(suite, suite_root: Path, tmp_path: Path) -> None:
-    report = build_report(suite_root, tmp_path / "out")
-    names = [f"tables/tiny-paper-laptop-{t}" for t in ("recommendation", "search")]
-    expected = {f"{name}.{suffix}" for name in names for suffix in ("tex", "md", "csv")}
-    expected |= {f"plots/tiny-paper-laptop-tradeoff.{suffix}" for suffix in ("pdf", "png")}
+@pytest.fixture(scope="module")
+def few_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that give every kind of table and plot, and no more of them than it takes."""
+    root = tmp_path_factory.mktemp("few") / "runs"
+    for level, (name, family) in enumerate(
+        [("random", "references"), ("alpha", "sequential"), ("beta", "joint")], start=1
+    ):
+        ranks = drawn_ranks(0.1 * level, 100)
+        write_run(
+            root,
+            name,
+            family=family,
+            recommendation=ranks,
+            search=ranks,
+            cost=CostPart(fit_seconds=10.0 * (level - 1)),
+            curve=(0.1, 0.2) if level > 1 else (),
+        )
+    return root
+
+
+def test_every_table_and_plot_is_written(few_runs: Path, tmp_path: Path) -> None:
+    report = build_report(few_runs, tmp_path / "out", published=NONE, html=True)
+    group = "tiny-paper-laptop"
+    tables = [f"{group}-{task}" for task in ("recommendation", "search")]
+    tables += [f"{table}-intervals" for table in tables]
+    tables += [f"{group}-efficiency", "datasets"]
+    plots = [f"{group}-{plot}" for plot in ("tradeoff", "bars", "ranks", "cost", "curves")]
+    expected = {f"tables/{name}.{suffix}" for name in tables for suffix in ("tex", "md", "csv")}
+    expected |= {f"plots/{name}.{suffix}" for name in plots for suffix in ("pdf", "png")}
+    expected.add("report.html")
     assert set(content(tmp_path / "out")) == expected
     assert {p.relative_to(tmp_path / "out").as_posix() for p in report.paths} == expected
     assert [table.task for table in report.tables] == ["recommendation", "search"]
     assert report.sentences == ()
 
 
-def test_the_plot_is_a_picture(suite, suite_root: Path, tmp_path: Path) -> None:
-    build_report(suite_root, tmp_path)
-    pixels = matplotlib.image.imread(tmp_path / "plots" / "tiny-paper-laptop-tradeoff.png")
-    assert min(pixels.shape[:2]) > 800
-    assert 0.01 < (pixels[..., :3].mean(axis=2) < 0.9).mean() < 0.5
-    assert (tmp_path / "plots" / "tiny-paper-laptop-tradeoff.pdf").read_bytes()[:5] == b"%PDF-"
+def test_every_plot_is_a_picture(few_runs: Path, tmp_path: Path) -> None:
+    plots = [p for p in build_report(few_runs, tmp_path).paths if p.parent.name == "plots"]
+    for path in plots:
+        if path.suffix == ".pdf":
+            assert path.read_bytes()[:5] == b"%PDF-"
+            continue
+        pixels = matplotlib.image.imread(path)
+        assert min(pixels.shape[:2]) > 200 and max(pixels.shape[:2]) > 800, path
+        assert 0.01 < (pixels[..., :3].mean(axis=2) < 0.9).mean() < 0.5, path
 
 
-def test_two_builds_give_equal_bytes(suite, suite_root: Path, tmp_path: Path) -> None:
+def test_two_builds_give_equal_bytes(few_runs: Path, tmp_path: Path) -> None:
     """In two processes, since hashing of strings and random state differ between processes."""
     for name, hash_seed in (("first", "1"), ("second", "2")):
         command = [sys.executable, "-m", "benchmark.report"]
-        command += ["--from", str(suite_root), "--out", str(tmp_path / name)]
+        command += ["--from", str(few_runs), "--out", str(tmp_path / name), "--html"]
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         subprocess.run(command, check=True, capture_output=True, env=environment, timeout=300)
     assert content(tmp_path / "first") == content(tmp_path / "second")
@@ -70,7 +105,7 @@ def test_variants_have_files_of_their_own(make_run, runs_root: Path, tmp_path: P
     make_run("alpha", recommendation=0.1, fingerprint="f0")
     make_run("alpha", recommendation=0.2, fingerprint="f1")
     report = build_report(runs_root, tmp_path)
-    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2
+    assert len(list((tmp_path / "tables").glob("tiny-*-recommendation.csv"))) == 2
     for table in report.tables:
         assert table.variant and f"variant {table.variant}" in table.caption
 
@@ -89,16 +124,17 @@ def test_without_a_system_of_both_tasks_there_is_a_sentence(make_run, runs_root,
     make_run("alpha", recommendation=0.1)
     make_run("beta", search=0.1)
     report = build_report(runs_root, tmp_path)
-    assert "no trade-off plot" in report.sentences[0]
-    assert not (tmp_path / "plots").exists()
+    assert any("no trade-off plot" in sentence for sentence in report.sentences)
+    assert not list((tmp_path / "plots").glob("*tradeoff*"))
 
 
 def test_files_of_an_earlier_report_are_named(make_run, runs_root: Path, tmp_path: Path) -> None:
-    make_run("alpha", recommendation=0.1, search=0.2)
+    ranks = drawn_ranks(0.2)
+    make_run("alpha", recommendation=ranks, search=ranks)
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "old.csv").write_text("x")
     report = build_report(runs_root, tmp_path)
-    assert "old.csv" in report.sentences[0]
+    assert "old.csv" in report.sentences[-1]
     assert build_report(runs_root, tmp_path / "new").sentences == ()
 
 
@@ -177,12 +213,13 @@ def test_an_output_that_is_a_file_is_an_error(make_run, runs_root, tmp_path, cap
 def test_the_command_prints_tables_places_and_what_was_left_out(
     make_run, runs_root, tmp_path, capsys
 ) -> None:
-    make_run("alpha", recommendation=0.1, search=0.2)
+    ranks = drawn_ranks(0.2)
+    make_run("alpha", recommendation=ranks, search=ranks)
     damaged = make_run("beta", recommendation=0.1)
     (damaged.folder / "metrics.json").write_text("{}")
     assert main(["--from", str(runs_root), "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
-    assert "Alpha" in shown.out and "0.1000" in shown.out
+    assert "Alpha" in shown.out and f"{mean_metrics(ranks)['HR@1']:.4f}" in shown.out
     assert "tiny-paper-laptop-search.tex" in shown.out
     assert damaged.folder.name in shown.err and shown.err.count("\n") == 1
 
@@ -194,7 +231,8 @@ def test_tables_fit_the_terminal(suite, width: int) -> None:
     print_tables(tables, console)
     text = console.export_text()
     assert max(map(len, text.split("\n"))) <= width
-    assert "0.2570" in text and "…" not in text
+    best = max(row.cells[0].mean for row in tables[0].rows if row.cells[0].mean is not None)
+    assert f"{best:.4f}" in text and "…" not in text
     assert ("±" in text.replace("± sample", "")) == (width >= 100)
 
 
@@ -203,3 +241,69 @@ def test_a_name_is_no_markup_on_the_terminal(make_run) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     print_tables([main_table("recommendation", [run])], console)
     assert "[red]x[/red] [31m" in console.export_text()
+
+
+# A folder that is not as it should be
+
+
+@pytest.mark.parametrize("name, damage", [
+    ("ranks.parquet", b""),
+    ("ranks.parquet", b"PAR1 but nothing else PAR1"),
+    ("training.jsonl", b"\xff\xfe{"),
+    ("top.npz", b"PK\x03\x04 cut"),
+])  # fmt: skip
+def test_a_damaged_part_costs_only_what_it_held(
+    make_run, runs_root: Path, tmp_path: Path, name: str, damage: bytes
+) -> None:
+    """Metrics stand in a file of their own, so the row stays; its statistics go, and it is said."""
+    whole = make_run("whole", search=drawn_ranks(0.3))
+    hurt = make_run("hurt", search=drawn_ranks(0.2), curve=(0.1,))
+    if name == "top.npz":
+        (hurt.folder / "ranks.parquet").unlink()
+    (hurt.folder / name).write_bytes(damage)
+    write_manifest(hurt.folder)  # the damage is in the content and in no checksum
+    report = build_report(runs_root, tmp_path, published=NONE, html=True)
+    (table,) = report.tables
+    assert [row.system for row in table.rows] == ["hurt", "whole"]
+    intervals = {row.system: row.cells[0].interval for row in table.rows}
+    assert intervals["whole"] is not None
+    if name != "training.jsonl":
+        assert intervals["hurt"] is None
+        assert any(hurt.folder.name in sentence for sentence in report.sentences)
+    assert whole.folder.name not in " ".join(report.sentences)
+
+
+def test_ranks_of_another_run_are_found_out(make_run, runs_root: Path, tmp_path: Path) -> None:
+    one = make_run("one", search=drawn_ranks(0.3))
+    other = make_run("other", search=drawn_ranks(0.2))
+    shutil.copyfile(other.folder / "ranks.parquet", one.folder / "ranks.parquet")
+    write_manifest(one.folder)
+    report = build_report(runs_root, tmp_path, published=NONE)
+    assert any("do not give the metrics" in sentence for sentence in report.sentences)
+
+
+def test_only_failures_give_tables_that_say_so(make_run, runs_root: Path, tmp_path: Path) -> None:
+    make_run("alpha", tasks=("search",), error="Out of memory.")
+    report = build_report(runs_root, tmp_path, published=NONE, html=True)
+    (table,) = report.tables
+    assert [row.status for row in table.rows] == ["failed"]
+    assert "Out of memory." in (tmp_path / "report.html").read_text()
+
+
+def test_data_sets_stand_side_by_side_and_protocols_do_not(
+    make_run, runs_root: Path, tmp_path: Path
+) -> None:
+    for dataset in ("one", "two", "three"):
+        for protocol in ("paper", "clean"):
+            make_run("alpha", search=0.1, dataset=dataset, protocol=protocol)
+    make_run("beta", search=0.2, dataset="two")
+    build_report(runs_root, tmp_path, published=NONE)
+    names = {path.name for path in (tmp_path / "tables").glob("all-*.md")}
+    parts = ("1-of-2", "2-of-2")
+    protocols = ("paper", "clean")
+    assert names == {f"all-{p}-laptop-search-{part}.md" for p in protocols for part in parts}
+    table = (tmp_path / "tables" / "all-paper-laptop-search-2-of-2.md").read_text()
+    (beta,) = (line for line in table.split("\n") if line.startswith("| Beta"))
+    assert "**0.2000**" in beta
+    first = (tmp_path / "tables" / "all-paper-laptop-search-1-of-2.md").read_text()
+    assert "Beta" not in first and "one HR@1" in first and "three HR@1" in first

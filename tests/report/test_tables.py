@@ -11,18 +11,17 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
+from benchmark.report.build import make_report
+from benchmark.report.grid import DAGGER, DASH, standalone, to_latex, to_markdown
 from benchmark.report.tables import (
-    DAGGER,
-    DASH,
     Row,
     Table,
     ablated_systems,
     ablation_table,
+    as_grid,
+    figures_csv,
     main_table,
-    standalone,
-    to_csv,
-    to_latex,
-    to_markdown,
+    side_by_side,
 )
 from benchmark.systems.catalogue import family_order, family_title
 
@@ -30,6 +29,14 @@ HOSTILE = (
     r"A&B 100% $x$ #1 _y_ {z} ~t ^u \input{/etc/passwd} <b>bold</b> a–b — “q” |c| `d` "
     '"e" é ł ﬁ β 漢 \u202e\x1b[31m -- --- !["img"](x) [k]'
 )
+
+
+def latex_of(table: Table) -> str:
+    return to_latex(as_grid(table))
+
+
+def markdown_of(table: Table) -> str:
+    return to_markdown(as_grid(table))
 
 
 def row_of(table: Table, system: str) -> Row:
@@ -50,8 +57,8 @@ def test_the_best_is_bold_and_the_second_underlined(make_run) -> None:
     assert marks_of(table, "high") == {"best"}
     assert marks_of(table, "middle") == {"second"}
     assert marks_of(table, "low") == {""}
-    assert r"\textbf{0.3000}" in to_latex(table) and r"\underline{0.2000}" in to_latex(table)
-    assert "**0.3000**" in to_markdown(table) and "<u>0.2000</u>" in to_markdown(table)
+    assert r"\textbf{0.3000}" in latex_of(table) and r"\underline{0.2000}" in latex_of(table)
+    assert "**0.3000**" in markdown_of(table) and "<u>0.2000</u>" in markdown_of(table)
 
 
 def test_marks_are_given_in_each_column(make_run) -> None:
@@ -94,7 +101,7 @@ def test_references_stand_first_and_take_no_part_in_the_marks(make_run) -> None:
     assert [group.is_reference for group in table.groups] == [True, False]
     assert marks_of(table, "trivial") == {""}
     assert marks_of(table, "trained") == {"best"}
-    assert r"\midrule[\heavyrulewidth]" in to_latex(table)
+    assert r"\midrule[\heavyrulewidth]" in latex_of(table)
 
 
 def test_families_come_in_the_catalogues_order_and_unknown_ones_last(make_run) -> None:
@@ -122,8 +129,8 @@ def test_mean_and_sample_deviation_over_seeds(make_run) -> None:
     assert row.cells[0].mean == pytest.approx(0.2)
     assert row.cells[0].deviation == pytest.approx(0.1)
     assert "3 seeds, ± sample standard deviation" in table.caption
-    assert "0.2000** ± 0.1000" in to_markdown(table)
-    assert r"\begin{table*}" in to_latex(table)
+    assert "0.2000** ± 0.1000" in markdown_of(table)
+    assert r"\begin{table*}" in latex_of(table)
 
 
 def test_one_seed_has_no_deviation(make_run) -> None:
@@ -131,8 +138,8 @@ def test_one_seed_has_no_deviation(make_run) -> None:
     assert row_of(table, "alpha").cells[0].deviation is None
     assert not table.has_deviations
     assert "one seed" in table.caption
-    assert "±" not in to_markdown(table)
-    assert r"\begin{table}" in to_latex(table)
+    assert "±" not in markdown_of(table)
+    assert r"\begin{table}" in latex_of(table)
 
 
 def test_fewer_seeds_than_others_are_said(make_run) -> None:
@@ -153,9 +160,9 @@ def test_a_failed_run_has_daggers_and_its_error(make_run) -> None:
     row = row_of(table, "broken")
     assert (row.status, row.notes, row.placeholder) == ("failed", (DAGGER,), DAGGER)
     assert [note.text for note in table.footnotes] == ["Broken: Score 7 is not finite."]
-    assert "| Broken<sup>†</sup> | † | † | † | † | † |" in to_markdown(table)
-    assert r"\quad Broken\textsuperscript{$\dagger$} & $\dagger$ & " in to_latex(table)
-    assert r"\textsuperscript{$\dagger$}~Broken: Score 7 is not finite.\par" in to_latex(table)
+    assert "| Broken<sup>†</sup> | † | † | † | † | † |" in markdown_of(table)
+    assert r"\quad Broken\textsuperscript{$\dagger$} & $\dagger$ & " in latex_of(table)
+    assert r"\textsuperscript{$\dagger$}~Broken: Score 7 is not finite.\par" in latex_of(table)
 
 
 def test_a_failed_seed_is_left_out_of_the_mean_and_said(make_run) -> None:
@@ -190,7 +197,7 @@ def test_a_system_of_the_other_task_has_dashes_if_its_family_does_this_one(make_
     table = main_table("search", runs)
     assert [row.system for row in table.rows] == ["floor", "both", "half"]
     assert row_of(table, "half").status == "not this task"
-    assert "| Half | – | – | – | – | – |" in to_markdown(table)
+    assert "| Half | – | – | – | – | – |" in markdown_of(table)
     assert [note.mark for note in table.footnotes] == [DASH]
 
 
@@ -208,8 +215,8 @@ def test_stand_ins_are_footnotes_that_share_a_number(make_run) -> None:
     notes = [(note.mark, note.text) for note in table.footnotes]
     assert notes == [("1", "Encoder X stands in for Y."), ("2", "T5 is small.")]
     assert [row.notes for row in table.rows] == [("1",), ("1", "2"), ()]
-    assert "- <sup>1</sup> Encoder X stands in for Y." in to_markdown(table)
-    assert r"\quad Beta\textsuperscript{1,2}" in to_latex(table)
+    assert "- <sup>1</sup> Encoder X stands in for Y." in markdown_of(table)
+    assert r"\quad Beta\textsuperscript{1,2}" in latex_of(table)
 
 
 def test_the_caption_says_what_was_measured(make_run) -> None:
@@ -252,7 +259,7 @@ def hostile_table(make_run) -> Table:
 
 
 def test_latex_of_hostile_text_is_ascii_and_escaped(make_run) -> None:
-    text = to_latex(hostile_table(make_run))
+    text = latex_of(hostile_table(make_run))
     assert text.isascii() and text.isprintable() is False  # line ends only:
     assert all(line.isprintable() for line in text.split("\n"))
     assert r"\textbackslash{}input\{/etc/passwd\}" in text.replace(r"\allowbreak{}", "")
@@ -270,18 +277,18 @@ def test_latex_of_hostile_text_is_ascii_and_escaped(make_run) -> None:
 
 def test_markdown_of_hostile_text_is_one_table_without_markup(make_run) -> None:
     table = hostile_table(make_run)
-    lines = to_markdown(table).split("\n")
+    lines = markdown_of(table).split("\n")
     rows = [line for line in lines if line.startswith("|")]
     assert all(line.replace(r"\|", "").count("|") == 7 for line in rows)
-    assert "<b>" not in to_markdown(table) and "\x1b" not in to_markdown(table)
-    assert r"\`d\`" in to_markdown(table)
+    assert "<b>" not in markdown_of(table) and "\x1b" not in markdown_of(table)
+    assert r"\`d\`" in markdown_of(table)
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r\n=", "＝"])
 def test_a_csv_cell_is_no_formula(make_run, start: str) -> None:
     evil = f'{start}cmd|"/c calc"!A1, "x"'
     run = make_run(evil, family=evil, dataset=evil, protocol=evil, preset=evil, search=0.1)
-    header, row = list(csv.reader(io.StringIO(to_csv(main_table("search", [run])))))
+    header, row = list(csv.reader(io.StringIO(figures_csv(main_table("search", [run])))))
     assert len(header) == len(row)
     for cell in row:
         assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝"))
@@ -290,7 +297,7 @@ def test_a_csv_cell_is_no_formula(make_run, start: str) -> None:
 def test_the_csv_has_plain_numbers_and_a_row_a_system(make_run) -> None:
     runs = [make_run("alpha", search=0.1 * s, seed=s) for s in (1, 2, 3)]
     runs.append(make_run("beta", tasks=("search",), error="No.", seed=1))
-    rows = list(csv.DictReader(io.StringIO(to_csv(main_table("search", runs)))))
+    rows = list(csv.DictReader(io.StringIO(figures_csv(main_table("search", runs)))))
     assert [row["system"] for row in rows] == ["alpha", "beta"]
     assert rows[0]["seeds"] == "1 2 3" and rows[0]["status"] == "finished"
     assert float(rows[0]["HR@1"]) == pytest.approx(0.2)
@@ -315,14 +322,20 @@ def compile_latex(tmp_path: Path):
     return compile_document
 
 
-def test_latex_compiles_as_it_is(suite, compile_latex) -> None:
-    tables = [main_table(task, suite) for task in ("recommendation", "search")]
-    log = compile_latex(standalone("\n".join(map(to_latex, tables))))
-    assert "Overfull" not in log
+def test_latex_compiles_as_it_is(suite, suite_root: Path, compile_latex) -> None:
+    """Every table of a whole report: main, intervals, cost, data sets, side by side, published."""
+    report = make_report(suite_root)
+    main = [table for group in report.groups for table in group.main.values()]
+    grids = [grid for group in report.groups for grid in group.grids]
+    beside = [side_by_side([table, table]) for table in main]
+    grids += [*report.grids, *report.published, *(grid for grids in beside for grid in grids)]
+    log = compile_latex(standalone("\\clearpage\n".join(map(to_latex, grids))))
+    assert "Overfull" not in log and "too large" not in log
+    assert not any("[U+" in to_latex(grid) for grid in grids)
 
 
 def test_latex_of_hostile_text_compiles(make_run, compile_latex) -> None:
-    log = compile_latex(standalone(to_latex(hostile_table(make_run))))
+    log = compile_latex(standalone(latex_of(hostile_table(make_run))))
     assert "Overfull" not in log
 
 

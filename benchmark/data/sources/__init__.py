@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from benchmark.data.recipe import Recipe
     from benchmark.data.sources.raw import RawLog
 
-_MODULES = {"ml-100k": "ml100k", "folder": "folder", "generated": "generated"}
+_MODULES = {
+    "ml-100k": "ml100k",
+    "folder": "folder",
+    "amazon": "amazon",
+    "kuaisar": "kuaisar",
+    "qilin": "qilin",
+    "company": "company",
+    "generated": "generated",
+}
 
 
 class SourceModule(Protocol):

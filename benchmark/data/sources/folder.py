@@ -16,12 +16,20 @@ from numpy.typing import NDArray
 
 from benchmark.data.recipe import FolderSource, Recipe
 from benchmark.data.sources.parquet import Ids, ParquetColumns
-from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog, recommendation_log
+from benchmark.data.sources.raw import (
+    NO_QUERY,
+    NO_SESSION,
+    Paths,
+    RawItems,
+    RawLog,
+    recommendation_log,
+)
 from benchmark.errors import BenchmarkError
 
 INTERACTIONS = "interactions.parquet"
 ITEMS = "items.parquet"
 SEARCHES = "searches.parquet"
+MAXIMUM_ROWS = 50_000_000
 
 
 def files(recipe: Recipe) -> tuple[Path, ...]:
@@ -48,8 +56,7 @@ def read(recipe: Recipe) -> RawLog:
     """
     options = cast(FolderSource, recipe.source)
     paths = files(recipe)
-    items = _read_items(paths[1], options)
-    log = _read_interactions(paths[0], items, options)
+    log = read_purchases(paths[0], paths[1], options.maximum_rows)
     if recipe.search.kind == "own":
         log = _with_searches(log, paths[2], options)
     elif (recipe.source_folder / SEARCHES).is_file():
@@ -59,12 +66,26 @@ def read(recipe: Recipe) -> RawLog:
     return log
 
 
-def _read_items(path: Path, options: FolderSource) -> RawItems:
+def read_purchases(interactions: Path, items: Path, maximum_rows: int) -> RawLog:
+    """The catalogue and the events outside of search.
+
+    Raises:
+        BenchmarkError: a file is missing or damaged, or holds a value that cannot be used.
+    """
+    return _read_interactions(interactions, _read_items(items, maximum_rows), maximum_rows)
+
+
+def last_levels(paths: Paths) -> tuple[str, ...]:
+    """The last level of each hierarchy, each name once: what a query of ``channels`` may name."""
+    return tuple(dict.fromkeys(path[-1] for path in paths if path))
+
+
+def _read_items(path: Path, maximum_rows: int) -> RawItems:
     columns = ParquetColumns.read(
         path,
         required=["item_id"],
         optional=["title", "description", "brand", "categories"],
-        maximum_rows=options.maximum_rows,
+        maximum_rows=maximum_rows,
     )
     ids = columns.ids("item_id")
     if len(ids.distinct) < len(columns):
@@ -77,18 +98,18 @@ def _read_items(path: Path, options: FolderSource) -> RawItems:
         description=columns.texts("description"),
         brand=columns.texts("brand"),
         categories=categories,
-        attributes=[tuple(dict.fromkeys(path[-1] for path in paths)) for paths in categories],
+        attributes=[last_levels(paths) for paths in categories],
         decade=[""] * len(columns),
     )
     return items.take(np.argsort(ids.code))
 
 
-def _read_interactions(path: Path, items: RawItems, options: FolderSource) -> RawLog:
+def _read_interactions(path: Path, items: RawItems, maximum_rows: int) -> RawLog:
     columns = ParquetColumns.read(
         path,
         required=["user_id", "item_id", "timestamp"],
         optional=["rating", "position"],
-        maximum_rows=options.maximum_rows,
+        maximum_rows=maximum_rows,
     )
     if not len(columns):
         raise BenchmarkError(f"{path}: holds no events.")

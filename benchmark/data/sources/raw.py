@@ -94,6 +94,23 @@ class RawLog:
             session=self.session[rows],
         )
 
+    def followed_by(self, other: RawLog) -> RawLog:
+        """This log with the events of ``other``, which has the same users, items and queries."""
+
+        def joined(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(self, name), getattr(other, name)])
+
+        return replace(
+            self,
+            user=joined("user"),
+            item=joined("item"),
+            timestamp=joined("timestamp"),
+            rating=joined("rating"),
+            position=joined("position"),
+            query=joined("query"),
+            session=joined("session"),
+        )
+
     def with_notes(self, *notes: str) -> RawLog:
         """The same log with further sentences."""
         return replace(self, notes=(*self.notes, *notes))

@@ -1,0 +1,1 @@
+"""Generative recommendation: the next item is written as a sequence of codes."""

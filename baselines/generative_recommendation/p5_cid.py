@@ -1,0 +1,641 @@
+"""P5-CID: a T5 answers "user … bought …, what next?" with an identifier made from clusters.
+
+Hua, Xu, Ge and Zhang, "How to Index Item IDs for Recommendation Foundation Models", SIGIR-AP 2023;
+originals https://github.com/Wenyueh/LLM-RecSys-ID, commit 2200ad9 (MIT), and, by the same group,
+https://github.com/agiresearch/OpenP5, commit 7f11038 (Apache-2.0). Items that the same users bought
+share the first tokens of their identifiers: the co-occurrence graph of the training log is
+clustered recursively. All tokens of a word, and so of an item, share a whole-word embedding.
+
+What differs: wordings are our own, of the original's slots and orders; a pair of items weighs what
+both orders together count (the released code lets one order overwrite the other); an epoch draws
+one wording for every prefix; items that nobody has in training form a branch of their own, so that
+no identifier begins another; whole words do not depend on what else is in a batch; histories are 5
+long and epochs are selected by NDCG@5 on the suite's validation lists. All of it can be switched
+but the wordings. Where no hub is reachable, a T5 from scratch stands in, and the tables say so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import nn
+
+from benchmark.data.dataset import RECOMMENDATION, IntArray, LongArray
+from benchmark.errors import SystemFailure
+from benchmark.files import read_json, write_json
+from benchmark.kit.decoding import LengthRule, candidate_scores, encode
+from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph, spectral_clusters
+from benchmark.kit.identifiers.trees import (
+    Paths,
+    depths,
+    followed_by,
+    is_alone,
+    places_in_leaves,
+)
+from benchmark.kit.identifiers.value import PADDING
+from benchmark.kit.modules import load_state, save_state
+from benchmark.kit.seq2seq import (
+    IGNORED,
+    Backbone,
+    BackboneSettings,
+    Seq2Seq,
+    TextTokenizer,
+    assembled,
+    assembled_lengths,
+    batches_by_length,
+    joined,
+    labels_of,
+)
+from benchmark.kit.text import Tokens
+from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.protocol.requests import Requests
+from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+
+TASK = "recommendation"
+
+Numbering = Literal["openp5", "method1", "method2", "cid_iid"]
+"""Which token stands for a cluster and for an item in it; see :func:`numbered`."""
+
+Closing = Literal["last_word", "no_word"]
+"""Which whole word the end of a prompt belongs to: the last one, as in all rows of an original's
+batch but the longest, or number 0, as in the longest."""
+
+WHOLE_WORDS = 512
+"""Rows of the table of whole-word embeddings; a prompt has at most so many tokens."""
+
+_NOTHING = -1
+
+
+class P5Training(TrainingSettings):
+    """The settings of the originals for Amazon data."""
+
+    epochs: int = Field(default=20, ge=0)
+    batch_size: int = Field(default=128, ge=1)
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adamw"
+    epsilon: float = Field(default=1e-6, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Of all weights: the originals mean to spare the norms, but not by the names they have."""
+    schedule: Literal["constant", "linear", "cosine", "inverse-root", "plateau"] = "linear"
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    patience: int | None = Field(default=5, ge=1)
+    """The original trains all epochs and keeps the best; its logs peak at epoch 4 to 7."""
+
+
+class P5CIDConfig(SystemConfig):
+    """The originals' settings for large Amazon categories."""
+
+    backbone: BackboneSettings = BackboneSettings()
+    """T5-small."""
+
+    clusters: int = Field(default=20, ge=2)
+    """Clusters that a cluster is split into; ``N``."""
+    largest_cluster: int = Field(default=500, ge=2)
+    """A cluster with more items is split again; ``M``, more than ``clusters``. Small catalogues
+    are better served by 10 and 100."""
+    co_occurrence: CountRule = "both_orders"
+    """The weight of a pair of items; ``smaller_order`` is what the released code computes."""
+    numbering: Numbering = "openp5"
+    """The tokens of clusters and items; ``method1`` is the paper's."""
+    unseen_items: Literal["branch", "single_token"] = "branch"
+    """Items without a training event: below a top cluster of their own, or, as in OpenP5, one
+    token each, which may be another item's first."""
+
+    history_length: int = Field(default=5, ge=1)
+    """Items of a prompt; 20 in the originals."""
+    prompts: Literal["instruction", "short"] = "instruction"
+    """Sentences in ten wordings, or users and codes alone for small machines."""
+    wordings_per_prefix: int = Field(default=1, ge=1)
+    """Prompts of a training prefix in an epoch, of drawn wordings; OpenP5 has 3."""
+    straightforward_prompts: int = Field(default=0, ge=0)
+    """Prompts of a training target in an epoch that name the user and no item; OpenP5 has 3."""
+    whole_words: bool = True
+    """Whether whole-word embeddings are added to the token embeddings."""
+    whole_word_deviation: float = Field(default=1.0, gt=0)
+    """Standard deviation of the whole-word embeddings at the start."""
+    closing: Closing = "last_word"
+    """The whole word of a prompt's end."""
+
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    """The part of all steps in which the learning rate rises, unless ``training.warmup_steps``."""
+    length_window: int = Field(default=16, ge=1)
+    """Training batches that are sorted by length together; 1 leaves them as they are drawn."""
+    scoring: Literal["beam", "exact"] = "beam"
+    """``beam``: constrained beam search; what it drops ranks last. ``exact``: every candidate's
+    likelihood."""
+    beam_size: int = Field(default=30, ge=1)
+    length_rule: LengthRule = "mean"
+    """How identifiers of different lengths compare; the mean is the originals', and counts the
+    tokens that all answers share."""
+    scoring_batch_size: int = Field(default=32, ge=1)
+    """Requests that are scored at once."""
+    training: TrainingSettings = P5Training()
+
+    @model_validator(mode="after")
+    def _clusters_fit(self) -> P5CIDConfig:
+        if self.clusters >= self.largest_cluster:
+            raise ValueError("largest_cluster must be larger than clusters")
+        return self
+
+
+# ------------------------------------------------------------------------------------- identifiers
+
+
+def cluster_paths(
+    item: NDArray[np.integer],
+    offsets: NDArray[np.integer],
+    number_of_items: int,
+    config: P5CIDConfig,
+    seed: int,
+) -> Paths:
+    """Paths (number_of_items, levels) of the items 1, 2, …; those in no sequence have none.
+
+    Args:
+        item: (events,) all sequences in a row.
+        offsets: (sequences + 1,) where each begins.
+    """
+    graph = co_occurrence_graph(item, offsets, number_of_items, config.co_occurrence)
+    seen = np.unique(item)
+    found = spectral_clusters(
+        graph[seen][:, seen], config.clusters, config.largest_cluster, np.random.default_rng(seed)
+    )
+    paths = np.full((number_of_items, found.shape[1]), PADDING, dtype=np.int64)
+    paths[seen - 1] = found
+    return paths
+
+
+def with_branch_of_unseen(paths: Paths, largest: int) -> Paths:
+    """Items without a path get one below a top cluster of their own, ``largest`` items a leaf."""
+    unseen = np.flatnonzero(depths(paths) == 0)
+    if not len(unseen):
+        return paths
+    below = [np.arange(len(unseen)) // largest]
+    while below[0].max() >= largest:
+        below.insert(0, below[0] // largest)
+    digits = [np.full(len(unseen), paths[:, :1].max(initial=-1) + 1)]
+    if below[-1].max() > 0:
+        digits += [column % largest for column in below]
+    branch = np.stack(digits, axis=1)
+    levels = max(paths.shape[1], branch.shape[1])
+    longer = np.full((len(paths), levels), PADDING, dtype=np.int64)
+    longer[:, : paths.shape[1]] = paths
+    longer[unseen, : branch.shape[1]] = branch
+    return longer
+
+
+def numbered(
+    paths: Paths, numbering: Numbering, largest: int
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Identifiers from cluster paths.
+
+    Clusters are counted level by level and, in a level, by path, as text. ``openp5`` names them by
+    this count modulo ``largest``, and an item by its place in its leaf, with the same tokens.
+    ``method1`` does so too, but its items count on through all leaves, in the order of the tokens
+    so far, and an item alone in its leaf has neither count nor token. ``method2`` has a token for
+    each cluster and one for each place in a leaf. ``cid_iid`` has one for each cluster and each
+    item; of an item alone in its leaf there is the cluster only, by its number among its siblings.
+
+    Returns:
+        Token numbers (items, levels), -1 after the last, and the names of the tokens.
+    """
+    count, names = _counted_clusters(paths)
+    place, alone = places_in_leaves(paths), is_alone(paths)
+    if numbering in ("openp5", "method1"):
+        count = np.where(count == PADDING, PADDING, count % largest)
+        if numbering == "method1":
+            order = np.lexsort([np.arange(len(paths)), *count.T[::-1]])
+            order = order[~alone[order]]
+            place[:] = PADDING
+            place[order] = np.arange(len(order)) % largest
+        codes = followed_by(count, place)
+        return codes, [f"<CI{number}>" for number in range(int(codes.max(initial=-1)) + 1)]
+    if numbering == "method2":
+        last = len(names) + place
+        names += [f"<A0{number}>" for number in range(int(place.max(initial=-1)) + 1)]
+        return followed_by(count, last), names
+    last = np.where(alone, PADDING, len(names) + np.arange(len(paths)))
+    names += [f"<A0{number}>" for number in range(len(paths))]
+    deepest = depths(paths)[alone] - 1
+    siblings, sibling = np.unique(paths[alone, deepest], return_inverse=True)
+    own = [f"<A{number}>" for number in siblings]
+    names += [name for name in own if name not in names]
+    count[alone, deepest] = np.array([names.index(name) for name in own], dtype=np.int64)[sibling]
+    return followed_by(count, last), names
+
+
+def _counted_clusters(paths: Paths) -> tuple[NDArray[np.int64], list[str]]:
+    """The number of each cluster of a path, (items, levels), and the names by path."""
+    count = np.full(paths.shape, PADDING, dtype=np.int64)
+    names: list[str] = []
+    for level in range(paths.shape[1]):
+        rows = np.flatnonzero(paths[:, level] != PADDING)
+        nodes, node = np.unique(paths[rows, : level + 1], axis=0, return_inverse=True)
+        texts = np.array(["-".join(map(str, path)) for path in nodes.tolist()])
+        order = np.argsort(texts, kind="stable")
+        count[rows, level] = len(names) + np.argsort(order)[node.reshape(-1)]
+        names += [f"<A{text}>" for text in texts[order]]
+    return count, names
+
+
+def collaborative_identifiers(
+    item: NDArray[np.integer],
+    offsets: NDArray[np.integer],
+    number_of_items: int,
+    config: P5CIDConfig,
+    seed: int = 0,
+) -> tuple[Identifiers, list[str]]:
+    """Identifiers of all items, and the names of their tokens, which all levels share."""
+    paths = cluster_paths(item, offsets, number_of_items, config, seed)
+    if config.unseen_items == "branch":
+        paths = with_branch_of_unseen(paths, config.largest_cluster)
+        codes, names = numbered(paths, config.numbering, config.largest_cluster)
+    else:
+        seen = depths(paths) > 0
+        known, names = numbered(paths[seen], config.numbering, config.largest_cluster)
+        codes = np.full((number_of_items, max(1, known.shape[1])), PADDING, dtype=np.int64)
+        codes[seen, : known.shape[1]] = known
+        codes[~seen, 0] = np.arange(np.count_nonzero(~seen))
+        names += [f"<CI{number}>" for number in range(len(names), int(codes.max()) + 1)]
+    return Identifiers.of_items(codes, (len(names),) * codes.shape[1]), names
+
+
+# ----------------------------------------------------------------------------------------- prompts
+
+SEQUENTIAL = (
+    "{user} has bought the items {history} . What will this user buy next?",
+    "The purchases of {user} in their order are {history} . Name the next one.",
+    "{user} bought {history} , so predict the item that follows.",
+    "Here is what {user} has bought so far: {history} . Which item comes next?",
+    "After {user} took the items {history} , which item should be offered?",
+    "We know that {user} owns {history} . Recommend one more item.",
+    "Looking at {user} with the purchases {history} , choose the next item.",
+    "The list of {user} reads {history} . Continue it by one item.",
+    "For {user} , who bought {history} , tell the item that will be bought now.",
+    "Since {history} were bought, what is the next purchase of {user} ?",
+)
+"""The first one is used for scoring; in the last one the history comes first."""
+
+STRAIGHTFORWARD = (
+    "What will {user} buy?",
+    "Name an item for {user} .",
+    "Recommend something to {user} .",
+    "Which item suits {user} ?",
+    "Choose an item that {user} is going to buy.",
+    "Predict a purchase of {user} .",
+    "Tell what should be offered to {user} .",
+    "Say which item {user} would like.",
+    "Find the right item for {user} .",
+    "An item is wanted for {user} , which one?",
+)
+
+SHORT = (("{user} {history}",), ("{user}",))
+"""For small machines: nothing but what tells prompts apart."""
+
+_SLOT = re.compile(r"\{\w+\}")
+
+
+class Prompts:
+    """Prompts and answers as rows of pieces that were tokenised once.
+
+    A piece is a literal of a wording, a user, an item or the comma between two items. ``tokens``
+    are their tokens, and ``begins`` says of each token whether a whole word begins there.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, items: Sequence[str], users: int, style: str):
+        sequential, straightforward = wordings_of(style)
+        self.sequential, self.straightforward = len(sequential), len(straightforward)
+        self.end, self.style = tokenizer.end, style
+        cut = [[part.strip() for part in _SLOT.split(one)] for one in sequential + straightforward]
+        width = max(len(parts) for parts in cut)
+        literals = [part for parts in cut for part in parts + [""] * (width - len(parts))]
+        order = [_SLOT.findall(wording) for wording in sequential + straightforward]
+        self.user_first = np.array([slots[0] == "{user}" for slots in order])
+        numbers = np.arange(len(literals)).reshape(-1, width)
+        empty = np.array([not literal for literal in literals]).reshape(numbers.shape)
+        self.literals = np.where(empty, _NOTHING, numbers)  # (wordings, literals)
+        parts = [
+            tokenizer(texts)
+            for texts in (
+                literals,
+                [","],
+                user_texts(users),
+                [item_text(one, style) for one in items],
+            )
+        ]
+        sizes = np.cumsum([len(part) for part in parts])
+        self.comma, self.first_user, self.first_item = sizes[0], sizes[1], sizes[2]
+        self.tokens = joined(parts)
+        begins = tokenizer.begins_word[self.tokens.ids]
+        # A user is one word, and so is an item, however the tokenizer cuts their names.
+        start_of_ids = self.tokens.offsets[self.first_user]
+        begins[start_of_ids:] = False
+        begins[self.tokens.offsets[self.first_user : -1]] = True
+        self.begins = Tokens(begins.astype(np.int32), self.tokens.offsets, 0)
+
+    def pieces(self, user: IntArray, items: IntArray, wording: LongArray) -> LongArray:
+        """Prompts (prompts, pieces).
+
+        Args:
+            user: (prompts,).
+            items: (prompts, length), 0 where padded; not read by straightforward wordings.
+            wording: (prompts,), sequential wordings first.
+        """
+        shown = np.where((wording < self.sequential)[:, None], items, 0)
+        literal = self.literals[wording]
+        user_first = self.user_first[wording][:, None]
+        user_piece = (self.first_user + user)[:, None]
+        return np.concatenate(
+            [
+                literal[:, :1],
+                np.where(user_first, user_piece, _NOTHING),
+                np.where(user_first, literal[:, 1:2], _NOTHING),
+                self._history(shown),
+                np.where(user_first, _NOTHING, literal[:, 1:2]),
+                np.where(user_first, _NOTHING, user_piece),
+                literal[:, 2:3],
+            ],
+            axis=1,
+        ).astype(np.int64)
+
+    def _history(self, items: IntArray) -> LongArray:
+        """(prompts, 2 * length): each item but the first with a comma before it."""
+        present = items > 0
+        follows = np.cumsum(present, axis=1) > 1
+        comma = np.where(present & follows, self.comma, _NOTHING)
+        item = np.where(present, self.first_item + items, _NOTHING)
+        return np.stack([comma, item], axis=2).reshape(len(items), -1).astype(np.int64)
+
+    def answers(self, items: NDArray[np.integer]) -> LongArray:
+        """(items, 1) what is to be written."""
+        return (self.first_item + items)[:, None].astype(np.int64)
+
+    def inputs(self, pieces: LongArray, closing: Closing) -> Batch:
+        """``input_ids``, ``attention_mask`` and ``whole_words``, (prompts, tokens) each."""
+        ids, mask = assembled(self.tokens, pieces, self.end, WHOLE_WORDS)
+        begins, _ = assembled(self.begins, pieces, 0, WHOLE_WORDS)
+        words = whole_words(begins.bool(), mask, closing)
+        return {"input_ids": ids, "attention_mask": mask, "whole_words": words}
+
+
+def wordings_of(style: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The sequential and the straightforward wordings."""
+    return (SEQUENTIAL, STRAIGHTFORWARD) if style == "instruction" else SHORT
+
+
+def user_texts(number: int) -> list[str]:
+    """The names of the unknown user 0 and the users 1, 2, …."""
+    return [f"user_{user}" for user in range(number + 1)]
+
+
+def item_text(identifier: str, style: str) -> str:
+    """An item as prompts and answers name it."""
+    return f"item_{identifier}" if style == "instruction" else identifier
+
+
+def whole_words(begins: torch.Tensor, mask: torch.Tensor, closing: Closing) -> torch.Tensor:
+    """The number of the word that each token belongs to, from 1, and 0 for padding.
+
+    Args:
+        begins: (prompts, tokens), true where a word begins.
+        mask: (prompts, tokens), true at real tokens, the end included.
+    """
+    number = begins.long().cumsum(dim=1).clamp(max=WHOLE_WORDS - 1) * mask
+    if closing == "no_word":
+        number.scatter_(1, mask.sum(dim=1, keepdim=True) - 1, 0)
+    return number
+
+
+# ------------------------------------------------------------------------------------------- model
+
+
+class P5(nn.Module):
+    """A T5 whose encoder also reads which word each token belongs to."""
+
+    def __init__(self, seq2seq: Seq2Seq, has_whole_words: bool, deviation: float) -> None:
+        super().__init__()
+        self.seq2seq = seq2seq
+        self.whole_words: nn.Embedding | None = None
+        if has_whole_words:
+            self.whole_words = nn.Embedding(WHOLE_WORDS, seq2seq.t5.config.d_model)
+            nn.init.normal_(self.whole_words.weight, std=deviation)
+
+    def inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """What the encoder reads, by the names of transformers."""
+        if self.whole_words is None:
+            return self.seq2seq.inputs(batch)
+        vectors = self.whole_words(batch["whole_words"])
+        return self.seq2seq.inputs(batch | {"input_vectors": vectors})
+
+    def logits(self, batch: Batch) -> torch.Tensor:
+        """(batch, target tokens, vocabulary), each position given the labels before it."""
+        t5 = self.seq2seq.t5
+        logits: torch.Tensor = t5(
+            **self.inputs(batch),
+            attention_mask=batch["attention_mask"],
+            decoder_input_ids=t5._shift_right(batch["labels"]),
+            use_cache=False,
+        ).logits
+        return logits
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch of :class:`PrefixPrompts`."""
+        return mean_over_rows(self.logits(batch), batch["labels"])
+
+
+def mean_over_rows(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy, averaged over the tokens of each answer and then over the answers.
+
+    Args:
+        logits: (batch, tokens, vocabulary).
+        labels: (batch, tokens), ``IGNORED`` where padded.
+    """
+    losses = F.cross_entropy(
+        logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+    )
+    tokens = (labels != IGNORED).sum(dim=1)
+    return (losses.sum(dim=1) / tokens).mean()
+
+
+# --------------------------------------------------------------------------------------- instances
+
+
+class PrefixPrompts(Instances):
+    """Every training event with its history, in drawn wordings.
+
+    An event without a history is asked for by straightforward prompts alone.
+    """
+
+    def __init__(self, view: TrainingView, prompts: Prompts, config: P5CIDConfig) -> None:
+        examples = view.examples(TASK)
+        self.prompts, self.config = prompts, config
+        self.users, self.targets = examples.user, examples.target
+        self.items = examples.history(config.history_length, TASK).items
+        events = np.arange(len(examples))
+        with_history = events[(self.items > 0).any(axis=1)]
+        self.events = np.concatenate(
+            [
+                np.repeat(with_history, config.wordings_per_prefix),
+                np.repeat(events, config.straightforward_prompts),
+            ]
+        )
+        sequential = len(with_history) * config.wordings_per_prefix
+        self.is_sequential = np.arange(len(self.events)) < sequential
+        of_item = prompts.tokens.lengths[prompts.first_item :]
+        self.lengths = of_item[self.items[self.events]].sum(axis=1) * self.is_sequential
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def batches(self, batch_size: int, random: np.random.Generator) -> list[LongArray]:
+        """A fresh shuffle, sorted by length within windows."""
+        rows = random.permutation(len(self)).astype(np.int64)
+        window = self.config.length_window
+        return batches_by_length(rows, self.lengths[rows], batch_size, random, window)
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """Draw the wordings and put the prompts together."""
+        prompts, events = self.prompts, self.events[rows]
+        wording = np.where(
+            self.is_sequential[rows],
+            random.integers(prompts.sequential, size=len(rows)),
+            prompts.sequential + random.integers(prompts.straightforward, size=len(rows)),
+        )
+        pieces = prompts.pieces(self.users[events], self.items[events], wording)
+        answers = assembled(prompts.tokens, prompts.answers(self.targets[events]), prompts.end)
+        return prompts.inputs(pieces, self.config.closing) | {"labels": labels_of(*answers)}
+
+
+# -------------------------------------------------------------------------------------- the system
+
+
+class P5CID(System):
+    """Identifiers from clusters, a T5, and prompts that name user and history.
+
+    After ``fit`` or ``load`` there are ``backbone``, ``model``, ``identifiers`` and ``prompts``.
+    """
+
+    Config = P5CIDConfig
+    config: P5CIDConfig
+
+    backbone: Backbone
+    model: P5
+    identifiers: Identifiers
+    names: list[str]
+    prompts: Prompts
+
+    def fit(self, view: TrainingView) -> None:
+        """Cluster the training log, then train on all its prefixes."""
+        if not len(view.examples(TASK)):
+            raise SystemFailure("there are no recommendation events to learn from.")
+        config, corpus = self.config, view.corpus
+        index = view.log.index_of(RECOMMENDATION)
+        seed = int(self.context.random("clusters").integers(2**31))
+        self.identifiers, self.names = collaborative_identifiers(
+            view.log.item[index.positions], index.offsets, corpus.number_of_items, config, seed
+        )
+        wordings = [_SLOT.sub("", one) for part in wordings_of(config.prompts) for one in part]
+        texts = [*wordings, "item_ ,", *user_texts(corpus.number_of_users)]
+        self.backbone = Backbone.make(config.backbone, texts, self.names, self.context)
+        self._make_model()
+        self._make_prompts(corpus)
+        instances = PrefixPrompts(view, self.prompts, config)
+        settings = config.training
+        if not settings.warmup_steps:
+            steps = settings.epochs * instances.steps(settings.batch_size)
+            rise = round(config.warmup_share * steps)
+            settings = settings.model_copy(update={"warmup_steps": rise})
+        train(
+            self.model,
+            instances,
+            self.model,
+            settings,
+            self.context,
+            lambda: view.validate(self, (TASK,)),
+        )
+
+    def _make_model(self) -> None:
+        config = self.config
+        model = P5(self.backbone.model, config.whole_words, config.whole_word_deviation)
+        self.model = model.to(self.context.device)
+
+    def _make_prompts(self, corpus: Corpus) -> None:
+        texts = [
+            "".join(self.names[code] for code in row if code != PADDING)
+            for row in self.identifiers.codes.tolist()
+        ]
+        users, style = corpus.number_of_users, self.config.prompts
+        self.prompts = Prompts(self.backbone.tokenizer, texts, users, style)
+        items = self.prompts.answers(np.arange(corpus.number_of_items + 1))
+        ids, mask = assembled(self.prompts.tokens, items, self.prompts.end)
+        self.targets: LongArray = ids.masked_fill(~mask, -1).numpy()  # (items + 1, tokens)
+
+    def score(self, requests: Requests) -> FloatArray:
+        """The mean log-probability of each candidate's tokens; -inf for what the beam dropped."""
+        self.model.eval()
+        items = requests.history(self.config.history_length, TASK).items
+        pieces = self.prompts.pieces(requests.user, items, np.zeros(len(items), dtype=np.int64))
+        scores = np.empty(requests.candidates.shape, dtype=np.float32)
+        order = np.argsort(assembled_lengths(self.prompts.tokens, pieces), kind="stable")
+        for start in range(0, len(order), self.config.scoring_batch_size):
+            rows = order[start : start + self.config.scoring_batch_size]
+            scores[rows] = self._log_probabilities(pieces[rows], requests.candidates[rows])
+        return scores
+
+    def _log_probabilities(self, pieces: LongArray, candidates: IntArray) -> FloatArray:
+        config, t5 = self.config, self.backbone.model.t5
+        batch = {
+            name: values.to(self.context.device)
+            for name, values in self.prompts.inputs(pieces, config.closing).items()
+        }
+        beam = config.beam_size if config.scoring == "beam" else None
+        with torch.inference_mode():
+            encoded = encode(t5, self.model.inputs(batch), batch["attention_mask"])
+            found = candidate_scores(
+                t5, encoded, self.targets[candidates], beam, config.length_rule
+            )
+        return found.cpu().numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write the T5, the whole-word embeddings and the identifiers."""
+        self.backbone.save(folder / _BACKBONE)
+        self.identifiers.save(folder / _IDENTIFIERS)
+        write_json(folder / _NAMES, self.names)
+        if self.model.whole_words is not None:
+            save_state(self.model.whole_words.state_dict(), folder / _WHOLE_WORDS)
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read what :meth:`save` wrote; nothing is clustered again."""
+        self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
+        self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
+        self.names = read_json(folder / _NAMES)
+        self._make_model()
+        if self.model.whole_words is not None:
+            state = load_state(folder / _WHOLE_WORDS, self.context.device)
+            self.model.whole_words.load_state_dict(state)
+        self._make_prompts(corpus)
+
+    def identifier_quality(self) -> dict[str, dict[str, float]]:
+        """Distinctness and use of the tokens, which all levels share."""
+        return {"collaborative": self.identifiers.report().as_json()}
+
+    def number_of_parameters(self) -> int:
+        """Weights of the T5 and the whole-word embeddings."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    def stand_ins(self) -> tuple[str, ...]:
+        """What stands in for the pretrained T5."""
+        sentence = self.config.backbone.stand_in()
+        return (sentence,) if sentence else ()
+
+
+_BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
+_NAMES, _WHOLE_WORDS = "tokens.json", "whole_words.safetensors"

@@ -1,0 +1,348 @@
+"""TIGER: items as tuples of codes of their texts; a T5 writes the codes of the next item.
+
+Rajput et al., "Recommender Systems with Generative Retrieval", NeurIPS 2023; the authors published
+no code. Written anew after the paper and the behaviour of two re-implementations,
+https://github.com/EdoardoBotta/RQ-VAE-Recommender (commit 0e4ae0c, MIT) and
+https://github.com/XiaoLongtaoo/TIGER (commit 8384d72, MIT). An RQ-VAE turns each item's text
+embedding into three codes; a fourth one counts the items that share them. The input is a token of
+the user and the codes of the history, oldest first, and nothing marks the end of the four codes.
+
+What differs: texts are the data set's item texts, encoded by BGE instead of Sentence-T5, as in the
+benchmark's comparison. Adagrad at a rate of 0.4 for the RQ-VAE and Adafactor at 0.01 for the T5 do
+not carry over to other implementations; both are trained by AdamW at 0.001. Codes that no item uses
+are restarted. Users share the user tokens by their number modulo, not by a hash of their name. Only
+items among the candidates can be generated, and epochs are selected by NDCG@5 on the suite's
+validation lists.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from benchmark.data.dataset import IntArray, LongArray
+from benchmark.errors import SystemFailure
+from benchmark.files import read_json, write_json
+from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
+from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
+from benchmark.kit.modules import load_state, save_state
+from benchmark.kit.seq2seq import Seq2Seq, batches_by_length
+from benchmark.kit.text import (
+    find_encoder,
+    own_pooling,
+    pretrained_text_encoder,
+    text_vectors,
+)
+from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.trie import CatalogueTrie
+from benchmark.protocol.requests import Events, Requests
+from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+
+TASK = "recommendation"
+ENCODER = "BAAI/bge-base-en-v1.5"
+LONGEST_TEXT = 256
+"""Tokens of an item text that the encoder reads."""
+
+PADDING_TOKEN = 0
+"""Pads inputs and starts the decoder; codes and users come after it."""
+
+BATCHES_SORTED_TOGETHER = 16
+
+
+class TIGERConfig(SystemConfig):
+    """The paper's sizes; see above for the optimisers."""
+
+    encoder: str = "auto"
+    """A folder, a hub name, "packaged" (MiniLM), or "auto": BGE if it can be had, else MiniLM,
+    which is then named as a stand-in."""
+    identifiers: RQVAEConfig = RQVAEConfig(
+        sizes=(256, 256, 256),
+        epsilons=(0.0, 0.0, 0.0),
+        hidden_sizes=(512, 256, 128),
+        latent_size=32,
+        bias=False,
+        initialisation="torch",
+        reduction="sum",
+        restart_unused=True,
+        collisions="counter",
+        warmup_epochs=0,
+        training=TrainingSettings(
+            epochs=20_000,
+            batch_size=1024,
+            optimizer="adamw",
+            learning_rate=1e-3,
+            weight_decay=1e-4,
+            patience=None,
+            validate_every=100,
+        ),
+    )
+    """How texts become codes. With "counter" a last code makes identifiers distinct; without it,
+    items may share one and tie."""
+    user_tokens: int = Field(default=2000, ge=0)
+    """Tokens that users share; 0 for none."""
+    history_length: int = Field(default=20, ge=1)
+    """The last items that are read."""
+
+    width: int = Field(default=384, ge=1)
+    """Of token vectors and hidden states. The paper says 128, but also about 13 million parameters,
+    which its other sizes give at 384 only (13.4 million; at 128 they are 4.5 million)."""
+    layers: int = Field(default=4, ge=1)
+    """Layers of the encoder, and as many of the decoder."""
+    heads: int = Field(default=6, ge=1)
+    """Attention heads a layer."""
+    head_width: int = Field(default=64, ge=1)
+    """Of one head; heads times this need not be ``width``."""
+    feed_forward: int = Field(default=1024, ge=1)
+    """Hidden width of the feed-forward layers, which have ReLU."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """At T5's places."""
+
+    scoring: Literal["beam", "exact"] = "beam"
+    """Constrained beam search, which leaves candidates unranked, or the likelihood of each."""
+    beam_size: int = Field(default=30, ge=1)
+    """Prefixes that a beam search keeps."""
+    scoring_batch_size: int = Field(default=64, ge=1)
+    """Requests that are scored at once."""
+    training: TrainingSettings = TrainingSettings(
+        epochs=200,
+        batch_size=256,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        schedule="flat-inverse-root",
+        warmup_steps=10_000,
+    )
+    """A batch counts prefixes of users' histories. The rate stays for ``warmup_steps``, then falls
+    with the root of the step."""
+
+
+# ------------------------------------------------------------------------------------------- tokens
+
+
+class Vocabulary:
+    """Numbers of the tokens: padding, the codes of each level, the users.
+
+    ``size`` counts all. ``of_item`` (items + 1, levels) are the tokens of each item's identifier,
+    padding for item 0.
+    """
+
+    def __init__(self, identifiers: Identifiers, user_tokens: int) -> None:
+        sizes = np.array(identifiers.sizes)
+        first = 1 + np.cumsum(sizes) - sizes
+        codes = identifiers.codes.astype(np.int64)
+        self.of_item: LongArray = np.where(codes >= 0, codes + first, PADDING_TOKEN)
+        self.first_user = 1 + int(sizes.sum())
+        self.user_tokens = user_tokens
+        self.size = self.first_user + user_tokens
+
+    def inputs(self, users: IntArray, histories: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the encoder reads: ids int64 and mask, both (rows, length of the longest).
+
+        Whoever has neither a token nor a history is a token of padding that is read.
+
+        Args:
+            users: (rows,).
+            histories: (rows, items), oldest first, padded with 0 on the right.
+        """
+        longest = int((histories > 0).sum(axis=1).max(initial=0))
+        ids = self.of_item[histories[:, :longest]].reshape(len(histories), -1)
+        if self.user_tokens:
+            user = self.first_user + users.astype(np.int64) % self.user_tokens
+            ids = np.concatenate([user[:, None], ids], axis=1)
+        elif not longest:
+            ids = np.full((len(users), 1), PADDING_TOKEN)
+        mask = ids != PADDING_TOKEN
+        mask[:, 0] = True
+        return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+class Prefixes(Instances):
+    """One instance a training event of users who bought something before: history and next item.
+
+    Batches hold prefixes of similar length: ``input_ids``, ``attention_mask`` (batch, tokens of the
+    longest) and ``labels`` (batch, levels).
+    """
+
+    def __init__(self, view: TrainingView, vocabulary: Vocabulary, history_length: int) -> None:
+        examples = view.examples(TASK)
+        history = examples.history(history_length, TASK, padding="right")
+        follows = history.count > 0
+        self.histories, self.lengths = history.items[follows], history.count[follows]
+        self.users, self.targets = examples.user[follows], examples.target[follows]
+        self.vocabulary = vocabulary
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
+        """A fresh shuffle, sorted by length within windows of some batches."""
+        rows = random.permutation(len(self)).astype(np.int64)
+        lengths = self.lengths[rows].astype(np.int64)
+        return batches_by_length(rows, lengths, batch_size, random, BATCHES_SORTED_TOGETHER)
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """Gather; nothing is drawn."""
+        ids, mask = self.vocabulary.inputs(self.users[rows], self.histories[rows])
+        labels = torch.from_numpy(self.vocabulary.of_item[self.targets[rows]])
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+# ------------------------------------------------------------------------------------- the system
+
+
+class TIGER(System):
+    """The generative recommender. After ``fit`` or ``load`` there are ``identifiers`` and a T5."""
+
+    Config = TIGERConfig
+    config: TIGERConfig
+
+    identifiers: Identifiers
+    figures: dict[str, float]
+    vocabulary: Vocabulary
+    model: Seq2Seq
+    stand_in: str
+
+    def fit(self, view: TrainingView) -> None:
+        """Learn the identifiers of all items, then to write the next one after every prefix."""
+        if not len(view.examples(TASK)):
+            raise SystemFailure("there are no recommendation events to learn from.")
+        config = self.config
+        self._make_identifiers(view.corpus)
+        self._make_model()
+        instances = Prefixes(view, self.vocabulary, config.history_length)
+        train(
+            self.model,
+            instances,
+            self.model,
+            config.training,
+            self.context,
+            lambda: view.validate(self, (TASK,)),
+        )
+
+    def _make_identifiers(self, corpus: Corpus) -> None:
+        config, context = self.config, self.context
+        files = find_encoder(config.encoder, ENCODER)
+        self.stand_in = "" if files.name == ENCODER else _stand_in(files.name, files.sha256)
+        encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
+
+        def build(folder: Path) -> None:
+            vectors = text_vectors(context, encoder, corpus.items.text, "", LONGEST_TEXT)
+            learned = learn_identifiers(np.array(vectors[1:]), config.identifiers, context)
+            learned.identifiers.save(folder)
+            write_json(folder / _FIGURES, learned.figures)
+
+        determined_by = {
+            "texts": corpus.fingerprint,
+            "encoder": files.sha256,
+            "settings": config.identifiers.model_dump(mode="json"),
+            "seed": context.seed,
+            "device": torch.device(context.device).type,
+            "precision": context.precision,
+            "code": context.code,
+        }
+        folder = context.artifacts.get("identifiers", determined_by, build)
+        self.identifiers = Identifiers.load(folder)
+        self.figures = read_json(folder / _FIGURES)
+
+    def _make_model(self) -> None:
+        config = self.config
+        self.vocabulary = Vocabulary(self.identifiers, config.user_tokens)
+        torch.manual_seed(int(self.context.random("initialisation").integers(2**62)))
+        model = Seq2Seq.of_config(
+            {
+                "vocab_size": self.vocabulary.size,
+                "d_model": config.width,
+                "d_kv": config.head_width,
+                "d_ff": config.feed_forward,
+                "num_layers": config.layers,
+                "num_heads": config.heads,
+                "dropout_rate": config.dropout,
+                "pad_token_id": PADDING_TOKEN,
+                "decoder_start_token_id": PADDING_TOKEN,
+            }
+        )
+        self.model = model.to(self.context.device)
+
+    def score(self, requests: Requests) -> FloatArray:
+        """Log-probabilities of the candidates' codes; -inf for what the beam dropped."""
+        beam_size = self.config.beam_size if self.config.scoring == "beam" else None
+        scores = np.empty(requests.candidates.shape, dtype=np.float32)
+        for rows in self._by_length(requests):
+            batch = requests.select(rows)
+            tokens = self.vocabulary.of_item[batch.candidates]
+            with torch.inference_mode():
+                found = candidate_scores(self.model.t5, self._encoded(batch), tokens, beam_size)
+            scores[rows] = found.cpu().numpy()
+        return scores
+
+    def recommend(self, requests: Requests, k: int) -> IntArray:
+        """The ``k`` best items of the catalogue that a beam search finds, (requests, k) int32."""
+        of_item = self.vocabulary.of_item
+        catalogue = CatalogueTrie.of(np.where(of_item == PADDING_TOKEN, -1, of_item))
+        beam_size = max(k, self.config.beam_size)
+        items = np.empty((len(requests), k), dtype=np.int32)
+        for rows in self._by_length(requests):
+            encoded = self._encoded(requests.select(rows))
+            with torch.inference_mode():
+                found, _ = catalogue_items(self.model.t5, encoded, catalogue, k, beam_size)
+            items[rows] = found.clamp(min=0).cpu().numpy()
+        return items
+
+    def _by_length(self, requests: Requests) -> list[NDArray[np.int64]]:
+        """Rows of batches of requests with histories of similar length."""
+        size = self.config.scoring_batch_size
+        count = requests.history(self.config.history_length, TASK).count
+        order = np.argsort(count, kind="stable")
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    @torch.inference_mode()
+    def _encoded(self, events: Events) -> Encoded:
+        self.model.eval()
+        history = events.history(self.config.history_length, TASK, padding="right")
+        ids, mask = self.vocabulary.inputs(events.user, history.items)
+        device = self.context.device
+        return encode(self.model.t5, {"input_ids": ids.to(device)}, mask.to(device))
+
+    def save(self, folder: Path) -> None:
+        """Write identifiers and weights."""
+        self.identifiers.save(folder)
+        save_state(self.model.own_state(), folder / _WEIGHTS)
+        write_json(folder / _FIGURES, self.figures)
+        write_json(folder / _ORIGIN, {"stand_in": self.stand_in})
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read what :meth:`save` wrote; no text is encoded again."""
+        self.identifiers = Identifiers.load(folder)
+        self.figures = read_json(folder / _FIGURES)
+        self.stand_in = read_json(folder / _ORIGIN)["stand_in"]
+        self._make_model()
+        self.model.load_own_state(load_state(folder / _WEIGHTS, self.context.device))
+
+    def identifier_quality(self) -> dict[str, dict[str, float]]:
+        """How well the codes tell items apart, and how many items shared all but the last one."""
+        return {"semantic": self.figures}
+
+    def number_of_parameters(self) -> int:
+        """Weights of the T5."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    def stand_ins(self) -> tuple[str, ...]:
+        """Which encoder stands in for the one that was meant."""
+        return (self.stand_in,) if self.stand_in else ()
+
+
+def _stand_in(name: str, sha256: str) -> str:
+    return (
+        f"The text encoder {name} (SHA-256 {sha256[:12]}…) stands in for {ENCODER} where item "
+        "identifiers are learned."
+    )
+
+
+_WEIGHTS, _FIGURES, _ORIGIN = "model.safetensors", "figures.json", "origin.json"

@@ -1,0 +1,1 @@
+"""Generative retrieval: a query is answered by writing the identifier of an item."""

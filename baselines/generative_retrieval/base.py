@@ -1,0 +1,272 @@
+"""What query-to-identifier systems share: a T5 that reads a query and writes an item's identifier.
+
+Neither user nor history is read, so each distinct query is encoded once and each pair of a query
+and an item is decoded once (``benchmark.kit.query_ranking``). Candidates are ranked by a beam
+search over their own identifiers, as the published systems rank a corpus, or exactly. Where
+identifiers differ in length, the mean over their tokens ranks, end included: it is what the
+originals' library does, and is one field of the configuration.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from benchmark.data.dataset import IntArray, LongArray
+from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.files import atomic_path, read_json, write_json
+from benchmark.kit.decoding import LengthRule
+from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
+from benchmark.kit.query_ranking import QueryRanking
+from benchmark.kit.seq2seq import Backbone, BackboneSettings, assembled
+from benchmark.kit.text import (
+    Tokens,
+    find_encoder,
+    own_pooling,
+    pretrained_text_encoder,
+    text_vectors,
+)
+from benchmark.protocol.requests import Requests, TrainingExamples
+from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+
+TASK = "search"
+
+NO_TOKEN = -1
+"""Pads the identifiers of items."""
+
+HUB_ENCODER = "BAAI/bge-base-en-v1.5"
+"""The sentence encoder of the item vectors."""
+
+RealPairs = Literal["distinct", "every_event", "none"]
+"""The (query, item) pairs of the training log: once each, once an event, or not at all."""
+
+_BACKBONE, _TARGETS, _FACTS = "backbone", "targets.npy", "identifiers.json"
+
+
+class RetrievalConfig(SystemConfig):
+    """Base of the ``Config`` of these systems."""
+
+    backbone: BackboneSettings = BackboneSettings()
+    """T5-small, where the originals have T5-base."""
+    encoder: str = "auto"
+    """The sentence encoder of item vectors: a folder, a hub name, "packaged", or "auto" for BGE if
+    the hub has it, else the packaged one."""
+    most_item_tokens: int = Field(default=256, ge=1)
+    """Tokens of an item text that the sentence encoder reads."""
+    pseudo_queries: PseudoQuerySettings = PseudoQuerySettings()
+    """The model that writes queries for items; shared by all systems with the same settings."""
+    queries_per_item: int = Field(default=10, ge=0)
+    """Of an item's written queries, the first so many are learned."""
+
+    scoring: Literal["beam", "exact"] = "beam"
+    """``beam``: constrained beam search; what it drops ranks last. ``exact``: every candidate's
+    likelihood."""
+    beam_size: int = Field(default=30, ge=1)
+    length_rule: LengthRule = "mean"
+    """How identifiers of different lengths compare."""
+    pairs_at_once: int = Field(default=4096, ge=1)
+    """Pairs of a query and an identifier that are decoded together."""
+
+
+class QueryToIdentifier(System):
+    """A backbone and the identifiers of all items as its tokens.
+
+    After ``fit`` or ``load`` there are ``backbone`` and ``targets`` (number_of_items + 1, tokens),
+    what the model is to write for each item, padded with -1.
+    """
+
+    config: Any
+
+    backbone: Backbone
+    targets: LongArray
+    encoder_stand_in: str = ""
+    _ranking: QueryRanking | None = None
+
+    # ------------------------------------------------------------------------------- learning
+
+    def training_searches(self, view: TrainingView) -> TrainingExamples:
+        """The searches of the training log.
+
+        Raises:
+            SystemFailure: there are none.
+        """
+        examples = view.examples(TASK)
+        if not len(examples):
+            raise SystemFailure("there are no search events to learn from.")
+        return examples
+
+    def written_queries(self, view: TrainingView) -> PseudoQueries:
+        """The pseudo-queries of all items; none if none are learned."""
+        if self.config.queries_per_item == 0:
+            return PseudoQueries.of_lists([[]] * (view.corpus.number_of_items + 1))
+        return pseudo_queries(self.context, view, self.config.pseudo_queries)
+
+    def item_vectors(self, corpus: Corpus) -> FloatArray:
+        """(number_of_items, dim) vectors of the item texts, of length one."""
+        files = find_encoder(self.config.encoder, HUB_ENCODER)
+        if files.name != HUB_ENCODER:
+            self.encoder_stand_in = (
+                f"The text encoder {files.name} (SHA-256 {files.sha256[:12]}…) stands in for "
+                f"{HUB_ENCODER} where item identifiers are made."
+            )
+        encoder = pretrained_text_encoder(files, own_pooling(files), self.context.device)
+        most = self.config.most_item_tokens
+        vectors = text_vectors(self.context, encoder, corpus.items.text[1:], "", most)
+        return np.array(vectors)
+
+    def validated(self, view: TrainingView) -> Any:
+        """The validation metrics of the model as it is now."""
+        self._ranking = None
+        return view.validate(self, (TASK,))
+
+    # -------------------------------------------------------------------------------- ranking
+
+    @abstractmethod
+    def query_tokens(self, corpus: Corpus) -> Tokens:
+        """The tokens of all queries (number_of_queries + 1), without their end."""
+
+    def make_inputs(self, corpus: Corpus) -> None:
+        """Tokenise the queries; called when ``backbone`` and ``targets`` are there."""
+        self._queries = self.query_tokens(corpus)
+        self._ranking = None
+
+    def _inputs(self, query: LongArray) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, mask = assembled(self._queries, query[:, None], self.backbone.tokenizer.end)
+        return ids.to(self.context.device), mask.to(self.context.device)
+
+    def score(self, requests: Requests) -> FloatArray:
+        """Log-probabilities of the candidates' identifiers; -inf for what the beam dropped."""
+        self.backbone.model.eval()
+        if self._ranking is None:
+            config = self.config
+            self._ranking = QueryRanking(
+                self.backbone.model.t5,
+                self._inputs,
+                self.targets,
+                beam_size=config.beam_size if config.scoring == "beam" else None,
+                length_rule=config.length_rule,
+                pairs_at_once=config.pairs_at_once,
+            )
+        return self._ranking.score(requests.query, requests.candidates)
+
+    # ---------------------------------------------------------------------------------- files
+
+    def save(self, folder: Path) -> None:
+        """Write the backbone and the identifiers."""
+        self.backbone.save(folder / _BACKBONE)
+        with atomic_path(folder / _TARGETS) as path, path.open("wb") as opened:
+            np.save(opened, self.targets, allow_pickle=False)
+        write_json(folder / _FACTS, {"encoder_stand_in": self.encoder_stand_in})
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read what :meth:`save` wrote; identifiers are not made again."""
+        self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
+        try:
+            self.targets = np.load(folder / _TARGETS, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise BenchmarkError(f"{folder / _TARGETS}: is not readable ({error}).") from None
+        self.encoder_stand_in = read_json(folder / _FACTS)["encoder_stand_in"]
+        self.make_inputs(corpus)
+
+    # ----------------------------------------------------------------------------- what it is
+
+    def identifier_quality(self) -> dict[str, dict[str, float]]:
+        """Distinctness of the identifiers, and use of the tokens that occur, level by level."""
+        identifiers = identifiers_of_tokens(self.targets, self.backbone.tokenizer.end)
+        return {self.config.docid: identifiers.report().as_json()}
+
+    def number_of_parameters(self) -> int:
+        """Weights of the T5."""
+        return sum(weight.numel() for weight in self.backbone.model.parameters())
+
+    def stand_ins(self) -> tuple[str, ...]:
+        """What stands in for the T5, the writer of queries and the sentence encoder."""
+        sentences = [self.config.backbone.stand_in(), self.encoder_stand_in]
+        if self.config.queries_per_item:
+            written_by = self.config.pseudo_queries.backbone.stand_in()
+            sentences.append(f"Pseudo-queries: {written_by}" if written_by else "")
+        return tuple(sentence for sentence in sentences if sentence)
+
+
+# ------------------------------------------------------------------------------------- identifiers
+
+
+def identifier_tokens(identifiers: Identifiers) -> tuple[list[str], LongArray]:
+    """A token for each code of each level, and where those of a level begin, (levels + 1,)."""
+    names = [
+        f"<{level}_{code}>"
+        for level, size in enumerate(identifiers.sizes, start=1)
+        for code in range(size)
+    ]
+    return names, np.cumsum([0, *identifiers.sizes]).astype(np.int64)
+
+
+def targets_of_codes(
+    identifiers: Identifiers, first_of_level: LongArray, token_ids: LongArray, end: int | None
+) -> LongArray:
+    """(number_of_items + 1, tokens) identifiers as token ids, -1 padded; row 0 has none.
+
+    Args:
+        first_of_level: as :func:`identifier_tokens` gives it.
+        token_ids: the id of each of its tokens.
+        end: what closes each identifier, if anything.
+    """
+    codes = identifiers.codes.astype(np.int64)
+    place = np.where(codes >= 0, codes + first_of_level[:-1], 0)
+    targets = np.where(codes >= 0, token_ids[place], NO_TOKEN)
+    if end is None:
+        return targets
+    closed = np.pad(targets, ((0, 0), (0, 1)), constant_values=NO_TOKEN)
+    rows = np.arange(1, len(closed))
+    closed[rows, identifiers.lengths[1:]] = end
+    return closed
+
+
+def targets_of_texts(tokens: Tokens, end: int) -> LongArray:
+    """The same of texts of the items 1, 2, …."""
+    ids, mask = assembled(tokens, np.arange(len(tokens))[:, None], end)
+    targets = np.full((len(tokens) + 1, ids.shape[1]), NO_TOKEN, dtype=np.int64)
+    targets[1:] = ids.masked_fill(~mask, NO_TOKEN).numpy()
+    return targets
+
+
+def identifiers_of_tokens(targets: NDArray[np.integer], end: int) -> Identifiers:
+    """Identifiers whose codes are the tokens that occur at each level, without the end."""
+    codes = np.full(targets.shape, NO_TOKEN, dtype=np.int32)
+    sizes = []
+    for level, column in enumerate(targets.T):
+        is_code = (column != NO_TOKEN) & (column != end)
+        occurring, code = np.unique(column[is_code], return_inverse=True)
+        codes[is_code, level] = code
+        sizes.append(len(occurring))
+    levels = sum(size > 0 for size in sizes)
+    return Identifiers(codes[:, :levels], tuple(sizes[:levels]))
+
+
+# ------------------------------------------------------------------------------------------- pairs
+
+
+def written_pairs(queries: PseudoQueries, most: int) -> tuple[LongArray, LongArray]:
+    """The first ``most`` queries of every item, as places in ``queries.texts``, and the items."""
+    counts = np.minimum(queries.counts, most)
+    items = np.repeat(np.arange(len(counts)), counts)
+    inner = np.arange(len(items)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return queries.numbers[queries.offsets[items] + inner].astype(np.int64), items
+
+
+def real_pairs(query: IntArray, item: IntArray, which: RealPairs) -> tuple[LongArray, LongArray]:
+    """Queries and items of training searches (events,), as ``which`` says."""
+    pairs = np.stack([query, item], axis=1).astype(np.int64)
+    if which == "none":
+        pairs = pairs[:0]
+    elif which == "distinct":
+        pairs = np.unique(pairs, axis=0)
+    return pairs[:, 0], pairs[:, 1]

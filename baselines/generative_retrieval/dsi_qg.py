@@ -1,0 +1,153 @@
+"""DSI-QG: a T5 maps a query to an item's identifier, and learns it from generated queries.
+
+Zhuang, Ren, Shou, Pei, Gong, Zuccon and Jiang, "Bridging the Gap Between Indexing and Retrieval for
+Differentiable Search Index with Query Generation", arXiv 2206.10128; original
+https://github.com/ArvinZhuang/DSI-QG, commit 3aa020e (MIT). Items are learned through queries that
+a model writes for them, so that learning looks like searching; their texts are not read.
+Identifiers are numbers in random order, written in decimal and cut by T5's own tokenizer, as in the
+original, or the structured ones of DSI (Tay et al., NeurIPS 2022) by hierarchical k-means, with a
+token of its own for each code.
+
+What differs: the real pairs of the training log are learned as well, since every other system
+learns from them (``real_pairs: none`` is the original); queries are not filtered by a
+cross-encoder, as in the released main pipeline; T5-small; a schedule in epochs. The original's
+search knows all numbers and drops those of no item afterwards; here only the candidates' can be
+written. Where no hub is reachable, stand-ins are named in the tables.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from baselines.generative_retrieval.base import (
+    QueryToIdentifier,
+    RealPairs,
+    RetrievalConfig,
+    identifier_tokens,
+    real_pairs,
+    targets_of_codes,
+    targets_of_texts,
+    written_pairs,
+)
+from benchmark.data.dataset import LongArray
+from benchmark.kit.identifiers.hierarchical import STARTS, structured_identifiers
+from benchmark.kit.seq2seq import Backbone, TokenPairs, joined, texts_of
+from benchmark.kit.text import Tokens
+from benchmark.kit.training import TrainingSettings, train
+from benchmark.systems.view import Corpus, TrainingView
+
+
+class DSIQGTraining(TrainingSettings):
+    """The original's learning rate, batch and schedule; it counts a million steps, not epochs."""
+
+    epochs: int = Field(default=30, ge=0)
+    batch_size: int = Field(default=256, ge=1)
+    optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adamw"
+    learning_rate: float = Field(default=5e-4, gt=0)
+    schedule: Literal["constant", "linear", "cosine", "inverse-root", "plateau"] = "linear"
+    gradient_clip: float | None = Field(default=1.0, gt=0)
+    patience: int | None = Field(default=5, ge=1)
+
+
+class DSIQGConfig(RetrievalConfig):
+    """The original's settings but for the backbone's size and the schedule's length."""
+
+    docid: Literal["numeric", "semantic"] = "numeric"
+    """Numbers in random order, or paths of hierarchical k-means over item vectors."""
+    clusters: int = Field(default=10, ge=2)
+    """Of ``semantic``: clusters that a cluster is split into ..."""
+    largest_cluster: int = Field(default=100, ge=1)
+    """... if it has more items than this."""
+    kmeans_starts: int = Field(default=STARTS, ge=1)
+    """Of ``semantic``: k-means runs of which the best is kept."""
+
+    real_pairs: RealPairs = "distinct"
+    """The suite's addition to the generated queries."""
+    most_query_tokens: int = Field(default=32, ge=2)
+    """Tokens of a query, the end included."""
+    warmup_share: float = Field(default=0.1, ge=0, lt=1)
+    """The part of all steps in which the learning rate rises, unless ``training.warmup_steps``."""
+    training: TrainingSettings = DSIQGTraining()
+
+
+class DSIQG(QueryToIdentifier):
+    """Generated and real queries to identifiers."""
+
+    Config = DSIQGConfig
+    config: DSIQGConfig
+
+    def fit(self, view: TrainingView) -> None:
+        """Give every item its identifier, then learn all pairs."""
+        config, corpus = self.config, view.corpus
+        examples = self.training_searches(view)
+        queries = self.written_queries(view)
+        if config.docid == "numeric":
+            self._make_numeric(view)
+        else:
+            self._make_semantic(view)
+        self.make_inputs(corpus)
+
+        tokenizer, most = self.backbone.tokenizer, config.most_query_tokens - 1
+        asked, clicked = real_pairs(examples.query, examples.target, config.real_pairs)
+        written, about = written_pairs(queries, config.queries_per_item)
+        answers = answers_of(self.targets, tokenizer.padding)
+        tokens = joined([self.query_tokens(corpus), tokenizer(queries.texts, most), answers])
+        first_written = len(corpus.queries.text)
+        first_answer = first_written + len(queries.texts)
+        pairs = TokenPairs(
+            tokens=tokens,
+            inputs=np.concatenate([asked, first_written + written])[:, None],
+            targets=first_answer + np.concatenate([clicked, about])[:, None],
+            end=tokenizer.end,
+        )
+        settings = config.training
+        if not settings.warmup_steps:
+            steps = settings.epochs * pairs.steps(settings.batch_size)
+            rise = round(config.warmup_share * steps)
+            settings = settings.model_copy(update={"warmup_steps": rise})
+        model = self.backbone.model
+        train(model, pairs, model, settings, self.context, lambda: self.validated(view))
+        self.make_inputs(corpus)
+
+    def _make_numeric(self, view: TrainingView) -> None:
+        """Numbers 0, 1, … in random order, as the tokenizer of the backbone cuts them."""
+        numbers = self.context.random("numbers").permutation(view.corpus.number_of_items)
+        texts = [str(number) for number in numbers.tolist()]
+        self.backbone = Backbone.make(
+            self.config.backbone, [*texts_of(view), *texts], (), self.context
+        )
+        tokenizer = self.backbone.tokenizer
+        self.targets = targets_of_texts(tokenizer(texts), tokenizer.end)
+
+    def _make_semantic(self, view: TrainingView) -> None:
+        """Paths of hierarchical k-means, a token for each code of each level."""
+        config = self.config
+        identifiers = structured_identifiers(
+            self.item_vectors(view.corpus),
+            config.clusters,
+            config.largest_cluster,
+            self.context.random("clusters"),
+            config.kmeans_starts,
+        )
+        names, first_of_level = identifier_tokens(identifiers)
+        self.backbone = Backbone.make(config.backbone, texts_of(view), names, self.context)
+        tokenizer = self.backbone.tokenizer
+        ids = tokenizer(names).ids.astype(np.int64)
+        self.targets = targets_of_codes(identifiers, first_of_level, ids, tokenizer.end)
+
+    def query_tokens(self, corpus: Corpus) -> Tokens:
+        """The queries without a prompt."""
+        most = self.config.most_query_tokens - 1
+        return self.backbone.tokenizer(corpus.queries.text, most)
+
+
+def answers_of(targets: LongArray, padding: int) -> Tokens:
+    """The identifiers of all items as token lists without their end."""
+    is_token = targets >= 0
+    lengths = np.maximum(np.count_nonzero(is_token, axis=1) - 1, 0)
+    kept = np.arange(targets.shape[1]) < lengths[:, None]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Tokens(targets[kept].astype(np.int32), offsets, padding)

@@ -1,0 +1,1 @@
+"""What a protocol gives away on a data set, in figures: see :mod:`benchmark.audit.audit`."""

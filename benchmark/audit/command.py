@@ -1,0 +1,127 @@
+"""``python -m benchmark.data audit``: print and save what protocols give away on a data set."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from benchmark.audit.audit import AUDIT_FOLDER, TITLES, Audit, audit, save_audit
+from benchmark.data.dataset import Dataset
+from benchmark.errors import BenchmarkError
+from benchmark.protocol.metrics import METRIC_NAMES
+from benchmark.protocol.settings import PRESETS
+from benchmark.protocol.task import load_tasks
+from benchmark.systems.configuration import configure_protocol, parse_assignments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command, beside those of every command about a data set."""
+    parser.add_argument(
+        "--protocol",
+        default=",".join(PRESETS),
+        help=f"protocols separated by commas (default: {','.join(PRESETS)})",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="protocol.KEY=VALUE",
+        help="change one setting of every protocol; may be repeated",
+    )
+    parser.add_argument(
+        "--catalogue-events",
+        type=int,
+        default=500,
+        metavar="NUMBER",
+        help="test events of each task to rank against the whole catalogue (default: 500)",
+    )
+    parser.add_argument(
+        "--runs", type=Path, metavar="FOLDER", help="run folders whose systems join the rankers"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=AUDIT_FOLDER,
+        help=f"where it is saved (default: {AUDIT_FOLDER})",
+    )
+
+
+def run(dataset: Dataset, options: argparse.Namespace) -> int:
+    """Audit the data set under every protocol asked for; returns the exit code."""
+    if options.catalogue_events < 1:
+        raise BenchmarkError(f"--catalogue-events {options.catalogue_events}: must be at least 1.")
+    changes = parse_assignments(options.set)
+    other = sorted(set(changes) - {"protocol"})
+    if other:
+        raise BenchmarkError(f"--set {other[0]}.…: only protocol.KEY=VALUE has a meaning here.")
+    names = [name.strip() for name in options.protocol.split(",") if name.strip()]
+    chosen = [configure_protocol(name, changes.get("protocol", {})) for name in names]
+    audits = []
+    for name, settings in chosen:
+        tasks = load_tasks(dataset, settings, options.root)
+        audits.append(
+            audit(
+                dataset,
+                tasks,
+                name,
+                settings,
+                catalogue_events=options.catalogue_events,
+                runs=options.runs,
+            )
+        )
+    paths = [save_audit(options.out, found) for found in audits]
+    console = Console()
+    console.print(diagnostics_table(audits))
+    for task in audits[0].rankers if audits else ():
+        console.print(rankers_table(audits, task))
+    for path in paths:
+        console.print(f"saved: {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def diagnostics_table(audits: Sequence[Audit]) -> Table:
+    """One row a figure, one column a protocol."""
+    table = Table(
+        "",
+        Column("what", overflow="fold"),
+        *(Column(escape(found.protocol), justify="right") for found in audits),
+        title=escape(audits[0].dataset) if audits else None,
+    )
+    for number, title in TITLES.items():
+        of_number = [found.diagnostics.get(number, {}) for found in audits]
+        names = list(dict.fromkeys(name for figures in of_number for name in figures))
+        if not names:
+            continue
+        table.add_section()
+        table.add_row(number, f"[bold]{escape(title)}[/bold]")
+        for name in names:
+            cells = (f"{figures[name]:,.3f}" if name in figures else "–" for figures in of_number)
+            table.add_row("", escape(name), *cells)
+    return table
+
+
+def rankers_table(audits: Sequence[Audit], task: str) -> Table:
+    """Every ranker under every protocol: the lists' metrics, and two of the whole catalogue."""
+    table = Table(
+        "ranker",
+        "protocol",
+        *(Column(metric, justify="right") for metric in METRIC_NAMES),
+        Column("catalogue HR@10", justify="right"),
+        Column("catalogue NDCG@10", justify="right"),
+        title=f"{task}: what is reached without learning",
+    )
+    names = dict.fromkeys(r.display_name for found in audits for r in found.rankers[task])
+    for name in names:
+        for found in audits:
+            for result in found.rankers[task]:
+                if result.display_name == name:
+                    lists = (f"{result.lists[metric]:.3f}" for metric in METRIC_NAMES)
+                    whole = (f"{result.catalogue[m]:.3f}" for m in ("HR@10", "NDCG@10"))
+                    table.add_row(escape(name), escape(found.protocol), *lists, *whole)
+        table.add_section()
+    return table

@@ -1,0 +1,187 @@
+"""What rankers reach that learn nothing: on the candidate lists and against the whole catalogue.
+
+The rankers are the catalogue's family of references. What they reach on the lists is what the lists
+give away. The second view ranks a sample of the test events against every item that its user never
+touched; if the two views order the rankers differently, so may they order systems.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from benchmark.audit.diagnostics import Figures
+from benchmark.data.dataset import RECOMMENDATION, Dataset
+from benchmark.protocol.metrics import Ranks, gains, mean_metrics, ranks_of_targets
+from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.requests import Requests
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.splits import split_task
+from benchmark.protocol.task import Task, recommendation_negatives
+from benchmark.randomness import stable_random
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.catalogue import choose, entries
+from benchmark.systems.contract import RunContext, System
+from benchmark.systems.scores import checked_scores
+from benchmark.systems.view import Scorer, TrainingView
+
+FAMILY = "references"
+COMPARED = "NDCG@10"
+DEEP = "HR@50"
+_EVENTS_AT_ONCE = 4096
+_COPIED = 50  # the latest events that D9 looks through
+_CATALOGUE_ENTRIES = 500_000  # candidates at once: a ranker may need dozens of numbers for each
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A fitted system, how it is called, and the tasks that it can do."""
+
+    name: str
+    display_name: str
+    tasks: tuple[str, ...]
+    system: Scorer
+
+
+def no_learning_rankers(
+    dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings
+) -> list[Ranker]:
+    """The catalogue's references, fitted on the training view of the protocol."""
+    view = TrainingView(dataset, tasks, settings)
+    rankers = []
+    with tempfile.TemporaryDirectory() as place:
+        context = RunContext(
+            seed=settings.seed, folder=Path(place), artifacts=ArtifactStore(Path(place))
+        )
+        for entry in entries().values():
+            if entry.family != FAMILY:
+                continue
+            system_class = choose(entry.name).entry.load()
+            system: System = system_class(system_class.Config(), context)
+            system.fit(view)
+            rankers.append(Ranker(entry.name, entry.display_name, entry.tasks, system))
+    return rankers
+
+
+class _Copier:
+    """Puts what stands in the visible history first, the latest on top."""
+
+    def score(self, requests: Requests) -> NDArray[np.float32]:
+        scores = np.zeros(requests.candidates.shape, dtype=np.float32)
+        items = requests.history(_COPIED).items
+        for place in range(_COPIED):  # oldest first, so the latest occurrence stays
+            here = items[:, place][:, None]
+            scores[(requests.candidates == here) & (here > 0)] = place + 1
+        return scores
+
+
+def copied_histories(
+    dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings
+) -> Figures:
+    """D9: what is reached by ranking the items of the history first."""
+    copier = Ranker("copy", "Copy", tuple(tasks), _Copier())
+    return {
+        f"{name} {metric}": value
+        for name, task in tasks.items()
+        for metric, value in on_lists(copier, dataset, task, settings).items()
+    }
+
+
+def on_lists(ranker: Ranker, dataset: Dataset, task: Task, settings: ProtocolSettings) -> Figures:
+    """The protocol's metrics on the test lists."""
+    requests = task.requests(dataset, "test")
+    columns = task.test_candidates.target_column
+    ranks = [
+        ranks_of_targets(
+            checked_scores(ranker.system.score(batch), batch, ranker.name), columns[rows]
+        )
+        for rows, batch in requests.batches(_EVENTS_AT_ONCE)
+    ]
+    return mean_metrics(_together(ranks), settings.ties)
+
+
+def sampled_rows(task: Task, sample: int, seed: int) -> NDArray[np.int64]:
+    """The rows of the test events that are ranked against the whole catalogue, ascending."""
+    number = len(task.test)
+    if number <= sample:
+        return np.arange(number)
+    chosen = stable_random(seed, task.name, "catalogue").choice(number, size=sample, replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def on_catalogue(
+    ranker: Ranker,
+    dataset: Dataset,
+    task: Task,
+    settings: ProtocolSettings,
+    rows: NDArray[np.int64],
+) -> Figures:
+    """The metrics, and HR at a greater depth, among all items that the user never touched."""
+    requests = task.requests(dataset, "test").select(rows)
+    targets = dataset.log.item[task.test.position[rows]].astype(np.int64)
+    touched = Exclusions.of_log(dataset.log, dataset.number_of_items)
+    every_item = np.arange(1, dataset.number_of_items + 1, dtype=np.int32)
+    ranks = []
+    for part, batch in requests.batches(max(1, _CATALOGUE_ENTRIES // dataset.number_of_items)):
+        whole = batch.with_candidates(np.tile(every_item, (len(batch), 1)))
+        scores = checked_scores(ranker.system.score(whole), whole, ranker.name).copy()
+        own_target = scores[np.arange(len(batch)), targets[part] - 1]
+        event, item = touched.items_of(batch.user)
+        # Below everything, but not the mark of a candidate that a beam has pruned.
+        scores[event, item - 1] = np.finfo(np.float32).min
+        scores[np.arange(len(batch)), targets[part] - 1] = own_target
+        ranks.append(ranks_of_targets(scores, targets[part] - 1))
+    together = _together(ranks)
+    deep = float(gains(together, DEEP, settings.ties).mean()) if len(together) else 0.0
+    return {**mean_metrics(together, settings.ties), DEEP: deep}
+
+
+def _together(parts: list[Ranks]) -> Ranks:
+    return Ranks(
+        above=np.concatenate([part.above for part in parts]),
+        tied=np.concatenate([part.tied for part in parts]),
+        returned=np.concatenate([part.returned for part in parts]),
+    )
+
+
+def popularity_under_each_law(
+    dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings
+) -> dict[str, Figures]:
+    """D8: what counts of training purchases reach on lists of either sampling law.
+
+    Lists of popular negatives put a popularity ranker below chance, uniform ones far above it.
+    """
+    seen = TrainingView(dataset, tasks, settings).log
+    counts = np.bincount(
+        seen.item[seen.recommendation.positions], minlength=dataset.number_of_items + 1
+    ).astype(np.float32)
+    split = split_task(dataset.log, RECOMMENDATION, settings)
+    targets = dataset.log.item[split.test.position]
+    figures = {}
+    for law in ("uniform", "popularity"):
+        negatives = recommendation_negatives(
+            dataset,
+            split,
+            split.test,
+            settings.model_copy(update={"recommendation_negatives": law}),
+            stable_random(settings.seed, "recommendation", "test"),
+        )
+        scores = counts[np.concatenate([targets[:, None], negatives], axis=1)]
+        first_column = np.zeros(len(targets), dtype=np.int64)
+        figures[law] = mean_metrics(ranks_of_targets(scores, first_column), settings.ties)
+    return figures
+
+
+def agreement(first: Mapping[str, float], second: Mapping[str, float]) -> float | None:
+    """Kendall's tau between two views of the same rankers; None for fewer than three."""
+    names = sorted(set(first) & set(second))
+    if len(names) < 3:
+        return None
+    tau = kendalltau([first[name] for name in names], [second[name] for name in names]).statistic
+    return None if np.isnan(tau) else float(tau)

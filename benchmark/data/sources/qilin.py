@@ -1,0 +1,220 @@
+"""Qilin: searches and recommendations of the Xiaohongshu app, with real Chinese text.
+
+https://huggingface.co/datasets/THUIR/Qilin and https://github.com/RED-Search/Qilin (292603e): the
+public stand-in for a company's own log, since the same users search and are recommended to. It is
+read from its published Parquet folders: ``recommendation_{train,test}``, ``search_{train,test}``
+and ``notes``; ``test`` may be absent. Each request holds its shown notes as a list of records. The
+published division into train and test is not used: the protocol makes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.recipe import QilinSource, Recipe
+from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log, positives
+from benchmark.data.sources.raw import RawLog
+from benchmark.data.sources.schema import (
+    Column,
+    Ids,
+    Problems,
+    Table,
+    TableSchema,
+    read_table,
+    rows_in,
+)
+from benchmark.errors import BenchmarkError
+
+WHERE = "https://huggingface.co/datasets/THUIR/Qilin"
+TERMS = (
+    "Qilin (SIGIR 2025): its repository says MIT, its page Apache-2.0; check before you use it. "
+    "Texts are Chinese: protocol.bm25_analyser=cjk makes BM25 read them."
+)
+PARTS = ("train", "test")
+
+
+def _recommendations(part: str) -> TableSchema:
+    return TableSchema(
+        f"recommendation_{part}",
+        (
+            Column("user_idx", "id"),
+            Column("note_idx", "id"),
+            Column("click", "flag"),
+            Column("request_timestamp", "instant"),
+        ),
+        exploded="rec_result_details_with_idx",
+    )
+
+
+def _shown(part: str) -> TableSchema:
+    return TableSchema(
+        f"search_{part}",
+        (
+            Column("user_idx", "id"),
+            Column("search_idx", "id"),
+            Column("query", "text"),
+            Column("note_idx", "id"),
+            Column("click", "flag"),
+            Column("search_timestamp", "instant"),
+        ),
+        exploded="search_result_details_with_idx",
+    )
+
+
+NOTES = TableSchema(
+    "notes",
+    (
+        Column("note_idx", "id"),
+        Column("note_title", "text"),
+        Column("note_content", "text", required=False),
+    ),
+    unique=("note_idx",),
+)
+
+
+def present(folder: Path) -> bool:
+    """Whether the folder holds a table of Qilin's."""
+    return any(schema(part).find(folder) for part in PARTS for schema in (_recommendations, _shown))
+
+
+def _tables(folder: Path) -> tuple[list[TableSchema], list[TableSchema]]:
+    """The tables of recommendations and of searches: train always, test where it is there."""
+    of_both = ([_recommendations(part) for part in PARTS], [_shown(part) for part in PARTS])
+    recommendations, searches = (
+        [schema for schema in schemas if schema.name.endswith("train") or schema.find(folder)]
+        for schemas in of_both
+    )
+    return recommendations, searches
+
+
+def files(recipe: Recipe) -> tuple[Path, ...]:
+    """Every Parquet file of the folders that are used.
+
+    Raises:
+        BenchmarkError: a folder is missing.
+    """
+    folder = recipe.source_folder
+    recommendations, searches = _tables(folder)
+    paths: list[Path] = []
+    for schema in (*recommendations, *searches, NOTES):
+        path = schema.find(folder)
+        if path is None:
+            raise BenchmarkError(
+                f"{folder / schema.name}: the Parquet folder is missing; fetch Qilin from {WHERE} "
+                "and name its folder with --source."
+            )
+        paths += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    return tuple(paths)
+
+
+def check(folder: Path, problems: Problems) -> list[str]:
+    """Note every fault of the tables in ``folder``; returns remarks that are no faults."""
+    recommendations, searches = _tables(folder)
+    tables = [read_table(schema, folder, problems) for schema in (*recommendations, *searches)]
+    notes = read_table(NOTES, folder, problems)
+    if notes is None:
+        return []
+    known = notes.ids("note_idx").distinct
+    for table in tables:
+        if table is not None:
+            rows_in(table, "note_idx", known, NOTES.name, problems)
+    remarks = []
+    for table in tables[len(recommendations) :]:
+        if table is not None:
+            found = _searches(table, np.zeros(len(table), dtype=np.int64), 0)
+            _, sessions, without = positives(found, False)
+            remarks.append(
+                f"{table.path.name}: {without:,} of {sessions:,} searches have no click."
+            )
+    return remarks
+
+
+def read(recipe: Recipe) -> RawLog:
+    """Read and check the tables.
+
+    Raises:
+        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
+    """
+    options = cast(QilinSource, recipe.source)
+    files(recipe)
+    folder = recipe.source_folder
+    recommendations, searches = _tables(folder)
+    problems = Problems()
+    rec_tables = [read_table(schema, folder, problems) for schema in recommendations]
+    src_tables = [read_table(schema, folder, problems) for schema in searches]
+    notes = read_table(NOTES, folder, problems)
+    problems.raise_first()
+    notes = cast(Table, notes)
+    known = notes.ids("note_idx").distinct
+    strict = problems if options.unknown_items == "refuse" else Problems()
+    clicks = _together_clicks([_clicks(cast(Table, t), known, strict) for t in rec_tables])
+    shown = []
+    for number, table in enumerate(src_tables):
+        found = cast(Table, table)
+        shown.append(
+            _searches(found, rows_in(found, "note_idx", known, NOTES.name, strict), number)
+        )
+    problems.raise_first()
+    both = _together_searches(shown)
+    log = joint_log(
+        catalogue(known, notes.texts("note_title"), notes.texts("note_content")),
+        clicks.take(clicks.item >= 0),
+        both.take(np.flatnonzero(both.item >= 0)),
+        first_item_when_no_click=options.first_item_when_no_click,
+        only_users_of_both=options.only_users_of_both,
+    )
+    dropped = int(np.count_nonzero(both.item < 0) + np.count_nonzero(clicks.item < 0))
+    if dropped:
+        log = log.with_notes(f"{dropped:,} rows name unknown notes.")
+    return log.with_notes(TERMS)
+
+
+def _clicks(table: Table, known: Sequence[str], problems: Problems) -> Clicks:
+    item = rows_in(table, "note_idx", known, NOTES.name, problems)
+    everything = Clicks(table.ids("user_idx"), item, table.numbers("request_timestamp"))
+    return everything.take(table.numbers("click") == 1)
+
+
+def _searches(table: Table, item: NDArray[np.int64], number: int) -> Searches:
+    """``number`` keeps the sessions of two tables apart, which may count from 0 each."""
+    return Searches(
+        user=table.ids("user_idx"),
+        item=item,
+        timestamp=table.numbers("search_timestamp"),
+        query=table.texts("query"),
+        session=table.ids("search_idx").code * len(PARTS) + number,
+        clicked=table.numbers("click") > 0,
+    )
+
+
+def _together_users(parts: Sequence[Ids]) -> Ids:
+    distinct: dict[str, int] = {}
+    codes = []
+    for ids in parts:
+        own = [distinct.setdefault(text, len(distinct)) for text in ids.distinct]
+        codes.append(np.array(own or [0], dtype=np.int64)[ids.code])
+    return Ids(np.concatenate(codes), list(distinct))
+
+
+def _together_clicks(parts: Sequence[Clicks]) -> Clicks:
+    return Clicks(
+        _together_users([part.user for part in parts]),
+        np.concatenate([part.item for part in parts]),
+        np.concatenate([part.timestamp for part in parts]),
+    )
+
+
+def _together_searches(parts: Sequence[Searches]) -> Searches:
+    return Searches(
+        user=_together_users([part.user for part in parts]),
+        item=np.concatenate([part.item for part in parts]),
+        timestamp=np.concatenate([part.timestamp for part in parts]),
+        query=[text for part in parts for text in part.query],
+        session=np.concatenate([part.session for part in parts]),
+        clicked=np.concatenate([part.clicked for part in parts]),
+    )

@@ -1,0 +1,563 @@
+"""Figures beside the trade-off: metrics by family, training curves, cost, ranks, agreement.
+
+All are drawn as the trade-off is (see :mod:`benchmark.report.plots`): one style, equal bytes from
+equal runs, None where there is nothing to draw. Lines of many systems are split into a panel a
+family, with the rankers that learn nothing in grey behind them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.report.collect import REFERENCE_FAMILY
+from benchmark.report.curves import CURVE_METRIC, read_curves
+from benchmark.report.events import TaskEvents
+from benchmark.report.plots import (
+    HOVER,
+    TRADEOFF_METRIC,
+    Look,
+    label_points,
+    looks_of,
+    report_style,
+    title_of,
+)
+from benchmark.report.tables import (
+    Row,
+    Table,
+    place_in_catalogue,
+    place_of_family,
+)
+from benchmark.report.text import clean, shortened
+from benchmark.runs.record import Run
+from benchmark.systems.catalogue import base_name, family_title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LONGEST_LABEL = 26
+_USE_OF_LEVEL = re.compile(r"codebook_use_(\d+)")
+_MOST_RANKS = 100
+_FEWEST_SYSTEMS = 3  # below it, the agreement of two orders says nothing
+_SHORTEST_TRAINING = 0.1  # seconds, where a system that learns nothing stands on the axis of time
+_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+# Inches.
+_BAR, _BAR_PANEL, _BAR_NAMES, _PANEL, _PANEL_HEIGHT = 0.17, 2.6, 1.75, 2.5, 1.75
+_PANELS_A_ROW = 3
+
+
+def _column(table: Table) -> int:
+    return table.columns.index(TRADEOFF_METRIC)
+
+
+def _with_figures(table: Table) -> list[Row]:
+    return [row for row in table.rows if row.cells[_column(table)].mean is not None]
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _headed(figure: Figure, title: str) -> None:
+    figure.text(
+        0.1 / figure.get_figwidth(),
+        1.0 - 0.08 / figure.get_figheight(),
+        title,
+        va="top",
+        size=8.5,
+        parse_math=False,
+    )
+
+
+def _add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes placed in inches from the lower left corner."""
+    total_width, total_height = figure.get_size_inches()
+    place = (left / total_width, bottom / total_height, width / total_width, height / total_height)
+    return figure.add_axes(place)
+
+
+# Metrics by family
+
+
+def bars_figure(recommendation: Table, search: Table) -> Figure | None:
+    """NDCG@5 of every system as bars in the tables' order, with their intervals."""
+    tables = [table for table in (recommendation, search) if _with_figures(table)]
+    if not tables:
+        return None
+    lines = [_lines_of_bars(table) for table in tables]
+    with report_style():
+        looks = looks_of({row.family for table in tables for row in _with_figures(table)})
+        highest = _BAR * max(map(len, lines))
+        figure = _new_figure((_BAR_NAMES + _BAR_PANEL + 0.25) * len(tables), highest + 0.95)
+        _headed(figure, title_of(recommendation, search))
+        for place, (table, of_table) in enumerate(zip(tables, lines, strict=True)):
+            left = _BAR_NAMES + place * (_BAR_NAMES + _BAR_PANEL + 0.25)
+            height = _BAR * len(of_table)
+            axes = _add_axes(figure, left, 0.5 + highest - height, _BAR_PANEL, height)
+            _draw_bars(axes, table, of_table, looks)
+    return figure
+
+
+def _lines_of_bars(table: Table) -> list[Row | str]:
+    """The lines from above: each family's title, then its systems."""
+    lines: list[Row | str] = []
+    shown = {row.system for row in _with_figures(table)}
+    for group in table.groups:
+        rows = [row for row in group.rows if row.system in shown]
+        if rows:
+            lines += [group.title, *rows]
+    return lines
+
+
+def _draw_bars(
+    axes: Axes,
+    table: Table,
+    lines: Sequence[Row | str],
+    looks: Mapping[str, Look],
+) -> None:
+    column = _column(table)
+    highest = 0.0
+    for y, line in enumerate(lines):
+        how: dict[str, Any] = {
+            "va": "center_baseline",
+            "ha": "right",
+            "clip_on": False,
+            "parse_math": False,
+        }
+        transform = axes.get_yaxis_transform()
+        if isinstance(line, str):
+            title = shortened(clean(line), 34)
+            axes.text(-0.03, y, title, transform=transform, size=6.5, color="#5a5a5a", **how)
+            continue
+        cell = line.cells[column]
+        mean = cell.mean or 0.0
+        interval = cell.interval
+        low, high = interval or (mean, mean)
+        said = f"{line.display_name}: {TRADEOFF_METRIC} {mean:.4f}"
+        said += f", interval {low:.4f} to {high:.4f}" if interval else ""
+        color = looks[line.family].color
+        axes.barh(y, mean, height=0.7, color=color, gid=HOVER + said)
+        if interval:
+            axes.plot((low, high), (y, y), color="#303030", lw=0.8, marker="|", ms=3, mew=0.8)
+        name = shortened(line.display_name, _LONGEST_LABEL)
+        axes.text(-0.03, y, name, transform=transform, size=7, **how)
+        axes.annotate(
+            f"{mean:.3f}",
+            (max(mean, high), y),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            size=6.5,
+        )
+        highest = max(highest, mean, high)
+    axes.set(
+        xlim=(0.0, highest * 1.16 or 1.0),
+        ylim=(len(lines) - 0.4, -0.6),
+        yticks=[],
+        xlabel=f"{table.task.capitalize()} {TRADEOFF_METRIC}",
+    )
+    axes.grid(axis="y", visible=False)
+
+
+# Small multiples: a panel a family
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of a panel; lines of the same ``name`` share one look and one entry."""
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    said: str
+
+
+@dataclass(frozen=True)
+class _Panel:
+    title: str
+    lines: Sequence[_Line]
+    behind: Sequence[_Line] = ()  # in grey and without names: they have a panel of their own
+
+
+def _panels_figure(
+    panels: Mapping[str, Sequence[_Panel]], title: str, labels: tuple[str, str], *, log_x: bool
+) -> Figure:
+    """Panels by task, each task on rows of its own; the names stand beneath each panel's lines."""
+    rows = [
+        (task, of_task[first : first + _PANELS_A_ROW])
+        for task, of_task in panels.items()
+        for first in range(0, len(of_task), _PANELS_A_ROW)
+    ]
+    # In inches: each row is as high as its longest legend asks.
+    legends = [
+        0.62 + 0.135 * max(len({line.name for line in panel.lines}) for panel in of_row)
+        for _, of_row in rows
+    ]
+    columns = max(len(of_row) for _, of_row in rows)
+    height = 0.25 + sum(0.3 + _PANEL_HEIGHT + legend for legend in legends)
+    figure = _new_figure(0.65 + columns * (_PANEL + 0.3), height)
+    _headed(figure, title)
+    above = height - 0.25
+    for (task, of_row), legend in zip(rows, legends, strict=True):
+        bottom = above - 0.3 - _PANEL_HEIGHT
+        above = bottom - legend
+        highest = max(max(line.ys) for panel in of_row for line in (*panel.lines, *panel.behind))
+        for column, panel in enumerate(of_row):
+            left = 0.55 + column * (_PANEL + 0.3)
+            axes = _add_axes(figure, left, bottom, _PANEL, _PANEL_HEIGHT)
+            _draw_panel(axes, panel)
+            axes.set(xlabel=labels[0], ylim=(0.0, highest * 1.05 or 1.0))
+            if log_x:
+                ticks = (1, 5, 20, 100)
+                axes.set_xscale("log")
+                axes.set_xticks(ticks, list(map(str, ticks)))
+                axes.minorticks_off()
+            axes.locator_params(axis="y", nbins=4)
+            if column == 0:
+                axes.set_ylabel(f"{task.capitalize()} {labels[1]}")
+            else:
+                axes.tick_params(labelleft=False)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: _Panel) -> None:
+    import matplotlib as mpl
+
+    colors = [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]]
+    names = list(dict.fromkeys(line.name for line in panel.lines))
+    handles = {}
+    for line in panel.behind:
+        axes.plot(line.xs, line.ys, color="#c4c4c4", lw=0.7, marker="", gid=HOVER + line.said)
+    for line in panel.lines:
+        place = names.index(line.name)
+        (handles[line.name],) = axes.plot(
+            line.xs,
+            line.ys,
+            color=f"#{colors[place % len(colors)].lstrip('#')}",
+            ls=_DASHES[place % len(_DASHES)],
+            lw=1.1,
+            marker="",
+            gid=HOVER + line.said,
+        )
+    axes.set_title(panel.title, parse_math=False)
+    legend = axes.legend(
+        list(handles.values()),
+        list(handles),
+        loc="upper left",
+        bbox_to_anchor=(0.0, -0.24),
+        borderaxespad=0.0,
+        borderpad=0.0,
+        labelspacing=0.2,
+        fontsize=6.5,
+        handlelength=2.4,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
+    """Validation NDCG@5 by epoch, a line a seed; None if no run kept a validation."""
+    found: defaultdict[tuple[str, str], list[_Line]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
+        system = run.record.system
+        if system.name != base_name(system.name):
+            continue
+        for curve in read_curves(run.folder):
+            for task, values in curve.validation.items():
+                points = [
+                    (epoch, value)
+                    for epoch, value in zip(curve.epochs, values, strict=True)
+                    if math.isfinite(value)
+                ]
+                if points:
+                    best = max(points, key=lambda point: point[1])
+                    name = shortened(system.display_name, _LONGEST_LABEL)
+                    said = f"{name}, seed {run.record.seed}: {best[1]:.4f} at epoch {best[0]}"
+                    xs, ys = zip(*points, strict=True)
+                    found[task, system.family].append(_Line(name, xs, ys, said))
+    if not found:
+        return None
+    panels: defaultdict[str, list[_Panel]] = defaultdict(list)
+    for task, family in sorted(found, key=lambda key: (key[0], place_of_family(key[1]))):
+        panels[task].append(_Panel(clean(family_title(family)), found[task, family]))
+    with report_style():
+        labels = ("Epoch", f"Validation {CURVE_METRIC}")
+        return _panels_figure(panels, title, labels, log_x=False)
+
+
+def ranks_figure(
+    events: Mapping[str, Mapping[str, Sequence[TaskEvents]]],
+    tables: Sequence[Table],
+    title: str,
+) -> Figure | None:
+    """The share of targets at rank k or above, for every k: where in the lists targets stand."""
+    panels: defaultdict[str, list[_Panel]] = defaultdict(list)
+    for table in tables:
+        of_task = events.get(table.task, {})
+        lines: defaultdict[str, list[_Line]] = defaultdict(list)
+        for row in table.rows:
+            if row.system in of_task:
+                lines[row.family].append(_line_of_ranks(row, of_task[row.system]))
+        for family, own in lines.items():
+            behind = () if family == REFERENCE_FAMILY else lines.get(REFERENCE_FAMILY, ())
+            panels[table.task].append(_Panel(clean(family_title(family)), own, behind))
+    if not panels:
+        return None
+    with report_style():
+        return _panels_figure(panels, title, ("k", "HR@k"), log_x=True)
+
+
+def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents]) -> _Line:
+    shares = np.zeros(_MOST_RANKS)
+    for of_seed in seeds:
+        seen = of_seed.histogram[:-1]
+        counts = np.zeros(_MOST_RANKS)
+        counts[: min(len(seen), _MOST_RANKS)] = seen[:_MOST_RANKS]
+        shares += np.cumsum(counts) / max(int(of_seed.histogram.sum()), 1)
+    shares /= len(seeds)
+    name = shortened(row.display_name, _LONGEST_LABEL)
+    median = int(np.searchsorted(shares, 0.5)) + 1
+    said = f"{name}: half of the targets at rank {median} or above"
+    if shares[-1] < 0.5:
+        said = f"{name}: fewer than half of the targets were returned"
+    return _Line(name, list(range(1, _MOST_RANKS + 1)), shares.tolist(), said)
+
+
+# Quality against cost
+
+
+def cost_figure(runs: Sequence[Run], recommendation: Table, search: Table) -> Figure | None:
+    """NDCG@5 against training time, a panel a task."""
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        if run.record.status == "finished":
+            seconds[run.record.system.name].append(run.record.cost.fit_seconds)
+    tables = [table for table in (recommendation, search) if _with_figures(table)]
+    if not tables or not any(max(of_system) > 0.0 for of_system in seconds.values()):
+        return None
+    with report_style():
+        looks = looks_of({row.family for table in tables for row in _with_figures(table)})
+        figure = _new_figure(4.4 * len(tables) + 0.2, 4.1)
+        _headed(figure, title_of(recommendation, search))
+        for place, table in enumerate(tables):
+            axes = _add_axes(figure, 0.65 + place * 4.4, 0.85, 3.6, 2.85)
+            _draw_costs(axes, table, seconds, looks)
+        _legend_of_families(figure, looks)
+    return figure
+
+
+def _draw_costs(
+    axes: Axes,
+    table: Table,
+    seconds: Mapping[str, Sequence[float]],
+    looks: Mapping[str, Look],
+) -> None:
+    rows = [row for row in _with_figures(table) if row.system in seconds]
+    points = []
+    for row in rows:
+        mean = row.cells[_column(table)].mean or 0.0
+        took = float(np.mean(seconds[row.system]))
+        points.append((max(took, _SHORTEST_TRAINING), mean))
+    axes.set_xscale("log")
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    axes.set(
+        xlim=(min(xs) / 2.0, max(xs) * 3.0),
+        ylim=(0.0, max(ys) * 1.12 or 1.0),
+        xlabel="Training time in seconds",
+        ylabel=f"{table.task.capitalize()} {TRADEOFF_METRIC}",
+    )
+    for row, (x, y) in zip(rows, points, strict=True):
+        look = looks[row.family]
+        axes.plot(
+            x,
+            y,
+            ls="none",
+            marker=look.marker,
+            color=look.color,
+            mec="white",
+            mew=0.6,
+            zorder=4,
+            gid=f"{HOVER}{row.display_name}: {x:,.1f} s, {TRADEOFF_METRIC} {y:.4f}",
+        )
+    names = [shortened(row.display_name, _LONGEST_LABEL) for row in rows]
+    colors = ["#5a5a5a" if row.family == REFERENCE_FAMILY else "black" for row in rows]
+    label_points(axes, names, colors, points, ())
+
+
+def _legend_of_families(figure: Figure, looks: Mapping[str, Look]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            ls="none",
+            marker=look.marker,
+            color=look.color,
+            mec="white",
+            mew=0.6,
+            label=clean(family_title(family)),
+        )
+        for family, look in looks.items()
+    ]
+    legend = figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.02, 0.0),
+        ncols=4,
+        columnspacing=1.2,
+        handletextpad=0.4,
+        labelspacing=0.35,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+# Codebook usage
+
+
+def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
+    """The share of each level's codes that some item has, a row a system and kind of identifier."""
+    found: defaultdict[tuple[str, str, str], list[dict[int, float]]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
+        system = run.record.system
+        for kind, figures in run.record.identifiers.items():
+            levels = {
+                int(match[1]): value
+                for name, value in figures.items()
+                if (match := _USE_OF_LEVEL.fullmatch(name))
+            }
+            if levels:
+                found[system.display_name, kind, system.family].append(levels)
+    if not found:
+        return None
+    with report_style():
+        looks = looks_of({family for _, _, family in found})
+        height = 0.3 * len(found)
+        figure = _new_figure(2.6 + 3.4, height + 0.95)
+        _headed(figure, title)
+        axes = _add_axes(figure, 2.45, 0.5, 3.3, height)
+        for y, ((name, kind, family), seeds) in enumerate(found.items()):
+            common = sorted(set.intersection(*map(set, seeds)))
+            use = [100.0 * float(np.mean([levels[n] for levels in seeds])) for n in common]
+            shown = shortened(f"{name}, {kind}", 34)
+            axes.text(
+                -0.03,
+                y,
+                shown,
+                transform=axes.get_yaxis_transform(),
+                size=7,
+                va="center_baseline",
+                ha="right",
+                parse_math=False,
+            )
+            axes.plot(use, [y] * len(use), color="#c4c4c4", lw=0.8, marker="", zorder=2)
+            for level, value in zip(common, use, strict=True):
+                said = f"{HOVER}{shown}, level {level}: {value:.1f} % of the codes in use"
+                color = looks[family].color
+                axes.plot(value, y, ls="none", marker="o", ms=9, color=color, mec="white", gid=said)
+                axes.text(
+                    value, y, str(level), size=6, color="white", ha="center", va="center_baseline"
+                )
+        axes.set(
+            xlim=(-4.0, 104.0),
+            ylim=(len(found) - 0.5, -0.5),
+            yticks=[],
+            xlabel="Codes in use (%); the numbers are the levels",
+        )
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+# Agreement of orders
+
+
+def agreement_figure(tables: Sequence[Table]) -> Figure | None:
+    """How alike protocols and metrics order the trained systems: Kendall's tau of every pair.
+
+    Args:
+        tables: main tables of one task and data set, one a protocol.
+
+    Returns:
+        None if there is but one protocol, or no two views share three trained systems.
+    """
+    views: dict[str, dict[str, float]] = {}
+    for table in tables:
+        for column, metric in enumerate(table.columns):
+            view = f"{table.key.protocol} {metric}"
+            if table.variant:
+                view = f"{table.key.protocol} ({table.variant}) {metric}"
+            views[clean(view)] = {
+                row.system: mean
+                for group in table.groups
+                if not group.is_reference
+                for row in group.rows
+                if (mean := row.cells[column].mean) is not None
+            }
+    names = [name for name, means in views.items() if len(means) >= _FEWEST_SYSTEMS]
+    if len(tables) < 2 or len(names) < 2:
+        return None
+    tau = agreement([views[name] for name in names])
+    key, task = tables[0].key, tables[0].task
+    title = clean(f"{key.dataset} · preset {key.preset} · {task} · Kendall's tau of the orders")
+    with report_style():
+        return _draw_agreement(tau, names, title)
+
+
+def agreement(views: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
+    """Kendall's tau-b of every pair of views over the systems in both, (views, views).
+
+    NaN where fewer than three systems are in both, or one of the views holds them all equal.
+    """
+    from scipy import stats
+
+    tau = np.full((len(views), len(views)), math.nan)
+    for i, first in enumerate(views):
+        for j, second in enumerate(views[: i + 1]):
+            common = sorted(first.keys() & second.keys())
+            if len(common) >= _FEWEST_SYSTEMS:
+                values = [[view[name] for name in common] for view in (first, second)]
+                if all(len(set(of_view)) > 1 for of_view in values):
+                    tau[i, j] = tau[j, i] = stats.kendalltau(*values).statistic
+    return tau
+
+
+def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) -> Figure:
+    import matplotlib as mpl
+
+    side = max(0.36 * len(names), 1.6)
+    left, bottom = 1.5, 1.25
+    figure = _new_figure(left + side + 0.9, bottom + side + 0.4)
+    _headed(figure, title)
+    axes = _add_axes(figure, left, bottom, side, side)
+    # Blue and orange: told apart with any colour vision, and by their figures in grey.
+    colors = mpl.colors.LinearSegmentedColormap.from_list(
+        "agreement", ["#D55E00", "#f7f7f7", "#0072B2"]
+    )
+    axes.imshow(tau, cmap=colors, vmin=-1.0, vmax=1.0)
+    for i, j in np.ndindex(*tau.shape):
+        shown = "" if math.isnan(tau[i, j]) else f"{tau[i, j]:.2f}"
+        color = "white" if abs(tau[i, j]) > 0.7 else "black"
+        text = axes.text(j, i, shown, ha="center", va="center", size=6, color=color)
+        text.set_gid(f"{HOVER}{names[i]} and {names[j]}: {shown or 'too few systems'}")
+    places = range(len(names))
+    axes.set_xticks(places, names, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, names)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_parse_math(False)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    return figure

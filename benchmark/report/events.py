@@ -1,0 +1,164 @@
+"""The ranks of single test events: read from a run folder, and in the compact form of a reference.
+
+Statistics need each event's gain and not only their mean. A run folder keeps all ranks in
+``ranks.parquet``. A reference run keeps ``top.npz`` instead: no metric of the protocol looks below
+its largest cutoff, so every target that stands lower is one and the same value there, and
+what is left of a thousand events compresses to a few hundred bytes. A histogram of all ranks stands
+beside it, for the plot of their distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import BenchmarkError
+from benchmark.files import atomic_path
+from benchmark.protocol.metrics import CUTOFFS, METRIC_NAMES, Ranks, TieRule, gains
+from benchmark.runs.record import RANKS_FILE, Run
+
+TOP_FILE = "top.npz"
+LARGEST_CUTOFF = max(k for cutoffs in CUTOFFS.values() for k in cutoffs)
+_TOLERANCE = 1e-6  # between the mean of the events and the metric that the run recorded
+_COLUMNS = ["task", "event", "above", "tied", "returned"]
+
+
+@dataclass(frozen=True)
+class TaskEvents:
+    """The test events of one task of one run.
+
+    ``gains`` has shape (events, metrics), the metrics in the protocol's order; ``histogram`` counts
+    the targets by their expected rank, rounded down: entry r - 1 is rank r, and the last entry are
+    the targets that were not returned at all.
+    """
+
+    gains: NDArray[np.float64]
+    histogram: NDArray[np.int64]
+
+
+def read_events(run: Run) -> dict[str, TaskEvents]:
+    """Each finished task's events; empty if the folder keeps no ranks.
+
+    Raises:
+        BenchmarkError: the ranks are unreadable, or their mean is not the metric on record.
+    """
+    if (run.folder / RANKS_FILE).is_file():
+        found = {
+            task: (ranks, rank_histogram(ranks))
+            for task, ranks in read_ranks(run.folder / RANKS_FILE).items()
+        }
+    elif (run.folder / TOP_FILE).is_file():
+        found = read_top(run.folder / TOP_FILE)
+    else:
+        return {}
+    events = {}
+    for task, (ranks, histogram) in found.items():
+        of_task = run.metrics.get(task, {})
+        values = gains_of(ranks, tie_rule(run))
+        means = values.mean(axis=0) if len(values) else np.zeros(len(METRIC_NAMES))
+        recorded = np.array([of_task.get(name, np.nan) for name in METRIC_NAMES])
+        if not np.allclose(means, recorded, rtol=0.0, atol=_TOLERANCE):
+            raise BenchmarkError(
+                f"{run.folder}: its ranks for {task} do not give the metrics that it records."
+            )
+        events[task] = TaskEvents(values, histogram)
+    return events
+
+
+def tie_rule(run: Run) -> TieRule:
+    """The rule for ties that the run was evaluated with."""
+    rule = run.record.protocol.settings.get("ties", "expected")
+    if rule == "pessimistic":
+        return "pessimistic"
+    return "optimistic" if rule == "optimistic" else "expected"
+
+
+def gains_of(ranks: Ranks, ties: TieRule) -> NDArray[np.float64]:
+    """Every metric of the protocol for each event, (events, metrics)."""
+    return np.stack([gains(ranks, name, ties) for name in METRIC_NAMES], axis=1)
+
+
+def read_ranks(path: Path) -> dict[str, Ranks]:
+    """Task → ranks in the order of its test events.
+
+    Raises:
+        BenchmarkError: the file is no table of ranks.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=_COLUMNS, page_checksum_verification=True)
+        ranks = {}
+        for task in pc.unique(table["task"]).to_pylist():
+            own = table.filter(pc.equal(table["task"], task))
+            order = np.argsort(own["event"].to_numpy(), kind="stable")
+            ranks[str(task)] = Ranks(
+                above=own["above"].to_numpy()[order].astype(np.int32),
+                tied=own["tied"].to_numpy()[order].astype(np.int32),
+                returned=own["returned"].to_numpy()[order].astype(np.bool_),
+            )
+        return ranks
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
+        raise BenchmarkError(f"{path}: is not a table of ranks ({error}).") from None
+
+
+def rank_histogram(ranks: Ranks) -> NDArray[np.int64]:
+    """How many targets have each expected rank, rounded down; the last entry was not returned."""
+    expected = ranks.above + ranks.tied // 2
+    seen = expected[ranks.returned]
+    counts = np.bincount(seen, minlength=1 + int((ranks.above + ranks.tied).max(initial=0)))
+    return np.append(counts, np.count_nonzero(~ranks.returned)).astype(np.int64)
+
+
+def top_of(ranks: Ranks) -> Ranks:
+    """``ranks`` with everything below the largest cutoff as one value; no metric changes."""
+    within = ranks.returned & (ranks.above < LARGEST_CUTOFF)
+    return Ranks(
+        above=np.where(within, ranks.above, LARGEST_CUTOFF).astype(np.int32),
+        tied=np.where(within, ranks.tied, 0).astype(np.int32),
+        returned=np.ones(len(ranks), dtype=np.bool_),
+    )
+
+
+def write_top(path: Path, ranks: Mapping[str, Ranks]) -> None:
+    """Write the compact form of every task's ranks."""
+    arrays: dict[str, NDArray[np.integer]] = {}
+    for task, of_task in ranks.items():
+        top = top_of(of_task)
+        arrays[f"{task}/above"] = top.above.astype(np.uint8)
+        arrays[f"{task}/tied"] = _smallest(top.tied)
+        arrays[f"{task}/histogram"] = _smallest(rank_histogram(of_task))
+    with atomic_path(path) as temporary, temporary.open("wb") as opened:
+        np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
+
+
+def _smallest(values: NDArray[np.integer]) -> NDArray[np.integer]:
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+
+
+def read_top(path: Path) -> dict[str, tuple[Ranks, NDArray[np.int64]]]:
+    """Task → ranks in compact form and the histogram of the ranks that they were made from.
+
+    Raises:
+        BenchmarkError: the file does not hold them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = {}
+            for task in sorted({name.partition("/")[0] for name in stored.files}):
+                above = stored[f"{task}/above"].astype(np.int32)
+                ranks = Ranks(
+                    above=above,
+                    tied=stored[f"{task}/tied"].astype(np.int32),
+                    returned=np.ones(len(above), dtype=np.bool_),
+                )
+                found[task] = (ranks, stored[f"{task}/histogram"].astype(np.int64))
+            return found
+    except Exception as error:  # zlib, zipfile, numpy: a damaged archive raises any of many
+        raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None

@@ -1,0 +1,226 @@
+"""A table as a grid of printed entries, and its forms: LaTeX, Markdown, CSV.
+
+Every table of the report becomes a :class:`Grid`, whatever it is about, so that they all look alike
+and each form is written once. A grid holds plain text; each form escapes it for itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmark.report.text import csv_cell, latex, latex_breakable, markdown
+
+DAGGER = "†"
+DASH = "–"
+_MANY_COLUMNS = 8  # more than these are set in a smaller type, across both columns of a paper
+
+Mark = Literal["", "best", "second"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one cell shows: ``text``, then ``raised`` marks, then a small ``spread`` (± ...).
+
+    ``value`` is the number behind the text, by which a reader may sort; ``detail`` is a sentence
+    that a page shows beside it.
+    """
+
+    text: str = ""
+    value: float | None = None
+    mark: Mark = ""
+    raised: str = ""
+    spread: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class GridGroup:
+    """Rows under one title; a group set apart is followed by a heavy rule."""
+
+    title: str
+    rows: tuple[tuple[Entry, ...], ...]
+    set_apart: bool = False
+
+
+@dataclass(frozen=True)
+class Footnote:
+    """A sentence under the table; ``mark`` is a number or a dagger."""
+
+    mark: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table to print. ``stem`` names its files and LaTeX label, ``caption`` is plain text.
+
+    ``head`` has a name for each column, the first one for the rows' names. ``spans`` are titles
+    over several columns each, as (title, number of columns), from the second column on.
+    ``left`` are the columns whose entries are words and stand on the left, as the first one does.
+    """
+
+    stem: str
+    caption: str
+    head: tuple[str, ...]
+    groups: tuple[GridGroup, ...]
+    footnotes: tuple[Footnote, ...] = ()
+    spans: tuple[tuple[str, int], ...] = ()
+    left: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> tuple[tuple[Entry, ...], ...]:
+        """The rows of all groups."""
+        return tuple(row for group in self.groups for row in group.rows)
+
+    @property
+    def full_head(self) -> tuple[str, ...]:
+        """The columns' names, each with the title over it."""
+        titles = [title for title, width in self.spans for _ in range(width)]
+        first, *names = self.head
+        if titles:
+            names = [f"{title} {name}" for title, name in zip(titles, names, strict=True)]
+        return (first, *names)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it takes both columns of a paper."""
+        has_spread = any(entry.spread for row in self.rows for entry in row)
+        return has_spread or len(self.head) > _MANY_COLUMNS
+
+    def is_left(self, column: int) -> bool:
+        """Whether the column's entries stand on the left."""
+        return column == 0 or column in self.left
+
+
+def number(value: float | None, text: str, detail: str = "") -> Entry:
+    """An entry of a number, or a dash where there is none."""
+    return Entry(DASH) if value is None else Entry(text, value=value, detail=detail)
+
+
+def to_latex(grid: Grid) -> str:
+    r"""A float that compiles as it is after ``\usepackage{booktabs}``."""
+    environment = "table*" if grid.is_wide else "table"
+    columns = len(grid.head)
+    size = r"\small\setlength{\tabcolsep}{4pt}"
+    if grid.is_wide:
+        size = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+    alignment = "".join("l" if grid.is_left(column) else "r" for column in range(columns))
+    lines = [
+        rf"\begin{{{environment}}}[t]",
+        r"\centering",
+        size,
+        rf"\caption{{{latex_breakable(grid.caption)}}}",
+        rf"\label{{tab:{grid.stem}}}",
+        # Plain classes put the caption right on the first rule.
+        r"\par\smallskip",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        *_latex_spans(grid),
+        rf"{' & '.join(map(latex, grid.head))} \\",
+    ]
+    for group, previous in zip(grid.groups, (None, *grid.groups), strict=False):
+        after_one_apart = previous is not None and previous.set_apart
+        lines.append(r"\midrule[\heavyrulewidth]" if after_one_apart else r"\midrule")
+        if group.title:
+            title = rf"\textit{{{latex(group.title)}}}"
+            lines.append(rf"\multicolumn{{{columns}}}{{l}}{{{title}}} \\")
+        lines += [_latex_row(row, indented=bool(group.title)) for row in group.rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if grid.footnotes:
+        notes = [
+            rf"\textsuperscript{{{latex(note.mark)}}}~{latex_breakable(note.text)}\par"
+            for note in grid.footnotes
+        ]
+        lines += [r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize\raggedright", *notes, "}"]
+    return "\n".join([*lines, rf"\end{{{environment}}}", ""])
+
+
+def _latex_spans(grid: Grid) -> list[str]:
+    if not grid.spans:
+        return []
+    titles, rules, first = [""], [], 2
+    for title, width in grid.spans:
+        titles.append(rf"\multicolumn{{{width}}}{{c}}{{{latex(title)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + width - 1}}}")
+        first += width
+    return [rf"{' & '.join(titles)} \\", "".join(rules)]
+
+
+def _latex_row(row: Sequence[Entry], *, indented: bool) -> str:
+    cells = []
+    for column, entry in enumerate(row):
+        command = {"best": r"\textbf", "second": r"\underline", "": ""}[entry.mark]
+        text = latex(entry.text)
+        shown = f"{command}{{{text}}}" if command else text
+        if entry.raised:
+            shown += rf"\textsuperscript{{{latex(entry.raised)}}}"
+        if entry.spread:
+            shown += rf"{{\scriptsize\,{latex(entry.spread)}}}"
+        cells.append(rf"\quad {shown}" if column == 0 and indented else shown)
+    return " & ".join(cells) + r" \\"
+
+
+def standalone(body: str) -> str:
+    """A minimal LaTeX document around ``body``, to look at a table alone."""
+    return "\n".join(
+        [
+            r"\documentclass{article}",
+            r"\usepackage[margin=2cm]{geometry}",
+            r"\usepackage{booktabs}",
+            r"\begin{document}",
+            body.rstrip(),
+            r"\end{document}",
+            "",
+        ]
+    )
+
+
+def to_markdown(grid: Grid) -> str:
+    """A GitHub table: best in bold, second underlined by HTML, footnotes as a list."""
+    names = grid.full_head
+    lines = [
+        markdown(grid.caption),
+        "",
+        _markdown_line([markdown(name) for name in names]),
+        _markdown_line(["---" if grid.is_left(i) else "---:" for i in range(len(names))]),
+    ]
+    for group in grid.groups:
+        if group.title:
+            title = f"*{markdown(group.title)}*"
+            lines.append(_markdown_line([title, *[""] * (len(names) - 1)]))
+        lines += [_markdown_line([_markdown_entry(entry) for entry in row]) for row in group.rows]
+    if grid.footnotes:
+        lines.append("")
+        lines += [f"- <sup>{note.mark}</sup> {markdown(note.text)}" for note in grid.footnotes]
+    return "\n".join([*lines, ""])
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_entry(entry: Entry) -> str:
+    text = markdown(entry.text)
+    shown = {"best": f"**{text}**", "second": f"<u>{text}</u>", "": text}[entry.mark]
+    if entry.raised:
+        shown += f"<sup>{markdown(entry.raised)}</sup>"
+    return f"{shown} {markdown(entry.spread)}" if entry.spread else shown
+
+
+def to_csv(grid: Grid) -> str:
+    """One line a row, the group's title first; numbers as they are, not as they are rounded."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(["group", *map(csv_cell, grid.full_head)])
+    for group in grid.groups:
+        for row in group.rows:
+            values = [
+                csv_cell(entry.text) if entry.value is None else f"{entry.value:.10g}"
+                for entry in row
+            ]
+            writer.writerow([csv_cell(group.title), *values])
+    return written.getvalue()

@@ -1,0 +1,95 @@
+"use strict";
+// Sorting, filtering and what figures say. Without this script the page is complete, only still.
+(() => {
+  const rowsOf = (table) => [...table.querySelectorAll("tr.row")];
+
+  const valueOf = (row, column) => {
+    const cell = row.cells[column];
+    return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent.trim();
+  };
+
+  const compare = (a, b, direction) => {
+    const bothNumbers = typeof a === "number" && typeof b === "number";
+    if (bothNumbers) return direction * (a - b);
+    // Whatever has no number (a dash, a dagger) stays below in either direction.
+    if (typeof a === "number") return -1;
+    if (typeof b === "number") return 1;
+    return direction * a.localeCompare(b, "en");
+  };
+
+  for (const table of document.querySelectorAll("table.grid")) {
+    const bodies = [...table.tBodies];
+    const homes = new Map(rowsOf(table).map((row) => [row, row.parentNode]));
+    const sorted = document.createElement("tbody");
+    const heads = [...table.querySelectorAll("tr.names th")];
+    heads.forEach((head, column) => {
+      head.setAttribute("aria-sort", "none");
+      head.querySelector("button").addEventListener("click", () => {
+        const isNumber = head.classList.contains("number");
+        const cycle = isNumber
+          ? { none: "descending", descending: "ascending", ascending: "none" }
+          : { none: "ascending", ascending: "descending", descending: "none" };
+        const order = cycle[head.getAttribute("aria-sort")];
+        heads.forEach((other) => other.setAttribute("aria-sort", "none"));
+        head.setAttribute("aria-sort", order);
+        sorted.remove();
+        bodies.forEach((body) => body.remove());
+        if (order === "none") {
+          homes.forEach((body, row) => body.append(row));
+          table.append(...bodies);
+        } else {
+          const direction = order === "ascending" ? 1 : -1;
+          const rows = [...homes.keys()].sort((a, b) =>
+            compare(valueOf(a, column), valueOf(b, column), direction));
+          sorted.replaceChildren(...rows);
+          table.append(sorted);
+        }
+      });
+    });
+    for (const [row, body] of homes) {
+      const family = body.querySelector(".family");
+      row.dataset.words = `${row.cells[0].textContent} ${family ? family.textContent : ""}`.toLowerCase();
+    }
+  }
+
+  const filter = document.getElementById("filter");
+  const shown = document.getElementById("shown");
+  const groups = [...document.querySelectorAll("section.group")];
+  filter.addEventListener("input", () => {
+    const wanted = filter.value.trim().toLowerCase();
+    let count = 0;
+    for (const section of groups) {
+      for (const row of section.querySelectorAll("tr.row")) {
+        row.hidden = wanted !== "" && !row.dataset.words.includes(wanted);
+        if (!row.hidden) count += 1;
+      }
+      for (const title of section.querySelectorAll("tr.family")) {
+        title.hidden = ![...title.parentNode.querySelectorAll("tr.row")].some((row) => !row.hidden);
+      }
+      for (const run of section.querySelectorAll("details.run")) {
+        const words = run.querySelector("summary").textContent + run.querySelector("dd").textContent;
+        run.hidden = wanted !== "" && !words.toLowerCase().includes(wanted);
+      }
+    }
+    shown.value = wanted === "" ? "" : `${count} rows`;
+  });
+
+  const tip = document.createElement("div");
+  tip.id = "tip";
+  tip.hidden = true;
+  tip.setAttribute("role", "status");
+  document.body.append(tip);
+  const hide = () => { tip.hidden = true; };
+  document.addEventListener("click", (event) => {
+    // A touch has no pointer to rest, so a tap tells what a pointer would.
+    const mark = event.target.closest("svg .hover, td[title], th[title]");
+    if (!mark) { hide(); return; }
+    const title = mark.querySelector(":scope > title");
+    tip.textContent = title ? title.textContent : mark.getAttribute("title");
+    tip.hidden = false;
+    tip.style.left = `${Math.max(4, Math.min(event.clientX + 10, innerWidth - tip.offsetWidth - 4))}px`;
+    tip.style.top = `${Math.max(4, Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 4))}px`;
+  });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  document.addEventListener("scroll", hide, { passive: true, capture: true });
+})();

@@ -1,0 +1,102 @@
+"""Reference runs: run folders made small enough to be committed.
+
+A reference run is a run folder without what is large: the fitted system and the log are left out,
+ranks are in their compact form (see :mod:`benchmark.report.events`), training curves are cut to
+what is drawn. ``run.json``, ``metrics.json`` and the manifest are those of any run, so a
+report reads both alike.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.errors import BenchmarkError
+from benchmark.files import build_folder, read_json, write_json, write_text
+from benchmark.report.collect import RunGroup, collect
+from benchmark.report.curves import read_curves, write_curves
+from benchmark.report.events import TOP_FILE, read_ranks, write_top
+from benchmark.report.text import file_name
+from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
+
+RUNS = "runs"
+_BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
+
+
+def write_references(runs_root: Path, out: Path) -> tuple[list[Path], list[str]]:
+    """Write the counting runs below ``runs_root`` as ``out/<group>/runs/<system>-<seed>``.
+
+    Reference runs that a group had before and that are not among these are removed.
+
+    Returns:
+        The folders of the groups, and what the reader must be told.
+
+    Raises:
+        BenchmarkError: there are no runs, or ``out`` cannot be written or is inside the runs.
+    """
+    if out.resolve().is_relative_to(runs_root.resolve()):
+        raise BenchmarkError(f"{out}: lies inside {runs_root}, which it would be made from.")
+    collection = collect(runs_root)
+    if not collection.groups:
+        raise BenchmarkError(f"{runs_root}: there are no runs to make references of.")
+    folders = [
+        _write_group(group, out / group.key.stem(group.variant)) for group in collection.groups
+    ]
+    return folders, list(collection.sentences)
+
+
+def _write_group(group: RunGroup, folder: Path) -> Path:
+    names = [file_name(run.record.system.name, str(run.record.seed)) for run in group.runs]
+    for name, run in zip(names, group.runs, strict=True):
+        target = folder / RUNS / name
+        if target.exists():
+            shutil.rmtree(target)
+        _write_run(run, target)
+    for path in (folder / RUNS).iterdir():
+        if path.is_dir() and path.name not in names:
+            shutil.rmtree(path)
+    return folder
+
+
+def _write_run(run: Run, target: Path) -> None:
+    def fill(folder: Path) -> None:
+        write_json(folder / RUN_FILE, read_json(run.folder / RUN_FILE))
+        if run.record.status == "finished":
+            write_json(folder / METRICS_FILE, run.metrics)
+        if (run.folder / RANKS_FILE).is_file():
+            write_top(folder / TOP_FILE, read_ranks(run.folder / RANKS_FILE))
+        elif (run.folder / TOP_FILE).is_file():
+            shutil.copyfile(run.folder / TOP_FILE, folder / TOP_FILE)
+        write_curves(folder, read_curves(run.folder))
+
+    build_folder(target, fill)
+
+
+def with_tables(readme: str, tables: Sequence[str]) -> str:
+    """``readme`` with ``tables`` in place of what stands between its two marks.
+
+    Raises:
+        BenchmarkError: the marks are not there, once each and in order.
+    """
+    before, begin, rest = readme.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end or _BEGIN in rest or _END in after:
+        raise BenchmarkError(f"the file needs one line {_BEGIN} and below it one line {_END}.")
+    return f"{before}{_BEGIN}\n" + "\n".join(tables).rstrip() + f"\n{_END}{after}"
+
+
+def refresh_readme(path: Path, tables: Sequence[str]) -> None:
+    """Put ``tables`` into the file at ``path``, between its marks.
+
+    Raises:
+        BenchmarkError: the file is missing or has no marks.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BenchmarkError(f"{path}: cannot be read ({error.strerror}).") from None
+    try:
+        write_text(path, with_tables(text, tables))
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{path}: {error}") from None

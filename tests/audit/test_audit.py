@@ -1,0 +1,189 @@
+"""The audit as a whole: what rankers without learning reach, how it is saved and what is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.audit.audit import Audit, audit, read_audits, save_audit
+from benchmark.audit.rankers import (
+    Ranker,
+    agreement,
+    on_catalogue,
+    popularity_under_each_law,
+    sampled_rows,
+)
+from benchmark.data.__main__ import main
+from benchmark.data.dataset import Dataset
+from benchmark.protocol.requests import Requests
+from benchmark.protocol.settings import PRESETS, ProtocolSettings
+from benchmark.protocol.task import Task, build_tasks
+from tests.protocol.logs import search_dataset, shop_dataset
+
+FEW = {"negatives": 30}
+
+
+def audit_of(dataset: Dataset, preset: str) -> Audit:
+    settings = PRESETS[preset].model_copy(update=FEW)
+    tasks = build_tasks(dataset, settings)
+    return audit(dataset, tasks, preset, settings, catalogue_events=40)
+
+
+@pytest.fixture(scope="module")
+def shop() -> Dataset:
+    return shop_dataset(3, users=150, items=400)
+
+
+@pytest.fixture(scope="module")
+def audits(shop: Dataset) -> dict[str, Audit]:
+    return {preset: audit_of(shop, preset) for preset in PRESETS}
+
+
+def test_clean_neither_leaks_nor_rewards_rankers_that_learn_nothing(
+    audits: dict[str, Audit],
+) -> None:
+    assert set(audits["clean"].leaks.values()) == {0.0}
+    assert audits["clean"].best_for_nothing("search") < 0.3
+
+
+def test_released_leaks_and_rewards_copying_the_history(audits: dict[str, Audit]) -> None:
+    assert audits["released"].leaks["D1"] > 0.05
+    copied = {name: found.diagnostics["D9"]["search HR@1"] for name, found in audits.items()}
+    assert copied["released"] > copied["clean"] + 0.03
+    assert copied["released"] > copied["paper"] + 0.03
+
+
+def test_lists_of_top_hits_reward_the_reverse_of_bm25() -> None:
+    found = audit_of(search_dataset(0, users=200), "paper")
+    assert found.best_for_nothing("search") > 0.5
+    assert audit_of(search_dataset(0, users=200), "clean").best_for_nothing("search") < 0.3
+
+
+def test_every_diagnostic_has_its_place(audits: dict[str, Audit]) -> None:
+    numbers = [f"D{number}" for number in range(1, 15) if number not in (10, 14)]
+    assert list(audits["paper"].diagnostics) == numbers
+
+
+def test_what_is_saved_is_read_again(audits: dict[str, Audit], tmp_path: Path) -> None:
+    for found in audits.values():
+        save_audit(tmp_path, found)
+    (tmp_path / "other.json").write_text("{}")
+    read, sentences = read_audits(tmp_path)
+    assert {found.protocol: found for found in read} == audits
+    assert len(sentences) == 1
+    assert "other.json" in sentences[0]
+
+
+def test_an_audit_is_the_same_each_time(shop: Dataset, audits: dict[str, Audit]) -> None:
+    assert audit_of(shop, "clean") == audits["clean"]
+
+
+# Against the whole catalogue
+
+
+class ByNumber:
+    """Prefers items of a higher number."""
+
+    def score(self, requests: Requests) -> np.ndarray:
+        return requests.candidates.astype(np.float32)
+
+
+def rank_among_untouched(dataset: Dataset, task: Task, row: int) -> int:
+    """The target's rank by item number among the items that the user never touched."""
+    log, position = dataset.log, int(task.test.position[row])
+    target = int(log.item[position])
+    touched = set(log.item[log.user == log.user[position]].tolist())
+    better = set(range(target + 1, dataset.number_of_items + 1)) - touched
+    return 1 + len(better)
+
+
+def test_the_catalogue_is_ranked_without_what_the_user_has_touched(shop: Dataset) -> None:
+    settings = ProtocolSettings(**FEW)
+    task = build_tasks(shop, settings)["recommendation"]
+    rows = sampled_rows(task, 50, seed=1)
+    ranker = Ranker("number", "Number", ("recommendation",), ByNumber())
+    found = on_catalogue(ranker, shop, task, settings, rows)
+    ranks = np.array([rank_among_untouched(shop, task, row) for row in rows.tolist()])
+    for k in (1, 5, 10, 50):
+        assert found[f"HR@{k}"] == pytest.approx(np.mean(ranks <= k))
+
+
+def test_the_sample_is_drawn_once(shop: Dataset) -> None:
+    task = build_tasks(shop, ProtocolSettings(**FEW))["search"]
+    rows = sampled_rows(task, 50, seed=1)
+    assert len(rows) == len(set(rows.tolist())) == 50
+    np.testing.assert_array_equal(rows, sampled_rows(task, 50, seed=1))
+    np.testing.assert_array_equal(sampled_rows(task, 10_000, seed=1), np.arange(len(task.test)))
+
+
+def test_agreement_of_two_views() -> None:
+    first = {"a": 0.1, "b": 0.2, "c": 0.3}
+    assert agreement(first, {"a": 1.0, "b": 2.0, "c": 3.0, "d": 9.0}) == pytest.approx(1)
+    assert agreement(first, {"a": 3.0, "b": 2.0, "c": 1.0}) == pytest.approx(-1)
+    assert agreement(first, {"a": 1.0, "b": 1.0, "c": 1.0}) is None
+    assert agreement({"a": 0.1}, {"a": 0.1}) is None
+
+
+def test_popular_negatives_put_popularity_below_uniform_ones() -> None:
+    random = np.random.default_rng(0)
+    dataset = shop_dataset(5, users=200, items=400)
+    steep = np.minimum((random.pareto(1.0, len(dataset.log)) * 10).astype(int) + 1, 400)
+    log = dataset.log
+    popular = type(log).from_columns(
+        user=log.user,
+        item=steep,
+        query=log.query,
+        behaviour=log.behaviour,
+        timestamp=log.timestamp,
+        session=log.session,
+        number_of_users=log.number_of_users,
+    )
+    dataset = dataset.with_log(popular)
+    settings = ProtocolSettings(**FEW)
+    found = popularity_under_each_law(dataset, build_tasks(dataset, settings), settings)
+    assert found["uniform"]["HR@10"] > found["popularity"]["HR@10"] + 0.1
+
+
+# The command
+
+
+def test_the_command_prints_and_saves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    out = tmp_path / "audit"
+    arguments = ["audit", "generated", "--root", str(tmp_path), "--out", str(out)]
+    assert main([*arguments, "--protocol", "paper,clean", "--catalogue-events", "20"]) == 0
+    printed = capsys.readouterr().out
+    for text in ("D1", "D13", "History copy", "paper", "clean", "catalogue"):
+        assert text in printed
+    assert {path.name for path in out.iterdir()} == {"generated-paper.json", "generated-clean.json"}
+
+
+def test_one_setting_alone_is_a_protocol_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "audit"
+    arguments = ["audit", "generated", "--root", str(tmp_path), "--out", str(out)]
+    assert main([*arguments, "--protocol", "paper", "--set", "protocol.negatives=20"]) == 0
+    (found,), _ = read_audits(out)
+    assert found.protocol == "custom:paper"
+    assert found.settings["negatives"] == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--protocol", "papper"], "unknown protocol 'papper'"),
+        (["--set", "bm25.k1=2"], "only protocol.KEY=VALUE"),
+        (["--catalogue-events", "0"], "must be at least 1"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    options: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "generated", "--root", str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error

@@ -1,0 +1,263 @@
+"""P5-CID: identifiers stay apart, prompts read as sentences, and it learns a planted rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from baselines.generative_recommendation.p5_cid import (
+    P5CID,
+    SEQUENTIAL,
+    STRAIGHTFORWARD,
+    P5CIDConfig,
+    PrefixPrompts,
+    Prompts,
+    collaborative_identifiers,
+    user_texts,
+    with_branch_of_unseen,
+    wordings_of,
+)
+from benchmark.data.dataset import Dataset, EventLog, Items, Queries
+from benchmark.errors import SystemFailure
+from benchmark.kit.seq2seq import TextTokenizer
+from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task, build_tasks
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.contract import RunContext
+from benchmark.systems.view import TrainingView
+
+CYCLE, USERS, ROUNDS = 24, 150, 8
+ITEMS = CYCLE + 2  # the last two are never bought
+SETTINGS = ProtocolSettings(negatives=9)
+SMALL: dict[str, Any] = {
+    "backbone": {
+        "model": "scratch",
+        "scratch": {
+            "width": 32,
+            "layers": 1,
+            "heads": 2,
+            "head_width": 16,
+            "feed_forward": 64,
+            "dropout": 0.0,
+            "text_tokens": 150,
+            "embedding_deviation": 0.3,
+        },
+    },
+    "clusters": 4,
+    "largest_cluster": 8,
+    "history_length": 2,
+    "prompts": "short",
+    "whole_word_deviation": 0.3,
+}
+QUICK: dict[str, Any] = {
+    "epochs": 12,
+    "batch_size": 32,
+    "learning_rate": 0.01,
+    "schedule": "linear",
+    "weight_decay": 0.0,
+    "validate_every": 0,
+}
+
+
+def planted_dataset() -> Dataset:
+    """Each user goes round a cycle of items from a place of its own."""
+    random = np.random.default_rng(5)
+    start = random.integers(CYCLE, size=(USERS, 1))
+    item = 1 + (start + np.arange(ROUNDS)) % CYCLE
+    nothing = np.zeros(item.size, dtype=np.int64)
+    names = ["", *[f"item {number}" for number in range(1, ITEMS + 1)]]
+    return Dataset(
+        name="planted",
+        items=Items(names, names, names, names, [()] * len(names), names),
+        queries=Queries([""]),
+        users=["", *[f"user {number}" for number in range(1, USERS + 1)]],
+        log=EventLog.from_columns(
+            user=np.repeat(np.arange(1, USERS + 1), ROUNDS),
+            item=item.ravel(),
+            query=nothing,
+            behaviour=nothing,
+            timestamp=np.arange(item.size),
+            session=nothing,
+            number_of_users=USERS,
+        ),
+    )
+
+
+Planted = tuple[Dataset, Task, TrainingView]
+
+
+@pytest.fixture(scope="module")
+def planted() -> Planted:
+    dataset = planted_dataset()
+    tasks = build_tasks(dataset, SETTINGS)
+    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, SETTINGS)
+
+
+def make(folder: Path, training: dict[str, Any] = QUICK, **changes: Any) -> P5CID:
+    config = P5CIDConfig(**{**SMALL, "training": training, **changes})
+    return P5CID(config, RunContext(0, folder, ArtifactStore(folder)))
+
+
+@pytest.fixture(scope="module")
+def fitted(planted: Planted, tmp_path_factory: Any) -> P5CID:
+    system = make(tmp_path_factory.mktemp("p5"))
+    system.fit(planted[2])
+    return system
+
+
+# ------------------------------------------------------------------------------------- identifiers
+
+
+@pytest.mark.parametrize("numbering", ["openp5", "method1", "method2", "cid_iid"])
+def test_identifiers_are_distinct_and_none_begins_another(numbering: Any) -> None:
+    random = np.random.default_rng(0)
+    item, offsets = random.integers(1, 71, size=800), np.arange(0, 801, 8)
+    config = P5CIDConfig(clusters=4, largest_cluster=9, numbering=numbering)
+    identifiers, names = collaborative_identifiers(item, offsets, 90, config)  # 20 have no event
+    rows = [tuple(row[row >= 0]) for row in identifiers.codes[1:]]
+    assert len(set(rows)) == 90 and len(set(names)) == len(names)
+    assert not any(row[:length] in rows for row in rows for length in range(1, len(row)))
+
+
+def test_unseen_items_fill_a_branch_of_their_own() -> None:
+    paths = np.full((12, 1), -1)
+    paths[:5, 0] = [0, 0, 1, 1, 1]
+    branch = with_branch_of_unseen(paths, largest=3)
+    assert branch[:5].tolist() == [[0, -1], [0, -1], [1, -1], [1, -1], [1, -1]]
+    assert branch[5:].tolist() == [[2, 0], [2, 0], [2, 0], [2, 1], [2, 1], [2, 1], [2, 2]]
+
+
+def test_clusters_must_be_fewer_than_the_items_of_the_largest() -> None:
+    with pytest.raises(ValueError, match="must be larger than clusters"):
+        P5CIDConfig(clusters=10, largest_cluster=10)
+
+
+# ----------------------------------------------------------------------------------------- prompts
+
+
+def prompts_of(style: str) -> tuple[Prompts, TextTokenizer]:
+    texts = [part for family in wordings_of(style) for part in family]
+    tokenizer = TextTokenizer.trained_on([*texts, "item_ ,", *user_texts(3)], 300)
+    tokenizer.add(["<CI0>", "<CI1>"])
+    return Prompts(tokenizer, ["", "<CI0><CI1>", "<CI1><CI1>"], 3, style), tokenizer
+
+
+def test_prompts_are_the_tokens_of_whole_sentences() -> None:
+    prompts, tokenizer = prompts_of("instruction")
+    history = "item_<CI0><CI1> , item_<CI1><CI1>"
+    wordings = SEQUENTIAL + STRAIGHTFORWARD
+    for number, wording in enumerate(wordings):
+        pieces = prompts.pieces(np.array([2]), np.array([[0, 1, 2]]), np.array([number]))
+        found = prompts.inputs(pieces, "last_word")["input_ids"][0].tolist()
+        sentence = wording.format(user="user_2", history=history)
+        assert found == [*tokenizer([sentence]).ids.tolist(), tokenizer.end]
+
+
+def test_users_and_items_are_one_word_each() -> None:
+    prompts, _ = prompts_of("short")
+    pieces = prompts.pieces(np.array([2]), np.array([[1, 2]]), np.array([0]))
+    batch = prompts.inputs(pieces, "last_word")
+    user = int(prompts.tokens.lengths[prompts.first_user + 2])
+    assert batch["whole_words"][0].tolist() == [1] * user + [2, 2, 3, 4, 4, 4]
+    assert prompts.inputs(pieces, "no_word")["whole_words"][0, -1] == 0
+
+
+def test_whole_words_do_not_depend_on_the_other_prompts_of_a_batch() -> None:
+    prompts, _ = prompts_of("short")
+    pieces = prompts.pieces(np.array([1, 2]), np.array([[0, 2], [1, 2]]), np.array([0, 0]))
+    together = prompts.inputs(pieces, "last_word")
+    alone = prompts.inputs(pieces[:1], "last_word")
+    width = alone["whole_words"].shape[1]
+    assert together["whole_words"][0, :width].tolist() == alone["whole_words"][0].tolist()
+    assert not together["whole_words"][0, width:].any()
+
+
+def test_every_prefix_is_asked_for_as_often_as_configured(planted: Planted, fitted: P5CID) -> None:
+    view = planted[2]
+    config = P5CIDConfig(**SMALL, wordings_per_prefix=3, straightforward_prompts=2)
+    instances = PrefixPrompts(view, fitted.prompts, config)
+    examples = view.examples("recommendation")
+    with_history = int((examples.history(1, "recommendation").items > 0).sum())
+    assert len(instances) == 3 * with_history + 2 * len(examples)
+    rows = np.concatenate(instances.batches(64, np.random.default_rng(0)))
+    assert np.array_equal(np.sort(rows), np.arange(len(instances)))
+    last = instances.batch(np.array([len(instances) - 1]), np.random.default_rng(0))
+    user = fitted.prompts.tokens.lengths[fitted.prompts.first_user + USERS]
+    assert last["input_ids"].shape == (1, user + 1)  # the user and the end, no item
+
+
+# -------------------------------------------------------------------------------------- the system
+
+
+def test_it_learns_what_follows_the_last_item(planted: Planted, fitted: P5CID) -> None:
+    dataset, task, _ = planted
+    scores = fitted.score(task.requests(dataset, "test"))
+    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
+    assert metrics["HR@1"] > 0.9
+
+
+def test_a_narrow_beam_drops_candidates_and_exact_scores_do_not(
+    planted: Planted, fitted: P5CID, tmp_path: Path
+) -> None:
+    dataset, task, view = planted
+    requests = task.requests(dataset, "test")
+    fitted.save(tmp_path)
+    scores = {}
+    for scoring in "beam", "exact":
+        system = make(tmp_path / scoring, scoring=scoring, beam_size=3)
+        system.load(tmp_path, view.corpus)
+        scores[scoring] = system.score(requests)
+    kept = np.isfinite(scores["beam"])
+    assert (kept.sum(axis=1) == 3).all() and np.isfinite(scores["exact"]).all()
+    np.testing.assert_allclose(scores["beam"][kept], scores["exact"][kept], rtol=1e-4, atol=1e-4)
+
+
+def test_saved_and_loaded_it_scores_the_same_to_the_bit(
+    planted: Planted, fitted: P5CID, tmp_path: Path
+) -> None:
+    dataset, task, view = planted
+    fitted.save(tmp_path)
+    loaded = make(tmp_path / "other")
+    loaded.load(tmp_path, view.corpus)
+    requests = task.requests(dataset, "test")
+    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    assert loaded.identifier_quality()["collaborative"]["sharing"] == 0
+
+
+def test_killed_in_training_it_ends_as_if_it_had_not_been(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, task, view = planted
+    requests = task.requests(dataset, "test").select(slice(0, 8))
+    training = QUICK | {"epochs": 2, "batch_size": 256, "checkpoint_seconds": 0.0}
+    whole = make(tmp_path / "whole", training)
+    whole.fit(view)
+
+    killed, batch, calls = make(tmp_path / "killed", training), PrefixPrompts.batch, []
+
+    def dies(self: PrefixPrompts, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return batch(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(PrefixPrompts, "batch", dies)
+        killed.fit(view)
+    resumed = make(tmp_path / "killed", training)
+    resumed.fit(view)
+    np.testing.assert_array_equal(resumed.score(requests), whole.score(requests))
+
+
+def test_without_recommendation_events_it_says_so(planted: Planted, tmp_path: Path) -> None:
+    dataset = planted[0].with_log(planted[0].log.keep(np.zeros(len(planted[0].log), dtype=bool)))
+    tasks = build_tasks(planted[0], SETTINGS)
+    view = TrainingView(planted[0], tasks, SETTINGS)
+    view.log = dataset.log
+    view._events = {}
+    with pytest.raises(SystemFailure, match="no recommendation events"):
+        make(tmp_path).fit(view)

@@ -1,0 +1,218 @@
+"""TIGER: its tokens, the rule that it learns, its beam, and that it comes back to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.generative_recommendation import tiger
+from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConfig, Vocabulary
+from benchmark.data.dataset import RECOMMENDATION, Dataset, EventLog, Items, Queries
+from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.text import EncoderFiles
+from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task, build_tasks
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.contract import RunContext
+from benchmark.systems.view import TrainingView
+
+ITEMS, USERS, EVENTS, DIM = 32, 80, 12, 16
+SETTINGS = ProtocolSettings(negatives=19)
+SMALL: dict[str, Any] = {
+    "identifiers": {
+        "sizes": (8, 8),
+        "epsilons": (0.0, 0.0),
+        "hidden_sizes": (16,),
+        "latent_size": 8,
+        "training": {"epochs": 5, "validate_every": 5},
+    },
+    "user_tokens": 7,
+    "history_length": 2,
+    "width": 32,
+    "layers": 1,
+    "heads": 2,
+    "head_width": 16,
+    "feed_forward": 64,
+    "dropout": 0.0,
+}
+QUICK = {"epochs": 25, "batch_size": 64, "learning_rate": 0.01, "validate_every": 0}
+ONE_STEP = {"epochs": 1, "batch_size": 1024}
+
+
+def planted_dataset() -> Dataset:
+    """Each user goes round a cycle of all items; the texts say nothing of its order."""
+    random = np.random.default_rng(5)
+    start = random.integers(ITEMS, size=USERS)
+    order = 1 + random.permutation(ITEMS)
+    item = order[(start[:, None] + np.arange(EVENTS)) % ITEMS]
+    nothing = np.zeros(item.size, dtype=np.int64)
+    log = EventLog.from_columns(
+        user=np.repeat(np.arange(1, USERS + 1), EVENTS),
+        item=item.ravel(),
+        query=nothing,
+        behaviour=nothing + RECOMMENDATION,
+        timestamp=np.arange(item.size),
+        session=nothing,
+        number_of_users=USERS,
+    )
+    names = ["", *[f"item {number}" for number in range(1, ITEMS + 1)]]
+    items = Items(names, names, names, names, [()] * len(names), names)
+    return Dataset("planted", items, Queries([""]), [""] * (USERS + 1), log)
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[Dataset, Task, TrainingView]:
+    dataset = planted_dataset()
+    tasks = build_tasks(dataset, SETTINGS)
+    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, SETTINGS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _toy_encoder() -> Any:
+    """Random vectors in place of an encoder's."""
+
+    def vectors(context: RunContext, encoder: Any, texts: list[str], *rest: Any) -> Any:
+        return np.random.default_rng(0).normal(size=(len(texts), DIM)).astype(np.float32)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(tiger, "find_encoder", lambda *names: EncoderFiles(Path("none"), "toy", "0" * 64))
+    patch.setattr(tiger, "text_vectors", vectors)
+    yield
+    patch.undo()
+
+
+def make(folder: Path, training: dict[str, Any], **changes: Any) -> TIGER:
+    config = TIGERConfig(**{**SMALL, **changes, "training": training})
+    return TIGER(config, RunContext(0, folder, ArtifactStore(folder / "artifacts")))
+
+
+@pytest.fixture(scope="module")
+def fitted(planted: Any, tmp_path_factory: Any) -> TIGER:
+    system = make(tmp_path_factory.mktemp("tiger"), QUICK)
+    system.fit(planted[2])
+    return system
+
+
+def with_settings(system: TIGER, **changes: Any) -> TIGER:
+    """The same model with other scoring."""
+    other = TIGER(system.config.model_copy(update=changes), system.context)
+    other.identifiers, other.vocabulary = system.identifiers, system.vocabulary
+    other.model = system.model
+    return other
+
+
+@pytest.mark.parametrize("scoring", ["beam", "exact"])
+def test_the_next_item_is_learned(fitted: TIGER, planted: Any, scoring: str) -> None:
+    dataset, task, _ = planted
+    system = with_settings(fitted, scoring=scoring)
+    scores = system.score(task.requests(dataset, "test"))
+    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
+    assert metrics["HR@1"] > 0.9
+
+
+def test_a_beam_ranks_as_many_candidates_as_it_is_wide(fitted: TIGER, planted: Any) -> None:
+    dataset, task, _ = planted
+    requests = task.requests(dataset, "test")
+    exact = with_settings(fitted, scoring="exact").score(requests)
+    assert np.isfinite(exact).all()
+    narrow = with_settings(fitted, beam_size=4).score(requests)
+    kept = np.isfinite(narrow)
+    assert (kept.sum(axis=1) == 4).all()
+    np.testing.assert_allclose(narrow[kept], exact[kept], atol=1e-4)
+
+
+def test_scores_do_not_depend_on_the_batch_or_the_column(fitted: TIGER, planted: Any) -> None:
+    dataset, task, _ = planted
+    requests = task.requests(dataset, "test")
+    scores = fitted.score(requests)
+    small_batches = with_settings(fitted, scoring_batch_size=7).score(requests)
+    np.testing.assert_allclose(small_batches, scores, atol=1e-4)
+    order = np.random.default_rng(1).permutation(scores.shape[1])
+    moved = fitted.score(requests.with_candidates(requests.candidates[:, order]))
+    np.testing.assert_allclose(moved, scores[:, order], atol=1e-4)
+
+
+def test_the_whole_catalogue_can_be_searched(fitted: TIGER, planted: Any) -> None:
+    dataset, task, _ = planted
+    requests = task.requests(dataset, "test")
+    every = np.broadcast_to(np.arange(1, ITEMS + 1, dtype=np.int32), (len(requests), ITEMS))
+    exact = with_settings(fitted, scoring="exact").score(requests.with_candidates(every))
+    found = with_settings(fitted, beam_size=ITEMS).recommend(requests, 5)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, 1 + np.argsort(-exact, axis=1, kind="stable")[:, :5])
+
+
+def test_a_stored_system_scores_the_same(fitted: TIGER, planted: Any, tmp_path: Path) -> None:
+    dataset, task, view = planted
+    fitted.save(tmp_path)
+    stored = TIGER(fitted.config, fitted.context)
+    stored.load(tmp_path, view.corpus)
+    requests = task.requests(dataset, "test")
+    np.testing.assert_array_equal(stored.score(requests), fitted.score(requests))
+    assert stored.stand_ins() == fitted.stand_ins()
+    assert "toy" in stored.stand_ins()[0]
+    assert stored.identifier_quality() == fitted.identifier_quality()
+    assert stored.identifier_quality()["semantic"]["distinct"] == ITEMS
+
+
+def test_equal_seeds_give_equal_systems(planted: Any, tmp_path: Path) -> None:
+    dataset, task, view = planted
+    requests = task.requests(dataset, "test")
+    scores = []
+    for name in ("one", "other"):
+        system = make(tmp_path / name, ONE_STEP)
+        system.fit(view)
+        scores.append(system.score(requests))
+    np.testing.assert_array_equal(scores[0], scores[1])
+
+
+def test_inputs_are_the_user_and_the_codes_of_the_history() -> None:
+    codes = np.array([[-1, -1], [0, 1], [2, 0]], dtype=np.int32)
+    vocabulary = Vocabulary(Identifiers(codes, (3, 2)), user_tokens=4)
+    assert vocabulary.of_item.tolist() == [[0, 0], [1, 5], [3, 4]]
+    assert vocabulary.size == 1 + 3 + 2 + 4
+    users, histories = np.array([1, 6]), np.array([[2, 1, 0], [0, 0, 0]])
+    ids, mask = vocabulary.inputs(users, histories)
+    assert ids.tolist() == [[7, 3, 4, 1, 5], [8, 0, 0, 0, 0]]
+    assert mask.tolist() == [[True] * 5, [True, False, False, False, False]]
+
+
+def test_nobody_is_read_as_padding() -> None:
+    codes = np.array([[-1], [0]], dtype=np.int32)
+    vocabulary = Vocabulary(Identifiers(codes, (1,)), user_tokens=0)
+    ids, mask = vocabulary.inputs(np.array([3]), np.array([[0, 0]]))
+    assert ids.tolist() == [[0]] and mask.tolist() == [[True]]
+
+
+def test_every_prefix_but_the_empty_one_is_an_instance(planted: Any) -> None:
+    view = planted[2]
+    examples = view.examples("recommendation")
+    first_events = np.unique(examples.user).size
+    system = Vocabulary(
+        Identifiers.of_items(np.arange(ITEMS)[:, None].astype(np.int32), (ITEMS,)), user_tokens=0
+    )
+    instances = Prefixes(view, system, 2)
+    assert len(instances) == len(examples) - first_events
+    random = np.random.default_rng(0)
+    batches = instances.batches(16, random)
+    assert sorted(np.concatenate(batches)) == list(range(len(instances)))
+    rows = np.flatnonzero(instances.lengths == 1)[:2]
+    batch = instances.batch(rows, random)
+    assert batch["input_ids"].shape == (2, 1)
+    assert torch.equal(batch["labels"][:, 0], torch.from_numpy(instances.targets[rows]).long())
+
+
+def test_the_default_network_has_the_papers_number_of_parameters() -> None:
+    codes = np.zeros((2, 4), dtype=np.int32)
+    codes[0] = -1
+    system = TIGER(TIGERConfig(), RunContext(0, Path(), ArtifactStore(Path())))
+    system.identifiers = Identifiers(codes, (256, 256, 256, 256))
+    system._make_model()
+    embeddings = system.model.t5.shared.weight.numel()
+    assert embeddings == 3025 * 384
+    assert round((system.number_of_parameters() - embeddings) / 1e4) == 1338  # 13.38 million

@@ -1,0 +1,57 @@
+"""The audits beside the runs as tables of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.audit.audit import Audit, RankerResult, save_audit
+from benchmark.report.audit import audit_grids, diagnostics_grid, views_grid
+from benchmark.report.grid import to_csv, to_latex, to_markdown
+
+METRICS = {"HR@1": 0.1, "HR@5": 0.2, "HR@10": 0.3, "NDCG@5": 0.15, "NDCG@10": 0.25, "HR@50": 0.9}
+
+
+def audit_of(protocol: str, leak: float, **changes: object) -> Audit:
+    result = RankerResult(
+        name="copy", display_name="History_copy", learns=False, lists=METRICS, catalogue=METRICS
+    )
+    fields: dict[str, object] = {
+        "dataset": "shop",
+        "fingerprint": "f" * 64,
+        "protocol": protocol,
+        "settings": {},
+        "test_events": {"search": 10},
+        "catalogue_events": {"search": 5},
+        "diagnostics": {"D1": {"test": leak}, "D7": {f"{protocol} only": 2}},
+        "rankers": {"search": [result]},
+    }
+    return Audit.model_validate({**fields, **changes})
+
+
+def test_a_row_a_figure_and_a_column_a_protocol() -> None:
+    grid = diagnostics_grid([audit_of("paper", 0.25), audit_of("clean", 0)])
+    assert grid.head == ("Diagnostic", "paper", "clean")
+    assert [group.title[:3] for group in grid.groups] == ["D1 ", "D7 "]
+    assert [entry.text for entry in grid.groups[0].rows[0]] == ["test", "0.250", "0.000"]
+    assert [entry.text for entry in grid.groups[1].rows[0]] == ["paper only", "2.000", "–"]
+
+
+def test_both_views_of_each_ranker() -> None:
+    grid = views_grid([audit_of("paper", 0), audit_of("clean", 0)])
+    (rows,) = [group.rows for group in grid.groups]
+    assert [[entry.text for entry in row[:3]] for row in rows] == [
+        ["History_copy", "paper", "0.300"],
+        ["History_copy", "clean", "0.300"],
+    ]
+    for form in (to_latex, to_markdown, to_csv):
+        assert "0.25" in form(grid)
+
+
+def test_audits_of_other_data_are_left_out_and_bad_files_said(tmp_path: Path) -> None:
+    save_audit(tmp_path, audit_of("paper", 0))
+    (tmp_path / "broken.json").write_text("[")
+    grids, sentences = audit_grids([], tmp_path)
+    assert grids == ()
+    assert len(sentences) == 1
+    assert "broken.json" in sentences[0]
+    assert audit_grids([], tmp_path / "absent") == ((), ())

@@ -1,0 +1,115 @@
+"""Reference runs: small, complete for every table, and equal to what README shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import BenchmarkError
+from benchmark.report import build_report
+from benchmark.report.__main__ import main
+from benchmark.report.build import main_tables_as_markdown, make_report
+from benchmark.report.reference import with_tables, write_references
+from tests.report.conftest import drawn_ranks
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "results" / "reference"
+MARKS = "<!-- tables: begin -->\nold\n<!-- tables: end -->\n"
+
+
+@pytest.fixture
+def some_runs(make_run, runs_root: Path) -> Path:
+    for level, name in enumerate(("alpha", "beta"), start=1):
+        ranks = drawn_ranks(0.1 * level, 200)
+        make_run(name, recommendation=ranks, search=ranks, curve=(0.1, 0.2))
+    make_run("broken", tasks=("search",), error="The loss is not finite.")
+    return runs_root
+
+
+def tables_of(runs_root: Path, out: Path) -> dict[str, bytes]:
+    build_report(runs_root, out)
+    return {path.name: path.read_bytes() for path in (out / "tables").iterdir()}
+
+
+def test_they_give_the_same_tables_as_the_runs(some_runs: Path, tmp_path: Path) -> None:
+    """Byte for byte: metrics, intervals, marks of significance, costs, failures."""
+    write_references(some_runs, tmp_path / "reference")
+    before = tables_of(some_runs, tmp_path / "before")
+    after = tables_of(tmp_path / "reference", tmp_path / "after")
+    assert before == after
+    assert "tiny-paper-laptop-search-intervals.tex" in after
+
+
+def test_they_are_small_and_hold_no_full_ranks(some_runs: Path, tmp_path: Path) -> None:
+    folders, _ = write_references(some_runs, tmp_path / "reference")
+    runs = list((folders[0] / "runs").iterdir())
+    assert sorted(run.name for run in runs) == ["alpha-1", "beta-1", "broken-1"]
+    for run in runs:
+        assert sum(path.stat().st_size for path in run.iterdir()) < 20_000
+        assert not (run / "ranks.parquet").exists()
+
+
+def test_runs_that_are_gone_leave_the_references(some_runs: Path, tmp_path: Path) -> None:
+    write_references(some_runs, tmp_path / "reference")
+    again = tmp_path / "reference" / "tiny-paper-laptop" / "runs"
+    (again / "beta-1").rename(again / "delta-1")
+    write_references(some_runs, tmp_path / "reference")
+    assert sorted(path.name for path in again.iterdir()) == ["alpha-1", "beta-1", "broken-1"]
+
+
+def test_references_can_be_made_of_references(some_runs: Path, tmp_path: Path) -> None:
+    write_references(some_runs, tmp_path / "one")
+    write_references(tmp_path / "one", tmp_path / "two")
+    for path in (tmp_path / "one").rglob("*.json"):
+        again = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        assert again.read_bytes() == path.read_bytes()
+
+
+def test_they_are_not_written_into_their_own_source(some_runs: Path) -> None:
+    with pytest.raises(BenchmarkError, match="lies inside"):
+        write_references(some_runs, some_runs / "reference")
+
+
+def test_the_command_refreshes_references_and_readme(some_runs: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"Before.\n{MARKS}After.\n")
+    out = tmp_path / "reference"
+    command = ["reference", "--from", str(some_runs), "--out", str(out), "--readme", str(readme)]
+    assert main(command) == 0
+    text = readme.read_text()
+    assert text.startswith("Before.\n<!-- tables: begin -->\nRecommendation on tiny")
+    assert text.endswith("\n<!-- tables: end -->\nAfter.\n") and "\nold\n" not in text
+    assert (out / "tiny-paper-laptop" / "search.md").read_text().rstrip() in text
+    assert (out / "tiny-paper-laptop" / "tradeoff.png").is_file()
+    assert main(command) == 0 and readme.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", MARKS + MARKS, "<!-- tables: end --><!-- tables: begin -->"])
+def test_marks_must_be_there_once(text: str) -> None:
+    with pytest.raises(BenchmarkError, match="tables: begin"):
+        with_tables(text, ["new"])
+
+
+# What this repository has committed
+
+
+def committed() -> list[Path]:
+    return sorted(REFERENCE.glob("*/runs/*/run.json"))
+
+
+@pytest.mark.skipif(not committed(), reason="no reference runs are committed")
+def test_readme_shows_the_reference_runs() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    groups = make_report(REFERENCE).groups
+    shown = [group for group in groups if f"results/reference/{group.stem}" in readme]
+    assert shown
+    for table in main_tables_as_markdown(shown[0]):
+        assert table.rstrip() in readme
+
+
+@pytest.mark.skipif(not committed(), reason="no reference runs are committed")
+def test_committed_runs_name_no_place_of_a_machine() -> None:
+    for path in committed():
+        text = path.read_text(encoding="utf-8")
+        assert not any(place in text for place in ("/home/", "/tmp/", "/work/", "/root/")), path
