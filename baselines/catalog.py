@@ -15,7 +15,7 @@ FAMILIES: dict[str, str] = {
     "dense-retrieval": "Dense retrieval",
     "generative-retrieval": "Generative retrieval",
     "joint": "Joint search and recommendation",
-    "gensar": "Ours",
+    "gensar": "Generative search and recommendation",
 }
 """Family key → title, in the order of the tables."""
 
@@ -187,7 +187,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="no public code",
         status="The authors published no code; ours equals re-implementations' numbers (RQ-VAE, "
         "T5, beam). Optimisers are AdamW, since the paper's do not carry over.",
-        in_suite=False,
     ),
     SystemEntry(
         name="p5-cid",
