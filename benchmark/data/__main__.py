@@ -34,6 +34,7 @@ def _parser(audit: Any = None) -> argparse.ArgumentParser:
         ("prepare", "build a data set, unless it is there already"),
         ("describe", "show what a data set holds (and build it first, if need be)"),
         ("audit", "show what the protocols give away on a data set, and save it"),
+        ("compare-bm25", "compare the hits of two BM25 engines on a data set's texts and queries"),
     ):
         command = commands.add_parser(name, help=meaning, description=meaning)
         command.add_argument(
@@ -52,8 +53,16 @@ def _parser(audit: Any = None) -> argparse.ArgumentParser:
             )
         if name == "audit" and audit is not None:
             audit.add_arguments(command)
+        if name == "compare-bm25":
+            _add_comparison(command)
     _add_folder_commands(commands)
     return parser
+
+
+def _add_comparison(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--engines", default="sparse,pyserini", help="two, by name")
+    command.add_argument("--analyser", default="english", help="english or cjk")
+    command.add_argument("--hits", type=int, default=109, help="a query (default: 109)")
 
 
 def _add_folder_commands(commands: Any) -> None:
@@ -100,6 +109,8 @@ def _run(options: argparse.Namespace) -> int:
     dataset = load(options.recipe, root=options.root, folder=options.recipes, source=options.source)
     if options.command == "audit":
         return int(import_module(_AUDIT).run(dataset, options))
+    if options.command == "compare-bm25":
+        return _compare(dataset, options)
     if options.command == "describe":
         console.print(_description(dataset))
         for note in dataset.notes:
@@ -109,6 +120,28 @@ def _run(options: argparse.Namespace) -> int:
             f"{dataset.name}: {dataset.number_of_users:,} users, {dataset.number_of_items:,} "
             f"items, {len(dataset.log):,} events, fingerprint {dataset.fingerprint[:16]}"
         )
+    return 0
+
+
+def _compare(dataset: Dataset, options: argparse.Namespace) -> int:
+    from benchmark.retrieval.compare import compare_engines
+
+    names = tuple(name.strip() for name in options.engines.split(","))
+    if len(names) != 2:
+        raise BenchmarkError(f"--engines {options.engines}: must be two names with a comma.")
+    found = compare_engines(
+        (names[0], names[1]),
+        dataset.items.text,
+        dataset.queries.text[1:],
+        options.hits,
+        options.analyser,
+    )
+    print(f"{dataset.name}: {found.queries:,} queries, {options.hits} hits each")
+    print(f"  the same hits in the same order: {found.same_order:,}")
+    print(f"  the same hits in any order:      {found.same_set:,}")
+    print(f"  largest difference of scores:    {found.largest_difference:.2g}")
+    for name, seconds in zip(names, found.seconds, strict=True):
+        print(f"  {name}: {seconds:.2f} s")
     return 0
 
 

@@ -153,6 +153,34 @@ class GeneratedSource(_Source):
     """Further users, who have one and two events in turn."""
 
 
+class WorldSource(_Source):
+    """A synthetic world of any size: see :mod:`benchmark.data.sources.world`."""
+
+    kind: Literal["world"]
+    users: StrictInt = Field(default=2_000, ge=1, le=10_000_000)
+    items: StrictInt = Field(default=2_000, ge=16, le=10_000_000)
+    topics: StrictInt = Field(default=40, ge=2, le=100_000)
+    seed: StrictInt = Field(default=2024, ge=0)
+    events_per_user: StrictInt = Field(default=20, ge=3, le=10_000)
+    """The mean; users have between half and one and a half times as many."""
+
+    search_share: float = Field(default=0.4, ge=0, le=1, strict=True)
+    taste: float = Field(default=0.6, ge=0, le=1, strict=True)
+    """The probability that an event is in one of the user's two topics."""
+
+    season: float = Field(default=0.3, ge=0, le=1, strict=True)
+    """The probability that another event is in the topic of its week."""
+
+    query_noise: float = Field(default=0.1, ge=0, le=1, strict=True)
+    """The probability that a word of a query is any word of its kind."""
+
+    @model_validator(mode="after")
+    def _each_topic_has_items(self) -> WorldSource:
+        if self.topics > self.items:
+            raise ValueError("topics must not be more than items")
+        return self
+
+
 class NoSearch(_Part):
     """Recommendation events only."""
 
@@ -200,6 +228,7 @@ SOURCES: dict[str, type[_Source]] = {
     "qilin": QilinSource,
     "company": CompanySource,
     "generated": GeneratedSource,
+    "world": WorldSource,
 }
 SEARCHES: dict[str, type[_Part]] = {
     "none": NoSearch,
@@ -215,7 +244,8 @@ Source = Annotated[
     | KuaisarSource
     | QilinSource
     | CompanySource
-    | GeneratedSource,
+    | GeneratedSource
+    | WorldSource,
     Field(discriminator="kind"),
 ]
 Search = Annotated[

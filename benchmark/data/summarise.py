@@ -13,6 +13,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,12 +116,12 @@ def _model(name: str, max_new_tokens: int) -> Summariser:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(name)
+        model: Any = AutoModelForCausalLM.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise BenchmarkError(f"--model {name}: cannot be loaded ({reason}).") from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(device)  # in place; its result has no type
+    model.to(device)
     model.eval()
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -4,9 +4,10 @@
 single test events; ``statistics`` says how far their figures can be trusted. ``tables``,
 ``overviews``, ``identifiers`` and ``published`` make the tables, ``grid`` prints any of them,
 ``plots`` and ``charts`` draw; none of these writes a file. ``build`` writes everything, ``page``
-puts it into one HTML file, ``terminal`` shows the main tables. ``reference`` makes runs small enough
-to be committed, ``compare`` sets two folders of runs against each other, ``trec`` exports ranks for
-outside evaluators. Everything is made anew from the run folders; nothing is kept between two builds.
+puts it into one HTML file, ``terminal`` shows the main tables. ``reference`` makes runs small
+enough to be committed, ``compare`` sets two folders of runs against each other, ``trec`` exports
+ranks for outside evaluators. Everything is made anew from the run folders; nothing is kept between
+two builds.
 """
 
 from benchmark.report.build import ReportFiles, build_report

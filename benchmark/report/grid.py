@@ -107,7 +107,7 @@ def to_latex(grid: Grid) -> str:
     columns = len(grid.head)
     size = r"\small\setlength{\tabcolsep}{4pt}"
     if grid.is_wide:
-        size = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+        size = r"\footnotesize\setlength{\tabcolsep}{1.5pt}"
     alignment = "".join("l" if grid.is_left(column) else "r" for column in range(columns))
     lines = [
         rf"\begin{{{environment}}}[t]",

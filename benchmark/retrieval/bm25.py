@@ -65,7 +65,7 @@ class BM25Engine(Protocol):
         ...
 
 
-class _LocalEngine(ABC):
+class LocalEngine(ABC):
     """Searching and looking up, given the score rows of a batch of queries."""
 
     def __init__(
@@ -96,7 +96,7 @@ class _LocalEngine(ABC):
 
     def score_all(self, queries: Sequence[str]) -> sparse.csr_array:
         """Scores (queries, documents) float32; columns follow ``document_ids``."""
-        distinct, rows = _distinct(queries)
+        distinct, rows = distinct_queries(queries)
         batches = [batch for _, batch in self._batches(distinct, _QUERIES_AT_ONCE)]
         if not batches:
             return sparse.csr_array((0, len(self.document_ids)), dtype=np.float32)
@@ -107,7 +107,7 @@ class _LocalEngine(ABC):
         """The k best documents of each query, among those that share a term with it."""
         if k < 1:
             raise BenchmarkError(f"BM25 needs k of at least 1, not {k}.")
-        distinct, rows = _distinct(queries)
+        distinct, rows = distinct_queries(queries)
         documents = np.full((len(distinct), k), -1, dtype=np.int32)
         scores = np.full((len(distinct), k), -np.inf, dtype=np.float32)
         for first, batch in self._batches(distinct, _QUERIES_AT_ONCE):
@@ -145,7 +145,7 @@ class _LocalEngine(ABC):
             )
         if np.any((event_queries < 0) | (event_queries >= len(queries))):
             raise BenchmarkError(f"BM25 got a query row outside its {len(queries)} queries.")
-        distinct, rows = _distinct(queries)
+        distinct, rows = distinct_queries(queries)
         events_query = rows[event_queries]
         events = np.argsort(events_query, kind="stable")
         used, starts = np.unique(events_query[events], return_index=True)
@@ -185,7 +185,7 @@ class _LocalEngine(ABC):
             yield first, self._score_batch(queries[first : first + size])
 
 
-class SparseBM25(_LocalEngine):
+class SparseBM25(LocalEngine):
     """BM25 as Lucene computes it, on a sparse matrix of ready weights.
 
     Args:
@@ -230,7 +230,7 @@ class SparseBM25(_LocalEngine):
         return scores
 
 
-class RankBM25(_LocalEngine):
+class RankBM25(LocalEngine):
     """BM25Okapi of the package rank-bm25 behind the same interface; arguments as ``SparseBM25``."""
 
     def __init__(
@@ -337,14 +337,25 @@ def _count_matrix(
     return counts
 
 
-def _distinct(queries: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+def distinct_queries(queries: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """The distinct query strings in order of appearance, and each query's place among them."""
     places: dict[str, int] = {}
     rows = np.array([places.setdefault(query, len(places)) for query in queries], dtype=np.int64)
     return list(places), rows
 
 
-ENGINES: dict[str, Callable[..., BM25Engine]] = {"sparse": SparseBM25, "rank-bm25": RankBM25}
+def _pyserini(documents: Sequence[str], **options: Any) -> BM25Engine:
+    """Lucene itself; imported here, since it builds on this module and is rarely asked for."""
+    from benchmark.retrieval.lucene import PyseriniBM25
+
+    return PyseriniBM25(documents, **options)
+
+
+ENGINES: dict[str, Callable[..., BM25Engine]] = {
+    "sparse": SparseBM25,
+    "rank-bm25": RankBM25,
+    "pyserini": _pyserini,
+}
 
 
 def make_engine(name: str, documents: Sequence[str], **options: Any) -> BM25Engine:

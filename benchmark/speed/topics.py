@@ -10,6 +10,7 @@ import numpy as np
 from benchmark.protocol.metrics import METRIC_NAMES, mean_metrics, ranks_of_targets
 from benchmark.retrieval import make_engine
 from benchmark.speed.clusters import clusters
+from benchmark.speed.data import data
 from benchmark.speed.decoding import decoding
 from benchmark.speed.identifiers import identifiers
 from benchmark.speed.measure import Measurement, best_of
@@ -70,6 +71,7 @@ def bm25(documents: int = 10_000, queries: int = 200, hits: int = 109) -> list[M
 TOPICS: dict[str, Callable[[], list[Measurement]]] = {
     "metrics": metrics,
     "bm25": bm25,
+    "data": data,
     "clusters": clusters,
     "decoding": decoding,
     "identifiers": identifiers,

@@ -24,14 +24,31 @@ def csv_bytes(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
 
 # KuaiSAR
 
-REC_HEADER = (
-    "user_id,item_id,playing_time,duration_ms,time,timestamp,click,forward,like,follow,search,"
-    "search_item_related,search_item"
-).split(",")[:12]
-SRC_HEADER = (
-    "user_id,search_session_id,search_session_time,search_session_timestamp,keyword,search_source,"
-    "item_id,click_cnt,item_type"
-).split(",")
+REC_HEADER = [
+    "user_id",
+    "item_id",
+    "playing_time",
+    "duration_ms",
+    "time",
+    "timestamp",
+    "click",
+    "forward",
+    "like",
+    "follow",
+    "search",
+    "search_item_related",
+]
+SRC_HEADER = [
+    "user_id",
+    "search_session_id",
+    "search_session_time",
+    "search_session_timestamp",
+    "keyword",
+    "search_source",
+    "item_id",
+    "click_cnt",
+    "item_type",
+]
 LEVELS = ("first", "second", "third", "fourth")
 ITEM_HEADER = [
     "item_id",
@@ -63,10 +80,8 @@ def write_kuaisar(folder: Path) -> Path:
                 item = 10**15 + place if kind == "USER" else 4 + place
                 number = user * 10 + session
                 when = "2023-05-22"
-                shown.append(
-                    [user, number, when, milliseconds, "[20, 34, 3]", "USER_INPUT"]
-                    + [item, clicks, kind]
-                )
+                query = ["[20, 34, 3]", "USER_INPUT"]
+                shown.append([user, number, when, milliseconds, *query, item, clicks, kind])
     items = []
     for item in range(ITEMS):
         levels = [1, "空", "food", 2, "空", "noodles", 0, "空", "empty", 0, "空", "empty"]

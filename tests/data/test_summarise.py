@@ -68,7 +68,7 @@ def test_summaries_replace_the_texts_where_the_recipe_asks(tmp_path: Path) -> No
 
 def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(BenchmarkError, match="--model .*absent: cannot be loaded"):
+    with pytest.raises(BenchmarkError, match=r"--model .*absent: cannot be loaded"):
         summarise(write_company(tmp_path), str(tmp_path / "absent"))
 
 

@@ -23,6 +23,7 @@ _MODULES = {
     "qilin": "qilin",
     "company": "company",
     "generated": "generated",
+    "world": "world",
 }
 
 

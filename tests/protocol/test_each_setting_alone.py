@@ -1,0 +1,50 @@
+"""Every setting of a protocol can be changed alone: lists are made, and the name says so."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import build_tasks
+from benchmark.systems.configuration import configure_protocol
+from tests.protocol.logs import shop_dataset
+
+CHANGES: list[tuple[str, Any]] = [
+    (name, value)
+    for name, field in ProtocolSettings.model_fields.items()
+    for value in get_args(field.annotation)
+    if isinstance(value, str) and value != field.default
+]
+NUMBERS: list[tuple[str, Any]] = [
+    ("search_depth", 25),
+    ("negatives", 10),
+    ("seed", 7),
+    ("bm25_engine", "rank-bm25"),
+    ("bm25_analyser", "cjk"),
+]
+DATASET = shop_dataset(4, users=40, items=150)
+
+
+@pytest.mark.parametrize(("name", "value"), CHANGES + NUMBERS)
+def test_a_setting_alone(name: str, value: Any) -> None:
+    called, settings = configure_protocol("paper", {"negatives": 20, name: value})
+    assert called == "custom:paper"
+    assert getattr(settings, name) == value
+    tasks = build_tasks(DATASET, settings)
+    log = DATASET.log
+    for task in tasks.values():
+        for part in ("valid", "test"):
+            lists, rows = task.candidates(part), getattr(task, part).position
+            assert lists.items.shape == (len(rows), settings.negatives + 1)
+            ordered = np.sort(lists.items, axis=1)
+            assert (ordered[:, 0] > 0).all()
+            assert (np.diff(ordered, axis=1) > 0).all()
+            targets = np.take_along_axis(lists.items, lists.target_column[:, None], axis=1)[:, 0]
+            np.testing.assert_array_equal(targets, log.item[rows])
+
+
+def test_every_setting_is_among_them() -> None:
+    assert {name for name, _ in CHANGES + NUMBERS} == set(ProtocolSettings.model_fields)
