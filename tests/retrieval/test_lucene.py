@@ -1,4 +1,4 @@
-"""Lucene as an optional engine: refused with a remedy where absent, equal where present."""
+"""Lucene as an optional engine: refused with a remedy where it is absent, else equal to ours."""
 
 from __future__ import annotations
 
