@@ -17,6 +17,7 @@ from benchmark.data.dataset import EventLog, IntArray, LongArray
 _CHUNK = 4096
 _REJECTION_NEEDS = 4.0  # effective number of eligible items, in multiples of what is asked for
 _REJECTION_SHARE = 0.25  # eligible share of the whole mass, so that not too many draws are struck
+_MOST_DRAWS = 8  # in the first round, in multiples of what is asked for
 _ROUNDS = 8  # of rejection; what is missing then is drawn by Gumbel top-k
 _GUMBEL_ENTRIES = 4_000_000
 
@@ -127,8 +128,13 @@ def sample_negatives(
         (events, number) items, and how many each event found (fewer than ``number`` only if fewer
         items are eligible; the rest of such a row is 0).
     """
+    draws = number + number // 4 + 8
+    is_quick = _quick_rows
     if weights is None:
         weights = np.ones(exclusions.number_of_items + 1)
+    else:
+        draws = _draws_for(weights[1:], number, draws)
+        is_quick = _quick_rows_of_steep_law
     weights = weights.astype(np.float64)
     weights[0] = 0.0
     negatives = np.zeros((len(rows), number), dtype=np.int32)
@@ -137,7 +143,7 @@ def sample_negatives(
         chunk = slice(start, start + _CHUNK)
         barred = exclusions.among(rows[chunk])
         part = (targets[chunk], barred, weights, negatives[chunk], found[chunk])
-        _draw_with_rejection(random, _quick_rows(barred, len(part[0]), number, weights), *part)
+        _draw_with_rejection(random, is_quick(barred, len(part[0]), number, weights), draws, *part)
         _complete_with_gumbel(random, *part)
     return negatives, found
 
@@ -154,9 +160,34 @@ def _quick_rows(
     return np.flatnonzero(enough & (left >= _REJECTION_SHARE))
 
 
+def _expected_distinct(weights: NDArray[np.float64], draws: int) -> float:
+    """How many different items so many draws give in the mean (Poisson approximation)."""
+    share = weights / max(float(weights.sum()), 1e-300)
+    return float(-np.expm1(-draws * share).sum())
+
+
+def _draws_for(weights: NDArray[np.float64], number: int, draws: int) -> int:
+    """Draws that mostly give ``number`` different items under a law that favours a few."""
+    while draws < _MOST_DRAWS * number and _expected_distinct(weights, draws) < 1.3 * number:
+        draws += draws // 2
+    return draws
+
+
+def _quick_rows_of_steep_law(
+    barred: Exclusions, rows: int, number: int, weights: NDArray[np.float64]
+) -> LongArray:
+    """The rows for which rejection is quick although a few items have most of the mass."""
+    index, item = barred.items_of(np.arange(rows))
+    total = max(float(weights.sum()), 1e-300)
+    left = 1.0 - np.bincount(index, weights=weights[item], minlength=rows) / total
+    in_all_rounds = _expected_distinct(weights, _ROUNDS * number)
+    return np.flatnonzero((left * in_all_rounds >= 2 * (number + 1)) & (left >= _REJECTION_SHARE))
+
+
 def _draw_with_rejection(
     random: np.random.Generator,
     rows: LongArray,
+    draws: int,
     targets: NDArray[np.integer],
     barred: Exclusions,
     weights: NDArray[np.float64],
@@ -170,7 +201,7 @@ def _draw_with_rejection(
     for _ in range(_ROUNDS):
         if not len(rows):
             return
-        place = random.random((len(rows), number + number // 4 + 8)) * cumulative[-1]
+        place = random.random((len(rows), draws)) * cumulative[-1]
         fresh = np.searchsorted(cumulative, place, side="right")
         drawn = np.concatenate([drawn, np.minimum(fresh, len(weights) - 1)], axis=1)
         allowed = ~barred.contains(rows[:, None], drawn) & (drawn != targets[rows][:, None])
