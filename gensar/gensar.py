@@ -18,17 +18,18 @@ stand in, and the tables say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
-from benchmark.data.dataset import LongArray
-from benchmark.kit.decoding import candidate_scores, encode
+from benchmark.data.dataset import IntArray, LongArray
+from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.seq2seq import (
     Backbone,
@@ -45,6 +46,7 @@ from benchmark.kit.text import (
     text_vectors,
 )
 from benchmark.kit.training import TrainingSettings, train
+from benchmark.kit.trie import NO_TOKEN, CatalogueTrie
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System, SystemConfig
 from benchmark.systems.provenance import code_fingerprint, library_versions
@@ -339,22 +341,38 @@ class GenSAR(System):
 
     def ranked(self, requests: Requests, beam_size: int | None) -> FloatArray:
         """Scores (requests, candidates) by a beam of this size, or exactly if there is none."""
-        model = self.backbone.model.eval()
-        tokens, pieces = self.prompts.tokens, self.prompt_pieces(requests)
         scores = np.empty(requests.candidates.shape, dtype=np.float32)
-        order = np.argsort(assembled_lengths(tokens, pieces), kind="stable")
-        size, device = self.config.scoring_batch_size, self.context.device
-        with torch.inference_mode():
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                ids, mask = assembled(
-                    tokens, pieces[rows], self.prompts.end, self.config.most_tokens
-                )
-                encoded = encode(model.t5, {"input_ids": ids.to(device)}, mask.to(device))
-                targets = self._targets[requests.task][requests.candidates[rows]]
-                found = candidate_scores(model.t5, encoded, targets, beam_size)
-                scores[rows] = found.cpu().numpy()
+        for rows, encoded in self._encoded(requests):
+            targets = self._targets[requests.task][requests.candidates[rows]]
+            with torch.inference_mode():
+                found = candidate_scores(self.backbone.model.t5, encoded, targets, beam_size)
+            scores[rows] = found.cpu().numpy()
         return scores
+
+    def recommend(self, requests: Requests, k: int) -> IntArray:
+        """The ``k`` best items of the catalogue that a beam search finds, (requests, k) int32."""
+        targets = self._targets[requests.task].copy()
+        targets[0] = NO_TOKEN  # the padding item
+        catalogue = CatalogueTrie.of(targets)
+        beam_size = max(k, self.config.beam_size)
+        items = np.empty((len(requests), k), dtype=np.int32)
+        for rows, encoded in self._encoded(requests):
+            with torch.inference_mode():
+                found, _ = catalogue_items(self.backbone.model.t5, encoded, catalogue, k, beam_size)
+            items[rows] = found.clamp(min=0).cpu().numpy()
+        return items
+
+    def _encoded(self, requests: Requests) -> Iterator[tuple[NDArray[np.int64], Encoded]]:
+        """The encoded prompts of batches of requests of similar length, with their rows."""
+        model, config, device = self.backbone.model.eval(), self.config, self.context.device
+        tokens, pieces = self.prompts.tokens, self.prompt_pieces(requests)
+        order = np.argsort(assembled_lengths(tokens, pieces), kind="stable")
+        for start in range(0, len(order), config.scoring_batch_size):
+            rows = order[start : start + config.scoring_batch_size]
+            ids, mask = assembled(tokens, pieces[rows], self.prompts.end, config.most_tokens)
+            with torch.inference_mode():
+                encoded = encode(model.t5, {"input_ids": ids.to(device)}, mask.to(device))
+            yield rows, encoded
 
     # ---------------------------------------------------------------------------------- files
 

@@ -186,6 +186,23 @@ def test_a_narrow_beam_leaves_candidates_without_a_score(
     np.testing.assert_allclose(scores[kept], exact[kept], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_the_whole_catalogue_can_be_searched(
+    task: str, planted: Any, fitted: GenSAR, root: Path
+) -> None:
+    dataset, tasks, view = planted
+    wide = make(root / "wide", root / "artifacts", beam_size=view.corpus.number_of_items)
+    wide.fit(view)
+    requests = tasks[task].requests(dataset, "test")
+    every = np.arange(1, view.corpus.number_of_items + 1, dtype=np.int32)
+    lists = np.broadcast_to(every, (len(requests), len(every)))
+    exact = fitted.score(requests.with_candidates(lists))
+    found = wide.recommend(requests, 5)
+    assert found.dtype == np.int32
+    of_found = np.take_along_axis(exact, found - 1, axis=1)
+    np.testing.assert_allclose(of_found, -np.sort(-exact, axis=1)[:, :5], rtol=1e-4, atol=1e-4)
+
+
 # Files, artifacts and checkpoints
 
 
