@@ -52,6 +52,7 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Inches.
 _BAR, _BAR_PANEL, _BAR_NAMES, _PANEL, _PANEL_HEIGHT = 0.17, 2.6, 1.75, 2.5, 1.75
 _PANELS_A_ROW = 3
+_LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
 
 
 def _column(table: Table) -> int:
@@ -208,7 +209,7 @@ def _panels_figure(
     ]
     columns = max(len(of_row) for _, of_row in rows)
     height = 0.25 + sum(0.3 + _PANEL_HEIGHT + legend for legend in legends)
-    figure = _new_figure(0.65 + columns * (_PANEL + 0.3), height)
+    figure = _new_figure(0.8 + columns * (_PANEL + 0.3), height)
     _headed(figure, title)
     above = height - 0.25
     for (task, of_row), legend in zip(rows, legends, strict=True):
@@ -216,7 +217,7 @@ def _panels_figure(
         above = bottom - legend
         highest = max(max(line.ys) for panel in of_row for line in (*panel.lines, *panel.behind))
         for column, panel in enumerate(of_row):
-            left = 0.55 + column * (_PANEL + 0.3)
+            left = 0.7 + column * (_PANEL + 0.3)
             axes = _add_axes(figure, left, bottom, _PANEL, _PANEL_HEIGHT)
             _draw_panel(axes, panel)
             axes.set(xlabel=labels[0], ylim=(0.0, highest * 1.05 or 1.0))
@@ -225,9 +226,11 @@ def _panels_figure(
                 axes.set_xscale("log")
                 axes.set_xticks(ticks, list(map(str, ticks)))
                 axes.minorticks_off()
+            else:
+                axes.locator_params(axis="x", integer=True)
             axes.locator_params(axis="y", nbins=4)
             if column == 0:
-                axes.set_ylabel(f"{task.capitalize()} {labels[1]}")
+                axes.set_ylabel(f"{task.capitalize()}\n{labels[1]}")
             else:
                 axes.tick_params(labelleft=False)
     return figure
@@ -468,9 +471,15 @@ def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
             for level, value in zip(common, use, strict=True):
                 said = f"{HOVER}{shown}, level {level}: {value:.1f} % of the codes in use"
                 color = looks[family].color
-                axes.plot(value, y, ls="none", marker="o", ms=9, color=color, mec="white", gid=said)
-                axes.text(
-                    value, y, str(level), size=6, color="white", ha="center", va="center_baseline"
+                axes.plot(value, y, ls="none", marker="o", ms=4, color=color, mec="white", gid=said)
+            for levels, value in _close_together(common, use, _LEVEL_LABEL):
+                axes.annotate(
+                    ", ".join(map(str, levels)),
+                    (value, y),
+                    (0, 3.5),
+                    textcoords="offset points",
+                    size=6,
+                    ha="center",
                 )
         axes.set(
             xlim=(-4.0, 104.0),
@@ -480,6 +489,24 @@ def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
         )
         axes.grid(axis="y", visible=False)
     return figure
+
+
+def _close_together(
+    levels: Sequence[int], use: Sequence[float], distance: float
+) -> list[tuple[list[int], float]]:
+    """Levels whose points are too close for labels of their own, and where their label stands."""
+    groups: list[list[int]] = []
+    last = -math.inf
+    for place in np.argsort(use, kind="stable"):
+        if use[place] - last < distance:
+            groups[-1].append(int(place))
+        else:
+            groups.append([int(place)])
+        last = use[place]
+    return [
+        (sorted(levels[place] for place in group), float(np.mean([use[p] for p in group])))
+        for group in groups
+    ]
 
 
 # Agreement of orders
