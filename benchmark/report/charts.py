@@ -472,9 +472,9 @@ def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
                 said = f"{HOVER}{shown}, level {level}: {value:.1f} % of the codes in use"
                 color = looks[family].color
                 axes.plot(value, y, ls="none", marker="o", ms=4, color=color, mec="white", gid=said)
-            for levels, value in _close_together(common, use, _LEVEL_LABEL):
+            for together, value in _close_together(common, use, _LEVEL_LABEL):
                 axes.annotate(
-                    ", ".join(map(str, levels)),
+                    ", ".join(map(str, together)),
                     (value, y),
                     (0, 3.5),
                     textcoords="offset points",
