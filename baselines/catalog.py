@@ -187,6 +187,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="no public code",
         status="The authors published no code; ours equals re-implementations' numbers (RQ-VAE, "
         "T5, beam). Optimisers are AdamW, since the paper's do not carry over.",
+        needs_text=True,
     ),
     SystemEntry(
         name="p5-cid",
@@ -200,6 +201,21 @@ ENTRIES: tuple[SystemEntry, ...] = (
         status="Our code, equal to the original's clusters, numberings, network and beams; "
         "wordings of our own, and the symmetric co-occurrence counts of the paper.",
         in_suite=False,
+    ),
+    SystemEntry(
+        name="lc-rec",
+        display_name="LC-Rec",
+        family="generative-recommendation",
+        tasks=("recommendation",),
+        target="baselines.generative_recommendation.lc_rec:LCRec",
+        reference="zheng2024lcrec",
+        original="https://github.com/RUCAIBox/LC-Rec",
+        licence="none stated",
+        status="Our code; quantiser, collisions and ranking equal the original's numbers. T5 "
+        "stands for LLaMA; of six kinds of tasks, intention search and preference summaries are "
+        "left out, since a language model would have to write their texts.",
+        in_suite=False,
+        needs_text=True,
     ),
     SystemEntry(
         name="qem",
@@ -274,6 +290,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         status="Our code; structured identifiers, network and beams equal the original's numbers. "
         "It also learns the real pairs of the training log, as every other system does.",
         in_suite=False,
+        needs_text=True,
     ),
     SystemEntry(
         name="webultron",
@@ -287,6 +304,21 @@ ENTRIES: tuple[SystemEntry, ...] = (
         status="Our code; codes, words, instances and networks equal the original's numbers. Codes "
         "are the default, and category paths stand for URLs.",
         in_suite=False,
+        needs_text=True,
+    ),
+    SystemEntry(
+        name="genret",
+        display_name="GenRet",
+        family="generative-retrieval",
+        tasks=("search",),
+        target="baselines.generative_retrieval.genret:GenRet",
+        reference="sun2023genret",
+        original="https://github.com/sunnweiwei/GenRet",
+        licence="none stated",
+        status="Our code; network, every loss term, balanced codes and clusters equal the "
+        "original's numbers. Its final stage, which stops with an error, is repaired.",
+        in_suite=False,
+        needs_text=True,
     ),
     SystemEntry(
         name="unifiedssr",
@@ -347,6 +379,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         status="Our code; identifiers, histories, loss and decoding equal the original's numbers. "
         "Beam of 30 as in the paper: what it drops has no rank.",
         upstream=("unisar",),
+        needs_text=True,
     ),
     SystemEntry(
         name="gensar-exact",
@@ -359,5 +392,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="none stated",
         status="The same trained generator as GenSAR; every candidate is ranked by its likelihood.",
         upstream=("unisar",),
+        needs_text=True,
     ),
 )

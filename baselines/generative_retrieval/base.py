@@ -56,11 +56,6 @@ class RetrievalConfig(SystemConfig):
 
     backbone: BackboneSettings = BackboneSettings()
     """T5-small, where the originals have T5-base."""
-    encoder: str = "auto"
-    """The sentence encoder of item vectors: a folder, a hub name, "packaged", or "auto" for BGE if
-    the hub has it, else the packaged one."""
-    most_item_tokens: int = Field(default=256, ge=1)
-    """Tokens of an item text that the sentence encoder reads."""
     pseudo_queries: PseudoQuerySettings = PseudoQuerySettings()
     """The model that writes queries for items; shared by all systems with the same settings."""
     queries_per_item: int = Field(default=10, ge=0)
@@ -74,6 +69,16 @@ class RetrievalConfig(SystemConfig):
     """How identifiers of different lengths compare."""
     pairs_at_once: int = Field(default=4096, ge=1)
     """Pairs of a query and an identifier that are decoded together."""
+
+
+class VectorRetrievalConfig(RetrievalConfig):
+    """Base of the ``Config`` of those whose identifiers come from item vectors."""
+
+    encoder: str = "auto"
+    """The sentence encoder of item vectors: a folder, a hub name, "packaged", or "auto" for BGE if
+    the hub has it, else the packaged one."""
+    most_item_tokens: int = Field(default=256, ge=1)
+    """Tokens of an item text that the sentence encoder reads."""
 
 
 class QueryToIdentifier(System):
@@ -110,7 +115,10 @@ class QueryToIdentifier(System):
         return pseudo_queries(self.context, view, self.config.pseudo_queries)
 
     def item_vectors(self, corpus: Corpus) -> FloatArray:
-        """(number_of_items, dim) vectors of the item texts, of length one."""
+        """(number_of_items, dim) vectors of the item texts, of length one.
+
+        The configuration is a :class:`VectorRetrievalConfig`.
+        """
         files = find_encoder(self.config.encoder, HUB_ENCODER)
         if files.name != HUB_ENCODER:
             self.encoder_stand_in = (
@@ -142,13 +150,17 @@ class QueryToIdentifier(System):
         ids, mask = assembled(self._queries, query[:, None], self.backbone.tokenizer.end)
         return ids.to(self.context.device), mask.to(self.context.device)
 
+    def writer(self) -> Any:
+        """The model that writes identifiers, as :class:`QueryRanking` reads it."""
+        return self.backbone.model.t5
+
     def score(self, requests: Requests) -> FloatArray:
         """Log-probabilities of the candidates' identifiers; -inf for what the beam dropped."""
         self.backbone.model.eval()
         if self._ranking is None:
             config = self.config
             self._ranking = QueryRanking(
-                self.backbone.model.t5,
+                self.writer(),
                 self._inputs,
                 self.targets,
                 beam_size=config.beam_size if config.scoring == "beam" else None,

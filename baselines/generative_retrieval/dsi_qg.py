@@ -25,7 +25,7 @@ from pydantic import Field
 from baselines.generative_retrieval.base import (
     QueryToIdentifier,
     RealPairs,
-    RetrievalConfig,
+    VectorRetrievalConfig,
     identifier_tokens,
     real_pairs,
     targets_of_codes,
@@ -52,7 +52,7 @@ class DSIQGTraining(TrainingSettings):
     patience: int | None = Field(default=5, ge=1)
 
 
-class DSIQGConfig(RetrievalConfig):
+class DSIQGConfig(VectorRetrievalConfig):
     """The original's settings but for the backbone's size and the schedule's length."""
 
     docid: Literal["numeric", "semantic"] = "numeric"

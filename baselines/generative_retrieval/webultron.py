@@ -32,7 +32,7 @@ from baselines.generative_retrieval.base import (
     NO_TOKEN,
     QueryToIdentifier,
     RealPairs,
-    RetrievalConfig,
+    VectorRetrievalConfig,
     identifier_tokens,
     real_pairs,
     targets_of_codes,
@@ -69,7 +69,7 @@ class WebUltronStage(TrainingSettings):
     patience: int | None = Field(default=None, ge=1)
 
 
-class WebUltronConfig(RetrievalConfig):
+class WebUltronConfig(VectorRetrievalConfig):
     """The original's settings but for the backbone's size."""
 
     docid: Docid = "pq"

@@ -70,7 +70,9 @@ def encode(model: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> E
 class NodeDecoder:
     """The decoder of a T5 for nodes of trees: one call a level, one position a node.
 
-    The weights are read when it is made. Nodes are given in the order of their events.
+    The weights are read when it is made. Nodes are given in the order of their events. A model with
+    ``first_of_level`` (levels + 1,) has an output layer for each level: that of level ``l`` are the
+    rows of ``lm_head`` from ``first_of_level[l]`` to ``first_of_level[l + 1]``.
     """
 
     def __init__(self, model: Any, encoded: Encoded) -> None:
@@ -183,19 +185,27 @@ class NodeDecoder:
             states: (nodes, width), as a call returned them.
         """
         nodes = _LOGITS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"][0]
-        sums = torch.cat([self._sums_of_exponentials(some) for some in states.split(nodes)])
+        rows = self._rows_of_level()
+        sums = torch.cat([self._sums_of_exponentials(some, rows) for some in states.split(nodes)])
         is_safe = (sums > _SMALLEST_SUM) & (sums < torch.inf)
         logs = sums.log()
         if not is_safe.all():
-            logits = self.model.lm_head(states[~is_safe]).float()
+            logits = F.linear(states[~is_safe], rows).float()
             logs[~is_safe] = logits.logsumexp(dim=1)
         return logs
 
-    def _sums_of_exponentials(self, states: torch.Tensor) -> torch.Tensor:
+    def _rows_of_level(self) -> torch.Tensor:
+        """The rows of the output layer whose tokens can follow at the level that came last."""
+        rows: torch.Tensor = self.model.lm_head.weight
+        first = getattr(self.model, "first_of_level", None)
+        level = len(self.ancestors) - 1
+        return rows if first is None else rows[first[level] : first[level + 1]]
+
+    def _sums_of_exponentials(self, states: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """Without the pass that looks for the largest logit first; it is seldom needed."""
         tokens = _LOGITS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"][1]
         sums = torch.zeros(len(states), device=self.device)
-        for rows in self.model.lm_head.weight.split(tokens):
+        for rows in output.split(tokens):
             sums += F.linear(states, rows).float().exp_().sum(dim=1)
         return sums
 

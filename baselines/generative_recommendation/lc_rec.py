@@ -1,0 +1,676 @@
+"""LC-Rec: a language model that learns item codes by translating between them and words.
+
+Zheng et al., "Adapting Large Language Models by Integrating Collaborative Semantics for
+Recommendation", ICDE 2024 (arXiv 2311.09049); original https://github.com/RUCAIBox/LC-Rec, commit
+e6f1b3b, without a licence, so this is written from a description of what it computes, and its
+numbers pin the quantiser, the collisions and the ranking. An RQ-VAE turns each item's text
+embedding into four codes; the last level is assigned by optimal transport, so that few items share
+all four. The model is then tuned on a mixture of tasks: the next item of a history of codes, the
+item of a text, the text of an item, and the two fused.
+
+What differs: of the paper's six kinds of tasks, intention search and preference summaries are left
+out, since their texts were written by an external language model from reviews. The backbone is
+T5-small, as in the benchmark's comparison, instead of LLaMA-7B, and with it come that comparison's
+optimiser, beam and histories of 5 (20 in the original). Wordings are our own, as many as the
+original's; the fused examples are drawn anew every epoch. Items are embedded by BGE from their
+whole text, and what follows the title in it is their description. BatchNorm, which the released
+script turns on by a flag that says False, is off. Colliding items get free codes at the least total
+distance, since the released loop picks codes by rounding noise; only candidates can be generated
+(the original allows any code at its level). Where no hub is reachable, a T5 from scratch and a
+packaged sentence encoder stand in, and the tables say so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.data.dataset import IntArray, Items, LongArray
+from benchmark.errors import SystemFailure
+from benchmark.files import read_json, write_json
+from benchmark.kit.decoding import candidate_scores, encode
+from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
+from benchmark.kit.seq2seq import (
+    Backbone,
+    BackboneSettings,
+    TextTokenizer,
+    assembled,
+    assembled_lengths,
+    batches_by_length,
+    joined,
+    seq2seq_batch,
+)
+from benchmark.kit.text import (
+    Tokens,
+    find_encoder,
+    own_pooling,
+    pretrained_text_encoder,
+    text_vectors,
+)
+from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.protocol.requests import Requests
+from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+
+TASK = "recommendation"
+ENCODER = "BAAI/bge-base-en-v1.5"
+
+PromptStyle = Literal["instruction", "short"]
+
+_NOTHING = -1
+_ROWS_MEASURED_AT_ONCE = 65_536
+
+
+class TaskMix(BaseModel):
+    """What an epoch holds of each training task, as a share of its examples; 0 leaves it out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    next_item: float = Field(default=1.0, ge=0, le=1)
+    """History → item, over all prefixes of all histories."""
+    item_of_text: float = Field(default=1.0, ge=0, le=1)
+    """Title, description or both → item, over the items."""
+    text_of_item: float = Field(default=1.0, ge=0, le=1)
+    """Item → title, description or both, over the items."""
+    fused: float = Field(default=0.25, ge=0, le=1)
+    """History → title or description of the next item, and titles of a history → item, over all
+    prefixes; the original has a fixed number a data set, about this share."""
+    most_fused: int = Field(default=100_000, ge=0)
+    """The most fused examples of an epoch."""
+
+
+class LCRecConfig(SystemConfig):
+    """The original's settings for the identifiers, the benchmark's for the language model."""
+
+    text_encoder: str = "auto"
+    """A folder, a hub name, "packaged" (MiniLM), or "auto": BGE if it can be had, else MiniLM,
+    which is then named as a stand-in."""
+    identifiers: RQVAEConfig = RQVAEConfig(
+        sizes=(256, 256, 256, 256),
+        epsilons=(0.0, 0.0, 0.0, 0.003),
+        hidden_sizes=(2048, 1024, 512, 256, 128, 64),
+        latent_size=32,
+        collisions="assignment",
+        warmup_epochs=50,
+        training=TrainingSettings(
+            epochs=10_000,
+            batch_size=1024,
+            optimizer="adamw",
+            learning_rate=1e-3,
+            weight_decay=1e-4,
+            schedule="linear",
+            gradient_clip=1.0,
+            patience=None,
+            validate_every=50,
+        ),
+    )
+    """How text embeddings become codes; ``collisions: released`` is the original's loop."""
+    backbone: BackboneSettings = BackboneSettings()
+    """T5-small."""
+    tasks: TaskMix = TaskMix()
+    """The training mixture."""
+    prompts: PromptStyle = "instruction"
+    """Sentences in many wordings, or a few tokens for small machines."""
+    history_length: int = Field(default=5, ge=1)
+    """The last items of a prompt."""
+    most_text_tokens: int = Field(default=256, ge=1)
+    """Tokens of a title, and of a description, that are read or written."""
+    length_window: int = Field(default=16, ge=1)
+    """Training batches that are sorted by length together; 1 leaves them as they are drawn."""
+    warmup_share: float = Field(default=0.01, ge=0, lt=1)
+    """The part of all steps in which the learning rate rises, unless ``training.warmup_steps``."""
+    scoring: Literal["beam", "exact"] = "beam"
+    """``beam``: constrained beam search; what it drops ranks last. ``exact``: every candidate's
+    likelihood."""
+    beam_size: int = Field(default=30, ge=1)
+    """Prefixes that a beam search keeps; 20 in the original."""
+    scoring_batch_size: int = Field(default=32, ge=1)
+    """Requests that are scored at once."""
+    training: TrainingSettings = TrainingSettings(
+        epochs=200,
+        batch_size=8192,
+        micro_batch_size=64,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=1e-7,
+        schedule="cosine",
+        gradient_clip=1.0,
+        patience=None,
+    )
+    """A batch counts examples of all tasks. The original tunes LLaMA for 4 epochs at 5e-5 in
+    batches of 128; these are the settings that T5-small has in the benchmark's comparison."""
+
+
+# --------------------------------------------------------------------------------------- wordings
+# Each is what is read and what is written. The slots: {history} the codes of the history, {titles}
+# its titles, {item} the codes of the target, {title} and {details} its text.
+
+Wording = tuple[str, str]
+
+NEXT_ITEM: tuple[Wording, ...] = tuple(
+    (instruction, "{item}")
+    for instruction in (
+        "These items were chosen one after another: {history} . Name the item that comes next.",
+        "A customer's history, oldest first, is {history} . What follows?",
+        "Continue the ordered list {history} by one item.",
+        "Somebody went from item to item like this: {history} . Where to now?",
+        "In order of time, the history of a person reads {history} . Write the next entry.",
+        "Take the history {history} into account and recommend an item.",
+        "With {history} behind them, which item will this person want?",
+        "Read the history {history} from left to right and forecast the next item.",
+        "Past choices in their order: {history} . Future choice:",
+        "So far the history holds {history} . Add the item that fits best.",
+        "Judging by the history {history} , pick one more item for this customer.",
+        "The latest items of a customer, the newest at the end, are {history} . Suggest another.",
+        "What would you show to someone whose history is {history} ?",
+        "The history {history} is about to grow by one item. Say which.",
+        "Having seen {history} in this order, guess the item to come.",
+        "From the sequence {history} work out the next item.",
+        "Here is a history: {history} . Give the item with which it goes on.",
+    )
+)
+"""The first one is used for scoring."""
+
+ITEM_OF_TEXT: tuple[Wording, ...] = tuple(
+    (instruction, "{item}")
+    for instruction in (
+        "Which item is called {title} ?",
+        "Give the codes of the item with the title {title} .",
+        "The name of an item is {title} . Identify it.",
+        "Look up {title} in the catalogue.",
+        "Turn the title {title} into item codes.",
+        "An item goes by the name {title} , which one is meant?",
+        "Which item is described by these words: {details}",
+        "Give the codes of the item with this description: {details}",
+        "Identify an item from what is said about it: {details}",
+        "Look up the item whose details are as follows: {details}",
+        "Turn this description into item codes: {details}",
+        "Someone describes an item, which one is meant? {details}",
+        "Which item is called {title} and described as {details}",
+        "Give the codes of the item with the title {title} and this description: {details}",
+        "The name of an item is {title} . Identify it, knowing more about it: {details}",
+        "Look up {title} in the catalogue, where its details read: {details}",
+        "Turn the title {title} and the following description into item codes: {details}",
+        "An item goes by the name {title} , which one is meant? Its details: {details}",
+        "There is an item named {title} . About it we know: {details} Write its codes.",
+    )
+)
+
+TEXT_OF_ITEM: tuple[Wording, ...] = (
+    ("What is the title of {item} ?", "{title}"),
+    ("Name the item {item} in words.", "{title}"),
+    ("How is {item} called?", "{title}"),
+    ("Turn the codes {item} into a title.", "{title}"),
+    ("Look up {item} in the catalogue and give its name.", "{title}"),
+    ("The codes {item} stand for an item with which title?", "{title}"),
+    ("What is the description of {item} ?", "{details}"),
+    ("Describe the item {item} in words.", "{details}"),
+    ("What can be said about {item} ?", "{details}"),
+    ("Turn the codes {item} into a description.", "{details}"),
+    ("Look up {item} in the catalogue and give its details.", "{details}"),
+    ("The codes {item} stand for an item with which details?", "{details}"),
+    ("What are the title and the description of {item} ?", "{title} {details}"),
+    ("Name the item {item} and describe it.", "{title} {details}"),
+    ("Turn the codes {item} into a title with a description.", "{title} {details}"),
+    ("Look up {item} in the catalogue, give its name and details.", "{title} {details}"),
+    ("Write all that the catalogue says about {item} .", "{title} {details}"),
+)
+
+FUSED: tuple[Wording, ...] = (
+    ("Items chosen one after another are {history} . Give the title of the next one.", "{title}"),
+    ("What is the next item of the history {history} called?", "{title}"),
+    ("Name in words the item with which {history} goes on.", "{title}"),
+    ("Someone has chosen {history} so far. Write the title of a good recommendation.", "{title}"),
+    ("Items chosen one after another are {history} . Describe the next one.", "{details}"),
+    ("What can be said about the next item of the history {history} ?", "{details}"),
+    ("Describe in words the item with which {history} goes on.", "{details}"),
+    ("Someone has chosen {history} so far. Write what a good next item is like.", "{details}"),
+    ("A history in its order has the titles {titles} . Give the next item's codes.", "{item}"),
+    ("Somebody chose {titles} , which item should follow?", "{item}"),
+    ("Continue the list of titles {titles} by the codes of one more item.", "{item}"),
+    ("Knowing that a customer went through {titles} , recommend an item.", "{item}"),
+)
+
+SHORT: tuple[tuple[Wording, ...], ...] = (
+    (("{history}", "{item}"),),
+    (("{title}", "{item}"), ("{details}", "{item}"), ("{title} {details}", "{item}")),
+    (("name {item}", "{title}"), ("about {item}", "{details}")),
+    (("name {history}", "{title}"), ("about {history}", "{details}"), ("{titles}", "{item}")),
+)
+"""For small machines: nothing but what tells prompts apart."""
+
+NEXT, IDENTIFY, DESCRIBE, FUSE = range(4)
+"""The tasks by number."""
+
+SLOTS = ("history", "titles", "item", "title", "details")
+
+_SLOT = re.compile(r"\{(\w+)\}")
+
+
+def wordings_of(style: PromptStyle) -> tuple[tuple[Wording, ...], ...]:
+    """The wordings of each task, by its number."""
+    return SHORT if style == "short" else (NEXT_ITEM, ITEM_OF_TEXT, TEXT_OF_ITEM, FUSED)
+
+
+def words_of(style: PromptStyle) -> list[str]:
+    """What stands around the slots and around titles, for a tokenizer that learns from texts."""
+    texts = chain(*chain(*wordings_of(style)))
+    return ['" ,', *(_SLOT.sub("", text) for text in texts)]
+
+
+# ---------------------------------------------------------------------------------------- prompts
+
+
+def identifier_texts(identifiers: Identifiers) -> list[str]:
+    """(items + 1,) such as ``<a_7><b_0><c_255><d_31>``; that of item 0 is empty."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return [
+        "".join(
+            f"<{letter}_{code}>" for letter, code in zip(letters, row, strict=False) if code >= 0
+        )
+        for row in identifiers.codes.tolist()
+    ]
+
+
+def code_tokens(texts: Sequence[str]) -> list[str]:
+    """The code tokens that occur in identifiers, sorted as strings."""
+    return sorted({token for text in texts for token in re.findall(r"<\w+>", text)})
+
+
+def titles_and_details(items: Items) -> tuple[list[str], list[str]]:
+    """Titles without closing punctuation, and what follows the title in the item text.
+
+    An item whose text does not begin with its title has no title here: the recipe leaves it out.
+    """
+    titles, details = [], []
+    for title, text in zip(items.title, items.text, strict=True):
+        has_title = bool(title) and text.startswith(title)
+        titles.append(title.rstrip(" .!?,;:`") if has_title else "")
+        details.append(text.removeprefix(title).strip() if has_title else text)
+    return titles, details
+
+
+class Sentences:
+    """Texts with slots, as rows of pieces: literals around what the slots are filled with."""
+
+    def __init__(self, texts: Sequence[str], first_piece: int) -> None:
+        cut = [_SLOT.split(text) for text in texts]  # literal, slot, literal, …
+        width = max(len(parts) for parts in cut) // 2
+        literals = [[part.strip() for part in parts[::2]] for parts in cut]
+        literals = [row + [""] * (width + 1 - len(row)) for row in literals]
+        self.literals = list(chain(*literals))
+        number = first_piece + np.arange(len(self.literals)).reshape(len(cut), -1)
+        is_empty = np.array([not literal for literal in self.literals]).reshape(number.shape)
+        self._pieces = np.where(is_empty, _NOTHING, number)  # (sentences, literals)
+        self._slots = np.full((len(cut), width), _NOTHING)
+        for row, parts in zip(self._slots, cut, strict=True):
+            row[: len(parts) // 2] = [SLOTS.index(name) for name in parts[1::2]]
+
+    @property
+    def uses(self) -> NDArray[np.int64]:
+        """(sentences, slots) how often a sentence has each of :data:`SLOTS`."""
+        numbers = np.arange(len(SLOTS))
+        return np.count_nonzero(self._slots[:, None] == numbers[:, None], axis=2)
+
+    def literal_lengths(self, tokens: Tokens) -> LongArray:
+        """(sentences,) the tokens of all literals of each."""
+        return assembled_lengths(tokens, self._pieces)
+
+    def pieces(self, sentence: LongArray, values: Mapping[str, LongArray]) -> LongArray:
+        """Texts (rows, pieces).
+
+        Args:
+            sentence: (rows,) which text each row has.
+            values: for each slot that occurs, what fills it, (rows, any number of pieces).
+        """
+        literals, slots = self._pieces[sentence], self._slots[sentence]
+        columns = [literals[:, :1]]
+        for place in range(slots.shape[1]):
+            for name, value in values.items():
+                is_here = slots[:, place, None] == SLOTS.index(name)
+                columns.append(np.where(is_here, value, _NOTHING))
+            columns.append(literals[:, place + 1 : place + 2])
+        return np.concatenate(columns, axis=1).astype(np.int64)
+
+
+class Prompts:
+    """All wordings and what fills them, tokenised once; prompts and answers are rows of pieces.
+
+    Args:
+        identifiers, titles, details: (items + 1,) texts, those of item 0 empty.
+        most_text_tokens: cut for titles and details.
+    """
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        identifiers: Sequence[str],
+        titles: Sequence[str],
+        details: Sequence[str],
+        style: PromptStyle,
+        most_text_tokens: int,
+    ) -> None:
+        self.end = tokenizer.end
+        wordings = wordings_of(style)
+        self.task_of = np.repeat(np.arange(len(wordings)), [len(of_task) for of_task in wordings])
+        self.has_title = np.array([bool(title) for title in titles])
+        self.has_details = np.array([bool(text) for text in details])
+        parts: list[Tokens] = []
+
+        def add(texts: Sequence[str], most_tokens: int | None = None) -> int:
+            first = sum(len(part) for part in parts)
+            parts.append(tokenizer(texts, most_tokens))
+            return first
+
+        self._comma = add([","] if style == "instruction" else [""])
+        # Each of these is the number of the first piece of a table over the items.
+        self._identifier = add(identifiers)
+        self._title = add(titles, most_text_tokens)
+        self._quoted_title = add([f'"{title}"' for title in titles], most_text_tokens)
+        self._details = add(details, most_text_tokens)
+        read, written = zip(*chain(*wordings), strict=True)
+        self.read = Sentences(read, self._details + len(details))
+        add(self.read.literals)
+        self.written = Sentences(written, sum(len(part) for part in parts))
+        add(self.written.literals)
+        self.tokens = joined(parts)
+        self._uses = self.read.uses + self.written.uses  # (wordings, slots)
+
+    def possible(self, task: LongArray, histories: IntArray, items: IntArray) -> NDArray[np.bool_]:
+        """(rows, wordings) which wordings a row may have: those of its task whose texts it has.
+
+        Args:
+            task: (rows,) numbers of tasks.
+            histories: (rows, length), 0 where padded.
+            items: (rows,) the targets.
+        """
+        possible: NDArray[np.bool_] = task[:, None] == self.task_of
+        is_filled = np.stack(
+            [
+                np.count_nonzero(histories, axis=1) > 0,
+                np.count_nonzero(self.has_title[histories], axis=1) > 0,
+                items > 0,
+                self.has_title[items],
+                self.has_details[items],
+            ],
+            axis=1,
+        )  # (rows, slots), in the order of SLOTS
+        possible &= ~(~is_filled @ (self._uses.T > 0))
+        return possible
+
+    def longest(self, task: LongArray, histories: IntArray, items: IntArray) -> LongArray:
+        """(rows,) tokens of prompt and answer in the longest wording that a row may have."""
+        filling = self._filling(histories, items)
+        lengths = np.stack(
+            [assembled_lengths(self.tokens, filling[slot]) for slot in SLOTS], axis=1
+        )
+        literals = [part.literal_lengths(self.tokens) for part in (self.read, self.written)]
+        total = lengths @ self._uses.T + sum(literals)
+        longest: LongArray = np.where(self.possible(task, histories, items), total, 0).max(axis=1)
+        return longest
+
+    def prompts(self, wording: LongArray, histories: IntArray, items: IntArray) -> LongArray:
+        """What is read, (rows, pieces); ``wording`` (rows,) counts through all tasks."""
+        return self.read.pieces(wording, self._filling(histories, items))
+
+    def _filling(self, histories: IntArray, items: IntArray) -> dict[str, LongArray]:
+        """What fills each slot of what is read, (rows, any number of pieces)."""
+        return {
+            "history": self._listed(self._identifier, histories, histories > 0),
+            "titles": self._listed(self._quoted_title, histories, self.has_title[histories]),
+            "item": _column(self._identifier, items),
+            "title": _column(self._quoted_title, items),
+            "details": _column(self._details, items),
+        }
+
+    def questions(self, histories: IntArray) -> LongArray:
+        """What is read for scoring, (rows, pieces): the first wording."""
+        values = {"history": self._listed(self._identifier, histories, histories > 0)}
+        return self.read.pieces(np.zeros(len(histories), dtype=np.int64), values)
+
+    def answers(self, wording: LongArray, items: IntArray) -> LongArray:
+        """What is written, (rows, pieces)."""
+        values = {
+            "item": _column(self._identifier, items),
+            "title": _column(self._title, items),
+            "details": _column(self._details, items),
+        }
+        return self.written.pieces(wording, values)
+
+    def _listed(self, first: int, items: IntArray, shown: NDArray[np.bool_]) -> LongArray:
+        """(rows, 2 * length): of the items that are shown, each but the first after a comma."""
+        follows = shown & (np.cumsum(shown, axis=1) > 1)
+        comma = np.where(follows, self._comma, _NOTHING)
+        item = np.where(shown, first + items, _NOTHING)
+        return np.stack([comma, item], axis=2).reshape(len(items), -1).astype(np.int64)
+
+    def targets(self) -> LongArray:
+        """(items + 1, tokens) the identifier of each item and the end, -1 after it."""
+        items = np.arange(len(self.has_title))[:, None] + self._identifier
+        ids, mask = assembled(self.tokens, items, self.end)
+        return ids.masked_fill(~mask, -1).numpy().astype(np.int64)
+
+
+def _column(first: int, numbers: IntArray) -> LongArray:
+    return (first + numbers.astype(np.int64))[:, None]
+
+
+# -------------------------------------------------------------------------------------- instances
+
+
+class Mixture(Instances):
+    """The examples of all tasks, one task after the other; an epoch has of each what the mix says.
+
+    Wordings are drawn at every access. A batch is that of :class:`benchmark.kit.seq2seq.Seq2Seq`.
+    """
+
+    def __init__(self, view: TrainingView, prompts: Prompts, config: LCRecConfig) -> None:
+        self.prompts, self.window = prompts, config.length_window
+        events = view.examples(TASK)
+        items = np.arange(1, view.corpus.number_of_items + 1, dtype=np.int32)
+        # Examples are the events and then the items, which have no history.
+        histories = events.history(config.history_length, TASK).items
+        self.histories: IntArray = np.pad(histories, ((0, len(items)), (0, 0)))
+        self.items: IntArray = np.concatenate([events.target, items])
+        of_events, of_items = np.split(np.arange(len(self.items)), [len(events)])
+        mix = config.tasks
+        parts = []
+        self.drawn: list[int] = []
+        for task, examples, share, most in (
+            (NEXT, of_events, mix.next_item, len(events)),
+            (IDENTIFY, of_items, mix.item_of_text, len(items)),
+            (DESCRIBE, of_items, mix.text_of_item, len(items)),
+            (FUSE, of_events, mix.fused, mix.most_fused),
+        ):
+            is_possible = self._possible(np.full(len(examples), task), examples).any(axis=1)
+            parts.append(examples[is_possible])
+            self.drawn.append(min(most, round(share * len(parts[-1]))))
+        sizes = [len(part) for part in parts]
+        self.example: LongArray = np.concatenate(parts)
+        self.task: LongArray = np.repeat(np.arange(len(parts)), sizes)
+        self.starts = np.cumsum([0, *sizes])
+        self.lengths = self._measure()
+
+    def __len__(self) -> int:
+        return sum(self.drawn)
+
+    def batches(self, batch_size: int, random: np.random.Generator) -> list[LongArray]:
+        """The rows of a fresh epoch, shuffled, in batches of similar length."""
+        drawn = [
+            first + random.permutation(last - first)[:number]
+            for first, last, number in zip(self.starts, self.starts[1:], self.drawn, strict=False)
+        ]
+        rows = random.permutation(np.concatenate(drawn)).astype(np.int64)
+        return batches_by_length(rows, self.lengths[rows], batch_size, random, self.window)
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        """Draw wordings and put prompts and answers together."""
+        prompts, answers = self._pieces(rows, random)
+        return seq2seq_batch(self.prompts.tokens, prompts, answers, self.prompts.end)
+
+    def _possible(self, task: LongArray, example: LongArray) -> NDArray[np.bool_]:
+        return self.prompts.possible(task, self.histories[example], self.items[example])
+
+    def _pieces(self, rows: LongArray, random: np.random.Generator) -> tuple[LongArray, LongArray]:
+        example = self.example[rows]
+        possible = self._possible(self.task[rows], example)
+        wording = np.where(possible, random.random(possible.shape), -1).argmax(axis=1)
+        items = self.items[example]
+        prompts = self.prompts.prompts(wording, self.histories[example], items)
+        return prompts, self.prompts.answers(wording, items)
+
+    def _measure(self) -> LongArray:
+        """(rows,) see :meth:`Prompts.longest`; the drawn wordings are not known beforehand."""
+        measured = [np.zeros(0, dtype=np.int64)]
+        for start in range(0, len(self.task), _ROWS_MEASURED_AT_ONCE):
+            part = slice(start, start + _ROWS_MEASURED_AT_ONCE)
+            example = self.example[part]
+            histories, items = self.histories[example], self.items[example]
+            measured.append(self.prompts.longest(self.task[part], histories, items))
+        return np.concatenate(measured)
+
+
+# -------------------------------------------------------------------------------------- the system
+
+
+class LCRec(System):
+    """Codes of item texts, a T5, and prompts that align the two.
+
+    After ``fit`` or ``load`` there are ``identifiers``, ``backbone`` and ``prompts``.
+    """
+
+    Config = LCRecConfig
+    config: LCRecConfig
+
+    identifiers: Identifiers
+    figures: dict[str, float]
+    encoder_stand_in: str
+    backbone: Backbone
+    prompts: Prompts
+
+    def fit(self, view: TrainingView) -> None:
+        """Learn the identifiers of all items, then the mixture of tasks."""
+        if not len(view.examples(TASK)):
+            raise SystemFailure("there are no recommendation events to learn from.")
+        config, corpus = self.config, view.corpus
+        self._make_identifiers(corpus)
+        added = code_tokens(identifier_texts(self.identifiers))
+        # No query is among the texts: a recommender does not see the search log.
+        texts = [*corpus.items.text[1:], *words_of(config.prompts)]
+        self.backbone = Backbone.make(config.backbone, texts, added, self.context)
+        self._make_prompts(corpus)
+        instances = Mixture(view, self.prompts, config)
+        settings = config.training
+        if not settings.warmup_steps:
+            steps = settings.epochs * instances.steps(settings.batch_size)
+            rise = round(config.warmup_share * steps)
+            settings = settings.model_copy(update={"warmup_steps": rise})
+        model = self.backbone.model
+        train(
+            model,
+            instances,
+            model,
+            settings,
+            self.context,
+            lambda: view.validate(self, (TASK,)),
+        )
+
+    def _make_identifiers(self, corpus: Corpus) -> None:
+        config, context = self.config, self.context
+        files = find_encoder(config.text_encoder, ENCODER)
+        self.encoder_stand_in = (
+            ""
+            if files.name == ENCODER
+            else f"The text encoder {files.name} (SHA-256 {files.sha256[:12]}…) stands in for "
+            f"{ENCODER} where item identifiers are learned."
+        )
+        encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
+
+        def build(folder: Path) -> None:
+            texts = corpus.items.text[1:]
+            vectors = text_vectors(context, encoder, texts, "", config.most_text_tokens)
+            learned = learn_identifiers(np.array(vectors), config.identifiers, context)
+            learned.identifiers.save(folder)
+            write_json(folder / _FIGURES, learned.figures)
+
+        determined_by = {
+            "texts": corpus.fingerprint,
+            "encoder": files.sha256,
+            "most_text_tokens": config.most_text_tokens,
+            "settings": config.identifiers.model_dump(mode="json"),
+            "seed": context.seed,
+            "device": torch.device(context.device).type,
+            "precision": context.precision,
+            "code": context.code,
+        }
+        folder = context.artifacts.get("identifiers", determined_by, build)
+        self.identifiers = Identifiers.load(folder)
+        self.figures = read_json(folder / _FIGURES)
+
+    def _make_prompts(self, corpus: Corpus) -> None:
+        self.prompts = Prompts(
+            self.backbone.tokenizer,
+            identifier_texts(self.identifiers),
+            *titles_and_details(corpus.items),
+            self.config.prompts,
+            self.config.most_text_tokens,
+        )
+        self._targets = self.prompts.targets()
+
+    def score(self, requests: Requests) -> FloatArray:
+        """The log-probability of each candidate's identifier; -inf for what the beam dropped."""
+        config, tokens, t5 = self.config, self.prompts.tokens, self.backbone.model.eval().t5
+        beam_size = config.beam_size if config.scoring == "beam" else None
+        pieces = self.prompts.questions(requests.history(config.history_length, TASK).items)
+        scores = np.empty(requests.candidates.shape, dtype=np.float32)
+        order = np.argsort(assembled_lengths(tokens, pieces), kind="stable")
+        device = self.context.device
+        with torch.inference_mode():
+            for start in range(0, len(order), config.scoring_batch_size):
+                rows = order[start : start + config.scoring_batch_size]
+                ids, mask = assembled(tokens, pieces[rows], self.prompts.end)
+                encoded = encode(t5, {"input_ids": ids.to(device)}, mask.to(device))
+                targets = self._targets[requests.candidates[rows]]
+                scores[rows] = candidate_scores(t5, encoded, targets, beam_size).cpu().numpy()
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write the T5 and the identifiers."""
+        self.backbone.save(folder / _BACKBONE)
+        self.identifiers.save(folder / _IDENTIFIERS)
+        write_json(folder / _FIGURES, self.figures)
+        write_json(folder / _ORIGIN, {"encoder_stand_in": self.encoder_stand_in})
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        """Read what :meth:`save` wrote; no text is embedded again."""
+        self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
+        self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
+        self.figures = read_json(folder / _FIGURES)
+        self.encoder_stand_in = read_json(folder / _ORIGIN)["encoder_stand_in"]
+        self._make_prompts(corpus)
+
+    def identifier_quality(self) -> dict[str, dict[str, float]]:
+        """How well the codes tell items apart, and how many items shared all of them at first."""
+        return {"semantic": self.figures}
+
+    def number_of_parameters(self) -> int:
+        """Weights of the T5."""
+        return sum(weight.numel() for weight in self.backbone.model.parameters())
+
+    def stand_ins(self) -> tuple[str, ...]:
+        """What stands in for the pretrained T5 and for the text encoder."""
+        sentences = (self.config.backbone.stand_in(), self.encoder_stand_in)
+        return tuple(sentence for sentence in sentences if sentence)
+
+
+_BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
+_FIGURES, _ORIGIN = "figures.json", "origin.json"
