@@ -200,7 +200,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="MIT",
         status="Our code, equal to the original's clusters, numberings, network and beams; "
         "wordings of our own, and the symmetric co-occurrence counts of the paper.",
-        in_suite=False,
     ),
     SystemEntry(
         name="lc-rec",
@@ -214,7 +213,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         status="Our code; quantiser, collisions and ranking equal the original's numbers. T5 "
         "stands for LLaMA; of six kinds of tasks, intention search and preference summaries are "
         "left out, since a language model would have to write their texts.",
-        in_suite=False,
         needs_text=True,
     ),
     SystemEntry(
@@ -289,7 +287,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="MIT",
         status="Our code; structured identifiers, network and beams equal the original's numbers. "
         "It also learns the real pairs of the training log, as every other system does.",
-        in_suite=False,
         needs_text=True,
     ),
     SystemEntry(
@@ -303,7 +300,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="MIT",
         status="Our code; codes, words, instances and networks equal the original's numbers. Codes "
         "are the default, and category paths stand for URLs.",
-        in_suite=False,
         needs_text=True,
     ),
     SystemEntry(
@@ -317,7 +313,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         licence="none stated",
         status="Our code; network, every loss term, balanced codes and clusters equal the "
         "original's numbers. Its final stage, which stops with an error, is repaired.",
-        in_suite=False,
         needs_text=True,
     ),
     SystemEntry(

@@ -46,7 +46,8 @@ from baselines.generative_retrieval.base import (
     written_pairs,
 )
 from benchmark.data.dataset import LongArray
-from benchmark.files import atomic_path, build_folder, is_complete
+from benchmark.errors import BenchmarkError
+from benchmark.files import atomic_path, build_folder, check_manifest, is_complete
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.balanced import ROUNDS, STARTS, balanced_centres
 from benchmark.kit.identifiers.collisions import with_counter
@@ -640,11 +641,20 @@ class GenRet(QueryToIdentifier):
         """(items, positions) the codes that are there already, with the network read for them."""
         for positions in range(self.config.positions, 0, -1):
             folder = self._kept / str(positions)
-            if is_complete(folder):
+            if is_complete(folder) and self._is_sound(folder):
                 self.network.load_state_dict(load_state(folder / _WEIGHTS, self.context.device))
                 learned: LongArray = np.load(folder / _CODES, allow_pickle=False)
                 return learned
         return np.zeros((len(self._texts) - 1, 0), dtype=np.int64)
+
+    def _is_sound(self, folder: Path) -> bool:
+        try:
+            check_manifest(folder)
+        except BenchmarkError as error:
+            self.context.logger.warning("a learned position is not used: %s", error)
+            shutil.rmtree(folder)
+            return False
+        return True
 
     # -------------------------------------------------------------------------------- ranking
 

@@ -36,6 +36,7 @@ from benchmark.files import (
 )
 from benchmark.kit.modules import copy_of_state, load_state, save_state
 from benchmark.systems.contract import RunContext
+from benchmark.systems.processes import agreed
 from benchmark.systems.view import ValidationMetrics, selection_score
 
 Batch = dict[str, torch.Tensor]
@@ -236,7 +237,8 @@ class _Loop:
         self.optimizer.zero_grad()
         if self.settings.schedule != "plateau":
             self.schedule.step()
-        value = float(total)
+        # What one process sees, all must see, or the others wait for a process that has given up.
+        value = float(self.accelerator.reduce(total, "mean"))
         if not math.isfinite(value):
             raise SystemFailure(f"{self.name}: the loss is {value} at step {self.step}.")
         self.loss_sum += value * len(rows)
@@ -274,7 +276,7 @@ class _Loop:
             self._seed_global_generators("validation", self.epoch)
             metrics = self.validate()
             row["validation"] = metrics
-            self._keep_if_best(self.selected_by(metrics))
+            self._keep_if_best(agreed(self.selected_by(metrics)))
         self.history.rows.append(row)
         self.accelerator.log(_flat(row), step=self.step)
         if self.accelerator.is_main_process:
@@ -356,6 +358,8 @@ class _Loop:
 
     def _restore(self, folder: Path) -> None:
         device = self.accelerator.device
+        if device.type == "cpu":
+            device = torch.device("cpu")  # weights cannot be read to a numbered CPU
         self.model.load_state_dict(load_state(folder / "model.safetensors", device))
         if (folder / "best.safetensors").is_file():
             self.best = load_state(folder / "best.safetensors", device)
@@ -391,7 +395,7 @@ def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def _accelerator(context: RunContext) -> Any:
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
     # accelerate keeps its precision for the life of a process; runs in one process may differ.
@@ -401,6 +405,8 @@ def _accelerator(context: RunContext) -> Any:
         mixed_precision=context.precision,
         log_with=list(context.trackers) or None,
         project_dir=str(context.folder) if context.trackers else None,
+        # Stages and task mixtures leave weights of a model unused in some steps.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 

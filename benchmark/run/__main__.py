@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, unknown_value
+from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
 if TYPE_CHECKING:
     from benchmark.run.plan import Options, PlannedJob
@@ -171,24 +172,35 @@ def _run(arguments: argparse.Namespace) -> int:
 
     console = Console(stderr=True)
     suite, options = _chosen_suite(arguments), _options(arguments)
+    if number_of_processes() > 1:
+        if arguments.jobs > 1:
+            raise BenchmarkError("--jobs must be 1 under torchrun: its processes share each job.")
+        join(on_cpu=options.device == "cpu")
+        if not is_first_process():
+            _follow()
+            return 0
     store = RunStore(options.results)
-    if not arguments.dry_run:
-        store.prepare()
-    with console.status("preparing data and candidate lists"):
-        planned = plan(suite, parse_assignments(arguments.set), options)
-    jobs = planned.jobs
-    if arguments.dry_run:
-        _print_plan(jobs, arguments.retry_failed, arguments.fresh)
-        return 0
-    if arguments.fresh:
-        for job in jobs:
-            store.discard(job.spec)
-        waiting = [job.spec for job in jobs]
-    else:
-        waiting = due(jobs, arguments.retry_failed)
-        for spec in waiting:
-            if store.state(spec) == "failed":
-                store.discard(spec)
+    waiting: list[JobSpec] = []
+    try:
+        if not arguments.dry_run:
+            store.prepare()
+        with console.status("preparing data and candidate lists"):
+            planned = plan(suite, parse_assignments(arguments.set), options)
+        jobs = planned.jobs
+        if arguments.dry_run:
+            _print_plan(jobs, arguments.retry_failed, arguments.fresh)
+            return 0
+        if arguments.fresh:
+            for job in jobs:
+                store.discard(job.spec)
+            waiting = [job.spec for job in jobs]
+        else:
+            waiting = due(jobs, arguments.retry_failed)
+            for spec in waiting:
+                if store.state(spec) == "failed":
+                    store.discard(spec)
+    finally:
+        agreed(waiting)  # with bad input there is nothing to follow
     started = time.monotonic()
     if waiting:
         for note in planned.notes:
@@ -201,6 +213,15 @@ def _run(arguments: argparse.Namespace) -> int:
         f"{len(waiting)} jobs run in {time.monotonic() - started:.1f} s, {done} were done before."
     )
     return _report([job.spec for job in jobs], store, options)
+
+
+def _follow() -> None:
+    """Fit with the first process what it decides to run."""
+    from benchmark.runs.execute import follow
+
+    jobs: list[JobSpec] = agreed([])
+    for job in jobs:
+        follow(job)
 
 
 def _print_plan(jobs: Sequence[PlannedJob], retry_failed: bool, fresh: bool) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,10 +55,16 @@ from benchmark.runs.record import (
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, refuse_without_text
+from benchmark.systems.processes import (
+    agreed,
+    is_first_process,
+    number_of_processes,
+    wait_for_all,
+)
 from benchmark.systems.provenance import code_fingerprint, library_versions
 
 if TYPE_CHECKING:
-    from benchmark.systems.contract import System
+    from benchmark.systems.contract import RunContext, System
 
 Progress = Callable[[str], None]
 
@@ -98,7 +105,7 @@ def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
     store = RunStore(Path(job.results))
     with store.locked(job, lambda: progress("waiting for another run of the same job")):
         done = store.read(job)
-        if done is not None:
+        if agreed(done is not None) and done is not None:
             return done
         with _threads(job.threads), _job_log(store.work_folder(job)) as logger:
             _execute_locked(job, store, progress, logger)
@@ -106,6 +113,26 @@ def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
     if run is None:
         raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
     return run
+
+
+def follow(job: JobSpec) -> None:
+    """Fit a job's system together with the first process, which alone scores and records it.
+
+    Raises:
+        BenchmarkError: the input is bad.
+    """
+    if agreed(False):
+        return
+    settings = ProtocolSettings.model_validate(job.protocol_settings)
+    dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
+    with TemporaryDirectory() as folder, _threads(job.threads):
+        work = Path(folder) / "work"
+        logger = logging.getLogger("benchmark.follower")
+        context = _context(job, work, lambda message: None, logger)
+        # The first process records the failure.
+        with suppress(SystemFailure):
+            if tasks.keys() & set(choose(job.system).entry.tasks):
+                _fit_if_needed(job, dataset, tasks, settings, context)
 
 
 def record_death(job: JobSpec) -> Run:
@@ -164,6 +191,8 @@ def _execute_locked(
         raise
     except Exception as failure:
         logger.error("failed:\n%s", traceback.format_exc())
+        if number_of_processes() > 1 and not isinstance(failure, SystemFailure):
+            raise  # the others may be waiting for this one in the middle of a training
         error = (
             str(failure)
             if isinstance(failure, SystemFailure)
@@ -184,15 +213,20 @@ def _fitted(
     logger: logging.Logger,
 ) -> tuple[System, dict[str, Any]]:
     """The system as loaded from its saved state, fitted first if it was not yet."""
-    from benchmark.systems.contract import RunContext
-    from benchmark.systems.upstream import is_upstream, shared_fit
-    from benchmark.systems.view import Corpus, TrainingView
+    from benchmark.systems.view import Corpus
 
-    choice = choose(job.system)
-    refuse_without_text(choice, dataset)
-    system_class = choice.entry.load()
-    config = system_class.Config.model_validate(job.configuration)
-    context = RunContext(
+    context = _context(job, work, progress, logger)
+    _fit_if_needed(job, dataset, tasks, settings, context)
+    loaded = _made(job, context)
+    saved = work / "system"
+    loaded.load(saved, Corpus.of(dataset))
+    return loaded, read_json(saved / _FIT_FILE)
+
+
+def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logger) -> RunContext:
+    from benchmark.systems.contract import RunContext
+
+    return RunContext(
         seed=job.seed,
         folder=work,
         artifacts=ArtifactStore(Path(job.results) / "artifacts"),
@@ -202,45 +236,69 @@ def _fitted(
         trackers=job.trackers,
         logger=logger,
         progress=progress,
-        code=code_fingerprint(choice.entry.module),
+        code=code_fingerprint(choose(job.system).entry.module),
         upstream=job.upstream,
     )
+
+
+def _made(job: JobSpec, context: RunContext) -> System:
+    system_class = choose(job.system).entry.load()
+    system: System = system_class(system_class.Config.model_validate(job.configuration), context)
     if "torch" in sys.modules:
         _set_torch_threads(job.threads)
-    saved = work / "system"
+    return system
+
+
+def _fit_if_needed(
+    job: JobSpec,
+    dataset: Dataset,
+    tasks: dict[str, Task],
+    settings: ProtocolSettings,
+    context: RunContext,
+) -> None:
+    """Leave the fitted system in the work folder, unless it is there."""
+    from benchmark.systems.upstream import is_upstream, shared_fit
+    from benchmark.systems.view import TrainingView
+
+    refuse_without_text(choose(job.system), dataset)
+    _share_work(context.folder)
+    system = _made(job, context)
+    saved = context.folder / "system"
     if is_complete(saved):
         try:
             check_manifest(saved)
+            return
         except BenchmarkError as error:
-            logger.warning("the saved system is not used: %s", error)
+            context.logger.warning("the saved system is not used: %s", error)
             shutil.rmtree(saved)
-    if not is_complete(saved):
-        resumed = (work / "checkpoint").exists()
-        progress("fitting")
-        started = time.perf_counter()
-        view = TrainingView(dataset, tasks, settings)
+    resumed = (context.folder / "checkpoint").exists()
+    context.progress("fitting")
+    started = time.perf_counter()
+    view = TrainingView(dataset, tasks, settings)
+    with context.artifacts.shared_with_all_processes():
         if is_upstream(job.system):
             system = shared_fit(job.system, job.configuration, view, context)
         else:
-            system = system_class(config, context)
             system.fit(view)
-        seconds = time.perf_counter() - started + context.artifacts.reused_seconds
+    seconds = time.perf_counter() - started + context.artifacts.reused_seconds
 
-        def fill(folder: Path) -> None:
-            system.save(folder)
-            write_json(
-                folder / _FIT_FILE,
-                {
-                    "seconds": seconds,
-                    "resumed": resumed,
-                    "peak_memory_bytes": _peak_memory(),
-                },
-            )
+    def fill(folder: Path) -> None:
+        system.save(folder)
+        write_json(
+            folder / _FIT_FILE,
+            {"seconds": seconds, "resumed": resumed, "peak_memory_bytes": _peak_memory()},
+        )
 
-        build_folder(saved, fill)
-    loaded: System = system_class(config, context)
-    loaded.load(saved, Corpus.of(dataset))
-    return loaded, read_json(saved / _FIT_FILE)
+    build_folder(saved, fill)
+
+
+def _share_work(work: Path) -> None:
+    """Give every other process a copy of the first one's checkpoints, so that all resume alike."""
+    if number_of_processes() > 1:
+        source = agreed(str(work))
+        if not is_first_process():
+            shutil.copytree(source, work)
+        wait_for_all()
 
 
 def _identifier_quality(system: System) -> IdentifierQuality:
@@ -394,6 +452,7 @@ def _environment(job: JobSpec) -> dict[str, str]:
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "threads": str(job.threads),
+        "processes": str(number_of_processes()),
         "device": job.device,
         "precision": job.precision,
     }

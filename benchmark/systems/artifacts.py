@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from filelock import FileLock
@@ -23,6 +25,12 @@ from benchmark.files import (
     sha256_of_json,
     write_json,
 )
+from benchmark.systems.processes import (
+    agreed,
+    is_first_process,
+    number_of_processes,
+    wait_for_all,
+)
 
 _COST_FILE = "cost.json"
 
@@ -33,12 +41,26 @@ class ArtifactStore:
     ``reused_seconds`` is what the artifacts that this store handed out would have taken to build
     if somebody else had not done so before: a system's training time includes them, whichever run
     came first.
+
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._is_shared = False
         self.reused_seconds = 0.0
         self._known: set[Path] = set()
+
+    @contextmanager
+    def shared_with_all_processes(self) -> Iterator[None]:
+        """Within it all processes of ``torchrun`` ask for the same artifacts in the same order.
+
+        Each builds what is missing, since building may be a training, and the first one's is kept.
+        """
+        self._is_shared = number_of_processes() > 1
+        try:
+            yield
+        finally:
+            self._is_shared = False
 
     def get(
         self, kind: str, determined_by: Mapping[str, Any], build: Callable[[Path], None]
@@ -51,16 +73,16 @@ class ArtifactStore:
         """
         folder = self.root / f"{kind}-{sha256_of_json([kind, dict(determined_by)])[:24]}"
         self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if is_complete(folder):
-                try:
-                    check_manifest(folder)
-                    if folder not in self._known:
-                        self._known.add(folder)
-                        self.reused_seconds += read_json(folder / _COST_FILE)["seconds"]
-                    return folder
-                except BenchmarkError:
-                    shutil.rmtree(folder)
+        follows = self._is_shared and not is_first_process()
+        with nullcontext() if follows else FileLock(f"{folder}.lock"):
+            is_there = not follows and _is_sound(folder)
+            if self._is_shared:
+                is_there = agreed(is_there)
+            if is_there:
+                if folder not in self._known:
+                    self._known.add(folder)
+                    self.reused_seconds += read_json(folder / _COST_FILE)["seconds"]
+                return folder
             reused_before, started = self.reused_seconds, time.perf_counter()
 
             def build_and_measure(place: Path) -> None:
@@ -68,6 +90,24 @@ class ArtifactStore:
                 seconds = time.perf_counter() - started + self.reused_seconds - reused_before
                 write_json(place / _COST_FILE, {"seconds": seconds})
 
-            build_folder(folder, build_and_measure)
+            if follows:
+                with TemporaryDirectory() as place:
+                    build(Path(place))
+            else:
+                build_folder(folder, build_and_measure)
+            if self._is_shared:
+                wait_for_all()
             self._known.add(folder)
         return folder
+
+
+def _is_sound(folder: Path) -> bool:
+    """Whether an artifact is there; a damaged one is removed."""
+    if not is_complete(folder):
+        return False
+    try:
+        check_manifest(folder)
+    except BenchmarkError:
+        shutil.rmtree(folder)
+        return False
+    return True
