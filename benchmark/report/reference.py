@@ -19,9 +19,9 @@ from benchmark.report.curves import read_curves, write_curves
 from benchmark.report.events import TOP_FILE, read_ranks, write_top
 from benchmark.report.text import file_name
 from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
+from benchmark.systems.catalogue import entries
 
 RUNS = "runs"
-_BEGIN, _END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 
 def write_references(runs_root: Path, out: Path) -> tuple[list[Path], list[str]]:
@@ -73,21 +73,34 @@ def _write_run(run: Run, target: Path) -> None:
     build_folder(target, fill)
 
 
-def with_tables(readme: str, tables: Sequence[str]) -> str:
-    """``readme`` with ``tables`` in place of what stands between its two marks.
+def with_block(readme: str, name: str, block: str) -> str:
+    """``readme`` with ``block`` in place of what stands between the two marks of ``name``.
 
     Raises:
         BenchmarkError: the marks are not there, once each and in order.
     """
-    before, begin, rest = readme.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end or _BEGIN in rest or _END in after:
-        raise BenchmarkError(f"the file needs one line {_BEGIN} and below it one line {_END}.")
-    return f"{before}{_BEGIN}\n" + "\n".join(tables).rstrip() + f"\n{_END}{after}"
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = readme.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in after:
+        raise BenchmarkError(f"the file needs one line {first} and below it one line {last}.")
+    return f"{before}{first}\n{block.rstrip()}\n{last}{after}"
+
+
+def status_table() -> str:
+    """The catalogue as README has it: each system, its name, its tasks and what it is."""
+    lines = ["| system | name | tasks | state |", "|---|---|---|---|"]
+    for name, entry in entries().items():
+        asked = f"{name}:<Model>" if entry.variant_field else name
+        by_name_only = "" if entry.in_suite else " Runs by name; not in the suite `all`."
+        cells = (entry.display_name, f"`{asked}`", ", ".join(entry.tasks))
+        state = entry.status.replace("|", r"\|") + by_name_only
+        lines.append(f"| {' | '.join(cells)} | {state} |")
+    return "\n".join(lines)
 
 
 def refresh_readme(path: Path, tables: Sequence[str]) -> None:
-    """Put ``tables`` into the file at ``path``, between its marks.
+    """Put ``tables`` and the catalogue into the file at ``path``, between their marks.
 
     Raises:
         BenchmarkError: the file is missing or has no marks.
@@ -97,6 +110,7 @@ def refresh_readme(path: Path, tables: Sequence[str]) -> None:
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be read ({error.strerror}).") from None
     try:
-        write_text(path, with_tables(text, tables))
+        text = with_block(text, "tables", "\n".join(tables))
+        write_text(path, with_block(text, "status", status_table()))
     except BenchmarkError as error:
         raise BenchmarkError(f"{path}: {error}") from None

@@ -10,12 +10,13 @@ from benchmark.errors import BenchmarkError
 from benchmark.report import build_report
 from benchmark.report.__main__ import main
 from benchmark.report.build import main_tables_as_markdown, make_report
-from benchmark.report.reference import with_tables, write_references
+from benchmark.report.reference import status_table, with_block, write_references
 from tests.report.conftest import drawn_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
 MARKS = "<!-- tables: begin -->\nold\n<!-- tables: end -->\n"
+STATUS_MARKS = "<!-- status: begin -->\n<!-- status: end -->\n"
 
 
 @pytest.fixture
@@ -73,13 +74,14 @@ def test_they_are_not_written_into_their_own_source(some_runs: Path) -> None:
 
 def test_the_command_refreshes_references_and_readme(some_runs: Path, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"Before.\n{MARKS}After.\n")
+    readme.write_text(f"Before.\n{MARKS}After.\n{STATUS_MARKS}")
     out = tmp_path / "reference"
     command = ["reference", "--from", str(some_runs), "--out", str(out), "--readme", str(readme)]
     assert main(command) == 0
     text = readme.read_text()
     assert text.startswith("Before.\n<!-- tables: begin -->\nRecommendation on tiny")
-    assert text.endswith("\n<!-- tables: end -->\nAfter.\n") and "\nold\n" not in text
+    assert "\n<!-- tables: end -->\nAfter.\n<!-- status: begin -->\n| system |" in text
+    assert text.endswith("|\n<!-- status: end -->\n") and "\nold\n" not in text
     assert (out / "tiny-paper-laptop" / "search.md").read_text().rstrip() in text
     assert (out / "tiny-paper-laptop" / "tradeoff.png").is_file()
     assert main(command) == 0 and readme.read_text() == text
@@ -88,7 +90,7 @@ def test_the_command_refreshes_references_and_readme(some_runs: Path, tmp_path: 
 @pytest.mark.parametrize("text", ["", MARKS + MARKS, "<!-- tables: end --><!-- tables: begin -->"])
 def test_marks_must_be_there_once(text: str) -> None:
     with pytest.raises(BenchmarkError, match="tables: begin"):
-        with_tables(text, ["new"])
+        with_block(text, "tables", "new")
 
 
 # What this repository has committed
@@ -96,6 +98,11 @@ def test_marks_must_be_there_once(text: str) -> None:
 
 def committed() -> list[Path]:
     return sorted(REFERENCE.glob("*/runs/*/run.json"))
+
+
+def test_readme_shows_the_catalogue() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_block(readme, "status", status_table()) == readme
 
 
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
