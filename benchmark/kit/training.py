@@ -415,8 +415,11 @@ def _optimizer(
 ) -> torch.optim.Optimizer:
     common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimizer in ("adam", "adamw"):
-        kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-        return kind(groups, betas=settings.betas, eps=settings.epsilon, **common)
+        common |= {"betas": settings.betas, "eps": settings.epsilon}
+        if settings.optimizer == "adam":
+            return torch.optim.Adam(groups, **common)
+        # One pass over the weights instead of one an operation.
+        return torch.optim.AdamW(groups, fused=True, **common)
     if settings.optimizer == "adagrad":
         return torch.optim.Adagrad(groups, eps=settings.epsilon, **common)
     return torch.optim.SGD(groups, **common)

@@ -227,7 +227,7 @@ def _panels_figure(
                 axes.set_xticks(ticks, list(map(str, ticks)))
                 axes.minorticks_off()
             else:
-                axes.locator_params(axis="x", integer=True)
+                axes.locator_params(axis="x", integer=True, min_n_ticks=1)
             axes.locator_params(axis="y", nbins=4)
             if column == 0:
                 axes.set_ylabel(f"{task.capitalize()}\n{labels[1]}")
@@ -252,7 +252,8 @@ def _draw_panel(axes: Axes, panel: _Panel) -> None:
             color=f"#{colors[place % len(colors)].lstrip('#')}",
             ls=_DASHES[place % len(_DASHES)],
             lw=1.1,
-            marker="",
+            marker="o" if len(line.xs) == 1 else "",
+            ms=3,
             gid=HOVER + line.said,
         )
     axes.set_title(panel.title, parse_math=False)

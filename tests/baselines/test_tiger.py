@@ -40,7 +40,13 @@ SMALL: dict[str, Any] = {
     "feed_forward": 64,
     "dropout": 0.0,
 }
-QUICK = {"epochs": 25, "batch_size": 64, "learning_rate": 0.01, "validate_every": 0}
+QUICK = {
+    "epochs": 40,
+    "batch_size": 64,
+    "learning_rate": 0.01,
+    "schedule": "cosine",
+    "validate_every": 0,
+}
 ONE_STEP = {"epochs": 1, "batch_size": 1024}
 
 
