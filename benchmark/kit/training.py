@@ -16,6 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -418,8 +419,11 @@ def _optimizer(
         common |= {"betas": settings.betas, "eps": settings.epsilon}
         if settings.optimizer == "adam":
             return torch.optim.Adam(groups, **common)
-        # One pass over the weights instead of one an operation.
-        return torch.optim.AdamW(groups, fused=True, **common)
+        given: list[Any] = list(groups)
+        weights = chain.from_iterable(g["params"] if isinstance(g, dict) else [g] for g in given)
+        # One pass over the weights instead of one an operation; it knows no complex numbers.
+        is_fused = not any(weight.is_complex() for weight in weights)
+        return torch.optim.AdamW(given, fused=is_fused, **common)
     if settings.optimizer == "adagrad":
         return torch.optim.Adagrad(groups, eps=settings.epsilon, **common)
     return torch.optim.SGD(groups, **common)
