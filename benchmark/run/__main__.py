@@ -175,6 +175,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if number_of_processes() > 1:
         if arguments.jobs > 1:
             raise BenchmarkError("--jobs must be 1 under torchrun: its processes share each job.")
+        if ":" in options.device:
+            raise BenchmarkError("--device must be cpu or cuda under torchrun: each has its card.")
         join(on_cpu=options.device == "cpu")
         if not is_first_process():
             _follow()
