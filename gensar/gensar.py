@@ -400,13 +400,8 @@ class GenSAR(System):
     def stand_ins(self) -> tuple[str, ...]:
         """What stands in for the pretrained T5, the sentence encoder and the query writer."""
         config = self.config
-        sentences = [config.backbone.stand_in()]
-        files = self._text_encoder_files()
-        if files.name != HUB_ENCODER:
-            sentences.append(
-                f"The encoder {files.name} (SHA-256 {files.sha256[:12]}…) stands in for "
-                f"{HUB_ENCODER}."
-            )
+        encoder = self._text_encoder_files().stand_in(HUB_ENCODER)
+        sentences = [config.backbone.stand_in(), encoder]
         if config.tasks.pseudo_query != 0:
             sentences.append(config.pseudo_queries.backbone.stand_in())
         return tuple(sentence for sentence in sentences if sentence)

@@ -587,12 +587,7 @@ class LCRec(System):
     def _make_identifiers(self, corpus: Corpus) -> None:
         config, context = self.config, self.context
         files = find_encoder(config.text_encoder, ENCODER)
-        self.encoder_stand_in = (
-            ""
-            if files.name == ENCODER
-            else f"The text encoder {files.name} (SHA-256 {files.sha256[:12]}…) stands in for "
-            f"{ENCODER} where item identifiers are learned."
-        )
+        self.encoder_stand_in = files.stand_in(ENCODER, "item identifiers are learned")
         encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
 
         def build(folder: Path) -> None:

@@ -229,7 +229,7 @@ class TIGER(System):
     def _make_identifiers(self, corpus: Corpus) -> None:
         config, context = self.config, self.context
         files = find_encoder(config.encoder, ENCODER)
-        self.stand_in = "" if files.name == ENCODER else _stand_in(files.name, files.sha256)
+        self.stand_in = files.stand_in(ENCODER, "item identifiers are learned")
         encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
 
         def build(folder: Path) -> None:
@@ -336,13 +336,6 @@ class TIGER(System):
     def stand_ins(self) -> tuple[str, ...]:
         """Which encoder stands in for the one that was meant."""
         return (self.stand_in,) if self.stand_in else ()
-
-
-def _stand_in(name: str, sha256: str) -> str:
-    return (
-        f"The text encoder {name} (SHA-256 {sha256[:12]}…) stands in for {ENCODER} where item "
-        "identifiers are learned."
-    )
 
 
 _WEIGHTS, _FIGURES, _ORIGIN = "model.safetensors", "figures.json", "origin.json"

@@ -120,11 +120,7 @@ class QueryToIdentifier(System):
         The configuration is a :class:`VectorRetrievalConfig`.
         """
         files = find_encoder(self.config.encoder, HUB_ENCODER)
-        if files.name != HUB_ENCODER:
-            self.encoder_stand_in = (
-                f"The text encoder {files.name} (SHA-256 {files.sha256[:12]}…) stands in for "
-                f"{HUB_ENCODER} where item identifiers are made."
-            )
+        self.encoder_stand_in = files.stand_in(HUB_ENCODER, "item identifiers are made")
         encoder = pretrained_text_encoder(files, own_pooling(files), self.context.device)
         most = self.config.most_item_tokens
         vectors = text_vectors(self.context, encoder, corpus.items.text[1:], "", most)

@@ -68,6 +68,16 @@ class EncoderFiles:
     sha256: str
     is_packaged: bool = False
 
+    def stand_in(self, published: str, where: str = "") -> str:
+        """The sentence on standing in for ``published``; empty if it is that encoder itself."""
+        if self.name == published:
+            return ""
+        place = f" where {where}" if where else ""
+        return (
+            f"The text encoder {self.name} (SHA-256 {self.sha256[:12]}…) stands in for "
+            f"{published}{place}."
+        )
+
 
 def find_encoder(choice: str, hub_name: str) -> EncoderFiles:
     """The files of an encoder.

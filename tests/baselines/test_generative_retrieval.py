@@ -23,7 +23,7 @@ from baselines.generative_retrieval.webultron import (
     passages_of,
     text_identifier,
 )
-from benchmark.data.dataset import SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
 from benchmark.kit.pseudo_queries import PseudoQueries
 from benchmark.kit.query_ranking import QueryRanking
@@ -34,25 +34,12 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.planted import SMALL_T5, searched_things
 
 ITEMS, USERS, ROUNDS = 30, 20, 10
-WORDS = ("red", "blue", "green", "black", "white", "grey")
-THINGS = ("lamp", "chair", "table", "shelf", "sofa")
 SETTINGS = ProtocolSettings(negatives=9)
-BACKBONE: dict[str, Any] = {
-    "model": "scratch",
-    "scratch": {
-        "width": 32,
-        "layers": 1,
-        "heads": 2,
-        "head_width": 16,
-        "feed_forward": 64,
-        "dropout": 0.0,
-        "text_tokens": 150,
-    },
-}
 WRITER: dict[str, Any] = {
-    "backbone": BACKBONE,
+    "backbone": SMALL_T5,
     "queries_per_item": 2,
     "most_query_tokens": 6,
     "training": {"epochs": 1, "batch_size": 64},
@@ -103,32 +90,7 @@ SYSTEMS: dict[str, tuple[type[QueryToIdentifier], dict[str, Any]]] = {
 
 
 def planted_dataset() -> Dataset:
-    """30 things of 6 colours; the query names both in other words than the item."""
-    names = ["", *[f"{word} {thing} number {n}" for n, (word, thing) in enumerate(kinds())]]
-    texts = [f"{name} . Made of wood . It stands well ." if name else "" for name in names]
-    paths = [(), *[(("home", thing, word),) for word, thing in kinds()]]
-    asked = ["", *[f"q {thing[::-1]} {word[::-1]}" for word, thing in kinds()]]
-    random = np.random.default_rng(5)
-    item = 1 + np.stack([random.permutation(ITEMS)[:ROUNDS] for _ in range(USERS)]).ravel()
-    return Dataset(
-        name="planted",
-        items=Items(names, names, names, names, paths, texts),
-        queries=Queries(asked),
-        users=["", *[f"user {number}" for number in range(1, USERS + 1)]],
-        log=EventLog.from_columns(
-            user=np.repeat(np.arange(1, USERS + 1), ROUNDS),
-            item=item,
-            query=item,
-            behaviour=np.full(item.size, SEARCH),
-            timestamp=np.arange(item.size),
-            session=np.arange(1, item.size + 1),
-            number_of_users=USERS,
-        ),
-    )
-
-
-def kinds() -> list[tuple[str, str]]:
-    return [(word, thing) for word in WORDS for thing in THINGS]
+    return searched_things(USERS, ROUNDS, lambda name: f"{name} . Made of wood . It stands well .")
 
 
 Planted = tuple[Dataset, Task, TrainingView]
@@ -143,7 +105,7 @@ def planted() -> Planted:
 
 def make(kind: str, folder: Path, artifacts: Path, **changes: Any) -> QueryToIdentifier:
     system, settings = SYSTEMS[kind]
-    shared = {"backbone": BACKBONE, "encoder": "packaged", "pseudo_queries": WRITER}
+    shared = {"backbone": SMALL_T5, "encoder": "packaged", "pseudo_queries": WRITER}
     config = system.Config(**{**shared, "queries_per_item": 2, **settings, **changes})
     return system(config, RunContext(0, folder, ArtifactStore(artifacts)))
 

@@ -27,7 +27,7 @@ from baselines.generative_retrieval.genret import (
     tokens_of_codes,
     with_last_code,
 )
-from benchmark.data.dataset import SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
 from benchmark.kit.decoding import candidate_scores, encode
 from benchmark.kit.seq2seq import Seq2Seq
@@ -38,29 +38,16 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.planted import SMALL_T5, searched_things
 
 ITEMS, USERS, ROUNDS = 30, 20, 10
-WORDS = ("red", "blue", "green", "black", "white", "grey")
-THINGS = ("lamp", "chair", "table", "shelf", "sofa")
 SETTINGS = ProtocolSettings(negatives=9)
-BACKBONE: dict[str, Any] = {
-    "model": "scratch",
-    "scratch": {
-        "width": 32,
-        "layers": 1,
-        "heads": 2,
-        "head_width": 16,
-        "feed_forward": 64,
-        "dropout": 0.0,
-        "text_tokens": 150,
-    },
-}
 CODES = 8
 QUICK: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.01}
 CONFIG: dict[str, Any] = {
-    "backbone": BACKBONE,
+    "backbone": SMALL_T5,
     "pseudo_queries": {
-        "backbone": BACKBONE,
+        "backbone": SMALL_T5,
         "queries_per_item": 2,
         "most_query_tokens": 6,
         "training": {"epochs": 1, "batch_size": 64},
@@ -81,28 +68,7 @@ SHORT: dict[str, Any] = {
 
 
 def planted_dataset() -> Dataset:
-    """30 things of 6 colours; the query names both in other words than the item."""
-    kinds = [(word, thing) for word in WORDS for thing in THINGS]
-    names = ["", *[f"{word} {thing} number {n}" for n, (word, thing) in enumerate(kinds)]]
-    paths = [(), *[(("home", thing, word),) for word, thing in kinds]]
-    asked = ["", *[f"q {thing[::-1]} {word[::-1]}" for word, thing in kinds]]
-    random = np.random.default_rng(5)
-    item = 1 + np.stack([random.permutation(ITEMS)[:ROUNDS] for _ in range(USERS)]).ravel()
-    return Dataset(
-        name="planted",
-        items=Items(names, names, names, names, paths, names),
-        queries=Queries(asked),
-        users=["", *[f"user {number}" for number in range(1, USERS + 1)]],
-        log=EventLog.from_columns(
-            user=np.repeat(np.arange(1, USERS + 1), ROUNDS),
-            item=item,
-            query=item,
-            behaviour=np.full(item.size, SEARCH),
-            timestamp=np.arange(item.size),
-            session=np.arange(1, item.size + 1),
-            number_of_users=USERS,
-        ),
-    )
+    return searched_things(USERS, ROUNDS, str)
 
 
 Planted = tuple[Dataset, Task, TrainingView]

@@ -31,7 +31,7 @@ from baselines.generative_recommendation.lc_rec import (
     wordings_of,
     words_of,
 )
-from benchmark.data.dataset import Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Dataset, Items
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.seq2seq import IGNORED, TextTokenizer, assembled, assembled_lengths
@@ -42,6 +42,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.planted import recommended
 
 UNKNOWN = 2
 """The scratch tokenizer's id of what it does not know."""
@@ -94,27 +95,12 @@ def planted_dataset() -> Dataset:
     random = np.random.default_rng(5)
     order = 1 + random.permutation(ITEMS)
     start = random.integers(ITEMS, size=(USERS, 1))
-    item = order[(start + np.arange(EVENTS)) % ITEMS]
-    nothing = np.zeros(item.size, dtype=np.int64)
     numbers = range(1, ITEMS + 1)
-    return Dataset(
-        name="planted",
-        items=items_of(
-            ["", *[f"item {number}" for number in numbers]],
-            ["", *[f"of shelf {number % 3}" if number % 4 else "" for number in numbers]],
-        ),
-        queries=Queries([""]),
-        users=["", *[f"user {number}" for number in range(1, USERS + 1)]],
-        log=EventLog.from_columns(
-            user=np.repeat(np.arange(1, USERS + 1), EVENTS),
-            item=item.ravel(),
-            query=nothing,
-            behaviour=nothing,
-            timestamp=np.arange(item.size),
-            session=nothing,
-            number_of_users=USERS,
-        ),
+    items = items_of(
+        ["", *[f"item {number}" for number in numbers]],
+        ["", *[f"of shelf {number % 3}" if number % 4 else "" for number in numbers]],
     )
+    return recommended(items, order[(start + np.arange(EVENTS)) % ITEMS])
 
 
 Planted = tuple[Dataset, Task, TrainingView]

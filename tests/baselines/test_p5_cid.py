@@ -20,7 +20,7 @@ from baselines.generative_recommendation.p5_cid import (
     with_branch_of_unseen,
     wordings_of,
 )
-from benchmark.data.dataset import Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
 from benchmark.kit.seq2seq import TextTokenizer
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -29,6 +29,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.planted import numbered_items, recommended
 
 CYCLE, USERS, ROUNDS = 24, 150, 8
 ITEMS = CYCLE + 2  # the last two are never bought
@@ -65,26 +66,8 @@ QUICK: dict[str, Any] = {
 
 def planted_dataset() -> Dataset:
     """Each user goes round a cycle of items from a place of its own."""
-    random = np.random.default_rng(5)
-    start = random.integers(CYCLE, size=(USERS, 1))
-    item = 1 + (start + np.arange(ROUNDS)) % CYCLE
-    nothing = np.zeros(item.size, dtype=np.int64)
-    names = ["", *[f"item {number}" for number in range(1, ITEMS + 1)]]
-    return Dataset(
-        name="planted",
-        items=Items(names, names, names, names, [()] * len(names), names),
-        queries=Queries([""]),
-        users=["", *[f"user {number}" for number in range(1, USERS + 1)]],
-        log=EventLog.from_columns(
-            user=np.repeat(np.arange(1, USERS + 1), ROUNDS),
-            item=item.ravel(),
-            query=nothing,
-            behaviour=nothing,
-            timestamp=np.arange(item.size),
-            session=nothing,
-            number_of_users=USERS,
-        ),
-    )
+    start = np.random.default_rng(5).integers(CYCLE, size=(USERS, 1))
+    return recommended(numbered_items(ITEMS), 1 + (start + np.arange(ROUNDS)) % CYCLE)
 
 
 Planted = tuple[Dataset, Task, TrainingView]

@@ -11,7 +11,7 @@ import torch
 
 from baselines.generative_recommendation import tiger
 from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConfig, Vocabulary
-from benchmark.data.dataset import RECOMMENDATION, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Dataset
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.text import EncoderFiles
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -20,6 +20,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.planted import numbered_items, recommended
 
 ITEMS, USERS, EVENTS, DIM = 32, 80, 12, 16
 SETTINGS = ProtocolSettings(negatives=19)
@@ -53,22 +54,9 @@ ONE_STEP = {"epochs": 1, "batch_size": 1024}
 def planted_dataset() -> Dataset:
     """Each user goes round a cycle of all items; the texts say nothing of its order."""
     random = np.random.default_rng(5)
-    start = random.integers(ITEMS, size=USERS)
+    start = random.integers(ITEMS, size=(USERS, 1))
     order = 1 + random.permutation(ITEMS)
-    item = order[(start[:, None] + np.arange(EVENTS)) % ITEMS]
-    nothing = np.zeros(item.size, dtype=np.int64)
-    log = EventLog.from_columns(
-        user=np.repeat(np.arange(1, USERS + 1), EVENTS),
-        item=item.ravel(),
-        query=nothing,
-        behaviour=nothing + RECOMMENDATION,
-        timestamp=np.arange(item.size),
-        session=nothing,
-        number_of_users=USERS,
-    )
-    names = ["", *[f"item {number}" for number in range(1, ITEMS + 1)]]
-    items = Items(names, names, names, names, [()] * len(names), names)
-    return Dataset("planted", items, Queries([""]), [""] * (USERS + 1), log)
+    return recommended(numbered_items(ITEMS), order[(start + np.arange(EVENTS)) % ITEMS])
 
 
 @pytest.fixture(scope="module")
