@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from benchmark.audit.audit import AUDIT_FOLDER, TITLES, Audit, audit, save_audit
+from benchmark.audit.audit import audit
+from benchmark.audit.record import AUDIT_FOLDER, TITLES, Audit, save_audit
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import METRIC_NAMES

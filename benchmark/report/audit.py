@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.audit.audit import TITLES, Audit, read_audits
+from benchmark.audit.record import TITLES, Audit, read_audits
 from benchmark.report.collect import RunGroup
 from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, number
 from benchmark.report.text import clean, file_name

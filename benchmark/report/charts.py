@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.curves import CURVE_METRIC, read_curves
 from benchmark.report.events import TaskEvents
+from benchmark.report.labels import Point
 from benchmark.report.plots import (
     HOVER,
     TRADEOFF_METRIC,
@@ -52,6 +53,7 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Inches.
 _BAR, _BAR_PANEL, _BAR_NAMES, _PANEL, _PANEL_HEIGHT = 0.17, 2.6, 1.75, 2.5, 1.75
 _PANELS_A_ROW = 3
+_NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' labels above
 _LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
 
 
@@ -204,7 +206,7 @@ def _panels_figure(
     ]
     # In inches: each row is as high as its longest legend asks.
     legends = [
-        0.62 + 0.135 * max(len({line.name for line in panel.lines}) for panel in of_row)
+        _LABELS + 0.2 + _NAME * max(len({line.name for line in panel.lines}) for panel in of_row)
         for _, of_row in rows
     ]
     columns = max(len(of_row) for _, of_row in rows)
@@ -219,7 +221,11 @@ def _panels_figure(
         for column, panel in enumerate(of_row):
             left = 0.7 + column * (_PANEL + 0.3)
             axes = _add_axes(figure, left, bottom, _PANEL, _PANEL_HEIGHT)
-            _draw_panel(axes, panel)
+            # Fixed places spare matplotlib a search for free ones at every drawing.
+            axes.xaxis.set_label_coords(0.5, -0.22 / _PANEL_HEIGHT)
+            axes.yaxis.set_label_coords(-0.31 / _PANEL, 0.5)
+            looks = _draw_panel(axes, panel)
+            _write_names(figure, looks, (left, bottom - _LABELS))
             axes.set(xlabel=labels[0], ylim=(0.0, highest * 1.05 or 1.0))
             if log_x:
                 ticks = (1, 5, 20, 100)
@@ -236,40 +242,52 @@ def _panels_figure(
     return figure
 
 
-def _draw_panel(axes: Axes, panel: _Panel) -> None:
+def _draw_panel(axes: Axes, panel: _Panel) -> dict[str, dict[str, Any]]:
+    """Draw the lines; returns the look of each name's."""
     import matplotlib as mpl
 
     colors = [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]]
-    names = list(dict.fromkeys(line.name for line in panel.lines))
-    handles = {}
+    looks: dict[str, dict[str, Any]] = {}
     for line in panel.behind:
         axes.plot(line.xs, line.ys, color="#c4c4c4", lw=0.7, marker="", gid=HOVER + line.said)
     for line in panel.lines:
-        place = names.index(line.name)
-        (handles[line.name],) = axes.plot(
-            line.xs,
-            line.ys,
-            color=f"#{colors[place % len(colors)].lstrip('#')}",
-            ls=_DASHES[place % len(_DASHES)],
-            lw=1.1,
-            marker="o" if len(line.xs) == 1 else "",
-            ms=3,
-            gid=HOVER + line.said,
+        place = len(looks)
+        look = looks.setdefault(
+            line.name,
+            {
+                "color": f"#{colors[place % len(colors)].lstrip('#')}",
+                "ls": _DASHES[place % len(_DASHES)],
+                "lw": 1.1,
+                "marker": "o" if len(line.xs) == 1 else "",
+                "ms": 3,
+            },
         )
+        axes.plot(line.xs, line.ys, gid=HOVER + line.said, **look)
     axes.set_title(panel.title, parse_math=False)
-    legend = axes.legend(
-        list(handles.values()),
-        list(handles),
-        loc="upper left",
-        bbox_to_anchor=(0.0, -0.24),
-        borderaxespad=0.0,
-        borderpad=0.0,
-        labelspacing=0.2,
-        fontsize=6.5,
-        handlelength=2.4,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    return looks
+
+
+def _write_names(figure: Figure, looks: Mapping[str, Mapping[str, Any]], at: Point) -> None:
+    """Each line's look and name, from above, beginning at a place in inches.
+
+    (Matplotlib's legends do the same, but take longer than all else that a panel has.)
+    """
+    from matplotlib.lines import Line2D
+
+    inches = figure.dpi_scale_trans
+    for place, (name, look) in enumerate(looks.items()):
+        left, y = at[0], at[1] - _NAME * (place + 0.5)
+        xs = [left + _SAMPLE / 2] if look["marker"] else [left, left + _SAMPLE]
+        figure.add_artist(Line2D(xs, [y] * len(xs), transform=inches, **look))
+        figure.text(
+            left + _SAMPLE + 0.06,
+            y,
+            name,
+            transform=inches,
+            size=6.5,
+            va="center_baseline",
+            parse_math=False,
+        )
 
 
 def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
@@ -376,6 +394,8 @@ def _draw_costs(
         took = float(np.mean(seconds[row.system]))
         points.append((max(took, _SHORTEST_TRAINING), mean))
     axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter("{x:,g}")
     xs, ys = [x for x, _ in points], [y for _, y in points]
     axes.set(
         xlim=(min(xs) / 2.0, max(xs) * 3.0),

@@ -93,7 +93,8 @@ def read_ranks(path: Path) -> dict[str, Ranks]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=_COLUMNS, page_checksum_verification=True)
+        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+            table = opened.read(columns=_COLUMNS)
         ranks = {}
         for task in pc.unique(table["task"]).to_pylist():
             own = table.filter(pc.equal(table["task"], task))

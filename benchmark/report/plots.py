@@ -20,6 +20,7 @@ from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.labels import Box, Point, place_labels, spread
 from benchmark.report.tables import Cell, Row, Table
 from benchmark.report.text import clean, counted, shortened
+from benchmark.report.typeface import register_typeface
 from benchmark.systems.catalogue import family_order, family_title
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def report_style() -> Iterator[None]:
     """Matplotlib with the report's style and nothing of the user's own settings."""
     import matplotlib as mpl
 
+    register_typeface()
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(mpl.rc_params_from_file(STYLE, use_default_template=False))
@@ -101,7 +103,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     how: dict[str, Any] = {"format": path.suffix[1:], "metadata": undated[path.suffix]}
     if path.suffix == ".png":
         # Packing harder takes longer than drawing and saves a tenth.
-        how["pil_kwargs"] = {"compress_level": 3}
+        how["pil_kwargs"] = {"compress_level": 1}
     with report_style():
         figure.savefig(path, **how)
 
@@ -343,9 +345,10 @@ def _draw_line(axes: Axes, path: Sequence[Point], color: str, width: float) -> N
 
 
 def _draw_name(axes: Axes, at: Point, name: str, size: float, color: str, **how: Any) -> None:
-    """A name that begins at a place given in points, with a white rim that keeps it legible."""
-    from matplotlib.patheffects import withStroke
+    """A name that begins at a place given in points, on a white ground that keeps it legible.
 
+    (A white rim would turn the letters into shapes, which nobody finds by searching a PDF.)
+    """
     axes.text(
         at[0] / 72.0,
         at[1] / 72.0,
@@ -355,7 +358,7 @@ def _draw_name(axes: Axes, at: Point, name: str, size: float, color: str, **how:
         color=color,
         ha="left",
         parse_math=False,
-        path_effects=[withStroke(linewidth=1.5, foreground="white")],
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
         zorder=5,
         **how,
     )
@@ -385,11 +388,12 @@ def label_points(
 
 def _width_of_text(text: str, size: float) -> float:
     """Width of a line of text in points."""
-    from matplotlib.textpath import TextPath
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
 
-    # An escaped dollar is no beginning of a formula.
-    extents = TextPath((0, 0), text.replace("$", r"\$"), size=size).get_extents()
-    return float(extents.width)
+    how = FontProperties(size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, how, ismath=False)
+    return float(width)
 
 
 def _draw_rug(

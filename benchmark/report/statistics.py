@@ -216,7 +216,7 @@ def p_value_of_better(first: SeedsByEvents, second: SeedsByEvents) -> float:
     variance of the seeds' means is added to that of the events, with degrees of freedom after
     Satterthwaite: events do not become more numerous by training again.
     """
-    from scipy import stats
+    from scipy.special import stdtr
 
     difference = first.mean(axis=0) - second.mean(axis=0)
     parts = [(_variance_of_mean(difference), len(difference) - 1)]
@@ -229,7 +229,7 @@ def p_value_of_better(first: SeedsByEvents, second: SeedsByEvents) -> float:
     if variance <= 0.0:
         return 0.0 if mean > 0.0 else 1.0
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts if degrees > 0)
-    return float(stats.t.sf(mean / np.sqrt(variance), freedom))
+    return float(stdtr(freedom, -mean / np.sqrt(variance)))
 
 
 def _variance_of_mean(values: NDArray[np.float64]) -> float:

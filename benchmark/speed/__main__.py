@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from benchmark.speed.topics import TOPICS
         from benchmark.systems.catalogue import INDEX_PACKAGE
 
-        topics = {**TOPICS, **import_module(f"{INDEX_PACKAGE}.speed").TOPICS}
+        topics = dict(TOPICS)
+        for package in ("benchmark.report", INDEX_PACKAGE):
+            topics |= import_module(f"{package}.speed").TOPICS
         for name in arguments.topics:
             if name not in topics:
                 raise unknown_value("topic", name, topics)

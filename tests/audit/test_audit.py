@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.audit.audit import Audit, audit, read_audits, save_audit
+from benchmark.audit.audit import audit
 from benchmark.audit.rankers import (
     Ranker,
     agreement,
@@ -15,6 +15,7 @@ from benchmark.audit.rankers import (
     popularity_under_each_law,
     sampled_rows,
 )
+from benchmark.audit.record import Audit, read_audits, save_audit
 from benchmark.data.__main__ import main
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.requests import Requests

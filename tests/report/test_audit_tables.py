@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.audit.audit import Audit, RankerResult, save_audit
+from benchmark.audit.record import Audit, RankerResult, save_audit
 from benchmark.report.audit import audit_grids, diagnostics_grid, views_grid
 from benchmark.report.grid import to_csv, to_latex, to_markdown
 

@@ -1,0 +1,42 @@
+"""The plots' typeface: DejaVu Sans without what no plot needs of it.
+
+Every PDF holds the part of the font that it uses. Matplotlib cuts that part out of the whole font
+anew for each PDF, which takes as long as drawing does, and nearly all of it goes into the tables of
+scripts and ligatures. So the font is reduced once a process, to Latin letters and the signs that
+stand among them. Other characters come from the whole font, which follows in the style's list.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+FAMILY = "Report Sans"
+WHOLE = "DejaVu Sans"
+_CHARACTERS = (*range(0x20, 0x7F), *range(0xA0, 0x250), *range(0x2010, 0x2027), 0x2212)
+_FAMILY_NAMES = (1, 16)  # in a font's table of names: plain and typographic
+
+
+@cache
+def register_typeface() -> tempfile.TemporaryDirectory[str]:
+    """Make the font known to matplotlib as ``FAMILY``; returns where it lies while we run."""
+    from fontTools import subset
+    from matplotlib import font_manager
+
+    # Kerning stays, in the short table of old. Ligatures go with the others, which is as well: who
+    # searches a PDF for "UnifiedSSR" is to find it.
+    options = subset.Options(legacy_kern=True, notdef_outline=True, glyph_names=True)
+    options.drop_tables += ["FFTM", "GDEF", "GPOS", "GSUB", "MATH"]
+    font = subset.load_font(font_manager.findfont(WHOLE), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=_CHARACTERS)
+    subsetter.subset(font)
+    for name in font["name"].names:
+        if name.nameID in _FAMILY_NAMES:
+            name.string = FAMILY
+    folder = tempfile.TemporaryDirectory(prefix="benchmark-typeface-")
+    path = Path(folder.name) / "report-sans.ttf"
+    font.save(path)
+    font_manager.fontManager.addfont(path)
+    return folder
