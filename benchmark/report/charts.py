@@ -45,13 +45,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LONGEST_LABEL = 26
+_LONGEST_TITLE = 38
 _USE_OF_LEVEL = re.compile(r"codebook_use_(\d+)")
 _MOST_RANKS = 100
 _FEWEST_SYSTEMS = 3  # below it, the agreement of two orders says nothing
 _SHORTEST_TRAINING = 0.1  # seconds, where a system that learns nothing stands on the axis of time
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Inches.
-_BAR, _BAR_PANEL, _BAR_NAMES, _PANEL, _PANEL_HEIGHT = 0.17, 2.6, 1.75, 2.5, 1.75
+_BAR, _BAR_PANEL, _BAR_NAMES, _PANEL, _PANEL_HEIGHT = 0.17, 2.6, 2.05, 2.5, 1.75
 _PANELS_A_ROW = 3
 _NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' labels above
 _LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
@@ -142,7 +143,7 @@ def _draw_bars(
         }
         transform = axes.get_yaxis_transform()
         if isinstance(line, str):
-            title = shortened(clean(line), 34)
+            title = shortened(clean(line), _LONGEST_TITLE)
             axes.text(-0.03, y, title, transform=transform, size=6.5, color="#5a5a5a", **how)
             continue
         cell = line.cells[column]
@@ -154,7 +155,8 @@ def _draw_bars(
         color = looks[line.family].color
         axes.barh(y, mean, height=0.7, color=color, gid=HOVER + said)
         if interval:
-            axes.plot((low, high), (y, y), color="#303030", lw=0.8, marker="|", ms=3, mew=0.8)
+            for color, width in (("white", 1.8), ("#303030", 0.8)):
+                axes.plot((low, high), (y, y), color=color, lw=width, marker="|", ms=3, mew=width)
         name = shortened(line.display_name, _LONGEST_LABEL)
         axes.text(-0.03, y, name, transform=transform, size=7, **how)
         axes.annotate(
