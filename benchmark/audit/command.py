@@ -14,10 +14,12 @@ from benchmark.audit.audit import audit
 from benchmark.audit.record import AUDIT_FOLDER, TITLES, Audit, save_audit
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
-from benchmark.protocol.metrics import METRIC_NAMES
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import load_tasks
 from benchmark.systems.configuration import configure_protocol, parse_assignments
+
+_ON_LISTS = ("HR@1", "HR@10", "NDCG@10")
+_AMONG_ALL = ("HR@10", "NDCG@10")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,13 +109,15 @@ def diagnostics_table(audits: Sequence[Audit]) -> Table:
 
 
 def rankers_table(audits: Sequence[Audit], task: str) -> Table:
-    """Every ranker under every protocol: the lists' metrics, and two of the whole catalogue."""
+    """Every ranker under every protocol, on the lists and among all items.
+
+    The saved audit has every metric; these fit into a terminal with no name cut.
+    """
     table = Table(
-        "ranker",
-        "protocol",
-        *(Column(metric, justify="right") for metric in METRIC_NAMES),
-        Column("catalogue HR@10", justify="right"),
-        Column("catalogue NDCG@10", justify="right"),
+        Column("ranker", overflow="fold"),
+        Column("protocol", no_wrap=True),
+        *(Column(metric, justify="right") for metric in _ON_LISTS),
+        *(Column(f"all items\n{metric}", justify="right") for metric in _AMONG_ALL),
         title=f"{task}: what is reached without learning",
     )
     names = dict.fromkeys(r.display_name for found in audits for r in found.rankers[task])
@@ -121,8 +125,8 @@ def rankers_table(audits: Sequence[Audit], task: str) -> Table:
         for found in audits:
             for result in found.rankers[task]:
                 if result.display_name == name:
-                    lists = (f"{result.lists[metric]:.3f}" for metric in METRIC_NAMES)
-                    whole = (f"{result.catalogue[m]:.3f}" for m in ("HR@10", "NDCG@10"))
-                    table.add_row(escape(name), escape(found.protocol), *lists, *whole)
+                    lists = (f"{result.lists[metric]:.3f}" for metric in _ON_LISTS)
+                    among_all = (f"{result.catalogue[metric]:.3f}" for metric in _AMONG_ALL)
+                    table.add_row(escape(name), escape(found.protocol), *lists, *among_all)
         table.add_section()
     return table

@@ -6,15 +6,18 @@ ranker reaches on the candidate lists and against the whole catalogue.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.audit.record import TITLES, Audit, read_audits
+from benchmark.protocol.settings import PRESETS
 from benchmark.report.collect import RunGroup
 from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, number
 from benchmark.report.text import clean, file_name
 
 _COMPARED = ("HR@10", "NDCG@10")
+_PARTS_OF_SPLIT = {"train": 1, "valid": 2, "test": 3}
 
 
 def audit_grids(
@@ -34,6 +37,7 @@ def audit_grids(
             continue
         shown.add(dataset.fingerprint)
         its_audits = [found for found in audits if found.fingerprint == dataset.fingerprint]
+        its_audits.sort(key=lambda found: _place_of_protocol(found.protocol))
         if its_audits:
             grids += [diagnostics_grid(its_audits), views_grid(its_audits)]
     return tuple(grids), tuple(sentences)
@@ -49,7 +53,7 @@ def diagnostics_grid(audits: Sequence[Audit]) -> Grid:
             continue
         rows = tuple(
             (Entry(clean(name)), *(_figure(of_protocol.get(name)) for of_protocol in figures))
-            for name in names
+            for name in sorted(names, key=_reading_order)
         )
         groups.append(GridGroup(f"{key} {title}", rows))
     dataset = audits[0].dataset
@@ -65,15 +69,19 @@ def views_grid(audits: Sequence[Audit]) -> Grid:
     """Each ranker on the lists and against the whole catalogue, under each protocol."""
     groups = []
     for task in dict.fromkeys(task for found in audits for task in found.rankers):
+        results = [
+            (found.protocol, result) for found in audits for result in found.rankers.get(task, ())
+        ]
+        names = list(dict.fromkeys(result.name for _, result in results))
+        results.sort(key=lambda of_protocol: names.index(of_protocol[1].name))
         rows = tuple(
             (
                 Entry(clean(result.display_name)),
-                Entry(clean(found.protocol)),
+                Entry(clean(protocol)),
                 *(_figure(result.lists[metric]) for metric in _COMPARED),
                 *(_figure(result.catalogue[metric]) for metric in _COMPARED),
             )
-            for found in audits
-            for result in found.rankers.get(task, ())
+            for protocol, result in results
         )
         groups.append(GridGroup(task.capitalize(), rows))
     dataset, sizes = audits[0].dataset, audits[0].catalogue_events
@@ -93,6 +101,20 @@ def views_grid(audits: Sequence[Audit]) -> Grid:
         spans=(("", 1), ("Lists", len(_COMPARED)), ("Whole catalogue", len(_COMPARED))),
         left=(1,),
     )
+
+
+def _place_of_protocol(name: str) -> tuple[int, str]:
+    """The presets in their order, then the others by name."""
+    presets = list(PRESETS)
+    return (presets.index(name) if name in presets else len(presets), name)
+
+
+def _reading_order(name: str) -> list[tuple[int, str]]:
+    """HR@5 before HR@10, and the parts of a split as time goes; a file keeps neither order."""
+    return [
+        (int(part), "") if part.isdecimal() else (_PARTS_OF_SPLIT.get(part, 0), part)
+        for part in re.findall(r"\d+|[^\W\d]+|\W", name)
+    ]
 
 
 def _figure(value: float | None) -> Entry:

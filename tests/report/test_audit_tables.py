@@ -33,7 +33,14 @@ def test_a_row_a_figure_and_a_column_a_protocol() -> None:
     assert grid.head == ("Diagnostic", "paper", "clean")
     assert [group.title[:3] for group in grid.groups] == ["D1 ", "D7 "]
     assert [entry.text for entry in grid.groups[0].rows[0]] == ["test", "0.250", "0.000"]
-    assert [entry.text for entry in grid.groups[1].rows[0]] == ["paper only", "2.000", "–"]
+    assert [entry.text for entry in grid.groups[1].rows[0]] == ["clean only", "–", "2.000"]
+
+
+def test_figures_stand_in_reading_order() -> None:
+    names = ("test", "train, last 5", "valid", "train", "HR@10", "HR@5", "HR@1")
+    grid = diagnostics_grid([audit_of("paper", 0, diagnostics={"D1": dict.fromkeys(names, 0.5)})])
+    shown = [row[0].text for row in grid.groups[0].rows]
+    assert shown == ["HR@1", "HR@5", "HR@10", "train", "train, last 5", "valid", "test"]
 
 
 def test_both_views_of_each_ranker() -> None:
