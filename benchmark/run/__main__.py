@@ -257,11 +257,12 @@ def _print_plan(jobs: Sequence[PlannedJob], retry_failed: bool, fresh: bool) -> 
 def _report(jobs: Sequence[JobSpec], store: RunStore, options: Options) -> int:
     from rich.console import Console
 
-    from benchmark.report.build import build_report
+    from benchmark.report.build import PAGE, build_report
     from benchmark.report.terminal import print_tables
 
     console = Console()
-    report = build_report(store.runs, options.results)
+    # A page that lies there would tell of older runs than the tables beside it.
+    report = build_report(store.runs, options.results, html=(options.results / PAGE).exists())
     shown = {(job.dataset, job.protocol, job.preset) for job in jobs}
     tables = [t for t in report.tables if (t.key.dataset, t.key.protocol, t.key.preset) in shown]
     print_tables(tables, console)
