@@ -87,7 +87,9 @@ def place_labels(
 
     def best(i: int, others: Sequence[int]) -> int:
         boxes = np.array([options[j].boxes[chosen[j]] for j in others]).reshape(-1, 4)
-        leaders = np.array([options[j].leaders[chosen[j]] for j in others]).reshape(-1, 2)
+        leaders = np.array(
+            [(options[j].point, options[j].leaders[chosen[j]]) for j in others]
+        ).reshape(-1, 2, 2)
         return int(np.argmin(fixed[i] + _cost_of_others(options[i], boxes, leaders)))
 
     for i in range(len(points)):
@@ -165,15 +167,16 @@ def _fixed_cost(
 
 
 def _cost_of_others(options: _Options, boxes: FloatArray, leaders: FloatArray) -> FloatArray:
-    """What the other labels' ``boxes`` and ``leaders`` cost each place, (places,)."""
+    """What the other labels' ``boxes`` and ``leaders`` cost each place, (places,).
+
+    A leader is (2, 2): where it begins and ends; NaN where a label needs none.
+    """
     own = options.boxes[:, None]
     gap = np.array([-_GAP[0], -_GAP[1], _GAP[0], _GAP[1]])
     shared = _overlap(own + gap, boxes)
     cost = np.where(shared > 0, _OVERLAP + shared, 0.0)
     cost += _CROSSING * _crosses(np.array(options.point), options.leaders[:, None], boxes)
-    # The other's leader runs from its point, which is not known here: its end is close enough.
-    inside = (own[..., :2] < leaders) & (leaders < own[..., 2:])
-    cost += _CROSSING * inside.all(axis=-1)
+    cost += _CROSSING * _crosses(leaders[:, 0], leaders[:, 1], own)
     return np.asarray(cost.sum(axis=1))
 
 

@@ -82,7 +82,7 @@ def _saving(runs: Path, place: Path) -> Iterator[Measurement]:
     for way, typeface in ways.items():
         started = time.process_time()
         with report_style():
-            mpl.rcParams["font.sans-serif"] = [typeface]
+            mpl.rcParams["font.family"] = [typeface]
             for figure in figures:
                 figure.savefig(place / "figure.pdf")
         yield Measurement(what, way, time.process_time() - started, len(figures))

@@ -28,15 +28,15 @@ def register_typeface() -> tempfile.TemporaryDirectory[str]:
     # searches a PDF for "UnifiedSSR" is to find it.
     options = subset.Options(legacy_kern=True, notdef_outline=True, glyph_names=True)
     options.drop_tables += ["FFTM", "GDEF", "GPOS", "GSUB", "MATH"]
-    font = subset.load_font(font_manager.findfont(WHOLE), options)
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(unicodes=_CHARACTERS)
-    subsetter.subset(font)
-    for name in font["name"].names:
-        if name.nameID in _FAMILY_NAMES:
-            name.string = FAMILY
     folder = tempfile.TemporaryDirectory(prefix="benchmark-typeface-")
     path = Path(folder.name) / "report-sans.ttf"
-    font.save(path)
+    with subset.load_font(font_manager.findfont(WHOLE), options) as font:
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(unicodes=_CHARACTERS)
+        subsetter.subset(font)
+        for name in font["name"].names:
+            if name.nameID in _FAMILY_NAMES:
+                name.string = FAMILY
+        font.save(path)
     font_manager.fontManager.addfont(path)
     return folder
