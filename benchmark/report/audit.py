@@ -20,27 +20,24 @@ _COMPARED = ("HR@10", "NDCG@10")
 _PARTS_OF_SPLIT = {"train": 1, "valid": 2, "test": 3}
 
 
-def audit_grids(
+def audits_of(
     groups: Sequence[RunGroup], folder: Path
-) -> tuple[tuple[Grid, ...], tuple[str, ...]]:
-    """The tables of the audits in ``folder`` that belong to data sets of ``groups``.
+) -> tuple[dict[str, list[Audit]], tuple[str, ...]]:
+    """The audits in ``folder`` that belong to data sets of ``groups``, and what cannot be read.
 
     Returns:
-        The tables, and a sentence for each file that cannot be read.
+        Fingerprint of a data set → its audits, the protocols in their order; and a sentence for
+        each file that cannot be read.
     """
     audits, sentences = read_audits(folder)
-    grids: list[Grid] = []
-    shown: set[str] = set()
+    audits.sort(key=lambda found: _place_of_protocol(found.protocol))
+    found_of: dict[str, list[Audit]] = {}
     for group in groups:
-        dataset = group.runs[0].record.dataset
-        if dataset.fingerprint in shown:
-            continue
-        shown.add(dataset.fingerprint)
-        its_audits = [found for found in audits if found.fingerprint == dataset.fingerprint]
-        its_audits.sort(key=lambda found: _place_of_protocol(found.protocol))
+        fingerprint = group.runs[0].record.dataset.fingerprint
+        its_audits = [found for found in audits if found.fingerprint == fingerprint]
         if its_audits:
-            grids += [diagnostics_grid(its_audits), views_grid(its_audits)]
-    return tuple(grids), tuple(sentences)
+            found_of[fingerprint] = its_audits
+    return found_of, tuple(sentences)
 
 
 def diagnostics_grid(audits: Sequence[Audit]) -> Grid:

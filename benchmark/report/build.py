@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.audit.record import Audit
 from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path, sha256_of_json, write_text
-from benchmark.report.audit import audit_grids
+from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.charts import (
     agreement_figure,
     bars_figure,
@@ -56,7 +57,8 @@ CAPTIONS = {
     "cost": "NDCG@5 against training time.",
     "curves": "Validation NDCG@5 during training, a line a seed.",
     "codebooks": "The share of each level's codes that some item has.",
-    "agreement": "Kendall's tau between the orders that protocols and metrics give the systems.",
+    "agreement": "Kendall's tau between the orders that protocols, metrics and, where audited, the "
+    "view of all items give the systems.",
 }
 
 
@@ -129,11 +131,16 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
         raise _nothing_to_report(runs_root, collection)
     groups = tuple(map(_group_report, collection.groups))
     rows, unreadable = read_published(published)
-    audits, not_audits = audit_grids(collection.groups, runs_root.parent / AUDITS)
+    audits, not_audits = audits_of(collection.groups, runs_root.parent / AUDITS)
+    of_audits = [
+        make_grid(found)
+        for found in audits.values()
+        for make_grid in (diagnostics_grid, views_grid)
+    ]
     return Report(
         groups=groups,
-        grids=(datasets_grid(collection.groups), *audits, *_several(groups)),
-        drawings=tuple(_agreements(groups)),
+        grids=(datasets_grid(collection.groups), *of_audits, *_several(groups)),
+        drawings=tuple(_agreements(groups, audits)),
         published=published_grids(rows),
         sentences=(
             *collection.sentences,
@@ -203,14 +210,25 @@ def _several(groups: Sequence[GroupReport]) -> list[Grid]:
     return grids
 
 
-def _agreements(groups: Sequence[GroupReport]) -> Iterator[Drawing]:
-    """How alike the protocols of one data set and preset order the systems, a figure a task."""
+def _agreements(
+    groups: Sequence[GroupReport], audits: Mapping[str, Sequence[Audit]]
+) -> Iterator[Drawing]:
+    """How alike protocols and views of one data set and preset order the systems, by task.
+
+    Audits do not say of which preset the systems were that they ranked among all items, so they
+    count where there is but one.
+    """
+    presets: defaultdict[str, set[str]] = defaultdict(set)
+    for group in groups:
+        presets[group.group.key.dataset].add(group.group.key.preset)
     alike: defaultdict[tuple[str, str], list[GroupReport]] = defaultdict(list)
     for group in groups:
         alike[group.group.key.dataset, group.group.key.preset].append(group)
     for names, of_dataset in alike.items():
+        fingerprint = of_dataset[0].group.runs[0].record.dataset.fingerprint
+        its_audits = audits.get(fingerprint, ()) if len(presets[names[0]]) == 1 else ()
         for task in TASKS:
-            figure = agreement_figure([group.main[task] for group in of_dataset])
+            figure = agreement_figure([group.main[task] for group in of_dataset], its_audits)
             if figure is not None:
                 stem = file_name(*names, task, "agreement")
                 yield Drawing(stem, CAPTIONS["agreement"], figure)

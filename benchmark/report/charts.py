@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.audit.record import Audit
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.curves import CURVE_METRIC, read_curves
 from benchmark.report.events import TaskEvents
@@ -535,14 +536,15 @@ def _close_together(
 # Agreement of orders
 
 
-def agreement_figure(tables: Sequence[Table]) -> Figure | None:
-    """How alike protocols and metrics order the trained systems: Kendall's tau of every pair.
+def agreement_figure(tables: Sequence[Table], audits: Sequence[Audit] = ()) -> Figure | None:
+    """How alike protocols, views and metrics order the trained systems: Kendall's tau of each pair.
 
     Args:
         tables: main tables of one task and data set, one a protocol.
+        audits: of the same data set; what its trained systems reach among all items is a view.
 
     Returns:
-        None if there is but one protocol, or no two views share three trained systems.
+        None if there is but one protocol and view, or no two share three trained systems.
     """
     views: dict[str, dict[str, float]] = {}
     for table in tables:
@@ -557,8 +559,16 @@ def agreement_figure(tables: Sequence[Table]) -> Figure | None:
                 for row in group.rows
                 if (mean := row.cells[column].mean) is not None
             }
+    for found in audits:
+        trained = [result for result in found.rankers.get(tables[0].task, ()) if result.learns]
+        for metric in tables[0].columns:
+            views[clean(f"{found.protocol}, all items {metric}")] = {
+                result.name: result.catalogue[metric]
+                for result in trained
+                if metric in result.catalogue
+            }
     names = [name for name, means in views.items() if len(means) >= _FEWEST_SYSTEMS]
-    if len(tables) < 2 or len(names) < 2:
+    if len(names) <= len(tables[0].columns):
         return None
     tau = agreement([views[name] for name in names])
     key, task = tables[0].key, tables[0].task

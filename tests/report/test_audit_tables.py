@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.audit.record import Audit, RankerResult, save_audit
-from benchmark.report.audit import audit_grids, diagnostics_grid, views_grid
+from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.grid import to_csv, to_latex, to_markdown
 
 METRICS = {"HR@1": 0.1, "HR@5": 0.2, "HR@10": 0.3, "NDCG@5": 0.15, "NDCG@10": 0.25, "HR@50": 0.9}
@@ -57,8 +57,8 @@ def test_both_views_of_each_ranker() -> None:
 def test_audits_of_other_data_are_left_out_and_bad_files_said(tmp_path: Path) -> None:
     save_audit(tmp_path, audit_of("paper", 0))
     (tmp_path / "broken.json").write_text("[")
-    grids, sentences = audit_grids([], tmp_path)
-    assert grids == ()
+    audits, sentences = audits_of([], tmp_path)
+    assert audits == {}
     assert len(sentences) == 1
     assert "broken.json" in sentences[0]
-    assert audit_grids([], tmp_path / "absent") == ((), ())
+    assert audits_of([], tmp_path / "absent") == ({}, ())

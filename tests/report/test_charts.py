@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from benchmark.audit.record import Audit, RankerResult
 from benchmark.report.charts import (
     agreement,
     agreement_figure,
@@ -20,7 +21,7 @@ from benchmark.report.plots import HOVER
 from benchmark.report.statistics import collect_events
 from benchmark.report.tables import main_table
 from benchmark.runs.record import CostPart
-from tests.report.conftest import drawn_ranks
+from tests.report.conftest import drawn_ranks, figures
 
 
 def said_by(figure) -> list[str]:
@@ -113,6 +114,38 @@ def test_agreement_is_drawn_between_protocols(make_run) -> None:
     said = said_by(agreement_figure([paper, clean]))
     assert "clean HR@1 and paper HR@1: -1.00" in said
     assert agreement_figure([paper]) is None
+
+
+def test_the_view_of_all_items_is_set_against_the_lists(make_run) -> None:
+    levels = {"a": 0.1, "b": 0.2, "c": 0.3}
+    paper = main_table("search", [make_run(name, search=level) for name, level in levels.items()])
+
+    def audited(learns: bool) -> Audit:
+        results = [
+            RankerResult(
+                name=name,
+                display_name=name,
+                learns=learns,
+                lists=figures(level),
+                catalogue=figures(0.5 - level),
+            )
+            for name, level in levels.items()
+        ]
+        return Audit(
+            dataset="tiny",
+            fingerprint="f0",
+            protocol="paper",
+            settings={},
+            test_events={"search": 800},
+            catalogue_events={"search": 500},
+            diagnostics={},
+            rankers={"search": results},
+        )
+
+    said = said_by(agreement_figure([paper], [audited(learns=True)]))
+    assert "paper, all items HR@1 and paper HR@1: -1.00" in said
+    assert "paper, all items NDCG@10 and paper, all items HR@1: 1.00" in said
+    assert agreement_figure([paper], [audited(learns=False)]) is None
 
 
 def test_curves_keep_what_is_drawn(tmp_path) -> None:
