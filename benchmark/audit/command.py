@@ -113,12 +113,13 @@ def rankers_table(audits: Sequence[Audit], task: str) -> Table:
 
     The saved audit has every metric; these fit into a terminal with no name cut.
     """
+    learns = any(result.learns for found in audits for result in found.rankers[task])
     table = Table(
         Column("ranker", overflow="fold"),
         Column("protocol", no_wrap=True),
         *(Column(metric, justify="right") for metric in _ON_LISTS),
         *(Column(f"all items\n{metric}", justify="right") for metric in _AMONG_ALL),
-        title=f"{task}: what is reached without learning",
+        title=f"{task}: what is reached{'' if learns else ' without learning'}",
     )
     names = dict.fromkeys(r.display_name for found in audits for r in found.rankers[task])
     for name in names:
@@ -128,5 +129,6 @@ def rankers_table(audits: Sequence[Audit], task: str) -> Table:
                     lists = (f"{result.lists[metric]:.3f}" for metric in _ON_LISTS)
                     among_all = (f"{result.catalogue[metric]:.3f}" for metric in _AMONG_ALL)
                     table.add_row(escape(name), escape(found.protocol), *lists, *among_all)
-        table.add_section()
+        if len(audits) > 1:
+            table.add_section()
     return table
