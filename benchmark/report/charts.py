@@ -30,6 +30,7 @@ from benchmark.report.plots import (
     looks_of,
     report_style,
     title_of,
+    width_of_text,
 )
 from benchmark.report.tables import (
     Row,
@@ -56,6 +57,7 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _BAR, _BAR_PANEL, _BAR_NAMES, _PANEL, _PANEL_HEIGHT = 0.17, 2.6, 2.05, 2.5, 1.75
 _PANELS_A_ROW = 3
 _NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' labels above
+_TICK_LABEL, _SLOPE = 7.5, 60.0  # points and degrees, of the agreement's names
 _LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
 
 
@@ -599,8 +601,10 @@ def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) 
     import matplotlib as mpl
 
     side = max(0.36 * len(names), 1.6)
-    left, bottom = 1.5, 1.25
-    figure = _new_figure(left + side + 0.9, bottom + side + 0.4)
+    longest = max(width_of_text(name, _TICK_LABEL) for name in names) / 72.0
+    left = longest + 0.2
+    bottom = longest * math.sin(math.radians(_SLOPE)) + 0.25
+    figure = _new_figure(left + side + 0.3, bottom + side + 0.4)
     _headed(figure, title)
     axes = _add_axes(figure, left, bottom, side, side)
     # Blue and orange: told apart with any colour vision, and by their figures in grey.
@@ -614,7 +618,7 @@ def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) 
         text = axes.text(j, i, shown, ha="center", va="center", size=6, color=color)
         text.set_gid(f"{HOVER}{names[i]} and {names[j]}: {shown or 'too few systems'}")
     places = range(len(names))
-    axes.set_xticks(places, names, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_xticks(places, names, rotation=_SLOPE, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, names)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)

@@ -224,7 +224,7 @@ def _strip(ticks: Sequence[_Tick], slope: float) -> float:
     """How many inches the names of ``ticks`` take from their axis, turned by ``slope`` degrees."""
     if not ticks:
         return _NO_STRIP
-    longest = max(_width_of_text(tick.name, _RUG_SIZE) for tick in ticks)
+    longest = max(width_of_text(tick.name, _RUG_SIZE) for tick in ticks)
     return (_RUG_REACH + longest * math.sin(math.radians(slope))) / 72.0 + _MARGIN
 
 
@@ -373,7 +373,7 @@ def label_points(
 ) -> None:
     """Write the names beside the points, with a hairline where one had to move away."""
     points = [_in_points(axes, x, y) for x, y in values]
-    sizes = [(_width_of_text(name, _LABEL_SIZE), _LABEL_SIZE * 1.15) for name in names]
+    sizes = [(width_of_text(name, _LABEL_SIZE), _LABEL_SIZE * 1.15) for name in names]
     drawn = [(_in_points(axes, *start), _in_points(axes, *end)) for start, end in lines]
     left, bottom, right, top = _box_in_points(axes)
     area = (left + 3, bottom + 3, right - 7, top - 7)  # the rugs' ticks are 5 points long
@@ -386,7 +386,7 @@ def label_points(
         _draw_name(axes, at, name, _LABEL_SIZE, color, va="center_baseline")
 
 
-def _width_of_text(text: str, size: float) -> float:
+def width_of_text(text: str, size: float) -> float:
     """Width of a line of text in points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path

@@ -25,7 +25,7 @@ def register_typeface() -> tempfile.TemporaryDirectory[str]:
     from matplotlib import font_manager
 
     # Kerning stays, in the short table of old. Ligatures go with the others, which is as well: who
-    # searches a PDF for "UnifiedSSR" is to find it.
+    # searches a PDF for a name with "fi" is to find it.
     options = subset.Options(legacy_kern=True, notdef_outline=True, glyph_names=True)
     options.drop_tables += ["FFTM", "GDEF", "GPOS", "GSUB", "MATH"]
     folder = tempfile.TemporaryDirectory(prefix="benchmark-typeface-")
