@@ -9,13 +9,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmark.report.text import csv_cell, latex, latex_breakable, markdown
 
 DAGGER = "†"
 DASH = "–"
+_LINES_OF_A_PAGE = 42  # of rows and titles of groups, beside a caption and footnotes
+_FEWEST_TOGETHER = 3  # rows of a group at the foot of a page
 _MANY_COLUMNS = 8  # more than these are set in a smaller type, across both columns of a paper
 
 Mark = Literal["", "best", "second"]
@@ -102,7 +104,38 @@ def number(value: float | None, text: str, detail: str = "") -> Entry:
 
 
 def to_latex(grid: Grid) -> str:
-    r"""A float that compiles as it is after ``\usepackage{booktabs}``."""
+    r"""A float a page of rows, which compile as they are after ``\usepackage{booktabs}``."""
+    pages = _pages(grid)
+    return "\n".join(_latex_float(page, continued=page is not pages[0]) for page in pages)
+
+
+def _pages(grid: Grid) -> list[Grid]:
+    """``grid`` in parts that a page can hold; the last one has the footnotes."""
+    pages: list[list[GridGroup]] = [[]]
+    used = 0
+    for group in grid.groups:
+        rows, title = group.rows, bool(group.title)
+        while rows:
+            room = _LINES_OF_A_PAGE - used - title
+            if used and room < min(len(rows), _FEWEST_TOGETHER):
+                pages.append([])
+                used = 0
+                continue
+            pages[-1].append(replace(group, rows=rows[:room]))
+            used += title + len(rows[:room])
+            rows = rows[room:]
+    last = len(pages) - 1
+    return [
+        replace(grid, groups=tuple(page), footnotes=grid.footnotes if place == last else ())
+        for place, page in enumerate(pages)
+    ]
+
+
+def _latex_float(grid: Grid, *, continued: bool) -> str:
+    label = rf"tab:{grid.stem}"
+    heading = [rf"\caption{{{latex_breakable(grid.caption)}}}", rf"\label{{{label}}}"]
+    if continued:
+        heading = [rf"Table~\ref{{{label}}}, continued"]
     environment = "table*" if grid.is_wide else "table"
     columns = len(grid.head)
     size = r"\small\setlength{\tabcolsep}{4pt}"
@@ -113,8 +146,7 @@ def to_latex(grid: Grid) -> str:
         rf"\begin{{{environment}}}[t]",
         r"\centering",
         size,
-        rf"\caption{{{latex_breakable(grid.caption)}}}",
-        rf"\label{{tab:{grid.stem}}}",
+        *heading,
         # Plain classes put the caption right on the first rule.
         r"\par\smallskip",
         rf"\begin{{tabular}}{{{alignment}}}",

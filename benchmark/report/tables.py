@@ -512,8 +512,9 @@ def _entries(row: Row, columns: Sequence[str], spread: Spread) -> list[Entry]:
         if spread == "deviation" and cell.deviation is not None:
             shown = f"± {cell.deviation:.{DECIMALS}f}"
         if spread == "interval" and cell.interval is not None:
-            low, high = cell.interval
-            shown = f"[{low:.{DECIMALS_OF_ENDS}f}, {high:.{DECIMALS_OF_ENDS}f}]"
+            # Without their zeros, so that five columns with intervals fit on a page.
+            low, high = (f"{end:.{DECIMALS_OF_ENDS}f}".removeprefix("0") for end in cell.interval)
+            shown = f"[{low}, {high}]"
         entries.append(
             Entry(
                 f"{cell.mean:.{DECIMALS}f}",

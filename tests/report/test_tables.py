@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,17 @@ import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.report.build import make_report
-from benchmark.report.grid import DAGGER, DASH, standalone, to_latex, to_markdown
+from benchmark.report.grid import (
+    DAGGER,
+    DASH,
+    Entry,
+    Footnote,
+    Grid,
+    GridGroup,
+    standalone,
+    to_latex,
+    to_markdown,
+)
 from benchmark.report.tables import (
     Row,
     Table,
@@ -332,6 +343,26 @@ def test_latex_compiles_as_it_is(suite, suite_root: Path, compile_latex) -> None
     log = compile_latex(standalone("\\clearpage\n".join(map(to_latex, grids))))
     assert "Overfull" not in log and "too large" not in log
     assert not any("[U+" in to_latex(grid) for grid in grids)
+
+
+def test_a_long_table_goes_on_in_further_floats(compile_latex) -> None:
+    groups = [
+        GridGroup(
+            f"Group {name}", tuple((Entry(f"{name}{row}"), Entry("0.5")) for row in range(rows))
+        )
+        for name, rows in (("a", 100), ("b", 3), ("c", 1), ("d", 40))
+    ]
+    grid = Grid(
+        "long", "A long table.", ("Row", "Value"), tuple(groups), (Footnote("1", "A note."),)
+    )
+    text = to_latex(grid)
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
+    assert text.count(r"\caption{") == text.count("A note.") == 1
+    assert text.count(r"\ref{tab:long}, continued") == 3
+    shown = re.findall(r"\\quad (\w+) &", text)
+    assert shown == [row[0].text for row in grid.rows]
+    log = compile_latex(standalone(text))
+    assert "too large" not in log and "Overfull" not in log
 
 
 def test_latex_of_hostile_text_compiles(make_run, compile_latex) -> None:
