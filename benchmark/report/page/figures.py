@@ -24,6 +24,7 @@ _XLINK = "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
 _KEPT = {"svg", "g", "path", "use", "defs", "clipPath", "rect", "text", "tspan", "image"}
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_FONTS = re.compile(r"font-family: [^;]*(; )?")
 _DIGITS = re.compile(r"(\d+\.\d{2})\d+")
 
 
@@ -78,5 +79,7 @@ def _shorten_ids(root: ElementTree.Element, stem: str) -> None:
                 element.set(key, f"#{used[value[1:]]}")
             elif "url(#" in value:
                 element.set(key, _REFERENCE.sub(lambda m: f"url(#{used[m[1]]})", value))
+            elif key == "style":  # the page has fonts of its own
+                element.set(key, _FONTS.sub("", value))
             elif key == "d":
                 element.set(key, _DIGITS.sub(r"\1", value))
