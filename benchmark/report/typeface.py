@@ -8,6 +8,7 @@ stand among them. Other characters come from the whole font, which follows in th
 
 from __future__ import annotations
 
+import atexit
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -19,8 +20,8 @@ _FAMILY_NAMES = (1, 16)  # in a font's table of names: plain and typographic
 
 
 @cache
-def register_typeface() -> tempfile.TemporaryDirectory[str]:
-    """Make the font known to matplotlib as ``FAMILY``; returns where it lies while we run."""
+def register_typeface() -> None:
+    """Make the font known to matplotlib as ``FAMILY``, from a file that goes with this process."""
     from fontTools import subset
     from matplotlib import font_manager
 
@@ -29,6 +30,7 @@ def register_typeface() -> tempfile.TemporaryDirectory[str]:
     options = subset.Options(legacy_kern=True, notdef_outline=True, glyph_names=True)
     options.drop_tables += ["FFTM", "GDEF", "GPOS", "GSUB", "MATH"]
     folder = tempfile.TemporaryDirectory(prefix="benchmark-typeface-")
+    atexit.register(folder.cleanup)
     path = Path(folder.name) / "report-sans.ttf"
     with subset.load_font(font_manager.findfont(WHOLE), options) as font:
         subsetter = subset.Subsetter(options)
@@ -39,4 +41,3 @@ def register_typeface() -> tempfile.TemporaryDirectory[str]:
                 name.string = FAMILY
         font.save(path)
     font_manager.fontManager.addfont(path)
-    return folder
