@@ -6,6 +6,7 @@ Fitted systems that lie in the folders also rank the sample against the whole ca
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -16,7 +17,7 @@ from benchmark.audit.rankers import Ranker
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.runs.record import RANKS_FILE, Run, find_run_folders, read_run
+from benchmark.runs.record import RANKS_FILE, Run, find_run_folders, finished_at, read_run
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
 from benchmark.systems.contract import RunContext
@@ -26,19 +27,24 @@ _COLLISIONS = "collision"
 
 
 def runs_of(folder: Path, dataset: Dataset, settings: ProtocolSettings) -> list[Run]:
-    """The finished runs below ``folder`` on this very data set and protocol, one a system."""
-    found: dict[str, Run] = {}
+    """The finished runs below ``folder`` on this very data set and protocol.
+
+    Of each system the newest one, which counts in the report too.
+    """
+    runs: list[tuple[datetime, Run]] = []
     for place in find_run_folders(folder):
         try:
             run = read_run(place)
+            finished = finished_at(run)
         except BenchmarkError:
             continue  # the report names damaged runs
         record = run.record
         same_data = record.dataset.fingerprint == dataset.fingerprint
         same_protocol = record.protocol.settings == settings.model_dump(mode="json")
         if record.status == "finished" and same_data and same_protocol:
-            found.setdefault(record.system.name, run)
-    return list(found.values())
+            runs.append((finished, run))
+    newest_last = sorted(runs, key=lambda of_run: of_run[0])
+    return list({run.record.system.name: run for _, run in newest_last}.values())
 
 
 def collisions(runs: list[Run]) -> Figures:

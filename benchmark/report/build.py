@@ -216,17 +216,18 @@ def _agreements(
     """How alike protocols and views of one data set and preset order the systems, by task.
 
     Audits do not say of which preset the systems were that they ranked among all items, so they
-    count where there is but one.
+    count where there is but one, and one state of the data.
     """
-    presets: defaultdict[str, set[str]] = defaultdict(set)
+    states: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     for group in groups:
-        presets[group.group.key.dataset].add(group.group.key.preset)
+        fingerprint = group.group.runs[0].record.dataset.fingerprint
+        states[group.group.key.dataset].add((fingerprint, group.group.key.preset))
     alike: defaultdict[tuple[str, str], list[GroupReport]] = defaultdict(list)
     for group in groups:
         alike[group.group.key.dataset, group.group.key.preset].append(group)
     for names, of_dataset in alike.items():
         fingerprint = of_dataset[0].group.runs[0].record.dataset.fingerprint
-        its_audits = audits.get(fingerprint, ()) if len(presets[names[0]]) == 1 else ()
+        its_audits = audits.get(fingerprint, ()) if len(states[names[0]]) == 1 else ()
         for task in TASKS:
             figure = agreement_figure([group.main[task] for group in of_dataset], its_audits)
             if figure is not None:

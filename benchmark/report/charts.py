@@ -24,6 +24,7 @@ from benchmark.report.events import TaskEvents
 from benchmark.report.labels import Point
 from benchmark.report.plots import (
     HOVER,
+    SLOPE,
     TRADEOFF_METRIC,
     Look,
     label_points,
@@ -57,7 +58,6 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _BAR, _BAR_PANEL, _BAR_NAMES, _PANEL, _PANEL_HEIGHT = 0.17, 2.6, 2.05, 2.5, 1.75
 _PANELS_A_ROW = 3
 _NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' labels above
-_TICK_LABEL, _SLOPE = 7.5, 60.0  # points and degrees, of the agreement's names
 _LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
 
 
@@ -158,8 +158,8 @@ def _draw_bars(
         color = looks[line.family].color
         axes.barh(y, mean, height=0.7, color=color, gid=HOVER + said)
         if interval:
-            for color, width in (("white", 1.8), ("#303030", 0.8)):
-                axes.plot((low, high), (y, y), color=color, lw=width, marker="|", ms=3, mew=width)
+            for ink, width in (("white", 1.8), ("#303030", 0.8)):
+                axes.plot((low, high), (y, y), color=ink, lw=width, marker="|", ms=3, mew=width)
         name = shortened(line.display_name, _LONGEST_LABEL)
         axes.text(-0.03, y, name, transform=transform, size=7, **how)
         axes.annotate(
@@ -601,9 +601,9 @@ def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) 
     import matplotlib as mpl
 
     side = max(0.36 * len(names), 1.6)
-    longest = max(width_of_text(name, _TICK_LABEL) for name in names) / 72.0
+    longest = max(width_of_text(name, mpl.rcParams["xtick.labelsize"]) for name in names) / 72.0
     left = longest + 0.2
-    bottom = longest * math.sin(math.radians(_SLOPE)) + 0.25
+    bottom = longest * math.sin(math.radians(SLOPE)) + 0.25
     figure = _new_figure(left + side + 0.3, bottom + side + 0.4)
     _headed(figure, title)
     axes = _add_axes(figure, left, bottom, side, side)
@@ -618,7 +618,7 @@ def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) 
         text = axes.text(j, i, shown, ha="center", va="center", size=6, color=color)
         text.set_gid(f"{HOVER}{names[i]} and {names[j]}: {shown or 'too few systems'}")
     places = range(len(names))
-    axes.set_xticks(places, names, rotation=_SLOPE, ha="right", rotation_mode="anchor")
+    axes.set_xticks(places, names, rotation=SLOPE, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, names)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)

@@ -10,13 +10,20 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import is_complete, sha256_of_json
 from benchmark.report.text import counted, file_name
-from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run, read_run
+from benchmark.runs.record import (
+    METRICS_FILE,
+    RANKS_FILE,
+    RUN_FILE,
+    Run,
+    finished_at,
+    read_run,
+)
 
 REFERENCE_FAMILY = "references"
 """The family of the rankers that learn nothing: they stand apart from what is compared."""
@@ -115,23 +122,6 @@ def _read_all(root: Path) -> tuple[list[Run], list[str]]:
                 "It is not in the report."
             )
     return runs, sentences
-
-
-def finished_at(run: Run) -> datetime:
-    """When ``run`` ended.
-
-    Raises:
-        BenchmarkError: the record holds no time.
-    """
-    text = run.record.finished_at
-    try:
-        # Python 3.10 does not read the "Z" for UTC.
-        finished = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise BenchmarkError(
-            f"{run.folder / RUN_FILE}: finished_at: {text!r} is not a time in ISO 8601."
-        ) from None
-    return finished if finished.tzinfo else finished.replace(tzinfo=timezone.utc)
 
 
 def _age(run: Run) -> tuple[datetime, str]:

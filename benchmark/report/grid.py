@@ -121,9 +121,9 @@ def _pages(grid: Grid) -> list[Grid]:
                 pages.append([])
                 used = 0
                 continue
-            pages[-1].append(replace(group, rows=rows[:room]))
-            used += title + len(rows[:room])
-            rows = rows[room:]
+            part, rows = rows[:room], rows[room:]
+            pages[-1].append(replace(group, rows=part))
+            used += title + len(part)
     last = len(pages) - 1
     return [
         replace(grid, groups=tuple(page), footnotes=grid.footnotes if place == last else ())

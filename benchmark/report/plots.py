@@ -36,7 +36,7 @@ _HAIRLINE = "#9a9a9a"
 _LONGEST_LABEL = 26
 _LABEL_SIZE = 7.0
 _RUG_SIZE = 6.5
-_SLOPE = 60.0  # degrees, of the names above the plot
+SLOPE = 60.0  # degrees, of names along an axis
 _RUG_REACH = 20.0  # points from the axis to a name
 # Inches.
 _WIDTH, _HEIGHT, _NO_STRIP, _TITLE, _MARGIN = 5.0, 3.9, 0.1, 0.3, 0.1
@@ -102,7 +102,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     }
     how: dict[str, Any] = {"format": path.suffix[1:], "metadata": undated[path.suffix]}
     if path.suffix == ".png":
-        # Packing harder takes longer than drawing and saves a tenth.
+        # Packing harder takes time and saves a tenth.
         how["pil_kwargs"] = {"compress_level": 1}
     with report_style():
         figure.savefig(path, **how)
@@ -127,7 +127,7 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
         looks = looks_of({s.family for s in systems})
         figure, axes = _canvas(
             ranges,
-            top=_strip(above, slope=_SLOPE),
+            top=_strip(above, slope=SLOPE),
             right=_strip(beside, slope=90.0),
             legend_rows=-(-(len(looks) + 2) // _LEGEND_COLUMNS),
         )
@@ -408,7 +408,7 @@ def _draw_rug(
 
     how: dict[str, Any] = {"va": "center_baseline"}
     if along_x:
-        how = {"va": "center", "rotation": _SLOPE, "rotation_mode": "anchor"}
+        how = {"va": "center", "rotation": SLOPE, "rotation_mode": "anchor"}
     gap = _RUG_SIZE * (1.45 if along_x else 1.2)
     places = [_in_points(axes, tick.value, tick.value)[0 if along_x else 1] for tick in ticks]
     for tick, place, name_at in zip(ticks, places, spread(places, gap, low, high), strict=True):

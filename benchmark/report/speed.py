@@ -1,8 +1,7 @@
 """What ``python -m benchmark.speed report`` measures: rebuilding a report, and saving its plots.
 
-The runs are invented: twenty systems of the catalogue and three that learn nothing, on three data
-sets with three seeds each, a thousand test events a task. Seconds are those of the processor, with
-one thread.
+The runs are the committed ones of twenty systems and three that learn nothing, each written once
+for three data sets and three seeds. Seconds are those of the processor, with one thread.
 """
 
 from __future__ import annotations
@@ -13,38 +12,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from benchmark.files import build_folder, sha256_of_json, write_json
-from benchmark.protocol.metrics import Ranks, mean_metrics
-from benchmark.protocol.settings import PRESETS
+from benchmark.files import build_folder, write_json
 from benchmark.report.build import make_report
-from benchmark.report.collect import REFERENCE_FAMILY
-from benchmark.report.curves import Curve, write_curves
+from benchmark.report.collect import REFERENCE_FAMILY, collect
+from benchmark.report.curves import read_curves, write_curves
+from benchmark.report.events import TOP_FILE, read_top
 from benchmark.report.plots import report_style
 from benchmark.report.typeface import FAMILY, WHOLE
 from benchmark.runs.execute import write_ranks
-from benchmark.runs.record import (
-    METRICS_FILE,
-    RANKS_FILE,
-    RUN_FILE,
-    CostPart,
-    DatasetPart,
-    ProtocolPart,
-    RunRecord,
-    SystemPart,
-)
+from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
 from benchmark.speed.measure import Measurement
-from benchmark.systems.catalogue import SystemEntry, entries
 
 DATASETS = ("first", "second", "third")
 SEEDS = (1, 2, 3)
 SYSTEMS, REFERENCES = 20, 3
-EVENTS, CANDIDATES, EPOCHS = 1_000, 100, 40
+REFERENCES_FOLDER = Path("results/reference")
 
 
 def report() -> list[Measurement]:
@@ -52,7 +38,7 @@ def report() -> list[Measurement]:
     with TemporaryDirectory() as folder:
         place = Path(folder)
         runs = place / "runs"
-        count = sum(1 for _ in _invent(runs))
+        count = _multiply(REFERENCES_FOLDER, runs)
         command = [sys.executable, "-m", "benchmark.report"]
         options = ["--from", str(runs), "--out", str(place / "report")]
         started = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -91,82 +77,31 @@ def _saving(runs: Path, place: Path) -> Iterator[Measurement]:
         yield Measurement(what, way, time.process_time() - started, len(figures))
 
 
-def _invent(root: Path) -> Iterator[Path]:
-    """Write the folders of all runs."""
-    rows = entries().values()
-    systems = islice((row for row in rows if row.family != REFERENCE_FAMILY), SYSTEMS)
-    references = islice((row for row in rows if row.family == REFERENCE_FAMILY), REFERENCES)
-    draw = np.random.default_rng(0)
-    for row in (*references, *systems):
-        learns = row.family != REFERENCE_FAMILY
-        for dataset in DATASETS:
-            level = float(draw.uniform(0.1, 0.4)) if learns else 0.05
-            for seed in SEEDS:
-                yield _invented_run(root, row, dataset, seed, level, draw)
+def _multiply(references: Path, root: Path) -> int:
+    """Write the first reference runs once for every data set and seed; returns how many."""
+    (group, *_) = collect(references).groups
+    learned = [run for run in group.runs if run.record.system.family != REFERENCE_FAMILY]
+    others = [run for run in group.runs if run.record.system.family == REFERENCE_FAMILY]
+    chosen = (*others[:REFERENCES], *learned[:SYSTEMS])
+    copies = list(product(chosen, DATASETS, SEEDS))
+    for run, dataset, seed in copies:
+        _copy(run, root / f"{run.record.system.name}-{dataset}-{seed}", dataset, seed)
+    return len(copies)
 
 
-def _invented_run(
-    root: Path,
-    row: SystemEntry,
-    dataset: str,
-    seed: int,
-    level: float,
-    draw: np.random.Generator,
-) -> Path:
-    ranks = {}
-    for task in row.tasks:
-        above = draw.geometric(level, size=EVENTS).clip(max=CANDIDATES) - 1
-        ranks[str(task)] = Ranks(
-            above.astype(np.int32), np.zeros(EVENTS, np.int32), np.ones(EVENTS, np.bool_)
-        )
-    record = RunRecord(
-        identity=sha256_of_json([row.name, dataset, seed]),
-        status="finished",
-        dataset=DatasetPart(
-            name=dataset,
-            fingerprint=dataset,
-            users=EVENTS,
-            items=EVENTS,
-            queries=EVENTS,
-            recommendation_events=EVENTS,
-            search_events=EVENTS,
-        ),
-        protocol=ProtocolPart(
-            name="paper",
-            settings=PRESETS["paper"].model_dump(mode="json"),
-            candidates=dict.fromkeys(ranks, dataset),
-            test_events=dict.fromkeys(ranks, EVENTS),
-        ),
-        system=SystemPart(
-            name=row.name,
-            display_name=row.display_name,
-            family=row.family,
-            tasks=row.tasks,
-            reference=row.reference,
-            configuration={},
-        ),
-        preset="laptop",
-        seed=seed,
-        cost=CostPart(parameters=EVENTS, fit_seconds=float(10 ** draw.uniform(1, 4))),
-        environment={},
-        finished_at="2026-01-01T00:00:00+00:00",
-    )
-    epochs = tuple(range(1, EPOCHS + 1))
-    rising = tuple(level * (1 - np.exp(-np.array(epochs) / 8)))
-    curve = Curve("training", epochs, epochs, dict.fromkeys(ranks, rising))
+def _copy(run: Run, target: Path, dataset: str, seed: int) -> None:
+    """A run folder as a run leaves it, with ranks as Parquet."""
+    known = run.record.dataset.model_copy(update={"name": dataset, "fingerprint": dataset})
+    record = run.record.model_copy(update={"dataset": known, "seed": seed})
+    ranks = {task: of_task for task, (of_task, _) in read_top(run.folder / TOP_FILE).items()}
 
     def write(folder: Path) -> None:
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
-        write_json(
-            folder / METRICS_FILE, {t: mean_metrics(of_task) for t, of_task in ranks.items()}
-        )
+        write_json(folder / METRICS_FILE, run.metrics)
         write_ranks(folder / RANKS_FILE, ranks)
-        if row.family != REFERENCE_FAMILY:
-            write_curves(folder, [curve])
+        write_curves(folder, read_curves(run.folder))
 
-    folder = root / record.identity[:16]
-    build_folder(folder, write)
-    return folder
+    build_folder(target, write)
 
 
 TOPICS = {"report": report}

@@ -19,11 +19,11 @@ from typing import Any, Literal
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import METRIC_NAMES
 from benchmark.protocol.settings import DEFAULT_PRESET, PRESETS
-from benchmark.report.collect import REFERENCE_FAMILY, GroupKey, finished_at, group_key
+from benchmark.report.collect import REFERENCE_FAMILY, GroupKey, group_key
 from benchmark.report.grid import DAGGER, DASH, Entry, Footnote, Grid, GridGroup, Mark
 from benchmark.report.statistics import CONFIDENCE, LEVEL, RESAMPLES, Statistics
 from benchmark.report.text import clean, counted, csv_cell, file_name, shortened
-from benchmark.runs.record import Run, TaskName
+from benchmark.runs.record import Run, TaskName, finished_at
 from benchmark.systems.catalogue import base_name, entries, family_order, family_title
 
 DECIMALS = 4

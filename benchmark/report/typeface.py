@@ -1,9 +1,9 @@
 """The plots' typeface: DejaVu Sans without what no plot needs of it.
 
 Every PDF holds the part of the font that it uses. Matplotlib cuts that part out of the whole font
-anew for each PDF, which takes as long as drawing does, and nearly all of it goes into the tables of
-scripts and ligatures. So the font is reduced once a process, to Latin letters and the signs that
-stand among them. Other characters come from the whole font, which follows in the style's list.
+anew for each PDF, which takes longer than drawing, mostly for characters and tables of ligatures
+that no plot has. So the font is reduced once a process, to Latin letters and the signs that stand
+among them. Other characters come from the whole font, which follows in the style's list.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ every metric under every tie rule follows.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -129,6 +130,23 @@ def read_run(folder: Path) -> Run:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise BenchmarkError(f"{folder / RUN_FILE}: {key}: {first['msg']}.") from None
+
+
+def finished_at(run: Run) -> datetime:
+    """When ``run`` ended.
+
+    Raises:
+        BenchmarkError: the record holds no time.
+    """
+    text = run.record.finished_at
+    try:
+        # Python 3.10 does not read the "Z" for UTC.
+        finished = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise BenchmarkError(
+            f"{run.folder / RUN_FILE}: finished_at: {text!r} is not a time in ISO 8601."
+        ) from None
+    return finished if finished.tzinfo else finished.replace(tzinfo=timezone.utc)
 
 
 def find_run_folders(root: Path) -> list[Path]:

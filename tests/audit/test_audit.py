@@ -16,12 +16,14 @@ from benchmark.audit.rankers import (
     sampled_rows,
 )
 from benchmark.audit.record import Audit, read_audits, save_audit
+from benchmark.audit.trained import runs_of
 from benchmark.data.__main__ import main
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks
 from tests.protocol.logs import search_dataset, shop_dataset
+from tests.report.conftest import write_run
 
 FEW = {"negatives": 30}
 
@@ -188,3 +190,18 @@ def test_mistakes_are_one_sentence(
     assert main(["audit", "generated", "--root", str(tmp_path), *options]) == 2
     error = capsys.readouterr().err
     assert complaint in error
+
+
+def test_of_several_runs_of_a_system_the_newest_is_audited(shop: Dataset, tmp_path: Path) -> None:
+    settings = PRESETS["paper"]
+    for layers, finished in ((1, "2026-01-01T09:00:00Z"), (2, "2026-01-01T08:00:00+00:00")):
+        write_run(
+            tmp_path,
+            search=0.1,
+            fingerprint=shop.fingerprint,
+            settings=settings.model_dump(mode="json"),
+            configuration={"layers": layers},
+            finished_at=finished,
+        )
+    (run,) = runs_of(tmp_path, shop, settings)
+    assert run.record.system.configuration == {"layers": 1}

@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 
-SMALL_T5: dict[str, Any] = {
-    "model": "scratch",
-    "scratch": {
+THINGS = tuple(
+    (word, thing)
+    for word in ("red", "blue", "green", "black", "white", "grey")
+    for thing in ("lamp", "chair", "table", "shelf", "sofa")
+)
+"""30 items: 5 things of 6 colours."""
+
+
+def small_t5(**changes: Any) -> dict[str, Any]:
+    """The settings of a backbone that learns such a log in seconds."""
+    sizes = {
         "width": 32,
         "layers": 1,
         "heads": 2,
@@ -20,14 +28,8 @@ SMALL_T5: dict[str, Any] = {
         "feed_forward": 64,
         "dropout": 0.0,
         "text_tokens": 150,
-    },
-}
-THINGS = tuple(
-    (word, thing)
-    for word in ("red", "blue", "green", "black", "white", "grey")
-    for thing in ("lamp", "chair", "table", "shelf", "sofa")
-)
-"""30 items: 5 things of 6 colours."""
+    }
+    return {"model": "scratch", "scratch": sizes | changes}
 
 
 def numbered_items(number: int) -> Items:

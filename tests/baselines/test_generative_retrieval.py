@@ -34,12 +34,12 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import SMALL_T5, searched_things
+from tests.baselines.planted import searched_things, small_t5
 
 ITEMS, USERS, ROUNDS = 30, 20, 10
 SETTINGS = ProtocolSettings(negatives=9)
 WRITER: dict[str, Any] = {
-    "backbone": SMALL_T5,
+    "backbone": small_t5(),
     "queries_per_item": 2,
     "most_query_tokens": 6,
     "training": {"epochs": 1, "batch_size": 64},
@@ -105,7 +105,7 @@ def planted() -> Planted:
 
 def make(kind: str, folder: Path, artifacts: Path, **changes: Any) -> QueryToIdentifier:
     system, settings = SYSTEMS[kind]
-    shared = {"backbone": SMALL_T5, "encoder": "packaged", "pseudo_queries": WRITER}
+    shared = {"backbone": small_t5(), "encoder": "packaged", "pseudo_queries": WRITER}
     config = system.Config(**{**shared, "queries_per_item": 2, **settings, **changes})
     return system(config, RunContext(0, folder, ArtifactStore(artifacts)))
 

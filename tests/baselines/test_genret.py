@@ -38,16 +38,16 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import SMALL_T5, searched_things
+from tests.baselines.planted import searched_things, small_t5
 
 ITEMS, USERS, ROUNDS = 30, 20, 10
 SETTINGS = ProtocolSettings(negatives=9)
 CODES = 8
 QUICK: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.01}
 CONFIG: dict[str, Any] = {
-    "backbone": SMALL_T5,
+    "backbone": small_t5(),
     "pseudo_queries": {
-        "backbone": SMALL_T5,
+        "backbone": small_t5(),
         "queries_per_item": 2,
         "most_query_tokens": 6,
         "training": {"epochs": 1, "batch_size": 64},

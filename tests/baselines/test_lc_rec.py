@@ -42,7 +42,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import recommended
+from tests.baselines.planted import recommended, small_t5
 
 UNKNOWN = 2
 """The scratch tokenizer's id of what it does not know."""
@@ -58,19 +58,7 @@ SMALL: dict[str, Any] = {
         "warmup_epochs": 1,
         "training": {"epochs": 4, "validate_every": 2},
     },
-    "backbone": {
-        "model": "scratch",
-        "scratch": {
-            "width": 32,
-            "layers": 1,
-            "heads": 2,
-            "head_width": 16,
-            "feed_forward": 64,
-            "dropout": 0.0,
-            "text_tokens": 150,
-            "embedding_deviation": 0.3,
-        },
-    },
+    "backbone": small_t5(embedding_deviation=0.3),
     "prompts": "short",
     "history_length": 2,
 }

@@ -29,25 +29,13 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import numbered_items, recommended
+from tests.baselines.planted import numbered_items, recommended, small_t5
 
 CYCLE, USERS, ROUNDS = 24, 150, 8
 ITEMS = CYCLE + 2  # the last two are never bought
 SETTINGS = ProtocolSettings(negatives=9)
 SMALL: dict[str, Any] = {
-    "backbone": {
-        "model": "scratch",
-        "scratch": {
-            "width": 32,
-            "layers": 1,
-            "heads": 2,
-            "head_width": 16,
-            "feed_forward": 64,
-            "dropout": 0.0,
-            "text_tokens": 150,
-            "embedding_deviation": 0.3,
-        },
-    },
+    "backbone": small_t5(embedding_deviation=0.3),
     "clusters": 4,
     "largest_cluster": 8,
     "history_length": 2,
