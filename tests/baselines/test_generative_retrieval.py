@@ -37,7 +37,7 @@ from benchmark.systems.view import TrainingView
 from tests.baselines.planted import searched_things, small_t5
 from tests.training import SEED, expect
 
-ITEMS, USERS, ROUNDS = 30, 20, 10
+ITEMS, USERS, ROUNDS = 30, 40, 10
 SETTINGS = ProtocolSettings(negatives=9)
 WRITER: dict[str, Any] = {
     "backbone": small_t5(),
@@ -47,7 +47,7 @@ WRITER: dict[str, Any] = {
 }
 QUICK: dict[str, Any] = {
     "epochs": 40,
-    "batch_size": 16,
+    "batch_size": 32,
     "learning_rate": 0.01,
     "validate_every": 0,
 }
@@ -72,7 +72,7 @@ SYSTEMS: dict[str, tuple[type[QueryToIdentifier], dict[str, Any]]] = {
             "real_pairs": "every_event",
             "general": ONE,
             "search": ONE,
-            "fine_tuning": QUICK | {"epochs": 25},
+            "fine_tuning": QUICK,
             "passages": 2,
         },
     ),

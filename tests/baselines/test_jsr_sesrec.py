@@ -137,8 +137,8 @@ def fitted(
 ) -> dict[str, tuple[JSR | SESRec, World]]:
     """Both systems, each with the world that it has learned."""
     systems: dict[str, tuple[JSR | SESRec, World]] = {
-        "jsr": (make_jsr(tmp_path_factory.mktemp("jsr"), 8), tastes),
-        "sesrec": (make_sesrec(tmp_path_factory.mktemp("sesrec"), 15), cycle),
+        "jsr": (make_jsr(tmp_path_factory.mktemp("jsr"), 12), tastes),
+        "sesrec": (make_sesrec(tmp_path_factory.mktemp("sesrec"), 20), cycle),
     }
     for system, world in systems.values():
         system.fit(world[2])
@@ -288,7 +288,7 @@ def test_no_hard_negative_is_a_hit_that_evaluation_lists_hold(tastes: World) -> 
 def test_the_options_of_jsr_learn_as_well(
     changes: dict[str, Any], tastes: World, tmp_path: Path
 ) -> None:
-    system = make_jsr(tmp_path, 8, **changes)
+    system = make_jsr(tmp_path, 12, **changes)
     system.fit(tastes[2])
     targets = tastes[1]["search"].test_candidates.target_column
     scores = system.score(requests_of(tastes, "search"))

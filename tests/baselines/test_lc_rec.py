@@ -64,7 +64,7 @@ SMALL: dict[str, Any] = {
     "history_length": 2,
 }
 QUICK: dict[str, Any] = {
-    "epochs": 8,
+    "epochs": 12,
     "batch_size": 48,
     "micro_batch_size": None,
     "learning_rate": 0.01,

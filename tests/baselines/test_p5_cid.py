@@ -44,7 +44,7 @@ SMALL: dict[str, Any] = {
     "whole_word_deviation": 0.3,
 }
 QUICK: dict[str, Any] = {
-    "epochs": 12,
+    "epochs": 18,
     "batch_size": 32,
     "learning_rate": 0.01,
     "schedule": "linear",

@@ -31,17 +31,17 @@ from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
 from tests.training import SEED, expect
 
-CYCLE, QUERIES, TASTES, USERS, ROUNDS = 24, 6, 3, 80, 16
+CYCLE, QUERIES, TASTES, USERS, ROUNDS = 12, 4, 3, 100, 8
 ITEMS = CYCLE + QUERIES * TASTES
-SETTINGS = ProtocolSettings(negatives=19)
+SETTINGS = ProtocolSettings(negatives=9)
 SMALL: dict[str, Any] = {
     "embedding_size": 32,
     "recommendation_history": 2,
     "search_history": 3,
     "dropout": 0.0,
-    "expert_size": 32,
-    "tower_sizes": (32, 32),
-    "predictor_sizes": (32, 16),
+    "expert_size": 64,
+    "tower_sizes": (64, 64),
+    "predictor_sizes": (64, 32),
     "negatives": 8,
     "query_words": 4,
     "recommendation_negatives": "uniform",
@@ -50,9 +50,9 @@ SMALL: dict[str, Any] = {
     "search_weight": 1.0,
 }
 QUICK: dict[str, Any] = {
-    "epochs": 15,
+    "epochs": 25,
     "batch_size": 64,
-    "learning_rate": 0.005,
+    "learning_rate": 0.003,
     "schedule": "linear",
     "weight_decay": 0.0,
     "validate_every": 0,

@@ -71,7 +71,7 @@ SMALL: dict[str, Any] = {
         "identifier_to_text": 2,
     },
     "training": {
-        "epochs": 12,
+        "epochs": 20,
         "batch_size": 32,
         "micro_batch_size": None,
         "learning_rate": 0.006,
