@@ -50,7 +50,7 @@ SMALL: dict[str, Any] = {
     "search_weight": 1.0,
 }
 QUICK: dict[str, Any] = {
-    "epochs": 25,
+    "epochs": 30,
     "batch_size": 64,
     "learning_rate": 0.003,
     "schedule": "linear",
