@@ -48,7 +48,7 @@ WRITER: dict[str, Any] = {
 QUICK: dict[str, Any] = {
     "epochs": 40,
     "batch_size": 32,
-    "learning_rate": 0.01,
+    "learning_rate": 0.005,
     "validate_every": 0,
 }
 ONE = QUICK | {"epochs": 1, "batch_size": 64}

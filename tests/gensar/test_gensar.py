@@ -74,7 +74,7 @@ SMALL: dict[str, Any] = {
         "epochs": 20,
         "batch_size": 32,
         "micro_batch_size": None,
-        "learning_rate": 0.006,
+        "learning_rate": 0.003,
         "validate_every": 0,
     },
 }
