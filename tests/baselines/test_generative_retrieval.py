@@ -46,7 +46,7 @@ WRITER: dict[str, Any] = {
     "training": {"epochs": 1, "batch_size": 64},
 }
 QUICK: dict[str, Any] = {
-    "epochs": 40,
+    "epochs": 80,
     "batch_size": 32,
     "learning_rate": 0.005,
     "validate_every": 0,
