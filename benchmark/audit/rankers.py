@@ -124,7 +124,8 @@ def on_catalogue(
 ) -> Figures:
     """The metrics, and HR at a greater depth, among all items that the user never touched."""
     requests = task.requests(dataset, "test").select(rows)
-    targets = dataset.log.item[task.test.position[rows]].astype(np.int64)
+    position = task.test.position[rows]
+    targets = dataset.log.item[position].astype(np.int64)
     touched = Exclusions.of_log(dataset.log, dataset.number_of_items)
     every_item = np.arange(1, dataset.number_of_items + 1, dtype=np.int32)
     ranks = []
@@ -132,7 +133,7 @@ def on_catalogue(
         whole = batch.with_candidates(np.tile(every_item, (len(batch), 1)))
         scores = checked_scores(ranker.system.score(whole), whole, ranker.name).copy()
         own_target = scores[np.arange(len(batch)), targets[part] - 1]
-        event, item = touched.items_of(batch.user)
+        event, item = touched.items_of(dataset.log.user[position[part]])
         # Below everything, but not the mark of a candidate that a beam has pruned.
         scores[event, item - 1] = np.finfo(np.float32).min
         scores[np.arange(len(batch)), targets[part] - 1] = own_target

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
 import benchmark.randomness
 import benchmark.retrieval
@@ -49,7 +50,9 @@ HELD_OUT = ("valid", "test")
 class Task:
     """One task of a data set under a protocol.
 
-    ``fill_ups`` is, for the search task, the number of test negatives that are no BM25 hits.
+    ``known_users`` (users + 1,) says which users have an event in the training log; systems are
+    shown all others as user 0. ``fill_ups`` is, for the search task, the number of test negatives
+    that are no BM25 hits.
     ``has_outside_lists`` says that the test lists are not those that the protocol makes.
     """
 
@@ -59,6 +62,7 @@ class Task:
     test: EventSet
     valid_candidates: Candidates
     test_candidates: Candidates
+    known_users: NDArray[np.bool_]
     fill_ups: int = 0
     notes: tuple[str, ...] = ()
     has_outside_lists: bool = False
@@ -68,15 +72,28 @@ class Task:
         """RECOMMENDATION or SEARCH."""
         return BEHAVIOURS[self.name]
 
-    def requests(self, dataset: Dataset, split: str) -> Requests:
-        """What systems are asked for ``split`` ("valid" or "test")."""
+    def requests(
+        self, dataset: Dataset, split: str, allowed: NDArray[np.bool_] | None = None
+    ) -> Requests:
+        """What systems are asked for ``split`` ("valid" or "test").
+
+        Args:
+            allowed: (log rows,), the rows that a history may hold at all; all of them if absent.
+        """
         return Requests(
             self.name,
             dataset.log,
             getattr(self, split),
             dataset.queries.text,
             self.candidates(split).items,
+            self.known_users,
+            allowed,
         )
+
+    def share_of_cold_users(self, dataset: Dataset) -> float:
+        """The share of test events whose user has no event in the training log."""
+        known = self.known_users[dataset.log.user[self.test.position]]
+        return float(np.mean(~known))
 
     def candidates(self, split: str) -> Candidates:
         """The candidate lists of ``split`` ("valid" or "test")."""
@@ -107,6 +124,7 @@ def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]
         if settings.sampler == "released"
         else _drawn(dataset, splits, settings, engine)
     )
+    known_users = _known_users(dataset, splits, settings)
     tasks = {}
     for behaviour, split in splits.items():
         name = TASKS[behaviour]
@@ -126,6 +144,7 @@ def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]
             test=split.test,
             valid_candidates=lists["valid"],
             test_candidates=lists["test"],
+            known_users=known_users,
             fill_ups=0
             if engine is None or behaviour == RECOMMENDATION
             else _fill_ups(dataset, engine, split.test, drawn[behaviour, "test"]),
@@ -196,6 +215,17 @@ def _drawn(
             _check_full(dataset, events, negatives)
             drawn[behaviour, part] = negatives
     return drawn
+
+
+def _known_users(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """Which users the training log holds an event of, (users + 1,)."""
+    log = dataset.log
+    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
+    known = np.zeros(dataset.number_of_users + 1, dtype=bool)
+    known[log.user[training_rows(log, held_out, settings)]] = True
+    return known
 
 
 def _trained_pairs(
@@ -301,7 +331,7 @@ _EVENT_COLUMNS = ("position", "seen_recommendation", "seen_search", "hidden")
 def _write(folder: Path, tasks: dict[str, Task]) -> None:
     index: dict[str, Any] = {}
     for name, task in tasks.items():
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"known_users": task.known_users}
         for part in ("train", *HELD_OUT):
             events: EventSet = getattr(task, part)
             arrays.update({f"{part}/{c}": getattr(events, c) for c in _EVENT_COLUMNS})
@@ -327,6 +357,7 @@ def _read(folder: Path) -> dict[str, Task]:
                 Candidates(arrays[f"{part}/candidates"], arrays[f"{part}/target_column"])
                 for part in HELD_OUT
             )
+            known_users = arrays["known_users"]
         tasks[name] = Task(
             name=name,
             train=train,
@@ -334,6 +365,7 @@ def _read(folder: Path) -> dict[str, Task]:
             test=test,
             valid_candidates=valid_lists,
             test_candidates=test_lists,
+            known_users=known_users,
             fill_ups=index[name]["fill_ups"],
             notes=tuple(index[name]["notes"]),
         )
