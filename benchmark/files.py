@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,11 @@ def sha256_of_json(content: Any) -> str:
     """The SHA-256 of a JSON value, independent of the order of keys."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def columns_of(value: Any) -> list[NDArray[Any]]:
+    """The fields of a dataclass whose fields are arrays, in their order."""
+    return [getattr(value, field.name) for field in fields(value)]
 
 
 def sha256_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import BEHAVIOURS, UNKNOWN_USER, EventLog, IntArray, LongArray
-from benchmark.files import sha256_of_arrays
+from benchmark.files import columns_of, sha256_of_arrays
 from benchmark.protocol.histories import EventSet, History, Padding
 from benchmark.protocol.visible import Histories, Rows, Sight
 
@@ -138,33 +138,32 @@ class Requests(Events):
         user = log.user[events.position]
         if known_users is not None:
             user = np.where(known_users[user], user, np.int32(UNKNOWN_USER))
-        self._user = user
-        self._query = log.query[events.position]
-        self._timestamp = log.timestamp[events.position]
+        self._user: IntArray = user
+        self._query: IntArray = log.query[events.position]
+        self._timestamp: LongArray = log.timestamp[events.position]
         self.candidates = candidates
 
     @property
     def user(self) -> IntArray:
         """(events,) user ids; 0 for a user of whom the training log holds no event."""
-        return self._user.copy()
+        return np.array(self._user)
 
     @property
     def query(self) -> IntArray:
         """(events,) query ids; 0 for recommendation."""
-        return self._query.copy()
+        return np.array(self._query)
 
     @property
     def timestamp(self) -> LongArray:
         """(events,) when the event took place, in seconds since 1970."""
-        return self._timestamp.copy()
+        return np.array(self._timestamp)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all that the requests hold; texts of queries count by their numbers."""
-        log, sight = self._histories.log, self._histories.sight
-        held = [getattr(part, field.name) for part in (log, sight) for field in fields(part)]
-        own = [self._user, self._query, self._timestamp, self.candidates]
-        return sha256_of_arrays([*own, *held])
+        own: list[NDArray[Any]] = [self.user, self.query, self.timestamp, self.candidates]
+        histories = self._histories
+        return sha256_of_arrays([*own, *columns_of(histories.log), *columns_of(histories.sight)])
 
     def select(self, rows: Rows) -> Requests:
         """The requests at ``rows``."""

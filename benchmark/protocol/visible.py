@@ -152,7 +152,8 @@ class Histories:
 def _ranges(start: LongArray, length: LongArray) -> LongArray:
     """``start[i] … start[i] + length[i] - 1`` for each i, one after the other."""
     ends = np.cumsum(length)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - (ends - length), length)
+    shift: LongArray = np.repeat(start - (ends - length), length)
+    return np.arange(len(shift)) + shift
 
 
 def _places(rows: LongArray, wanted: LongArray) -> LongArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from benchmark.data.dataset import (
     Queries,
     fingerprint_without_events,
 )
-from benchmark.files import sha256_of_arrays, sha256_of_json
+from benchmark.files import columns_of, sha256_of_arrays, sha256_of_json
 from benchmark.protocol.hard_negatives import evaluation_depth
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -40,7 +40,7 @@ ValidationMetrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """The texts and sizes of a data set: everything but its events. ``fingerprint`` is their hash."""
+    """The texts and sizes of a data set, all but its events; ``fingerprint`` is a hash of these."""
 
     name: str
     items: Items
@@ -119,11 +119,9 @@ class TrainingView:
             [name, requests.fingerprint, sha256_of_arrays([target_column])]
             for name, (requests, target_column) in self._validation.items()
         ]
-        trained_on = [
-            getattr(part, field.name)
-            for part in (self.log, *self._events.values())
-            for field in fields(part)
-        ]
+        trained_on = columns_of(self.log)
+        for events in self._events.values():
+            trained_on += columns_of(events)
         return sha256_of_json(
             [
                 self.corpus.fingerprint,
