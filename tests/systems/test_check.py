@@ -332,7 +332,7 @@ class Unseeded(Toy):
 
 
 class Remembers(Toy):
-    """Prefers what it was ever shown in a history of the user, whichever the task."""
+    """In searches prefers what recommendation requests have shown it of the user's history."""
 
     def fit(self, view: TrainingView) -> None:
         super().fit(view)
@@ -340,8 +340,10 @@ class Remembers(Toy):
 
     def score(self, requests: Requests) -> FloatArray:
         history, users = requests.history(99), requests.user.tolist()
-        for user, row in zip(users, history.items.tolist(), strict=True):
-            self.shown |= {(user, item) for item in row}
+        if requests.task == "recommendation":
+            for user, row in zip(users, history.items.tolist(), strict=True):
+                self.shown |= {(user, item) for item in row}
+            return super().score(requests)
         known = [
             [(user, item) in self.shown for item in row]
             for user, row in zip(users, requests.candidates.tolist(), strict=True)
