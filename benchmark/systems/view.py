@@ -26,7 +26,7 @@ from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import training_rows
-from benchmark.protocol.task import HELD_OUT, Task
+from benchmark.protocol.task import Task
 from benchmark.retrieval import BM25Engine, make_engine
 from benchmark.systems.scores import checked_scores
 
@@ -92,9 +92,7 @@ class TrainingView:
     def __init__(
         self, dataset: Dataset, tasks: Mapping[str, Task], settings: ProtocolSettings
     ) -> None:
-        held_out = np.concatenate(
-            [getattr(task, part).position for task in tasks.values() for part in HELD_OUT]
-        )
+        held_out = np.concatenate([task.held_out for task in tasks.values()])
         keep = training_rows(dataset.log, held_out, settings)
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
@@ -194,11 +192,11 @@ def validation_rows(
     All but the test events of every task, the rows that a test event hides as its duplicates, and
     what ``twins`` keeps out of training for their sake.
     """
-    tests = [task.test for task in tasks.values()]
+    tested = np.concatenate([task.tested for task in tasks.values()])
     # What training might look at if nothing but the test were held out.
     everything_else = settings.model_copy(update={"training_rows": "all-remaining"})
-    allowed = training_rows(log, np.concatenate([one.position for one in tests]), everything_else)
-    hidden = np.concatenate([one.hidden for one in tests])
+    allowed = training_rows(log, tested, everything_else)
+    hidden = np.concatenate([task.test.hidden for task in tasks.values()])
     allowed[hidden[hidden >= 0]] = False
     return allowed
 

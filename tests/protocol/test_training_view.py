@@ -98,7 +98,7 @@ def test_validation_histories_are_the_full_ones_without_test_events(case: Case) 
     dataset, tasks, settings = case
     view, log = TrainingView(dataset, tasks, settings), dataset.log
     tests = [task.test for task in tasks.values()]
-    barred = set(np.concatenate([part.position for part in tests]).tolist())
+    barred = set(np.concatenate([task.tested for task in tasks.values()]).tolist())
     duplicates = set(np.concatenate([part.hidden for part in tests]).tolist()) - {-1}
     if settings.twins == "removed":
         secret = {(log.user[row], log.item[row], 1 - log.behaviour[row]) for row in barred}
@@ -210,7 +210,9 @@ def test_validation_is_the_metric_on_the_validation_lists(case: Case) -> None:
         assert found[name] == pytest.approx(
             mean_metrics(ranks_of_targets(scores, lists.target_column))
         )
-    assert view.validate(Constant())["search"]["HR@10"] == pytest.approx(0.1)
+    width = tasks["search"].valid_candidates.items.shape[1]
+    expected = min(1.0, 10 / width)
+    assert view.validate(Constant())["search"]["HR@10"] == pytest.approx(expected)
     assert list(view.validate(Constant(), tasks=("search",))) == ["search"]
 
 
