@@ -170,7 +170,8 @@ def write_top(
         arrays[f"{task}/histogram"] = _smallest(rank_histogram(of_task))
         if task in users:
             # Events run user by user, so that steps are small and compress to nearly nothing.
-            steps: NDArray[np.int64] = np.diff(users[task].astype(np.int64), prepend=np.int64(0))
+            numbers = users[task].astype(np.int64)
+            steps = numbers - np.concatenate([[0], numbers[:-1]])
             arrays[f"{task}/{_USER_STEPS}"] = steps.astype(np.result_type(*_ends(steps)))
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""``python -m benchmark.report simulate``: how often the tests of a table are wrong, and find a gain.
+"""``python -m benchmark.report simulate``: how often tests err, and how often they find a gain.
 
 Systems are invented whose ranks agree as those of real ones do: an event is hard or easy for all of
 them (``correlation``), a system finds some users or events easier than others do, and
@@ -7,8 +7,8 @@ falsely: the share of simulated tables in which that happens is the family-wise 
 last system is made better, and the share of the others that are rightly called worse is the
 power.
 
-Beside the procedure of the report stand two that are wrong. One takes the highest mean, as if it had
-been named beforehand, and tests it one-sidedly against each other system, corrected by Holm's
+Beside the procedure of the report stand two that are wrong. One takes the highest mean, as if it
+had been named beforehand, and tests it one-sidedly against each other system, corrected by Holm's
 method. The other takes every event for a user of its own.
 """
 
@@ -23,6 +23,7 @@ from scipy.special import ndtr, ndtri, stdtr
 
 from benchmark.protocol.metrics import Ranks, gains
 from benchmark.randomness import stable_random
+from benchmark.report.grid import Entry, Grid, GridGroup, number
 from benchmark.report.simultaneous import (
     LEVEL,
     all_pairs,
@@ -30,7 +31,11 @@ from benchmark.report.simultaneous import (
     largest_by_chance,
     means_of,
 )
+from benchmark.report.text import counted
 
+OURS = "All pairs at once"
+CHOSEN_BEST = "Chosen best, Holm"
+BY_EVENT = "All pairs, events as users"
 METRICS = ("HR@1", "HR@10", "NDCG@5")
 HIT_AT_1, HIT_AT_10 = 0.12, 0.55  # about what trained systems reach on ml-100k
 _SAME_IN_ALL_RUNS = 0.5  # share of a system's own part of an event that training again leaves
@@ -150,7 +155,8 @@ class Outcome:
     """Error and power of one procedure, (metrics,) each.
 
     ``error`` is the share of repetitions in which any of equal systems was called worse; ``power``
-    the mean share of the others that were called worse than the one that was better.
+    the mean share of the others that were called worse than the one that was better, and empty
+    without a gain.
     """
 
     error: Floats
@@ -158,26 +164,23 @@ class Outcome:
 
 
 def simulate(world: World, repetitions: int, seed: int = 1) -> dict[str, Outcome]:
-    """Error and power of each procedure, by its name.
-
-    "by event" is only there where users have several events.
-    """
+    """Error and power of each procedure, by its name; BY_EVENT where users have several events."""
     errors: dict[str, list[Floats]] = {}
     powers: dict[str, list[Floats]] = {}
     for repetition in range(repetitions):
         random = stable_random(seed, "simulate", repetition)
         users = world.users_of_events(random)
-        for gain, found in ((0.0, errors), (world.gain, powers)):
-            values = world.values(random, users, gain)
+        values = world.values(random, users)
+        for name, worse in _verdicts(world, values, users, random).items():
+            errors.setdefault(name, []).append(worse.any(axis=(0, 1)).astype(np.float64))
+        if world.gain:
+            values = world.values(random, users, world.gain)
             for name, worse in _verdicts(world, values, users, random).items():
-                if gain:
-                    of_others = worse[:-1, -1].mean(axis=0)
-                    found.setdefault(name, []).append(of_others)
-                else:
-                    found.setdefault(name, []).append(worse.any(axis=(0, 1)).astype(np.float64))
-    nothing = np.full((1, len(METRICS)), np.nan)
+                powers.setdefault(name, []).append(np.asarray(worse[:-1, -1].mean(axis=0)))
     return {
-        name: Outcome(np.mean(of_name, axis=0), np.mean(powers.get(name, nothing), axis=0))
+        name: Outcome(
+            np.mean(of_name, axis=0), np.mean(powers[name], axis=0) if powers else np.zeros(0)
+        )
         for name, of_name in errors.items()
     }
 
@@ -186,9 +189,49 @@ def _verdicts(
     world: World, values: Sequence[Floats], users: NDArray[np.int64], random: np.random.Generator
 ) -> Mapping[str, NDArray[np.bool_]]:
     found = {
-        "simultaneous": worse_simultaneously(values, users, random),
-        "chosen best, Holm": worse_than_the_chosen_best(values),
+        OURS: worse_simultaneously(values, users, random),
+        CHOSEN_BEST: worse_than_the_chosen_best(values),
     }
     if world.users:
-        found["by event"] = worse_simultaneously(values, np.arange(len(users)), random)
+        found[BY_EVENT] = worse_simultaneously(values, np.arange(len(users)), random)
     return found
+
+
+def simulation_grid(worlds: Sequence[World], repetitions: int, seed: int = 1) -> Grid:
+    """Errors and powers of all worlds, which differ in the number of systems."""
+    groups = []
+    for world in worlds:
+        outcomes = simulate(world, repetitions, seed)
+        for figure in ("error", "power") if world.gain else ("error",):
+            rows = tuple(
+                (Entry(name), *(_share(value) for value in getattr(outcome, figure)))
+                for name, outcome in outcomes.items()
+            )
+            groups.append(GridGroup(f"{counted(world.systems, 'system')}: {figure}", rows))
+    world = worlds[0]
+    users = "each of its own user"
+    if world.users:
+        users = f"of {world.users} users, who make up {world.within_users:g} of a system's own part"
+    runs = counted(world.seeds, "seed")
+    if world.run_deviation:
+        runs += f", deviation of runs {world.run_deviation:g}"
+    power = (
+        f"Power: how many are called worse than one whose HR@10 is {world.gain:g} higher. "
+        if world.gain
+        else ""
+    )
+    return Grid(
+        stem="simulation",
+        caption=(
+            "Error: how often any of equal systems is called worse than another. "
+            f"{power}{counted(world.events, 'event')} {users}, correlation {world.correlation:g}, {runs}; level {LEVEL:g}, "
+            f"{counted(repetitions, 'repetition')}, so that a share of {LEVEL:g} has a standard "
+            f"error of {np.sqrt(LEVEL * (1 - LEVEL) / repetitions):.3f}."
+        ),
+        head=("Procedure", *METRICS),
+        groups=tuple(groups),
+    )
+
+
+def _share(value: float) -> Entry:
+    return number(float(value), f"{value:.3f}")

@@ -10,10 +10,11 @@ zero.
 
 Two sources of chance are kept apart.
 
-*Users.* A user's events hang together, so users are what is resampled. A mean over events is the
-ratio of two sums over users; to first order its error is a sum of one term a user
-(:class:`Means`.influence). The signs of these terms are flipped user by user, for all systems
-and metrics alike, which keeps every correlation between them.
+*Users.* A user's events hang together, so users are what is resampled. If no system is better, a
+user's sum of differences is as likely as its opposite; so its sign is flipped, for all pairs
+and metrics alike, which keeps every correlation between them. Flipping signs is a permutation test:
+it needs no large number of users, and users may have as unequal numbers of events as they will. A
+mean over events is the ratio of two sums over users, and its variance is that of the ratio.
 
 *Runs.* With several seeds a system's mean is one over runs that were drawn from many possible ones.
 New runs are drawn from a normal law with the covariance of those at hand, and the
@@ -47,19 +48,21 @@ Integers = NDArray[np.int64]
 class Means:
     """Means of systems over test events, and what their error is made of.
 
-    ``value`` is (systems, metrics). ``influence`` is (users, systems, metrics): the share of each
-    user in the error of each mean; the sum over the users is 0. ``runs`` has for each system
-    (runs, metrics): how far each run's mean lies from the mean over the runs.
+    ``value`` is (systems, metrics). ``sums`` is (users, systems, metrics): each user's part of each
+    mean, so that they add up to it; ``sizes`` (users,) is each user's share of the events. ``runs``
+    has for each system (runs, metrics): how far each run's mean lies from the mean over the runs.
     """
 
     value: Floats
-    influence: Floats
+    sums: Floats
+    sizes: Floats
     runs: tuple[Floats, ...]
 
     @property
     def variance_of_events(self) -> Floats:
         """Of each mean, from the users alone, (systems, metrics)."""
-        return np.asarray(_of_sample(len(self.influence)) * (self.influence**2).sum(axis=0))
+        terms = self.sums - self.sizes[:, None, None] * self.value
+        return np.asarray(_of_sample(len(terms)) * (terms**2).sum(axis=0))
 
     @property
     def has_runs(self) -> bool:
@@ -95,9 +98,13 @@ def means_of(values: Sequence[Floats], users: Integers) -> Means:
     over_runs = np.stack([of_system.mean(axis=0) for of_system in values], axis=1)
     value = over_runs.mean(axis=0)
     sums, sizes = sums_of_users(over_runs, users)
-    influence = (sums - sizes[:, None, None] * value) / len(users)
     of_runs = [of_system.mean(axis=1) for of_system in values]
-    return Means(value, influence, tuple(means - means.mean(axis=0) for means in of_runs))
+    return Means(
+        value,
+        sums / len(users),
+        sizes / len(users),
+        tuple(means - means.mean(axis=0) for means in of_runs),
+    )
 
 
 def sums_of_users(values: Floats, users: Integers) -> tuple[Floats, Floats]:
@@ -111,13 +118,24 @@ def sums_of_users(values: Floats, users: Integers) -> tuple[Floats, Floats]:
 
 
 def beside(one: Means, other: Means) -> Means:
-    """The systems of both as of two samples: no user of one is a user of the other."""
-    users = [len(means.influence) for means in (one, other)]
-    of_one = np.pad(one.influence, ((0, users[1]), (0, other.value.shape[0]), (0, 0)))
-    of_other = np.pad(other.influence, ((users[0], 0), (one.value.shape[0], 0), (0, 0)))
-    return Means(
-        np.concatenate([one.value, other.value]), of_one + of_other, (*one.runs, *other.runs)
+    """The systems of both as of two samples: no user of one is a user of the other.
+
+    Each sample is centred at means of its own, so nothing is left for ``sizes`` to centre; that
+    users with many events draw the means towards themselves is made up for as by the jackknife.
+    """
+    of_one, of_other = (
+        (means.sums - means.sizes[:, None, None] * means.value)
+        / np.maximum(1.0 - means.sizes, _NO_DIFFERENCE)[:, None, None]
+        for means in (one, other)
     )
+    sums = np.concatenate(
+        [
+            np.pad(of_one, ((0, 0), (0, len(other.value)), (0, 0))),
+            np.pad(of_other, ((0, 0), (len(one.value), 0), (0, 0))),
+        ]
+    )
+    value = np.concatenate([one.value, other.value])
+    return Means(value, sums, np.zeros(len(sums)), (*one.runs, *other.runs))
 
 
 def all_pairs(systems: int) -> Integers:
@@ -139,25 +157,49 @@ def largest_by_chance(
     Returns:
         (flips, metrics), on the scale of the normal law.
     """
-    users, systems, metrics = means.influence.shape
-    squares = _squares(means, pairs)
+    users, systems, metrics = means.sums.shape
+    squares = _squares(means, pairs, np.zeros_like(means.value))
+    alike = np.ptp(means.sizes) < _NO_DIFFERENCE
     at_once = max(1, _CELLS_AT_ONCE // max(users, len(pairs) * metrics))
     largest = np.zeros((flips, metrics))
-    columns = means.influence.reshape(users, -1)
+    columns = means.sums.reshape(users, -1)
+    weighed = means.sizes[:, None] * columns
+    first, second = pairs[:, 0], pairs[:, 1]
     for start in range(0, flips, at_once):
         rows = min(at_once, flips - start)
-        moved = (_signs(random, rows, users) @ columns).reshape(rows, systems, metrics)
-        if means.has_runs:
-            score = _scores_with_runs(means, pairs, squares, moved, random)
-            largest[start : start + rows] = score.max(axis=1)
-            continue
-        # Without runs the score rises with the ratio of squares alone.
-        ratio = (moved[:, pairs[:, 0]] - moved[:, pairs[:, 1]]) ** 2
-        ratio *= np.where(squares > _NO_VARIANCE, 1.0 / np.maximum(squares, _NO_VARIANCE), 0.0)
-        most = ratio.max(axis=1)
-        left = np.maximum(1.0 - most / users, _NO_DIFFERENCE)
-        largest[start : start + rows] = np.sqrt(most / left / _of_sample(users))
+        signs = _signs(random, rows, users)
+        moved = (signs @ columns).reshape(rows, systems, metrics)
+        difference = moved[:, first] - moved[:, second]
+        if alike:
+            if not means.has_runs:
+                largest[start : start + rows] = _largest_of_alike(difference, squares, means.sizes)
+                continue
+            left = squares - _centring(means.sizes) * difference**2
+        else:
+            cross = (signs @ weighed).reshape(rows, systems, metrics)
+            cross = cross[:, first] - cross[:, second]
+            left = squares - 2.0 * difference * cross + (means.sizes**2).sum() * difference**2
+        of_events = _of_sample(users) * np.maximum(left, 0.0)
+        score = (
+            _scores_with_runs(means, pairs, difference, of_events, random)
+            if means.has_runs
+            else _studentised(difference, of_events)
+        )
+        largest[start : start + rows] = score.max(axis=1)
     return largest
+
+
+def _centring(sizes: Floats) -> float:
+    """How much of its square a mean takes from the sum of squares about it, ``sizes`` being equal."""
+    return float(sizes[0] * (2.0 - len(sizes) * sizes[0]))
+
+
+def _largest_of_alike(difference: Floats, squares: Floats, sizes: Floats) -> Floats:
+    """The largest score where all users have as many events: it rises with one ratio."""
+    scale = np.where(squares > _NO_VARIANCE, 1.0 / np.maximum(squares, _NO_VARIANCE), 0.0)
+    most = (difference**2 * scale).max(axis=1)
+    left = np.maximum(1.0 - _centring(sizes) * most, _NO_DIFFERENCE)
+    return np.asarray(np.sqrt(most / left / _of_sample(len(sizes))))
 
 
 def judged(means: Means, pairs: Integers, largest: Floats) -> Differences:
@@ -171,7 +213,7 @@ def judged(means: Means, pairs: Integers, largest: Floats) -> Differences:
     """
     value = means.value[pairs[:, 0]] - means.value[pairs[:, 1]]
     of_runs = np.stack([_variance_of_mean(of_system) for of_system in means.runs])
-    of_events = _of_sample(len(means.influence)) * _squares(means, pairs)
+    of_events = _of_sample(len(means.sums)) * _squares(means, pairs, means.value)
     variance, freedom = _variance_and_freedom(means, pairs, of_events, of_runs)
     score = _studentised(value, variance)
     if means.has_runs:
@@ -207,12 +249,13 @@ def _of_sample(users: int) -> float:
     return users / (users - 1) if users > 1 else np.inf
 
 
-def _squares(means: Means, pairs: Integers) -> Floats:
-    """The sum of squares of each difference's terms, (pairs, metrics)."""
+def _squares(means: Means, pairs: Integers, centre: Floats) -> Floats:
+    """The sum of squares of each difference's terms about ``centre``, (pairs, metrics)."""
     found = np.empty((len(pairs), means.value.shape[1]))
-    for rows in _blocks(len(pairs), means.influence[:, 0].size):
-        terms = means.influence[:, pairs[rows, 0]] - means.influence[:, pairs[rows, 1]]
-        found[rows] = np.einsum("upm,upm->pm", terms, terms)
+    terms = means.sums - means.sizes[:, None, None] * centre
+    for rows in _blocks(len(pairs), terms[:, 0].size):
+        of_pairs = terms[:, pairs[rows, 0]] - terms[:, pairs[rows, 1]]
+        found[rows] = np.einsum("upm,upm->pm", of_pairs, of_pairs)
     return found
 
 
@@ -224,26 +267,31 @@ def _blocks(number: int, cells: int) -> Iterator[slice]:
 def _scores_with_runs(
     means: Means,
     pairs: Integers,
-    squares: Floats,
-    moved: Floats,
+    difference: Floats,
+    of_events: Floats,
     random: np.random.Generator,
 ) -> Floats:
-    """The studentised differences of resampled means, (rows, pairs, metrics), runs drawn anew."""
-    rows, users = len(moved), len(means.influence)
-    shift, of_runs = np.zeros_like(moved), np.zeros_like(moved)
+    """Studentised differences with runs drawn anew, (rows, pairs, metrics).
+
+    Args:
+        means: of the systems.
+        pairs: (pairs, 2).
+        difference: (rows, pairs, metrics), resampled from the users.
+        of_events: its variance.
+        random: draws the runs.
+    """
+    shape = (len(difference), *means.value.shape)
+    shift, of_runs = np.zeros(shape), np.zeros(shape)
     for place, deviations in enumerate(means.runs):
         runs = len(deviations)
         if runs > 1:
-            weights = random.standard_normal((rows, runs, runs)) / np.sqrt(runs - 1)
+            weights = random.standard_normal((len(difference), runs, runs)) / np.sqrt(runs - 1)
             drawn = weights @ deviations
             shift[:, place] = drawn.mean(axis=1)
             of_runs[:, place] = drawn.var(axis=1, ddof=1) / runs
-    first, second = pairs[:, 0], pairs[:, 1]
-    of_events = moved[:, first] - moved[:, second]
-    left = np.maximum(squares - of_events**2 / users, 0.0)
-    variance, freedom = _variance_and_freedom(means, pairs, _of_sample(users) * left, of_runs)
-    difference = of_events + shift[:, first] - shift[:, second]
-    return _as_normal(_studentised(difference, variance), freedom)
+    variance, freedom = _variance_and_freedom(means, pairs, of_events, of_runs)
+    moved = difference + shift[:, pairs[:, 0]] - shift[:, pairs[:, 1]]
+    return _as_normal(_studentised(moved, variance), freedom)
 
 
 def _variance_and_freedom(
@@ -261,7 +309,7 @@ def _variance_and_freedom(
     parts = of_runs**2 / degrees[:, None]
     first, second = pairs[:, 0], pairs[:, 1]
     variance = of_events + of_runs[..., first, :] + of_runs[..., second, :]
-    weighed = of_events**2 / max(len(means.influence) - 1, 1)
+    weighed = of_events**2 / max(len(means.sums) - 1, 1)
     weighed = weighed + parts[..., first, :] + parts[..., second, :]
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.where(weighed > 0.0, variance**2 / weighed, 1.0)
