@@ -176,7 +176,8 @@ def simulate(world: World, repetitions: int, seed: int = 1) -> dict[str, Outcome
         if world.gain:
             values = world.values(random, users, world.gain)
             for name, worse in _verdicts(world, values, users, random).items():
-                powers.setdefault(name, []).append(np.asarray(worse[:-1, -1].mean(axis=0)))
+                others = worse[:-1, -1].astype(np.float64)
+                powers.setdefault(name, []).append(others.mean(axis=0, keepdims=True)[0])
     return {
         name: Outcome(
             np.mean(of_name, axis=0), np.mean(powers[name], axis=0) if powers else np.zeros(0)
@@ -224,8 +225,8 @@ def simulation_grid(worlds: Sequence[World], repetitions: int, seed: int = 1) ->
         stem="simulation",
         caption=(
             "Error: how often any of equal systems is called worse than another. "
-            f"{power}{counted(world.events, 'event')} {users}, correlation {world.correlation:g}, {runs}; level {LEVEL:g}, "
-            f"{counted(repetitions, 'repetition')}, so that a share of {LEVEL:g} has a standard "
+            f"{power}{counted(world.events, 'event')} {users}, correlation "
+            f"{world.correlation:g}, {runs}; level {LEVEL:g}, {counted(repetitions, 'repetition')}, so that a share of {LEVEL:g} has a standard "
             f"error of {np.sqrt(LEVEL * (1 - LEVEL) / repetitions):.3f}."
         ),
         head=("Procedure", *METRICS),

@@ -190,7 +190,7 @@ def largest_by_chance(
 
 
 def _centring(sizes: Floats) -> float:
-    """How much of its square a mean takes from the sum of squares about it, ``sizes`` being equal."""
+    """How much of its square a mean takes from the sum of squares about it; ``sizes`` are equal."""
     return float(sizes[0] * (2.0 - len(sizes) * sizes[0]))
 
 
