@@ -172,15 +172,16 @@ def simulate(world: World, repetitions: int, seed: int = 1) -> dict[str, Outcome
         users = world.users_of_events(random)
         values = world.values(random, users)
         for name, worse in _verdicts(world, values, users, random).items():
-            errors.setdefault(name, []).append(worse.any(axis=(0, 1)).astype(np.float64))
+            any_worse = np.asarray(worse.any(axis=(0, 1)), dtype=np.float64)
+            errors.setdefault(name, []).append(any_worse)
         if world.gain:
             values = world.values(random, users, world.gain)
             for name, worse in _verdicts(world, values, users, random).items():
-                others = worse[:-1, -1].astype(np.float64)
-                powers.setdefault(name, []).append(others.mean(axis=0, keepdims=True)[0])
+                powers.setdefault(name, []).append(worse[:-1, -1].astype(np.float64))
     return {
         name: Outcome(
-            np.mean(of_name, axis=0), np.mean(powers[name], axis=0) if powers else np.zeros(0)
+            np.mean(of_name, axis=0),
+            np.mean(powers[name], axis=(0, 1)) if powers else np.zeros(0),
         )
         for name, of_name in errors.items()
     }
@@ -226,7 +227,8 @@ def simulation_grid(worlds: Sequence[World], repetitions: int, seed: int = 1) ->
         caption=(
             "Error: how often any of equal systems is called worse than another. "
             f"{power}{counted(world.events, 'event')} {users}, correlation "
-            f"{world.correlation:g}, {runs}; level {LEVEL:g}, {counted(repetitions, 'repetition')}, so that a share of {LEVEL:g} has a standard "
+            f"{world.correlation:g}, {runs}; level {LEVEL:g}, "
+            f"{counted(repetitions, 'repetition')}, so that a share of {LEVEL:g} has a standard "
             f"error of {np.sqrt(LEVEL * (1 - LEVEL) / repetitions):.3f}."
         ),
         head=("Procedure", *METRICS),
