@@ -102,7 +102,7 @@ def draws_table(results: Sequence[DrawResult], protocol: str, seeds: int) -> Tab
     table = Table(
         Column("ranker", overflow="fold"),
         Column("", no_wrap=True),
-        *(Column(metric, justify="right") for metric in _SHOWN),
+        *(Column(metric, justify="right", no_wrap=True) for metric in _SHOWN),
         title=escape(f"{protocol}: mean ± deviation over the draw of negatives"),
         caption=f"Measured over {seeds} list seeds; exact where negatives are uniform.",
     )
@@ -110,9 +110,14 @@ def draws_table(results: Sequence[DrawResult], protocol: str, seeds: int) -> Tab
         table.add_section()
         table.add_row(f"[bold]{escape(task)}[/bold]")
         for result in (one for one in results if one.task == task):
-            found = (f"{result.mean(m):.4f} ± {result.deviation(m):.4f}" for m in _SHOWN)
+            found = (_shown(result.mean(m), result.deviation(m)) for m in _SHOWN)
             table.add_row(escape(result.display_name), "measured", *found)
             if result.exact:
-                exact = ("{:.4f} ± {:.4f}".format(*result.exact[metric]) for metric in _SHOWN)
+                exact = (_shown(*result.exact[metric]) for metric in _SHOWN)
                 table.add_row("", "exact", *exact)
     return table
+
+
+def _shown(mean: float, deviation: float) -> str:
+    """Without zeros before the point, so that three fit into a terminal."""
+    return f"{mean:.4f} ± {deviation:.4f}".replace("0.", ".")
