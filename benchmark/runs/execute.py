@@ -343,6 +343,8 @@ def _record(
             settings=job.protocol_settings,
             candidates={name: task.test_candidates.fingerprint for name, task in tasks.items()},
             test_events={name: len(task.test) for name, task in tasks.items()},
+            remarks=ProtocolSettings.model_validate(job.protocol_settings).remarks,
+            cold_users={name: task.share_of_cold_users(dataset) for name, task in tasks.items()},
         ),
         system=SystemPart(
             name=job.system,
