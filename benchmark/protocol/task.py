@@ -41,7 +41,13 @@ from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.splits import Split, split_task, training_events, training_rows
+from benchmark.protocol.splits import (
+    Split,
+    rows_but_the_test,
+    split_task,
+    training_events,
+    training_rows,
+)
 from benchmark.protocol.urn import event_keys
 from benchmark.retrieval import BM25Engine
 
@@ -243,16 +249,27 @@ def _lists(
     if behaviour == SEARCH and settings.search_negatives == "bm25-matched":
         return _matched(dataset, splits, settings, engine)
 
-    def negatives(events: EventSet) -> IntArray:
+    def negatives(events: EventSet, allowed: NDArray[np.bool_] | None = None) -> IntArray:
         if behaviour == RECOMMENDATION:
-            drawn = recommendation_negatives(dataset, split, events, settings)
+            drawn = recommendation_negatives(dataset, split, events, settings, allowed)
         else:
-            searches = SearchEvents.of(dataset, events.position, settings)
+            searches = SearchEvents.of(dataset, events.position, settings, allowed)
             drawn, _ = bm25_negatives(dataset, searches, settings, engine)
         _check_full(dataset, events, drawn)
         return drawn
 
-    return _Lists(split.valid, split.test, negatives(split.valid), negatives(split.test))
+    # What stands in no list of validation would be what the user touches in the test.
+    of_valid = negatives(split.valid, _but_the_test(dataset, splits, settings))
+    return _Lists(split.valid, split.test, of_valid, negatives(split.test))
+
+
+def _but_the_test(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """The log rows that validation lists may depend on, (events,)."""
+    tested = np.concatenate([split.test.position for split in splits.values()])
+    hidden = np.concatenate([split.test.hidden for split in splits.values()])
+    return rows_but_the_test(dataset.log, tested, hidden, settings)
 
 
 def _matched(
@@ -264,9 +281,13 @@ def _matched(
     split = splits[SEARCH]
     both = split.valid.followed_by(split.test)
     pairs = _trained_pairs(dataset, splits, settings)
-    found = matched_lists(dataset, both, settings, pairs, engine)
-    is_test = np.arange(len(both)) >= len(split.valid)
-    valid, test = (np.flatnonzero(found.is_ranked & part) for part in (~is_test, is_test))
+    allowed = _but_the_test(dataset, splits, settings)
+    asked = SearchEvents.of(dataset, split.valid.position, settings, allowed).followed_by(
+        SearchEvents.of(dataset, split.test.position, settings)
+    )
+    is_valid = np.arange(len(both)) < len(split.valid)
+    found = matched_lists(dataset, both, asked, is_valid, settings, pairs, engine)
+    valid, test = (np.flatnonzero(found.is_ranked & part) for part in (is_valid, ~is_valid))
     for part, rows in zip(HELD_OUT, (valid, test), strict=True):
         if not len(rows):
             raise BenchmarkError(
@@ -305,19 +326,30 @@ def _trained_pairs(
 
 
 def recommendation_negatives(
-    dataset: Dataset, split: Split, events: EventSet, settings: ProtocolSettings
+    dataset: Dataset,
+    split: Split,
+    events: EventSet,
+    settings: ProtocolSettings,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> IntArray:
-    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible."""
+    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible.
+
+    Args:
+        allowed: (log rows,), those that say what was touched, and how often; all if absent.
+    """
     log, size = dataset.log, dataset.number_of_items
     user = log.user[events.position]
     if settings.recommendation_exclude == "all-interactions":
-        exclusions, rows = Exclusions.of_log(log, size), user.astype(np.int64)
+        known = log if allowed is None else log.keep(allowed)
+        exclusions, rows = Exclusions.of_log(known, size), user.astype(np.int64)
     else:
         earlier = events.position - log.offsets[user]
         exclusions = Exclusions.of_prefixes(log, user, earlier, size)
         rows = np.arange(len(events))
     if settings.recommendation_negatives == "popularity":
         kept = np.concatenate([split.train.position, split.held_out_positions()])
+        if allowed is not None:
+            kept = kept[allowed[kept]]
         keys = row_hash(0, "time", event_keys(dataset, kept, 0), log.timestamp[kept])
         law = HashedLaw.of_events(settings.seed, dataset.item_keys, keys, log.item[kept])
     else:

@@ -330,7 +330,10 @@ def _row(task: TaskName, runs: Sequence[Run], most_seeds: int, footnotes: _Footn
     numbers = [footnotes.number(sentence) for sentence in stand_ins]
     seeds = tuple(run.record.seed for run in finished)
     if finished and len(finished) < most_seeds:
-        numbers.append(footnotes.number(f"From {_seeds(seeds)} only; others have {most_seeds}."))
+        told = f"From {_seeds(seeds)} only; others have {most_seeds}."
+        if len(seeds) == 1 and system.family != REFERENCE_FAMILY:
+            told += " Its marks concern this trained instance only."
+        numbers.append(footnotes.number(told))
     return replace(
         empty,
         status="failed" if not finished else "partly failed" if failed else "finished",

@@ -25,7 +25,7 @@ from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.splits import training_rows
+from benchmark.protocol.splits import rows_but_the_test, training_rows
 from benchmark.protocol.task import Task
 from benchmark.retrieval import BM25Engine, make_engine
 from benchmark.systems.scores import checked_scores
@@ -187,18 +187,10 @@ def selection_score(metrics: ValidationMetrics) -> float:
 def validation_rows(
     log: EventLog, tasks: Mapping[str, Task], settings: ProtocolSettings
 ) -> NDArray[np.bool_]:
-    """Which log rows a validation history may hold, shape (events,).
-
-    All but the test events of every task, the rows that a test event hides as its duplicates, and
-    what ``twins`` keeps out of training for their sake.
-    """
+    """Which log rows a validation history may hold: all but the test, shape (events,)."""
     tested = np.concatenate([task.tested for task in tasks.values()])
-    # What training might look at if nothing but the test were held out.
-    everything_else = settings.model_copy(update={"training_rows": "all-remaining"})
-    allowed = training_rows(log, tested, everything_else)
     hidden = np.concatenate([task.test.hidden for task in tasks.values()])
-    allowed[hidden[hidden >= 0]] = False
-    return allowed
+    return rows_but_the_test(log, tested, hidden, settings)
 
 
 def _latest(
