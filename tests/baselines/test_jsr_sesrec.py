@@ -27,7 +27,7 @@ from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
 from tests.training import SEED, expect
 
-BOUGHT, TASTES, QUERIES, USERS, ROUNDS = 36, 3, 8, 60, 12
+BOUGHT, TASTES, QUERIES, USERS, ROUNDS = 36, 3, 8, 90, 12
 ITEMS = BOUGHT + QUERIES
 UNKNOWN_WORDS, EMPTY_QUERY = QUERIES + 1, QUERIES + 2
 SETTINGS = ProtocolSettings(negatives=19)
