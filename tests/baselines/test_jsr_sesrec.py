@@ -116,7 +116,7 @@ def make_sesrec(folder: Path, epochs: int = 1, **changes: Any) -> SESRec:
         "recommendation_history": 2,
         "search_history": 1,
         "dropout": 0.0,
-        "negatives": 8,
+        "negatives": 20,
         "recommendation_negatives": "uniform",
         "search_negatives": "uniform",
         "alignment_negatives": 16,
