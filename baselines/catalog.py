@@ -56,8 +56,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
         reference="han2026transitiongraph",
         original="https://github.com/haoyuhan1/GraphRec",
         licence="none stated",
-        status="After the paper's heuristic, for candidate lists: transitions one and two steps from "
-        "the last two items, and TF-IDF similarity in place of T5 embeddings.",
+        status="After the paper's heuristic, for candidate lists: transitions one and two steps "
+        "from the last two items, and TF-IDF similarity in place of T5 embeddings.",
     ),
     SystemEntry(
         name="bm25",

@@ -1,9 +1,9 @@
 """What training says of a query and an item alone: three rankers that count search events.
 
 Query-item prior: p(item | query), smoothed by the item's share of searches. The Dirichlet prior
-keeps queries without training events (and unseen pairs) in order of popularity. Seen items last: the
-same, but items of the visible history stand below all others, since a list may hold items that the
-user had touched while targets never are. Known pair: whether training holds the pair at all.
+keeps queries without training events (and unseen pairs) in order of popularity. Seen items last:
+the same, but items of the visible history stand below all others, since a list may hold items that
+the user had touched while targets never are. Known pair: whether training holds the pair at all.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class QueryItemPriorSeenLast(QueryItemPrior):
     """The prior among items that the user's visible history lacks, then among those it holds."""
 
     def score(self, requests: Requests) -> FloatArray:
-        """p for unseen candidates, -1/p for seen ones: below all others, in their own order."""
+        """The prior p of unseen candidates; -1/p of seen ones, below all others in their order."""
         scores = super().score(requests)
         for rows, batch in requests.batches(256):
             seen = _in_history(batch, len(self.item_share))

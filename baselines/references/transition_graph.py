@@ -3,8 +3,8 @@
 Nothing is learned. After Han et al., "An Embarrassingly Simple Graph Heuristic Reveals
 Shortcut-Solvable Benchmarks for Sequential Recommendation", 2026 (arXiv 2605.07125): a graph of
 consecutive items in training, looked at from the last one or two items of the history, with items
-ordered by the similarity of their features. The weight of an edge is theirs: log(1 + count), divided
-by the largest such weight that leaves the same item.
+ordered by the similarity of their features. The weight of an edge is theirs: log(1 + count), over
+the largest such weight that leaves the same item.
 
 The original fills a top ten from rings of the graph by fixed budgets (so many items one step away,
 so many two steps away); candidate lists have no such budgets, so the parts are added here:
@@ -13,8 +13,8 @@ so many two steps away); candidate lists have no such budgets, so the parts are 
                (edge_weight * hop1(s, c) + hop_decay * edge_weight * hop2(s, c)
                 + text_weight * cosine(s, c))
 
-``hop1`` is the weight of the edge; ``hop2`` the sum over all items between of the product of the two
-transitions' shares, divided by its largest value from s. Similarity is the cosine of TF-IDF vectors
+``hop1`` is the weight of the edge; ``hop2`` is the sum over all items between of the product of the
+two transitions' shares, over its largest value from s. Similarity is the cosine of TF-IDF vectors
 of the item texts, in place of the original's T5 embeddings, so that no encoder is needed.
 """
 
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
+from benchmark.data.dataset import IntArray
 from benchmark.files import atomic_path
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System, SystemConfig
@@ -89,7 +90,7 @@ class TransitionGraph(System):
                 scores[rows] += weight * self._from(items[:, -1 - age], batch.candidates)
         return scores.astype(np.float32)
 
-    def _from(self, source: NDArray[np.int32], candidates: NDArray[np.int32]) -> NDArray[np.float64]:
+    def _from(self, source: IntArray, candidates: IntArray) -> NDArray[np.float64]:
         """(events, candidates): what each event's ``source`` says; item 0 says nothing."""
         config = self.config
         event = np.repeat(np.arange(len(source)), candidates.shape[1])
