@@ -92,6 +92,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
     SystemEntry(
         name="query-item-prior",
         display_name="Query-item prior",
+        heading="Query-item prior",
+        label="history ignored",
         family="references",
         tasks=("search",),
         target="baselines.references.query_item_prior:QueryItemPrior",
@@ -100,6 +102,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
     SystemEntry(
         name="query-item-prior-seen-last",
         display_name="Query-item prior, seen items last",
+        heading="Query-item prior",
+        label="seen items last",
         family="references",
         tasks=("search",),
         target="baselines.references.query_item_prior:QueryItemPriorSeenLast",

@@ -4,7 +4,7 @@ Statistics need each event's gain and not only their mean. A run folder keeps al
 ``ranks.parquet``. A reference run keeps ``top.npz`` instead: no metric of the protocol looks below
 its largest cutoff, so every target that stands lower is one and the same value there, and
 what is left of a thousand events compresses to a few hundred bytes. A histogram of all ranks stands
-beside it, for the plot of their distribution.
+beside it, for the plot of their distribution, and how many targets were tied at any rank.
 """
 
 from __future__ import annotations
@@ -28,16 +28,29 @@ _COLUMNS = ["task", "event", "above", "tied", "returned"]
 
 
 @dataclass(frozen=True)
+class Ties:
+    """The share of the test events whose target is tied with another candidate.
+
+    ``others`` is the mean number of other candidates with the target's score, over these events;
+    0 if there are none. A target that was not returned is tied with nothing: it scores 0.
+    """
+
+    share: float
+    others: float
+
+
+@dataclass(frozen=True)
 class TaskEvents:
     """The test events of one task of one run.
 
     ``gains`` has shape (events, metrics), the metrics in the protocol's order; ``histogram`` counts
     the targets by their expected rank, rounded down: entry r - 1 is rank r, and the last entry are
-    the targets that were not returned at all.
+    the targets that were not returned at all. ``ties`` is absent where a compact form lacks it.
     """
 
     gains: NDArray[np.float64]
     histogram: NDArray[np.int64]
+    ties: Ties | None = None
 
 
 def read_events(run: Run) -> dict[str, TaskEvents]:
@@ -46,13 +59,14 @@ def read_events(run: Run) -> dict[str, TaskEvents]:
     Raises:
         BenchmarkError: the ranks are unreadable, or their mean is not the metric on record.
     """
+    ties: Mapping[str, Ties]
     if (run.folder / RANKS_FILE).is_file():
-        found = {
-            task: (ranks, rank_histogram(ranks))
-            for task, ranks in read_ranks(run.folder / RANKS_FILE).items()
-        }
+        of_tasks = read_ranks(run.folder / RANKS_FILE)
+        found = {task: (ranks, rank_histogram(ranks)) for task, ranks in of_tasks.items()}
+        ties = {task: ties_of(ranks) for task, ranks in of_tasks.items()}
     elif (run.folder / TOP_FILE).is_file():
         found = read_top(run.folder / TOP_FILE)
+        ties = read_ties(run.folder / TOP_FILE)
     else:
         return {}
     events = {}
@@ -65,7 +79,7 @@ def read_events(run: Run) -> dict[str, TaskEvents]:
             raise BenchmarkError(
                 f"{run.folder}: its ranks for {task} do not give the metrics that it records."
             )
-        events[task] = TaskEvents(values, histogram)
+        events[task] = TaskEvents(values, histogram, ties.get(task))
     return events
 
 
@@ -109,6 +123,14 @@ def read_ranks(path: Path) -> dict[str, Ranks]:
         raise BenchmarkError(f"{path}: is not a table of ranks ({error}).") from None
 
 
+def ties_of(ranks: Ranks) -> Ties:
+    """How many targets are tied, at whatever rank."""
+    others = ranks.tied[ranks.returned & (ranks.tied > 0)]
+    if not len(others):
+        return Ties(0.0, 0.0)
+    return Ties(len(others) / len(ranks), float(others.mean()))
+
+
 def rank_histogram(ranks: Ranks) -> NDArray[np.int64]:
     """How many targets have each expected rank, rounded down; the last entry was not returned."""
     expected = ranks.above + ranks.tied // 2
@@ -129,12 +151,14 @@ def top_of(ranks: Ranks) -> Ranks:
 
 def write_top(path: Path, ranks: Mapping[str, Ranks]) -> None:
     """Write the compact form of every task's ranks."""
-    arrays: dict[str, NDArray[np.integer]] = {}
+    arrays: dict[str, NDArray[np.number]] = {}
     for task, of_task in ranks.items():
         top = top_of(of_task)
         arrays[f"{task}/above"] = top.above.astype(np.uint8)
         arrays[f"{task}/tied"] = _smallest(top.tied)
         arrays[f"{task}/histogram"] = _smallest(rank_histogram(of_task))
+        ties = ties_of(of_task)
+        arrays[f"{task}/ties"] = np.array([ties.share, ties.others])
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
 
@@ -162,4 +186,18 @@ def read_top(path: Path) -> dict[str, tuple[Ranks, NDArray[np.int64]]]:
                 found[task] = (ranks, stored[f"{task}/histogram"].astype(np.int64))
             return found
     except Exception as error:  # zlib, zipfile, numpy: a damaged archive raises any of many
+        raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
+
+
+def read_ties(path: Path) -> dict[str, Ties]:
+    """Task → the ties of the ranks that the compact form was made from; none in older files.
+
+    Raises:
+        BenchmarkError: the file does not hold them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names = [name for name in stored.files if name.endswith("/ties")]
+            return {name.partition("/")[0]: Ties(*map(float, stored[name])) for name in names}
+    except Exception as error:  # as above
         raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
