@@ -2,95 +2,54 @@
 
 A table of trained systems means little where something that learns nothing stands above them. So it
 is said for each metric which of these rows no trained system is better than, and which none is
-*significantly* better than.
-
-The second needs tests between trained systems and reference rows. :func:`significantly_better` is
-the one place that knows how they are made: whatever procedure it uses, it returns the pairs.
+*significantly* better than, by the simultaneous tests of :mod:`benchmark.report.statistics`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from benchmark.protocol.metrics import METRIC_NAMES
-from benchmark.report.statistics import LEVEL, SeedsByEvents, holm, p_value_of_better
+from benchmark.report.statistics import PairTests
 
 if TYPE_CHECKING:
-    from benchmark.report.events import TaskEvents
     from benchmark.report.tables import Row
 
-Pairs = frozenset[tuple[str, str]]
-"""(better, worse), by the systems' names."""
-
-HOW_TESTED = (
-    "one-sided paired t-test per event, Holm-corrected over the trained systems for each row, "
-    f"level {LEVEL:g}"
-)
+HOW_TESTED = "all pairs of a trained system and such a row tested at once, in each column"
 
 
-def significantly_better(
-    values: Mapping[str, SeedsByEvents], trained: Sequence[str], references: Sequence[str]
-) -> Pairs:
-    """The pairs (trained system, reference) of one metric of which the first is better.
+def not_clearly_beaten(tests: PairTests | None) -> dict[str, frozenset[str]]:
+    """Metric → the rows without learning that no trained system is significantly better than.
 
     Args:
-        values: system → (seeds, events), the same events for all.
-        trained: systems that learn.
-        references: those that do not.
+        tests: those of pairs (trained system, row without learning); without them nothing was
+            tested, and no metric has an entry.
     """
-    found = set()
-    for reference in references:
-        raw = [p_value_of_better(values[name], values[reference]) for name in trained]
-        found |= {
-            (name, reference)
-            for name, p_value in zip(trained, holm(raw), strict=True)
-            if p_value < LEVEL
-        }
-    return frozenset(found)
-
-
-def pairs_by_metric(
-    events: Mapping[str, Sequence[TaskEvents]], trained: Sequence[str], references: Sequence[str]
-) -> dict[str, Pairs]:
-    """Metric → pairs; empty if there are no events of both kinds of systems.
-
-    Systems whose number of events differs from that of most are left out.
-    """
-    lengths = Counter(len(one.gains) for seeds in events.values() for one in seeds)
-    if not lengths:
+    if tests is None:
         return {}
-    usual = max(lengths, key=lambda length: (lengths[length], length))
-    values = {
-        name: np.stack([one.gains for one in seeds])
-        for name, seeds in events.items()
-        if usual and all(len(one.gains) == usual for one in seeds)
-    }
-    learn = [name for name in trained if name in values]
-    do_not = [name for name in references if name in values]
-    if not learn or not do_not:
-        return {}
+    tested = {reference for _, reference in tests.pairs}
+    better = tests.differences.significant & (tests.differences.value > 0)
     return {
-        metric: significantly_better(
-            {name: of_system[:, :, column] for name, of_system in values.items()}, learn, do_not
-        )
-        for column, metric in enumerate(METRIC_NAMES)
+        metric: frozenset(tested)
+        - {reference for (_, reference), is_so in zip(tests.pairs, column, strict=True) if is_so}
+        for metric, column in zip(METRIC_NAMES, better.T, strict=True)
     }
 
 
 def unbeaten_sentences(
-    references: Sequence[Row], trained: Sequence[Row], better: Mapping[str, Pairs], decimals: int
+    references: Sequence[Row],
+    trained: Sequence[Row],
+    level: Mapping[str, frozenset[str]],
+    decimals: int,
 ) -> tuple[str, ...]:
     """What to say above a table; nothing if each reference row is beaten significantly.
 
     Args:
         references: rows without learning.
         trained: the others; without any that has figures, nothing is said.
-        better: metric → the pairs (trained, reference) that differ significantly; metrics without
-            an entry were not tested.
+        level: metric → the rows that were tested and are beaten by no system significantly.
         decimals: means are compared as they are printed.
     """
     never: defaultdict[str, list[str]] = defaultdict(list)
@@ -106,7 +65,7 @@ def unbeaten_sentences(
                 continue
             if round(mean, decimals) >= best:
                 never[row.display_name].append(metric)
-            elif metric in better and not any(low == row.system for _, low in better[metric]):
+            elif row.system in level.get(metric, ()):
                 not_clearly[row.display_name].append(metric)
     sentences = []
     if never:

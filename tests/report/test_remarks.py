@@ -22,7 +22,6 @@ from benchmark.report.reference import write_references
 from benchmark.report.remarks import TIED
 from benchmark.report.tables import as_grid, figures_csv, main_table, side_by_side
 from benchmark.report.terminal import print_grid
-from benchmark.report.unbeaten import significantly_better
 from tests.report.conftest import drawn_ranks
 
 UNBEATEN = "Without learning, unbeaten by any trained system:"
@@ -95,16 +94,23 @@ def test_the_sentence_stands_in_every_form(make_run, runs_root: Path, tmp_path: 
     assert f"tiny: {UNBEATEN}" in beside.caption
 
 
-def test_as_many_tests_as_trained_systems_are_corrected_for() -> None:
-    """Each of many equal systems by itself would pass at 5 % now and then; together they do not."""
-    random = np.random.default_rng(0)
-    values = {"floor": np.zeros((1, 200))}
-    values |= {f"s{n}": random.normal(size=(1, 200)) for n in range(60)}
-    trained = [name for name in values if name != "floor"]
-    alone = [name for name in trained if significantly_better(values, [name], ["floor"])]
-    assert alone and not significantly_better(values, trained, ["floor"])
-    values["s0"] = values["floor"] + 0.5 + random.normal(scale=0.1, size=(1, 200))
-    assert significantly_better(values, trained, ["floor"]) == {("s0", "floor")}
+def test_as_many_pairs_as_there_are_are_corrected_for(make_run, runs_root: Path) -> None:
+    """Of thirty equal systems one or the other would be called better at 5 % each."""
+    random = np.random.default_rng(2)
+    floor = random.integers(0, 40, size=300)
+    make_run("floor", search=untied(floor), family="references")
+    for number in range(30):
+        make_run(f"s{number}", search=untied(random.integers(0, 40, size=300)))
+    assert f"{NOT_CLEARLY} Floor at" in table_of(runs_root).caption
+
+
+def test_one_row_may_be_beaten_and_another_not(make_run, runs_root: Path) -> None:
+    level = np.random.default_rng(0).integers(0, 40, size=400)
+    make_run("weak", search=untied(np.minimum(level + 20, 98)), family="references")
+    make_run("strong", search=untied(np.maximum(level - 5, 0)), family="references")
+    make_run("learner", search=untied(level))
+    caption = table_of(runs_root).caption
+    assert f"{UNBEATEN} Strong at {', '.join(METRIC_NAMES)}." in caption and "Weak" not in caption
 
 
 # Ties

@@ -8,13 +8,13 @@ import pytest
 
 from benchmark.report.__main__ import main
 from benchmark.report.reference import write_references
-from tests.report.test_statistics import random_ranks
+from tests.report.conftest import drawn_ranks
 
 
 def test_runs_without_scores_are_named_and_not_exported(
     make_run, runs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run("alpha", search=random_ranks(3))
+    make_run("alpha", search=drawn_ranks(0.3))
     make_run("failed", tasks=("search",), error="No.")
     write_references(runs_root, tmp_path / "reference")
     for source in (runs_root, tmp_path / "reference"):
