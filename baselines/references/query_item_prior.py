@@ -20,6 +20,7 @@ from benchmark.systems.contract import FloatArray, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 _FILE = "counts.npz"
+_ENTRIES_AT_ONCE = 2_000_000  # of histories, so that memory stays small
 
 
 class PairCounts(System):
@@ -101,18 +102,23 @@ class QueryItemPriorSeenLast(QueryItemPrior):
     def score(self, requests: Requests) -> FloatArray:
         """The prior p of unseen candidates; -1/p of seen ones, below all others in their order."""
         scores = super().score(requests)
-        for rows, batch in requests.batches(256):
-            seen = _in_history(batch, len(self.item_share))
-            scores[rows] = np.where(seen, -1.0 / scores[rows], scores[rows])
+        recommended, searched = requests.history_sizes()
+        longest = int((recommended + searched).max(initial=0))
+        if longest:
+            for rows, batch in requests.batches(max(1, _ENTRIES_AT_ONCE // longest)):
+                seen = _in_history(batch, longest, len(self.item_share))
+                scores[rows] = np.where(seen, -1.0 / scores[rows], scores[rows])
         return scores
 
 
-def _in_history(requests: Requests, width: int) -> NDArray[np.bool_]:
-    """(requests, candidates): whether the visible history, at any age, holds the candidate."""
-    recommended, searched = requests.history_sizes()
-    longest = int((recommended + searched).max(initial=0))
-    if not longest:
-        return np.zeros(requests.candidates.shape, dtype=np.bool_)
+def _in_history(requests: Requests, longest: int, width: int) -> NDArray[np.bool_]:
+    """(requests, candidates): whether the visible history, at any age, holds the candidate.
+
+    Args:
+        requests: some requests.
+        longest: no history has more events.
+        width: above every item id.
+    """
     row = np.arange(len(requests), dtype=np.int64)[:, None] * width
     items = requests.history(longest).items
     return np.isin(row + requests.candidates, (row + items)[items > 0])

@@ -34,7 +34,7 @@ from benchmark.systems.contract import FloatArray, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 _FILE = "transitions.npz"
-_REQUESTS_AT_ONCE = 64  # two steps may reach every item: so many rows of the catalogue's width
+_CELLS_AT_ONCE = 4_000_000  # of rows over the whole catalogue
 
 
 class TransitionGraphConfig(SystemConfig):
@@ -81,27 +81,38 @@ class TransitionGraph(System):
 
     def score(self, requests: Requests) -> FloatArray:
         """The mixture of steps and similarity; 0 for all where the history is empty."""
+        items = requests.history(self.config.last_items, "recommendation").items
         scores = np.zeros(requests.candidates.shape, dtype=np.float64)
-        last = self.config.last_items
-        for rows, batch in requests.batches(_REQUESTS_AT_ONCE):
-            items = batch.history(last, "recommendation").items  # the latest in the last column
-            for age in range(last):
-                weight = self.config.decay**age
-                scores[rows] += weight * self._from(items[:, -1 - age], batch.candidates)
+        for age in range(self.config.last_items):
+            weight = self.config.decay**age
+            scores += weight * self._from(items[:, -1 - age], requests.candidates)
         return scores.astype(np.float32)
 
     def _from(self, source: IntArray, candidates: IntArray) -> NDArray[np.float64]:
         """(events, candidates): what each event's ``source`` says; item 0 says nothing."""
+        found = np.empty(candidates.shape)
+        distinct, place = np.unique(source, return_inverse=True)
+        at_once = max(1, _CELLS_AT_ONCE // self.counts.shape[0])
+        # Many events share a source, and two steps may reach every item: a block of sources has
+        # whole rows, and the matrix of all items is never made.
+        for first in range(0, len(distinct), at_once):
+            block = distinct[first : first + at_once]
+            steps = self._steps(block)
+            event = np.flatnonzero((first <= place) & (place < first + at_once))
+            found[event] = steps[(place[event] - first)[:, None], candidates[event]]
+        if self.config.text_weight:
+            event = np.repeat(np.arange(len(source)), candidates.shape[1])
+            alike = self.words[source[event]].multiply(self.words[candidates.ravel()]).sum(axis=1)
+            found += self.config.text_weight * np.asarray(alike).reshape(candidates.shape)
+        return found
+
+    def _steps(self, sources: IntArray) -> NDArray[np.float64]:
+        """(sources, items + 1): the edges of one step and of two, weighed."""
         config = self.config
-        event = np.repeat(np.arange(len(source)), candidates.shape[1])
-        item = candidates.ravel()
-        one = np.asarray(self.edges[source[event], item]).ravel()
-        reached = self.shares[source] @ self.shares  # (events, items + 1)
-        two = np.asarray(_divided(reached, _largest_of_rows(reached))[event, item]).ravel()
-        alike = self.words[source[event]].multiply(self.words[item]).sum(axis=1)
-        found = config.edge_weight * (one + config.hop_decay * two)
-        found = found + config.text_weight * np.asarray(alike).ravel()
-        return found.reshape(candidates.shape)
+        two = (self.shares[sources] @ self.shares).toarray()
+        two /= np.maximum(two.max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        one: NDArray[np.float64] = self.edges[sources].toarray()
+        return config.edge_weight * (one + config.hop_decay * two)
 
     def save(self, folder: Path) -> None:
         """Write the counts; the rest follows from them and the texts."""
