@@ -123,6 +123,13 @@ def on_catalogue(
     rows: NDArray[np.int64],
 ) -> Figures:
     """The metrics, and HR at a greater depth, among all items that the user never touched."""
+    ranks = catalogue_ranks(ranker, dataset, task, rows)
+    deep = float(gains(ranks, DEEP, settings.ties).mean()) if len(ranks) else 0.0
+    return {**mean_metrics(ranks, settings.ties), DEEP: deep}
+
+
+def catalogue_ranks(ranker: Ranker, dataset: Dataset, task: Task, rows: NDArray[np.int64]) -> Ranks:
+    """Where the targets of the test events ``rows`` stand among all items untouched by the user."""
     requests = task.requests(dataset, "test").select(rows)
     targets = dataset.log.item[task.test.position[rows]].astype(np.int64)
     touched = Exclusions.of_log(dataset.log, dataset.number_of_items)
@@ -137,9 +144,7 @@ def on_catalogue(
         scores[event, item - 1] = np.finfo(np.float32).min
         scores[np.arange(len(batch)), targets[part] - 1] = own_target
         ranks.append(ranks_of_targets(scores, targets[part] - 1))
-    together = _together(ranks)
-    deep = float(gains(together, DEEP, settings.ties).mean()) if len(together) else 0.0
-    return {**mean_metrics(together, settings.ties), DEEP: deep}
+    return _together(ranks)
 
 
 def _together(parts: list[Ranks]) -> Ranks:

@@ -26,6 +26,7 @@ from benchmark.report.events import TaskEvents
 from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup
 from benchmark.report.simultaneous import (
     LEVEL,
+    Differences,
     Means,
     beside,
     judged,
@@ -71,11 +72,9 @@ def compare_folders(first: Path, second: Path) -> tuple[tuple[Grid, ...], tuple[
             f"{first} and {second} have no system, data set and task in common with ranks of "
             f"single events. {' '.join(sentences)}".rstrip()
         )
-    # Parts are drawn apart from each other, as if what they have in common did not make large
-    # differences come together: that is on the safe side.
-    by_part = [part[-1].max(axis=1) for block in blocks for part in block.parts]
-    largest = np.max(by_part, axis=0)[:, None]
-    return tuple(_grid(block, largest) for block in blocks), tuple(dict.fromkeys(sentences))
+    judgements = iter(judged_together([part for block in blocks for part in block.parts]))
+    grids = tuple(_grid(block, [next(judgements) for _ in block.parts]) for block in blocks)
+    return grids, tuple(dict.fromkeys(sentences))
 
 
 def _matched(
@@ -110,18 +109,28 @@ def _matched(
 
 
 @dataclass(frozen=True)
-class _Block:
-    """One grid's differences before they are judged.
+class Part:
+    """Systems of one task that ranked as many events as each other, before they are judged.
 
-    ``parts`` are systems that ranked as many events as each other: their names, the means of both
-    sides, the pairs (second, first) and the largest difference by chance, (flips, metrics).
+    ``means`` are those of the first side's systems, then those of the second's; ``pairs`` are
+    (second, first); ``largest`` is the largest difference by chance, (flips, metrics).
     """
+
+    names: tuple[str, ...]
+    means: Means
+    pairs: NDArray[np.int64]
+    largest: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What one grid shows."""
 
     task: TaskName
     groups: tuple[RunGroup, RunGroup]
     paired: bool
     seeds: int
-    parts: tuple[tuple[tuple[str, ...], Means, NDArray[np.int64], NDArray[np.float64]], ...]
+    parts: tuple[Part, ...]
     missing: tuple[str, ...]
 
 
@@ -130,24 +139,51 @@ def _block(
     groups: tuple[RunGroup, RunGroup],
     events: Sequence[Mapping[str, Sequence[TaskEvents]]],
 ) -> _Block | None:
-    common = [name for name in events[0] if name in events[1]]
-    if not common:
+    if not any(name in events[1] for name in events[0]):
         return None
+    paired = _same_lists(task, groups)
+    of_sides = [side.key.stem(side.key.variant) for side in groups]
+    return _Block(
+        task=task,
+        groups=groups,
+        paired=paired,
+        seeds=max(len(of_one) for side in events for of_one in side.values()),
+        parts=tuple(parts_of(events, paired, f"{task} {' '.join(of_sides)}")),
+        missing=tuple(sorted(set(events[0]) ^ set(events[1]))),
+    )
+
+
+def parts_of(
+    events: Sequence[Mapping[str, Sequence[TaskEvents]]], paired: bool, purpose: str
+) -> list[Part]:
+    """The systems that both sides have, by how many events they ranked.
+
+    Args:
+        events: for either side, system → its events, one entry a seed.
+        paired: whether the events of both sides are the same ones.
+        purpose: part of the random generator's seed.
+    """
     by_length: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
-    for name in sorted(common):
+    for name in sorted(set(events[0]) & set(events[1])):
         by_length[tuple(len(of_side[name][0].gains) for of_side in events)].append(name)
-    paired = _same_lists(task, groups) and all(len(set(lengths)) == 1 for lengths in by_length)
     parts = []
-    for names in by_length.values():
+    for lengths, names in by_length.items():
         sides = [{name: of_side[name] for name in names} for of_side in events]
-        means = _means(sides, paired)
+        means = _means(sides, paired and len(set(lengths)) == 1)
         pairs = np.stack([np.arange(len(names)) + len(names), np.arange(len(names))], axis=1)
-        of_sides = [side.key.stem(side.key.variant) for side in groups]
-        random = stable_random(SEED, "compare", task, *of_sides, *names)
-        parts.append((tuple(names), means, pairs, largest_by_chance(means, pairs, random)))
-    seeds = max(len(of_one) for side in events for of_one in side.values())
-    missing = tuple(sorted(set(events[0]) ^ set(events[1])))
-    return _Block(task, groups, paired, seeds, tuple(parts), missing)
+        random = stable_random(SEED, "compare", purpose, *names)
+        parts.append(Part(tuple(names), means, pairs, largest_by_chance(means, pairs, random)))
+    return parts
+
+
+def judged_together(parts: Sequence[Part]) -> list[Differences]:
+    """The differences of all parts as one family.
+
+    Parts are drawn apart from each other, as if what they have in common did not make large
+    differences come together: that is on the safe side.
+    """
+    largest = np.max([part.largest.max(axis=1) for part in parts], axis=0)[:, None]
+    return [judged(part.means, part.pairs, largest) for part in parts]
 
 
 def _means(sides: Sequence[Mapping[str, Sequence[TaskEvents]]], paired: bool) -> Means:
@@ -173,13 +209,12 @@ def _or_one_each(
     return np.arange(values[0].shape[1]) if users is None else users
 
 
-def _grid(block: _Block, largest: NDArray[np.float64]) -> Grid:
-    """The block's differences, judged by the largest of all that is shown, (flips, 1)."""
+def _grid(block: _Block, judgements: Sequence[Differences]) -> Grid:
+    """The block's differences; ``judgements`` are those of its parts."""
     families = {run.record.system.name: run.record.system for run in block.groups[1].runs}
     found: dict[str, tuple[Entry, ...]] = {}
-    for names, means, pairs, _ in block.parts:
-        differences = judged(means, pairs, largest)
-        for place, name in enumerate(names):
+    for part, differences in zip(block.parts, judgements, strict=True):
+        for place, name in enumerate(part.names):
             entries = (
                 difference_entry(differences, place, column) for column in range(len(METRIC_NAMES))
             )

@@ -77,7 +77,8 @@ def difference_entry(differences: Differences, place: int, column: int, sign: in
         round(number, 12) + 0.0
         for number in (sign * float(differences.value[place, column]), *ends)
     )
-    shown = (f"{end:+.{DECIMALS_OF_ENDS}f}".replace("0.", ".", 1) for end in (low, high))
+    # Without plus and zero, so that five columns fit on a page.
+    shown = (f"{end:.{DECIMALS_OF_ENDS}f}".replace("0.", ".", 1) for end in (low, high))
     return Entry(
         f"{value:+.{DECIMALS}f}",
         value=value,

@@ -17,10 +17,11 @@ it needs no large number of users, and users may have as unequal numbers of even
 mean over events is the ratio of two sums over users, and its variance is that of the ratio.
 
 *Runs.* With several seeds a system's mean is one over runs that were drawn from many possible ones.
-New runs are drawn from a normal law with the covariance of those at hand, and the
-variance is estimated anew from them, as it was from the real ones: with three seeds it is mostly
-wrong, and the largest difference by chance knows it. That the events' chance differs from run to
-run is in both parts, so the whole errs on the safe side.
+Runs deviate from each other as a whole, and event by event; the latter is chance of events that the
+signs already have, so its part is taken from the variance between runs. New runs are drawn from a
+normal law with the covariance of those at hand, and their variance is estimated anew, as it
+was from the real ones: with three seeds it is mostly wrong, and the largest difference by chance
+knows it.
 """
 
 from __future__ import annotations
@@ -50,13 +51,16 @@ class Means:
 
     ``value`` is (systems, metrics). ``sums`` is (users, systems, metrics): each user's part of each
     mean, so that they add up to it; ``sizes`` (users,) is each user's share of the events. ``runs``
-    has for each system (runs, metrics): how far each run's mean lies from the mean over the runs.
+    has for each system (runs, metrics): how far each run's mean lies from the mean over the runs;
+    ``by_event`` (metrics,) is how much of the variance between runs their events explain, which
+    each run finds in its own way.
     """
 
     value: Floats
     sums: Floats
     sizes: Floats
     runs: tuple[Floats, ...]
+    by_event: tuple[Floats, ...]
 
     @property
     def variance_of_events(self) -> Floats:
@@ -104,7 +108,21 @@ def means_of(values: Sequence[Floats], users: Integers) -> Means:
         sums / len(users),
         sizes / len(users),
         tuple(means - means.mean(axis=0) for means in of_runs),
+        tuple(_variance_by_event(of_system, users) for of_system in values),
     )
+
+
+def _variance_by_event(values: Floats, users: Integers) -> Floats:
+    """The variance of a run's mean that comes from what it makes of single users, (metrics,)."""
+    runs, events, metrics = values.shape
+    if runs == 1:
+        return np.zeros(metrics)
+    sums, sizes = sums_of_users(values.transpose(1, 0, 2), users)
+    means = values.mean(axis=1)
+    own = sums - sums.mean(axis=1, keepdims=True)
+    own = own - sizes[:, None, None] * (means - means.mean(axis=0))
+    squares = (own**2).sum(axis=(0, 1)) / (runs - 1) / events**2
+    return np.asarray(_of_sample(len(sizes)) * squares)
 
 
 def sums_of_users(values: Floats, users: Integers) -> tuple[Floats, Floats]:
@@ -135,7 +153,9 @@ def beside(one: Means, other: Means) -> Means:
         ]
     )
     value = np.concatenate([one.value, other.value])
-    return Means(value, sums, np.zeros(len(sums)), (*one.runs, *other.runs))
+    return Means(
+        value, sums, np.zeros(len(sums)), (*one.runs, *other.runs), (*one.by_event, *other.by_event)
+    )
 
 
 def all_pairs(systems: int) -> Integers:
@@ -212,7 +232,12 @@ def judged(means: Means, pairs: Integers, largest: Floats) -> Differences:
             are one family.
     """
     value = means.value[pairs[:, 0]] - means.value[pairs[:, 1]]
-    of_runs = np.stack([_variance_of_mean(of_system) for of_system in means.runs])
+    of_runs = np.stack(
+        [
+            _variance_from_runs(deviations, by_event)
+            for deviations, by_event in zip(means.runs, means.by_event, strict=True)
+        ]
+    )
     of_events = _of_sample(len(means.sums)) * _squares(means, pairs, means.value)
     variance, freedom = _variance_and_freedom(means, pairs, of_events, of_runs)
     score = _studentised(value, variance)
@@ -282,13 +307,22 @@ def _scores_with_runs(
     """
     shape = (len(difference), *means.value.shape)
     shift, of_runs = np.zeros(shape), np.zeros(shape)
-    for place, deviations in enumerate(means.runs):
+    for place, (deviations, by_event) in enumerate(zip(means.runs, means.by_event, strict=True)):
         runs = len(deviations)
         if runs > 1:
-            weights = random.standard_normal((len(difference), runs, runs)) / np.sqrt(runs - 1)
-            drawn = weights @ deviations
-            shift[:, place] = drawn.mean(axis=1)
-            of_runs[:, place] = drawn.var(axis=1, ddof=1) / runs
+            between = np.maximum((deviations**2).sum(axis=0) / (runs - 1), _NO_VARIANCE)
+            scale = np.sqrt(between)
+            # The variance between runs may be larger than few of them say.
+            unknown = (runs - 1) / random.chisquare(runs - 1, (len(difference), 1, 1))
+            as_a_whole = np.sqrt(np.maximum(between * unknown - by_event, 0.0)) / scale
+            weights = random.standard_normal((2, len(difference), runs, runs)) / np.sqrt(runs - 1)
+            whole, event_by_event = weights @ deviations
+            whole *= as_a_whole
+            event_by_event *= np.sqrt(by_event) / scale
+            shift[:, place] = whole.mean(axis=1)
+            drawn = whole + event_by_event
+            drawn -= drawn.mean(axis=1, keepdims=True)
+            of_runs[:, place] = _variance_from_runs(drawn, by_event)
     variance, freedom = _variance_and_freedom(means, pairs, of_events, of_runs)
     moved = difference + shift[:, pairs[:, 0]] - shift[:, pairs[:, 1]]
     return _as_normal(_studentised(moved, variance), freedom)
@@ -316,9 +350,16 @@ def _variance_and_freedom(
     return variance, freedom
 
 
-def _variance_of_mean(deviations: Floats) -> Floats:
-    runs = len(deviations)
-    return np.asarray((deviations**2).sum(axis=0) / max(runs - 1, 1) / runs)
+def _variance_from_runs(deviations: Floats, by_event: Floats) -> Floats:
+    """The variance of a mean over runs from the runs as a whole, (..., metrics).
+
+    Args:
+        deviations: (..., runs, metrics) about their own mean.
+        by_event: (metrics,) see :class:`Means`.
+    """
+    runs = deviations.shape[-2]
+    between = (deviations**2).sum(axis=-2) / max(runs - 1, 1)
+    return np.asarray(np.maximum(between - by_event, 0.0) / runs)
 
 
 def _studentised(difference: Floats, variance: Floats) -> Floats:

@@ -62,12 +62,13 @@ def test_it_agrees_with_lists_that_were_drawn(rule: str) -> None:
         mean, variance = gains_over_draws(above, tied, eligible, negatives, metric, rule)
         error = 5 * np.sqrt(variance / draws) + 1e-9
         assert np.all(np.abs(found.mean(axis=1) - mean) < error)
-        assert found.var(axis=1) == pytest.approx(variance, rel=0.2, abs=1e-3)
+        # Gains are within 0 and 1, so a fourth moment is no larger than the variance.
+        assert np.all(np.abs(found.var(axis=1) - variance) < error)
     together = metrics_over_draws(above, tied, eligible, negatives, rule)
     for metric, (expectation, deviation) in together.items():
         means = values[metric].mean(axis=0)  # each draw of all four lists gives one figure
         assert means.mean() == pytest.approx(expectation, abs=5 * deviation / np.sqrt(draws))
-        assert means.std() == pytest.approx(deviation, rel=0.1)
+        assert means.std() == pytest.approx(deviation, rel=0.2)
 
 
 def test_counts_that_contradict_each_other_are_refused() -> None:
