@@ -72,6 +72,11 @@ def cold_users_footnote(task: TaskName, runs: Sequence[Run]) -> Footnote | None:
     return Footnote("", f"{share:.1%} of the test events belong to users never seen in training.")
 
 
+def list_length(task: TaskName, runs: Sequence[Run]) -> int:
+    """How many candidates each test event has; 0 if no run tells."""
+    return max((run.record.protocol.list_lengths.get(task, 0) for run in runs), default=0)
+
+
 def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -> tuple[str, ...]:
     """Under a protocol of matched lists: what rows without learning reach, as multiples of chance.
 
@@ -81,7 +86,7 @@ def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -
     settings = runs[0].record.protocol.settings
     if settings.get("search_negatives") != MATCHED:
         return ()
-    length = int(settings.get("negatives", 0)) + 1
+    length = list_length(task, runs) or int(settings.get("negatives", 0)) + 1
     cutoffs = CUTOFFS["HR"]
     shown, above, absent = [], [], []
     own = {row.system: row for row in rows}

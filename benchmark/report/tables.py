@@ -27,6 +27,7 @@ from benchmark.report.remarks import (
     TIED,
     cold_users_footnote,
     is_often_tied,
+    list_length,
     mean_ties,
     probes_sentences,
     ties_footnote,
@@ -537,7 +538,9 @@ def _facts(task: TaskName, runs: Sequence[Run], rows: Sequence[Row], variant: st
     dataset, protocol = record.dataset, record.protocol
     events = max((run.record.protocol.test_events.get(task, 0) for run in runs), default=0)
     sizes = [counted(dataset.users, "user"), counted(dataset.items, "item")]
-    sizes.append(counted(events, "test event"))
+    length = list_length(task, runs)
+    each = f" with {counted(length, 'candidate')} each" if length else ""
+    sizes.append(f"{counted(events, 'test event')}{each}")
     named = f" (variant {variant})" if variant else ""
     numbers = {len(row.seeds) for row in rows if row.seeds}
     averaged = "Mean over the test events, one seed"

@@ -346,6 +346,9 @@ def _record(
             settings=job.protocol_settings,
             candidates={name: task.test_candidates.fingerprint for name, task in tasks.items()},
             test_events={name: len(task.test) for name, task in tasks.items()},
+            list_lengths={
+                name: int(task.test_candidates.items.shape[1]) for name, task in tasks.items()
+            },
         ),
         system=SystemPart(
             name=job.system,

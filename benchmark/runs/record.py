@@ -55,6 +55,7 @@ class ProtocolPart(_Part):
     settings: dict[str, Any]
     candidates: dict[str, str]  # task → fingerprint of the candidate lists
     test_events: dict[str, int]  # task → number of ranked test events
+    list_lengths: dict[str, int] = {}  # task → candidates of each; none in older records
 
 
 class SystemPart(_Part):

@@ -199,6 +199,17 @@ def test_a_probe_above_the_bound_is_warned_of(make_run) -> None:
 
 
 @pytest.mark.usefixtures("probes")
+def test_chance_is_that_of_the_lists_as_they_are(make_run) -> None:
+    """Matched lists may be shorter than the setting asks for; the record says how long they are."""
+    run = make_run("one", search=hits(0.1, 0.5, 1.0), family="references", settings=MATCHED)
+    protocol = run.record.protocol.model_copy(update={"list_lengths": {"search": 8}})
+    record = run.record.model_copy(update={"protocol": protocol})
+    caption = main_table("search", [run.model_copy(update={"record": record})]).caption
+    assert "One 0.80, 0.80, 1.00;" in caption and "Warning" not in caption
+    assert "800 test events with 8 candidates each)" in caption
+
+
+@pytest.mark.usefixtures("probes")
 def test_other_protocols_say_nothing_of_probes(make_run) -> None:
     run = make_run("one", search=hits(0.3, 0.4, 0.5), family="references")
     assert "chance" not in main_table("search", [run]).caption

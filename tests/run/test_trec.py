@@ -168,6 +168,7 @@ def test_the_ranks_follow_from_the_scores(exported: Path) -> None:
         for task, ranks in read_ranks(run.folder / RANKS_FILE).items():
             scores = read_scores(run.folder / SCORES_FILE, task)
             assert scores.dtype == np.float32
+            assert run.record.protocol.list_lengths[task] == scores.shape[1]
             found = ranks_of_targets(scores, tasks[task].test_candidates.target_column)
             for name in ("above", "tied", "returned"):
                 assert np.array_equal(getattr(found, name), getattr(ranks, name))
