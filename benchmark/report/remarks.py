@@ -72,6 +72,14 @@ def cold_users_footnote(task: TaskName, runs: Sequence[Run]) -> Footnote | None:
     return Footnote("", f"{share:.1%} of the test events belong to users never seen in training.")
 
 
+def protocol_footnotes(runs: Sequence[Run]) -> tuple[Footnote, ...]:
+    """What must be shown of the protocol: where it is not as its source."""
+    sentences: dict[str, None] = {}
+    for run in runs:
+        sentences |= dict.fromkeys(getattr(run.record.protocol, "remarks", ()))
+    return tuple(Footnote("", sentence) for sentence in sentences)
+
+
 def list_length(task: TaskName, runs: Sequence[Run]) -> int:
     """How many candidates each test event has; 0 if no run tells."""
     return max((run.record.protocol.list_lengths.get(task, 0) for run in runs), default=0)

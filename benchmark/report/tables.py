@@ -30,6 +30,7 @@ from benchmark.report.remarks import (
     list_length,
     mean_ties,
     probes_sentences,
+    protocol_footnotes,
     ties_footnote,
 )
 from benchmark.report.simultaneous import FLIPS, LEVEL
@@ -214,7 +215,7 @@ def main_table(
     statistics = statistics or Statistics()
     above = _above(task, runs, rows, statistics)
     sentences = " ".join([_facts(task, runs, rows, variant), *above, _MARKS])
-    further = [ties_footnote(rows), cold_users_footnote(task, runs)]
+    further = [ties_footnote(rows), cold_users_footnote(task, runs), *protocol_footnotes(runs)]
     return Table(
         key=key,
         variant=variant,

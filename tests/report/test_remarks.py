@@ -238,6 +238,14 @@ def test_cold_users_are_said_below_the_table(make_run, monkeypatch: pytest.Monke
     assert not main_table("recommendation", [run]).footnotes
 
 
+def test_remarks_of_the_protocol_are_shown_once(make_run, monkeypatch) -> None:
+    from benchmark.runs.record import ProtocolPart
+
+    runs = [make_run("alpha", search=0.1), make_run("beta", search=0.2)]
+    monkeypatch.setattr(ProtocolPart, "remarks", ("Not as its source.",), raising=False)
+    assert main_table("search", runs).footnotes == (Footnote("", "Not as its source."),)
+
+
 # Variants under one heading
 
 
