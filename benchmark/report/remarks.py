@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmark.protocol.metrics import CUTOFFS, METRIC_NAMES
@@ -63,10 +63,7 @@ def is_often_tied(row: Row) -> bool:
 
 def cold_users_footnote(task: TaskName, runs: Sequence[Run]) -> Footnote | None:
     """The share of test events of users without any training event, if there are such."""
-    recorded: list[Mapping[str, float]] = [
-        getattr(run.record.protocol, "cold_users", {}) for run in runs
-    ]
-    share = max((of_run.get(task, 0.0) for of_run in recorded), default=0.0)
+    share = max((run.record.protocol.cold_users.get(task, 0.0) for run in runs), default=0.0)
     if share <= 0.0:
         return None
     return Footnote("", f"{share:.1%} of the test events belong to users never seen in training.")
@@ -76,7 +73,7 @@ def protocol_footnotes(runs: Sequence[Run]) -> tuple[Footnote, ...]:
     """What must be shown of the protocol: where it is not as its source."""
     sentences: dict[str, None] = {}
     for run in runs:
-        sentences |= dict.fromkeys(getattr(run.record.protocol, "remarks", ()))
+        sentences |= dict.fromkeys(run.record.protocol.remarks)
     return tuple(Footnote("", sentence) for sentence in sentences)
 
 

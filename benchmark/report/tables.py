@@ -552,10 +552,11 @@ def _facts(task: TaskName, runs: Sequence[Run], rows: Sequence[Row], variant: st
         )
     ties = protocol.settings.get("ties")
     rule = "" if ties is None else f"; {_TIES.get(str(ties), f'rule for ties: {ties}')}"
+    remarks = "".join(f" {sentence}" for sentence in protocol.remarks)
     return clean(
         f"{task.capitalize()} on {dataset.name} ({', '.join(sizes)}), "
         f"protocol {protocol.name}{named}{_differences(protocol.name, protocol.settings)}, "
-        f"preset {record.preset}. {averaged}{rule}."
+        f"preset {record.preset}. {averaged}{rule}.{remarks}"
     )
 
 

@@ -22,6 +22,7 @@ from benchmark.report.reference import write_references
 from benchmark.report.remarks import TIED
 from benchmark.report.tables import as_grid, figures_csv, main_table, side_by_side
 from benchmark.report.terminal import print_grid
+from benchmark.runs.record import Run
 from tests.report.conftest import drawn_ranks
 
 UNBEATEN = "Without learning, unbeaten by any trained system:"
@@ -202,9 +203,7 @@ def test_a_probe_above_the_bound_is_warned_of(make_run) -> None:
 def test_chance_is_that_of_the_lists_as_they_are(make_run) -> None:
     """Matched lists may be shorter than the setting asks for; the record says how long they are."""
     run = make_run("one", search=hits(0.1, 0.5, 1.0), family="references", settings=MATCHED)
-    protocol = run.record.protocol.model_copy(update={"list_lengths": {"search": 8}})
-    record = run.record.model_copy(update={"protocol": protocol})
-    caption = main_table("search", [run.model_copy(update={"record": record})]).caption
+    caption = main_table("search", [with_protocol(run, list_lengths={"search": 8})]).caption
     assert "One 0.80, 0.80, 1.00;" in caption and "Warning" not in caption
     assert "800 test events with 8 candidates each)" in caption
 
@@ -219,17 +218,18 @@ def test_the_preset_clean_is_such_a_protocol() -> None:
     assert PRESETS["clean"].search_negatives == remarks.MATCHED
 
 
-# Cold users
+# Cold users, and remarks of the protocol
 
 
-def test_cold_users_are_said_below_the_table(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.runs.record import ProtocolPart
+def with_protocol(run: Run, **changes: object) -> Run:
+    protocol = run.record.protocol.model_copy(update=changes)
+    return run.model_copy(update={"record": run.record.model_copy(update={"protocol": protocol})})
 
+
+def test_cold_users_are_said_below_the_table(make_run) -> None:
     run = make_run("alpha", search=0.1)
     assert not main_table("search", [run]).footnotes
-    monkeypatch.setattr(
-        ProtocolPart, "cold_users", {"search": 0.8551, "recommendation": 0.0}, raising=False
-    )
+    run = with_protocol(run, cold_users={"search": 0.8551, "recommendation": 0.0})
     table = main_table("search", [run])
     sentence = "85.5% of the test events belong to users never seen in training."
     assert table.footnotes == (Footnote("", sentence),)
@@ -238,11 +238,9 @@ def test_cold_users_are_said_below_the_table(make_run, monkeypatch: pytest.Monke
     assert not main_table("recommendation", [run]).footnotes
 
 
-def test_remarks_of_the_protocol_are_shown_once(make_run, monkeypatch) -> None:
-    from benchmark.runs.record import ProtocolPart
-
+def test_remarks_of_the_protocol_are_shown_once(make_run) -> None:
     runs = [make_run("alpha", search=0.1), make_run("beta", search=0.2)]
-    monkeypatch.setattr(ProtocolPart, "remarks", ("Not as its source.",), raising=False)
+    runs = [with_protocol(run, remarks=("Not as its source.",)) for run in runs]
     assert main_table("search", runs).footnotes == (Footnote("", "Not as its source."),)
 
 
