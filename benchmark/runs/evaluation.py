@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset
 from benchmark.files import atomic_path
@@ -22,9 +23,13 @@ EVENTS_PER_PART = 4096
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The ranks of a task's test events and how long scoring took in this process."""
+    """The ranks of a task's test events and how long scoring took in this process.
+
+    ``parts`` are the files that keep the scores, in the order of the events.
+    """
 
     ranks: Ranks
+    parts: tuple[Path, ...]
     seconds: float
     events_scored: int  # fewer than all if parts were there already
 
@@ -45,6 +50,7 @@ def evaluate(
     requests = task.requests(dataset, "test")
     candidates = task.test_candidates
     parts: list[Ranks] = []
+    files: list[Path] = []
     seconds, scored = 0.0, 0
     for rows, part in requests.batches(EVENTS_PER_PART):
         path = folder / f"{task.name}-{rows.start:09d}.npz"
@@ -55,20 +61,27 @@ def evaluate(
             seconds += time.perf_counter() - started
             scored += len(part)
             kept = ranks_of_targets(scores, candidates.target_column[rows])
-            _write_part(path, kept)
+            _write_part(path, kept, scores)
         parts.append(kept)
+        files.append(path)
         progress(f"{task.name}: {rows.stop}/{len(requests)} test events ranked")
     ranks = Ranks(
         above=np.concatenate([part.above for part in parts]),
         tied=np.concatenate([part.tied for part in parts]),
         returned=np.concatenate([part.returned for part in parts]),
     )
-    return Evaluation(ranks=ranks, seconds=seconds, events_scored=scored)
+    return Evaluation(ranks=ranks, parts=tuple(files), seconds=seconds, events_scored=scored)
 
 
-def _write_part(path: Path, ranks: Ranks) -> None:
+def _write_part(path: Path, ranks: Ranks, scores: NDArray[np.float32]) -> None:
     with atomic_path(path) as temporary:
-        np.savez(temporary, above=ranks.above, tied=ranks.tied, returned=ranks.returned)
+        np.savez(
+            temporary,
+            above=ranks.above,
+            tied=ranks.tied,
+            returned=ranks.returned,
+            scores=scores,
+        )
 
 
 def _read_part(path: Path, events: int) -> Ranks | None:
@@ -76,9 +89,10 @@ def _read_part(path: Path, events: int) -> Ranks | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             ranks = Ranks(stored["above"], stored["tied"], stored["returned"])
+            whole = len(ranks) == len(stored["scores"]) == events
     except Exception:  # whatever is wrong with it, it is made again
         return None
-    return ranks if len(ranks) == events else None
+    return ranks if whole else None
 
 
 def fingerprint_of_lists(tasks: dict[str, Task]) -> str:

@@ -43,6 +43,7 @@ from benchmark.runs.record import (
     METRICS_FILE,
     RANKS_FILE,
     RUN_FILE,
+    SCORES_FILE,
     CostPart,
     DatasetPart,
     IdentifierQuality,
@@ -52,6 +53,7 @@ from benchmark.runs.record import (
     RunRecord,
     SystemPart,
 )
+from benchmark.runs.scores import write_scores
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, refuse_without_text
@@ -144,7 +146,7 @@ def record_death(job: JobSpec) -> Run:
     with store.locked(job, lambda: None):
         if store.read(job) is None:
             record = _record(job, dataset, tasks, CostPart(), (), {}, error)
-            _publish(job, store, record, {}, {}, {}, store.work_folder(job))
+            _publish(job, store, record, {}, {}, {}, {}, store.work_folder(job))
     run = store.read(job)
     if run is None:
         raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
@@ -162,6 +164,7 @@ def _execute_locked(
     chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in own}
     cost = CostPart()
     ranks: dict[str, Ranks] = {}
+    scored: dict[str, tuple[Path, ...]] = {}
     stand_ins: tuple[str, ...] = ()
     identifiers: IdentifierQuality = {}
     error: str | None = None
@@ -175,7 +178,7 @@ def _execute_locked(
         rates: dict[str, float] = {}
         for name, task in chosen.items():
             evaluation = evaluate(system, job.system, dataset, task, work / "ranks", progress)
-            ranks[name] = evaluation.ranks
+            ranks[name], scored[name] = evaluation.ranks, evaluation.parts
             score_seconds[name] = evaluation.seconds
             if evaluation.events_scored:
                 rates[name] = evaluation.events_scored / max(evaluation.seconds, 1e-9)
@@ -201,7 +204,7 @@ def _execute_locked(
     record = _record(job, dataset, chosen, cost, stand_ins, identifiers, error)
     metrics = {name: mean_metrics(value, settings.ties) for name, value in ranks.items()}
     users = {name: dataset.log.user[chosen[name].test.position] for name in ranks}
-    _publish(job, store, record, metrics, ranks, users, work)
+    _publish(job, store, record, metrics, ranks, users, scored, work)
 
 
 def _fitted(
@@ -343,6 +346,9 @@ def _record(
             settings=job.protocol_settings,
             candidates={name: task.test_candidates.fingerprint for name, task in tasks.items()},
             test_events={name: len(task.test) for name, task in tasks.items()},
+            list_lengths={
+                name: int(task.test_candidates.items.shape[1]) for name, task in tasks.items()
+            },
             remarks=ProtocolSettings.model_validate(job.protocol_settings).remarks,
             cold_users={name: task.share_of_cold_users(dataset) for name, task in tasks.items()},
         ),
@@ -371,6 +377,7 @@ def _publish(
     metrics: Metrics,
     ranks: dict[str, Ranks],
     users: dict[str, IntArray],
+    scored: dict[str, tuple[Path, ...]],
     work: Path,
 ) -> None:
     target = store.folder(job)
@@ -382,6 +389,7 @@ def _publish(
         if record.status == "finished":
             write_json(folder / METRICS_FILE, metrics)
             write_ranks(folder / RANKS_FILE, ranks, users)
+            write_scores(folder / SCORES_FILE, scored)
         for path in (work / LOG_FILE, *sorted(work.glob("*.jsonl"))):
             if path.is_file():
                 shutil.copy2(path, folder / path.name)
