@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -33,12 +33,14 @@ from benchmark.files import (
     check_manifest,
     is_complete,
     read_json,
+    sha256_of_json,
     write_json,
 )
 from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.runs.evaluation import evaluate
+from benchmark.runs.identity import JobChanged, refuse_if_changed, refuse_other_code
 from benchmark.runs.record import (
     METRICS_FILE,
     RANKS_FILE,
@@ -107,8 +109,14 @@ def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
         done = store.read(job)
         if agreed(done is not None) and done is not None:
             return done
-        with _threads(job.threads), _job_log(store.work_folder(job)) as logger:
-            _execute_locked(job, store, progress, logger)
+        with _threads(job.threads):
+            settings, dataset, tasks = _planned_data(job)
+            try:
+                with _job_log(store.open_work(job)) as logger:
+                    _execute_locked(job, dataset, tasks, settings, store, progress, logger)
+            except JobChanged:
+                store.discard_work(job)
+                raise
     run = store.read(job)
     if run is None:
         raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
@@ -123,8 +131,7 @@ def follow(job: JobSpec) -> None:
     """
     if agreed(False):
         return
-    settings = ProtocolSettings.model_validate(job.protocol_settings)
-    dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
+    settings, dataset, tasks = _planned_data(job)
     with TemporaryDirectory() as folder, _threads(job.threads):
         work = Path(folder) / "work"
         logger = logging.getLogger("benchmark.follower")
@@ -151,11 +158,27 @@ def record_death(job: JobSpec) -> Run:
     return run
 
 
-def _execute_locked(
-    job: JobSpec, store: RunStore, progress: Progress, logger: logging.Logger
-) -> None:
+def _planned_data(job: JobSpec) -> tuple[ProtocolSettings, Dataset, dict[str, Task]]:
+    """The protocol, the data set and the tasks, once it is sure that the job is the planned one.
+
+    Raises:
+        BenchmarkError: this process has other code, data or libraries.
+    """
     settings = ProtocolSettings.model_validate(job.protocol_settings)
     dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
+    refuse_if_changed(job, dataset, tasks)
+    return settings, dataset, tasks
+
+
+def _execute_locked(
+    job: JobSpec,
+    dataset: Dataset,
+    tasks: dict[str, Task],
+    settings: ProtocolSettings,
+    store: RunStore,
+    progress: Progress,
+    logger: logging.Logger,
+) -> None:
     _reset_peak_memory()
     work = store.work_folder(job)
     own = choose(job.system).entry.tasks
@@ -174,7 +197,9 @@ def _execute_locked(
         score_seconds: dict[str, float] = {}
         rates: dict[str, float] = {}
         for name, task in chosen.items():
-            evaluation = evaluate(system, job.system, dataset, task, work / "ranks", progress)
+            evaluation = evaluate(
+                system, job.system, dataset, task, work / "ranks", job.identity, progress
+            )
             ranks[name] = evaluation.ranks
             score_seconds[name] = evaluation.seconds
             if evaluation.events_scored:
@@ -198,6 +223,7 @@ def _execute_locked(
             if isinstance(failure, SystemFailure)
             else f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
         )
+    refuse_other_code(job)
     record = _record(job, dataset, chosen, cost, stand_ins, identifiers, error)
     metrics = {name: mean_metrics(value, settings.ties) for name, value in ranks.items()}
     _publish(job, store, record, metrics, ranks, work)
@@ -229,7 +255,9 @@ def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logge
     return RunContext(
         seed=job.seed,
         folder=work,
-        artifacts=ArtifactStore(Path(job.results) / "artifacts"),
+        artifacts=ArtifactStore(
+            Path(job.results) / "artifacts", verify=partial(refuse_other_code, job)
+        ),
         device=job.device,
         precision=job.precision,
         threads=job.threads,
@@ -237,6 +265,7 @@ def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logge
         logger=logger,
         progress=progress,
         code=code_fingerprint(choose(job.system).entry.module),
+        identity=job.identity,
         upstream=job.upstream,
     )
 
@@ -267,6 +296,8 @@ def _fit_if_needed(
     if is_complete(saved):
         try:
             check_manifest(saved)
+            if read_json(saved / _FIT_FILE).get("identity") != job.identity:
+                raise BenchmarkError(f"{saved}: is another job's.")
             return
         except BenchmarkError as error:
             context.logger.warning("the saved system is not used: %s", error)
@@ -282,11 +313,18 @@ def _fit_if_needed(
             system.fit(view)
     seconds = time.perf_counter() - started + context.artifacts.reused_seconds
 
+    refuse_other_code(job)
+
     def fill(folder: Path) -> None:
         system.save(folder)
         write_json(
             folder / _FIT_FILE,
-            {"seconds": seconds, "resumed": resumed, "peak_memory_bytes": _peak_memory()},
+            {
+                "identity": job.identity,
+                "seconds": seconds,
+                "resumed": resumed,
+                "peak_memory_bytes": _peak_memory(),
+            },
         )
 
     build_folder(saved, fill)
@@ -326,6 +364,7 @@ def _record(
     log = dataset.log
     return RunRecord(
         identity=job.identity,
+        code=sha256_of_json(job.code),
         status="finished" if error is None else "failed",
         error=error,
         dataset=DatasetPart(
