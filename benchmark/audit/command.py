@@ -92,6 +92,7 @@ def run(dataset: Dataset, options: argparse.Namespace) -> int:
         console.print(rankers_table(audits, task))
     for found in audits:
         print_verdicts(found, console)
+    console.print("Bounds are one-sided 95 % ones at either end; users are the unit.", style="dim")
     for path in paths:
         console.print(f"saved: {path}", highlight=False, soft_wrap=True)
     has_findings = any(found.findings for found in audits)

@@ -27,6 +27,10 @@ class Measured:
     high: float
     events: int
 
+    def times(self, factor: float) -> Measured:
+        """The mean and its bounds as multiples of another unit."""
+        return Measured(self.value * factor, self.low * factor, self.high * factor, self.events)
+
 
 def measured(values: NDArray[Any], users: NDArray[np.integer]) -> Measured:
     """The mean of values in [0, 1]; both arguments have shape (events,)."""

@@ -21,7 +21,6 @@ from benchmark.audit.simple import Copier
 from benchmark.data.dataset import RECOMMENDATION, Dataset
 from benchmark.protocol.metrics import Ranks, gains, mean_metrics, ranks_of_targets
 from benchmark.protocol.negatives import Exclusions
-from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import split_task
 from benchmark.protocol.task import Task, recommendation_negatives
@@ -97,7 +96,7 @@ def on_lists(ranker: Ranker, dataset: Dataset, task: Task, settings: ProtocolSet
 
 
 def affordable_sample(dataset: Dataset, task: Task) -> int:
-    """All test events of a task, or ``FEWER_EVENTS`` where all would be too many scores a ranker."""
+    """All test events of a task, or ``FEWER_EVENTS`` where a ranker would give too many scores."""
     events = len(task.test)
     return events if events * dataset.number_of_items <= MOST_SCORES else FEWER_EVENTS
 

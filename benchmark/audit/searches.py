@@ -11,6 +11,13 @@ from benchmark.data.dataset import Dataset, EventLog, LongArray
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.task import Task
 
+SEVERAL = "test events of searches with several clicks"
+SEEN = "test events with such a click in the history"
+LISTED = "test events with such a click among the negatives"
+SPLIT = "users with one search in validation and test"
+NEGATIVES = "negatives that the user touched before"
+TARGETS = "targets that the user touched before"
+
 _EVENTS_AT_ONCE = 256
 
 
@@ -58,7 +65,7 @@ def clicks_of_one_search(dataset: Dataset, task: Task) -> dict[str, Measured]:
 
     lists = task.test_candidates.items
     fellows = Exclusions.of_pairs(event, log.item[fellow], dataset.number_of_items)
-    in_list = fellows.contains(np.arange(len(rows))[:, None], lists)
+    in_list = np.any(fellows.contains(np.arange(len(rows))[:, None], lists), axis=1)
     valid, test = (
         number_of_search(log, getattr(task, part).position) for part in ("valid", "test")
     )
@@ -66,16 +73,10 @@ def clicks_of_one_search(dataset: Dataset, task: Task) -> dict[str, Measured]:
     tested = np.unique(users)
     split_users = np.unique(users[np.isin(test, both)])
     return {
-        "test events of searches with several clicks": share_of_events(
-            np.ones(len(event), dtype=bool)
-        ),
-        "test events with such a click in the history": measured(
-            _sees_own_search(dataset, task), users
-        ),
-        "test events with such a click among the negatives": measured(in_list.any(axis=1), users),
-        "users with one search in validation and test": measured(
-            np.isin(tested, split_users), tested
-        ),
+        SEVERAL: share_of_events(np.ones(len(event), dtype=bool)),
+        SEEN: measured(_sees_own_search(dataset, task), users),
+        LISTED: measured(np.asarray(in_list), users),
+        SPLIT: measured(np.isin(tested, split_users), tested),
     }
 
 
@@ -99,6 +100,6 @@ def touched_items(dataset: Dataset, task: Task) -> dict[str, Measured]:
     of_target = np.take_along_axis(touched, columns, axis=1)[:, 0]
     of_negatives = (touched.sum(axis=1) - of_target) / max(1, touched.shape[1] - 1)
     return {
-        "negatives that the user touched before": measured(of_negatives, users),
-        "targets that the user touched before": measured(of_target, users),
+        NEGATIVES: measured(of_negatives, users),
+        TARGETS: measured(of_target, users),
     }

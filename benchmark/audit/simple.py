@@ -1,7 +1,7 @@
 """Rules that learn nothing, or only count, against chance on the candidate lists.
 
 What such a rule reaches above chance, the lists give away (D8, D9, D16, D17). The rules stand here
-and not in the catalogue, whose rows may have settings and may change: an audit asks always the same.
+and not in the catalogue, whose rows may change: audits of all times ask the same.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def query_item_prior(trained: EventLog, number_of_queries: int, number_of_items:
 
 
 def seen_last(rule: Rule) -> Rule:
-    """``rule``, whose scores are probabilities, with the items of the visible history at the end."""
+    """``rule``, whose scores are probabilities, with the items of the visible history last."""
     return lambda requests: rule(requests) - in_history(requests).astype(np.float32)
 
 

@@ -18,9 +18,9 @@ _EVENTS_AT_ONCE = 256
 def tests_in_validation_histories(
     dataset: Dataset, tasks: dict[str, Task], view: TrainingView
 ) -> dict[str, Measured]:
-    """D18: the share of validation requests, as ``fit`` gets them, whose history holds a test event.
+    """D18: the share of validation requests, as ``fit`` gets them, that see a test event.
 
-    Of every task's test events, since a system may learn of one task from the other.
+    The test events are those of every task, since a system may learn of one from the other.
     """
     log = dataset.log
     held_out = np.concatenate([task.test.position for task in tasks.values()])

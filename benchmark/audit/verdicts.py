@@ -18,7 +18,15 @@ from benchmark.audit import simple
 from benchmark.audit.diagnostics import has_twin_in, has_wrong_prefix
 from benchmark.audit.intervals import Measured, measured
 from benchmark.audit.record import Verdict
-from benchmark.audit.searches import clicks_of_one_search, touched_items
+from benchmark.audit.searches import (
+    LISTED,
+    NEGATIVES,
+    SEEN,
+    SPLIT,
+    TARGETS,
+    clicks_of_one_search,
+    touched_items,
+)
 from benchmark.audit.simple import Reached, reached
 from benchmark.audit.training import tests_in_validation_histories, untrained_users
 from benchmark.data.dataset import Dataset
@@ -48,14 +56,17 @@ def judge(dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings) 
     _wrong_histories(found, dataset, tasks, settings)
     _lists_of_recommendation(found, dataset, tasks, settings, view)
     if "search" in tasks:
-        _own_clicks(found, dataset, tasks["search"], settings, view)
+        _own_clicks(found, dataset, tasks["search"], view)
         _lists_of_search(found, dataset, tasks["search"], settings, view)
     found.figures["D18"] = tests_in_validation_histories(dataset, tasks, view)
+    has = "have a test event in the history that training gets"
     found.verdicts += _absent(
         "D18",
-        found.figures["D18"],
-        "of the validation requests that training gets, a test event stands in the history of",
-        "Take a preset whose histories end before the user's first test event.",
+        [
+            _MustBeNone(share, f"{name} validation requests", has)
+            for name, share in found.figures["D18"].items()
+        ],
+        "Take the preset paper or clean; select no system by what it knows of the test.",
     )
     found.figures["D19"] = untrained_users(dataset, tasks, view)
     found.verdicts.sort(key=lambda verdict: int(verdict.number[1:]))
@@ -64,29 +75,42 @@ def judge(dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings) 
 
 def share_of(found: Measured) -> str:
     """A share with its interval and its base, as it stands in a sentence."""
-    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%}, {found.events:,} events)"
+    return f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%}) of {found.events:,}"
 
 
-def _absent(
-    number: str, figures: dict[str, Measured], what: str, advice: str = ""
-) -> list[Verdict]:
-    """A finding for each figure that is not 0; one verdict that nothing was found otherwise."""
+@dataclass(frozen=True)
+class _MustBeNone:
+    """A share that must be 0. ``who`` "search test events", ``has`` "have …"."""
+
+    share: Measured
+    who: str
+    has: str
+
+
+def _absent(number: str, shares: Sequence[_MustBeNone], advice: str) -> list[Verdict]:
+    """A finding for each share that is not 0; one verdict that nothing was found otherwise."""
     findings = [
-        Verdict(
-            number=number,
-            is_finding=True,
-            what=f"{what} {name}: {share_of(share)}, where none should be.",
-            advice=advice,
-            value=share.value,
-            low=share.low,
-            high=share.high,
-        )
-        for name, share in figures.items()
-        if share.value > 0
+        _verdict(number, f"{share_of(one.share)} {one.who} {one.has}; none should.", one.share)
+        for one in shares
+        if one.share.value > 0
     ]
-    events = max((share.events for share in figures.values()), default=0)
-    looked = f"{what} {' or '.join(figures)}: none of {events:,}."
-    return findings or [Verdict(number=number, is_finding=False, what=looked)]
+    if findings:
+        return [verdict.model_copy(update={"advice": advice}) for verdict in findings]
+    looked = "; ".join(f"none of {one.share.events:,} {one.who} {one.has}" for one in shares)
+    return [Verdict(number=number, is_finding=False, what=f"{looked}.")]
+
+
+def _verdict(number: str, what: str, value: Measured, advice: str = "") -> Verdict:
+    """A finding with its figure."""
+    return Verdict(
+        number=number,
+        is_finding=True,
+        what=what,
+        advice=advice,
+        value=value.value,
+        low=value.low,
+        high=value.high,
+    )
 
 
 def _visible_targets(
@@ -96,8 +120,8 @@ def _visible_targets(
     advice = (
         "Take protocol.history_cut=strict-time (presets paper and clean hide the event's twin)."
         if settings.history_cut == "released"
-        else "Users come back to items, and negatives are items that they do not come back to: read "
-        "every figure beside the row that copies the history."
+        else "Users come back to items, and negatives are others: read every figure beside the row "
+        "that copies the history."
     )
     for number, own, behaviour in (
         ("D1", "search", "recommendation"),
@@ -115,21 +139,13 @@ def _visible_targets(
         share = measured(target, users)
         found.figures[number] = {"test": share}
         words = (
-            f"the target stands among the visible {_BEHAVIOUR_WORDS[behaviour]} of {share_of(share)} "
-            f"of {own}, a negative in {others.value:.1%}."
+            f"the target stands among the visible {_BEHAVIOUR_WORDS[behaviour]} in "
+            f"{share_of(share)} {own} test events, a negative in {others.value:.1%}."
         )
-        is_finding = share.value > 0 and share.low > FACTOR * others.value
-        found.verdicts.append(
-            Verdict(
-                number=number,
-                is_finding=is_finding,
-                what=words,
-                advice=advice if is_finding else "",
-                value=share.value,
-                low=share.low,
-                high=share.high,
-            )
-        )
+        verdict = _verdict(number, words, share, advice)
+        if share.value == 0 or share.low <= FACTOR * others.value:
+            verdict = verdict.model_copy(update={"is_finding": False, "advice": ""})
+        found.verdicts.append(verdict)
 
 
 def _wrong_histories(
@@ -144,24 +160,19 @@ def _wrong_histories(
         found.figures["D4"] = {"test": wrong}
         found.verdicts += _absent(
             "D4",
-            {"test events": wrong},
-            "another row's history is given to",
+            [_MustBeNone(wrong, "recommendation test events", "have another row's history")],
             "Take protocol.counters=by-key (presets paper and clean).",
         )
     if len(tasks) < 2:
         return
-    shares = {}
+    found.figures["D5"], shares = {}, []
     for own, other in (("search", "recommendation"), ("recommendation", "search")):
         users = log.user[tasks[own].test.position]
-        twin = has_twin_in(log, tasks[own].test, tasks[other].train.position)
-        shares[f"{own} test in {other} train"] = measured(twin, users)
-    found.figures["D5"] = shares
-    found.verdicts += _absent(
-        "D5",
-        shares,
-        "the same user, item and time is a training target of the other task,",
-        "Take protocol.twins=removed (preset clean).",
-    )
+        share = measured(has_twin_in(log, tasks[own].test, tasks[other].train.position), users)
+        found.figures["D5"][f"{own} test in {other} train"] = share
+        has = f"have a twin (same user, item and time) among the training targets of {other}"
+        shares.append(_MustBeNone(share, f"{own} test events", has))
+    found.verdicts += _absent("D5", shares, "Take protocol.twins=removed (preset clean).")
 
 
 def _lists_of_recommendation(
@@ -190,16 +201,17 @@ def _lists_of_recommendation(
     found.verdicts += _above_chance("D9", copied)
 
 
-def _own_clicks(
-    found: Judgement, dataset: Dataset, task: Task, settings: ProtocolSettings, view: TrainingView
-) -> None:
+def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingView) -> None:
     """D15 and D16: other clicks of the search, and items that the user had touched."""
-    found.figures["D15"] = clicks_of_one_search(dataset, task)
-    must_be_none = dict(list(found.figures["D15"].items())[1:])
+    found.figures["D15"] = clicks = clicks_of_one_search(dataset, task)
+    events, another = "search test events", "have another click of their search"
     found.verdicts += _absent(
         "D15",
-        must_be_none,
-        "of searches with several clicks:",
+        [
+            _MustBeNone(clicks[SEEN], events, f"{another} in the history"),
+            _MustBeNone(clicks[LISTED], events, f"{another} among the negatives"),
+            _MustBeNone(clicks[SPLIT], "users", "have one search in validation and test"),
+        ],
         "Take the preset paper or clean, where a search lies in one split and its own other clicks "
         "are neither history nor negatives of it.",
     )
@@ -213,22 +225,15 @@ def _own_clicks(
         "what seen items last gains": gain,
     }
     shares = found.figures["D16"]
-    touched = (
-        f"the user had touched {shares['negatives that the user touched before'].value:.1%} of the "
-        f"negatives and {shares['targets that the user touched before'].value:.1%} of the targets"
+    words = (
+        f"the user had touched {shares[NEGATIVES].value:.1%} of the negatives and "
+        f"{shares[TARGETS].value:.1%} of the targets; putting what was seen last changes the HR@1 "
+        f"of the query-item prior by {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})."
     )
-    found.verdicts.append(
-        Verdict(
-            number="D16",
-            is_finding=gain.low > 0,
-            what=f"{touched}; putting what was seen last changes the HR@1 of the query-item prior "
-            f"by {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}).",
-            advice="Take protocol.search_exclude=touched (preset clean)." if gain.low > 0 else "",
-            value=gain.value,
-            low=gain.low,
-            high=gain.high,
-        )
-    )
+    verdict = _verdict("D16", words, gain, "Take protocol.search_exclude=touched (preset clean).")
+    if gain.low <= 0:
+        verdict = verdict.model_copy(update={"is_finding": False, "advice": ""})
+    found.verdicts.append(verdict)
 
 
 def _lists_of_search(
@@ -275,29 +280,15 @@ def _above_chance(number: str, results: Sequence[tuple[Reached, str]]) -> list[V
         cutoffs = one.above(FACTOR)
         if not cutoffs:
             continue
-        ratios = {
-            k: tuple(
-                end / one.chance[k]
-                for end in (one.rates[k].value, one.rates[k].low, one.rates[k].high)
-            )
-            for k in cutoffs
-        }
+        ratios = {k: one.rates[k].times(1 / one.chance[k]) for k in cutoffs}
         shown = ", ".join(
-            f"HR@{k} {one.rates[k].value:.3f}, {value:.1f} times chance ({low:.1f} to {high:.1f})"
-            for k, (value, low, high) in ratios.items()
+            f"HR@{k} {one.rates[k].value:.3f} = {of.value:.1f} times chance "
+            f"({of.low:.1f} to {of.high:.1f})"
+            for k, of in ratios.items()
         )
-        value, low, high = max(ratios.values(), key=lambda ratio: ratio[1])
-        findings.append(
-            Verdict(
-                number=number,
-                is_finding=True,
-                what=f"{one.rule}, which learns nothing, ranks {one.task} lists: {shown}.",
-                advice=advice,
-                value=value,
-                low=low,
-                high=high,
-            )
-        )
+        words = f"{one.rule}, a rule without learning, reaches on the {one.task} lists {shown}."
+        highest = max(ratios.values(), key=lambda ratio: ratio.low)
+        findings.append(_verdict(number, words, highest, advice))
     return findings or [_not_above(number, [one for one, _ in results])]
 
 
