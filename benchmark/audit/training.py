@@ -15,7 +15,7 @@ from benchmark.systems.view import TrainingView
 _EVENTS_AT_ONCE = 256
 
 
-def tests_in_validation_histories(
+def validation_sees_tests(
     dataset: Dataset, tasks: dict[str, Task], view: TrainingView
 ) -> dict[str, Measured]:
     """D18: the share of validation requests, as ``fit`` gets them, that see a test event.

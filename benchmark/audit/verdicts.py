@@ -28,7 +28,7 @@ from benchmark.audit.searches import (
     touched_items,
 )
 from benchmark.audit.simple import Reached, reached
-from benchmark.audit.training import tests_in_validation_histories, untrained_users
+from benchmark.audit.training import untrained_users, validation_sees_tests
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
@@ -58,7 +58,7 @@ def judge(dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings) 
     if "search" in tasks:
         _own_clicks(found, dataset, tasks["search"], view)
         _lists_of_search(found, dataset, tasks["search"], settings, view)
-    found.figures["D18"] = tests_in_validation_histories(dataset, tasks, view)
+    found.figures["D18"] = validation_sees_tests(dataset, tasks, view)
     has = "have a test event in the history that training gets"
     found.verdicts += _absent(
         "D18",
