@@ -33,7 +33,7 @@ TITLES: dict[str, str] = {
     "D14": "Targets that a beam pruned",
     "D15": "Searches with several clicks",
     "D16": "Items of the search lists that the user had touched",
-    "D17": "Known pairs and BM25 against chance (search)",
+    "D17": "BM25 and pairs of training against chance (search)",
     "D18": "Test events in the histories of validation",
     "D19": "Test events of users that training never saw",
 }

@@ -190,7 +190,7 @@ def _lists_of_recommendation(
         found.verdicts += _above_chance("D8", [(reverse, advice)])
     copied = [
         (
-            reached("history copy", simple.Copier().score, dataset, task),
+            reached("copied history", simple.Copier().score, dataset, task),
             _advice_on_copies(name, settings),
         )
         for name, task in tasks.items()
@@ -220,15 +220,15 @@ def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingVi
     gain = simple.gained(last, prior, dataset, task)
     found.figures["D16"] = {
         **touched_items(dataset, task),
-        "HR@1 of the query-item prior": reached("", prior, dataset, task).rates[1],
-        "HR@1 of the same, seen items last": reached("", last, dataset, task).rates[1],
-        "what seen items last gains": gain,
+        "HR@1 of clicks counted by query": reached("", prior, dataset, task).rates[1],
+        "HR@1 of the same, touched items last": reached("", last, dataset, task).rates[1],
+        "what touched items last gains": gain,
     }
     shares = found.figures["D16"]
     words = (
         f"the user had touched {shares[NEGATIVES].value:.1%} of the negatives and "
-        f"{shares[TARGETS].value:.1%} of the targets; putting what was seen last changes the HR@1 "
-        f"of the query-item prior by {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})."
+        f"{shares[TARGETS].value:.1%} of the targets; putting these last changes the HR@1 of "
+        f"clicks counted by query by {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})."
     )
     verdict = _verdict("D16", words, gain, "Take protocol.search_exclude=touched (preset clean).")
     if gain.low <= 0:
@@ -239,7 +239,7 @@ def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingVi
 def _lists_of_search(
     found: Judgement, dataset: Dataset, task: Task, settings: ProtocolSettings, view: TrainingView
 ) -> None:
-    """D17: BM25 both ways, known pairs and the copied history."""
+    """D17: BM25 both ways, pairs that training holds, and the copied history."""
     forward = simple.bm25(dataset, settings)
     fewer = (
         f"The catalogue ({dataset.number_of_items:,} items) is too small to match lists of "
@@ -254,9 +254,9 @@ def _lists_of_search(
     known = simple.known_pair(view.log, dataset.number_of_items)
     rules = [
         ("BM25", forward, advice_on_bm25),
-        ("BM25 reversed", lambda requests: -forward(requests), advice_on_bm25),
-        ("known pair", known, fewer if is_by_pairs else pairs),
-        ("history copy", simple.Copier().score, _advice_on_copies("search", settings)),
+        ("lowest BM25 first", lambda requests: -forward(requests), advice_on_bm25),
+        ("pair of training", known, fewer if is_by_pairs else pairs),
+        ("copied history", simple.Copier().score, _advice_on_copies("search", settings)),
     ]
     results = [(reached(name, rule, dataset, task), advice) for name, rule, advice in rules]
     found.figures["D17"] = {

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import platform
 import shutil
 import sys
 import time
@@ -41,6 +39,13 @@ from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.runs.evaluation import evaluate
 from benchmark.runs.identity import JobChanged, refuse_if_changed, refuse_other_code
+from benchmark.runs.machine import (
+    environment_of,
+    peak_memory,
+    reset_peak_memory,
+    set_torch_threads,
+    threads,
+)
 from benchmark.runs.record import (
     METRICS_FILE,
     RANKS_FILE,
@@ -63,7 +68,7 @@ from benchmark.systems.processes import (
     number_of_processes,
     wait_for_all,
 )
-from benchmark.systems.provenance import code_fingerprint, library_versions
+from benchmark.systems.provenance import code_fingerprint
 
 if TYPE_CHECKING:
     from benchmark.systems.contract import RunContext, System
@@ -109,7 +114,7 @@ def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
         done = store.read(job)
         if agreed(done is not None) and done is not None:
             return done
-        with _threads(job.threads):
+        with threads(job.threads):
             settings, dataset, tasks = _planned_data(job)
             try:
                 with _job_log(store.open_work(job)) as logger:
@@ -132,7 +137,7 @@ def follow(job: JobSpec) -> None:
     if agreed(False):
         return
     settings, dataset, tasks = _planned_data(job)
-    with TemporaryDirectory() as folder, _threads(job.threads):
+    with TemporaryDirectory() as folder, threads(job.threads):
         work = Path(folder) / "work"
         logger = logging.getLogger("benchmark.follower")
         context = _context(job, work, lambda message: None, logger)
@@ -179,7 +184,7 @@ def _execute_locked(
     progress: Progress,
     logger: logging.Logger,
 ) -> None:
-    _reset_peak_memory()
+    reset_peak_memory()
     work = store.work_folder(job)
     own = choose(job.system).entry.tasks
     chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in own}
@@ -209,7 +214,7 @@ def _execute_locked(
             fit_seconds=fitted["seconds"],
             score_seconds=score_seconds,
             events_per_second=rates,
-            peak_memory_bytes=max(_peak_memory(), fitted["peak_memory_bytes"]),
+            peak_memory_bytes=max(peak_memory(), fitted["peak_memory_bytes"]),
             resumed=fitted["resumed"],
         )
     except BenchmarkError:
@@ -274,7 +279,7 @@ def _made(job: JobSpec, context: RunContext) -> System:
     system_class = choose(job.system).entry.load()
     system: System = system_class(system_class.Config.model_validate(job.configuration), context)
     if "torch" in sys.modules:
-        _set_torch_threads(job.threads)
+        set_torch_threads(job.threads)
     return system
 
 
@@ -323,7 +328,7 @@ def _fit_if_needed(
                 "identity": job.identity,
                 "seconds": seconds,
                 "resumed": resumed,
-                "peak_memory_bytes": _peak_memory(),
+                "peak_memory_bytes": peak_memory(),
             },
         )
 
@@ -395,7 +400,7 @@ def _record(
         seed=job.seed,
         cost=cost,
         identifiers=identifiers,
-        environment=_environment(job),
+        environment=environment_of(job),
         finished_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
     )
 
@@ -465,68 +470,3 @@ def _job_log(work: Path) -> Iterator[logging.Logger]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Limit the numerical libraries that are loaded already to ``number`` threads."""
-    from threadpoolctl import threadpool_limits
-
-    if "torch" in sys.modules:
-        _set_torch_threads(number)
-    with threadpool_limits(limits=number):
-        yield
-
-
-def _set_torch_threads(number: int) -> None:
-    import torch
-
-    torch.set_num_threads(number)
-
-
-def _environment(job: JobSpec) -> dict[str, str]:
-    environment = {
-        **library_versions(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "threads": str(job.threads),
-        "processes": str(number_of_processes()),
-        "device": job.device,
-        "precision": job.precision,
-    }
-    if job.device.startswith("cuda"):
-        import torch
-
-        environment["accelerator"] = torch.cuda.get_device_name(job.device)
-    return environment
-
-
-@lru_cache(maxsize=1)
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _reset_peak_memory() -> None:
-    """Start a new measurement of peak memory where the kernel allows it (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_memory() -> int:
-    """Peak resident memory in bytes, since the last reset where that is possible."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -206,7 +206,7 @@ def test_hit_rates_of_a_rule_are_those_of_its_ranks() -> None:
     )
 
 
-def test_known_pairs_are_those_of_the_training_log() -> None:
+def test_pairs_of_training_are_those_of_the_training_log() -> None:
     dataset = search_dataset(2, users=80)
     settings = settings_of("paper")
     tasks = build_tasks(dataset, settings)
@@ -246,7 +246,7 @@ def findings(dataset: Dataset, settings: ProtocolSettings) -> dict[str, list[str
 def test_top_hits_give_the_target_away_and_matched_ones_do_not() -> None:
     dataset = search_dataset(0, users=200)
     (reverse,) = [
-        line for line in findings(dataset, settings_of("paper"))["D17"] if "reversed" in line
+        line for line in findings(dataset, settings_of("paper"))["D17"] if "lowest BM25" in line
     ]
     assert "times chance" in reverse
     assert "protocol.search_negatives=bm25-matched" in reverse
@@ -259,7 +259,7 @@ def test_a_finding_needs_a_bound_above_the_factor() -> None:
     tasks = build_tasks(dataset, settings)
     judged = judge(dataset, tasks, settings)
     rates = judged.figures["D17"]
-    for rule in ("BM25", "BM25 reversed", "known pair", "history copy"):
+    for rule in ("BM25", "lowest BM25 first", "pair of training", "copied history"):
         is_above = any(rates[f"{rule} HR@{k}"].low > FACTOR * k / 31 for k in (1, 5, 10))
         lines = [v.what for v in judged.verdicts if v.number == "D17" and v.is_finding]
         assert any(line.startswith(f"{rule}, ") for line in lines) == is_above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from benchmark.files import sha256_of_json, write_manifest
 from benchmark.run.plan import Options, PlannedJob, plan
 from benchmark.run.suite import load_suite
 from benchmark.runs import execute as module
+from benchmark.runs import identity
 from benchmark.runs.execute import execute
+from benchmark.runs.identity import JobChanged
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec, RunStore
 
@@ -126,6 +129,22 @@ def test_a_run_folder_of_another_job_is_not_taken(
     assert run.record.seed == 2
     assert outcome(run) == true_outcome
     assert store.read(first) == other
+
+
+def test_a_job_that_is_not_the_planned_one_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = two_jobs(data, tmp_path / "results")
+    other_code = {**job.code, "baselines.references.popularity": "0" * 64}
+    with pytest.raises(JobChanged, match=r"baselines\.references\.popularity changed after"):
+        execute(replace(job, code=other_code))
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "library_versions", lambda: {"numpy": "0.0"})
+        with pytest.raises(JobChanged, match="its data set, candidate lists or libraries changed"):
+            execute(job)
+    assert RunStore(tmp_path / "results").state(job) == "missing"
+    assert not list((tmp_path / "results" / "work").iterdir())
+    assert execute(job).record.status == "finished"
 
 
 def test_the_record_holds_the_hash_of_the_code(data: Path, tmp_path: Path) -> None:
