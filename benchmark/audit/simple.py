@@ -34,16 +34,26 @@ _SMOOTHING = 10.0  # the weight of an item's share of all searches, in events
 
 @dataclass(frozen=True)
 class Reached:
-    """What a rule reaches on the test lists of a task, by cutoff: HR@k, and what chance gives."""
+    """What a rule reaches on the test lists of a task, by cutoff.
+
+    ``hits`` are HR@k of each event and ``users`` whose events they are, shape (events,); ``rates``
+    their means, and ``chance`` what a rule reaches that knows nothing.
+    """
 
     rule: str
     task: str
+    hits: dict[int, NDArray[np.float64]]
+    users: NDArray[np.int32]
     rates: dict[int, Measured]
     chance: dict[int, float]
 
     def above(self, factor: float) -> list[int]:
         """The cutoffs at which the lower bound is more than ``factor`` times chance."""
         return [k for k, rate in self.rates.items() if rate.low > factor * self.chance[k]]
+
+    def ahead_of(self, other: Reached, cutoff: int) -> Measured:
+        """By how much its hits are more than those of another rule on the same events."""
+        return difference(self.hits[cutoff], other.hits[cutoff], self.users)
 
 
 class Copier:
@@ -131,28 +141,19 @@ def in_history(requests: Requests, behaviour: str | None = None) -> NDArray[np.b
 
 def reached(rule: str, score: Rule, dataset: Dataset, task: Task) -> Reached:
     """HR@1, 5 and 10 of a rule on the test lists, ties counting by the mean over their orders."""
-    users = dataset.log.user[task.test.position]
-    size = task.test_candidates.items.shape[1]
-    return Reached(
-        rule,
-        task.name,
-        {k: measured(values, users) for k, values in _gains(score, dataset, task).items()},
-        {k: min(1.0, k / size) for k in CUTOFFS},
-    )
-
-
-def gained(score: Rule, other: Rule, dataset: Dataset, task: Task) -> Measured:
-    """By how much the HR@1 of ``score`` is above that of ``other``."""
-    users = dataset.log.user[task.test.position]
-    first, second = (_gains(rule, dataset, task)[1] for rule in (score, other))
-    return difference(first, second, users)
-
-
-def _gains(score: Rule, dataset: Dataset, task: Task) -> dict[int, NDArray[np.float64]]:
-    """Cutoff → HR of each test event."""
     requests, columns = task.requests(dataset, "test"), task.test_candidates.target_column
     parts = [
         ranks_of_targets(score(batch), columns[rows])
         for rows, batch in requests.batches(_EVENTS_AT_ONCE)
     ]
-    return {k: np.concatenate([gains(part, f"HR@{k}") for part in parts]) for k in CUTOFFS}
+    hits = {k: np.concatenate([gains(part, f"HR@{k}") for part in parts]) for k in CUTOFFS}
+    users = dataset.log.user[task.test.position]
+    size = task.test_candidates.items.shape[1]
+    return Reached(
+        rule=rule,
+        task=task.name,
+        hits=hits,
+        users=users,
+        rates={k: measured(values, users) for k, values in hits.items()},
+        chance={k: min(1.0, k / size) for k in CUTOFFS},
+    )

@@ -54,10 +54,16 @@ def judge(dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings) 
     found = Judgement()
     _visible_targets(found, dataset, tasks, settings)
     _wrong_histories(found, dataset, tasks, settings)
-    _lists_of_recommendation(found, dataset, tasks, settings, view)
+    if "recommendation" in tasks:
+        _unpopular_first(found, dataset, tasks["recommendation"], view)
+    copied = {
+        name: reached("copied history", simple.Copier().score, dataset, task)
+        for name, task in tasks.items()
+    }
+    _copied_histories(found, copied, settings)
     if "search" in tasks:
         _own_clicks(found, dataset, tasks["search"], view)
-        _lists_of_search(found, dataset, tasks["search"], settings, view)
+        _lists_of_search(found, dataset, tasks["search"], settings, view, copied["search"])
     found.figures["D18"] = validation_sees_tests(dataset, tasks, view)
     has = "have a test event in the history that training gets"
     found.verdicts += _absent(
@@ -175,30 +181,23 @@ def _wrong_histories(
     found.verdicts += _absent("D5", shares, "Take protocol.twins=removed (preset clean).")
 
 
-def _lists_of_recommendation(
-    found: Judgement,
-    dataset: Dataset,
-    tasks: dict[str, Task],
-    settings: ProtocolSettings,
-    view: TrainingView,
+def _unpopular_first(found: Judgement, dataset: Dataset, task: Task, view: TrainingView) -> None:
+    """D8: lists of popular negatives, in which the least popular item is the target."""
+    rule = simple.least_popular_first(view.log, task.name, dataset.number_of_items)
+    result = reached("least popular first", rule, dataset, task)
+    advice = "Take protocol.recommendation_negatives=uniform (presets paper and clean)."
+    found.verdicts += _above_chance("D8", [(result, advice)])
+
+
+def _copied_histories(
+    found: Judgement, copied: dict[str, Reached], settings: ProtocolSettings
 ) -> None:
-    """D8 and D9: unpopular items first, and the items of the history first."""
-    if "recommendation" in tasks:
-        rule = simple.least_popular_first(view.log, "recommendation", dataset.number_of_items)
-        reverse = reached("least popular first", rule, dataset, tasks["recommendation"])
-        advice = "Take protocol.recommendation_negatives=uniform (presets paper and clean)."
-        found.verdicts += _above_chance("D8", [(reverse, advice)])
-    copied = [
-        (
-            reached("copied history", simple.Copier().score, dataset, task),
-            _advice_on_copies(name, settings),
-        )
-        for name, task in tasks.items()
-    ]
+    """D9: the items of the history first."""
     found.figures["D9"] = {
-        f"{one.task} HR@{k}": rate for one, _ in copied for k, rate in one.rates.items()
+        f"{name} HR@{k}": rate for name, one in copied.items() for k, rate in one.rates.items()
     }
-    found.verdicts += _above_chance("D9", copied)
+    results = [(one, _advice_on_copies(name, settings)) for name, one in copied.items()]
+    found.verdicts += _above_chance("D9", results)
 
 
 def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingView) -> None:
@@ -215,13 +214,14 @@ def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingVi
         "Take the preset paper or clean, where a search lies in one split and its own other clicks "
         "are neither history nor negatives of it.",
     )
-    prior = simple.query_item_prior(view.log, len(dataset.queries), dataset.number_of_items)
-    last = simple.seen_last(prior)
-    gain = simple.gained(last, prior, dataset, task)
+    rule = simple.query_item_prior(view.log, len(dataset.queries), dataset.number_of_items)
+    counted = reached("clicks counted by query", rule, dataset, task)
+    last = reached("the same, touched last", simple.seen_last(rule), dataset, task)
+    gain = last.ahead_of(counted, 1)
     found.figures["D16"] = {
         **touched_items(dataset, task),
-        "HR@1 of clicks counted by query": reached("", prior, dataset, task).rates[1],
-        "HR@1 of the same, touched items last": reached("", last, dataset, task).rates[1],
+        "HR@1 of clicks counted by query": counted.rates[1],
+        "HR@1 of the same, touched items last": last.rates[1],
         "what touched items last gains": gain,
     }
     shares = found.figures["D16"]
@@ -237,10 +237,15 @@ def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingVi
 
 
 def _lists_of_search(
-    found: Judgement, dataset: Dataset, task: Task, settings: ProtocolSettings, view: TrainingView
+    found: Judgement,
+    dataset: Dataset,
+    task: Task,
+    settings: ProtocolSettings,
+    view: TrainingView,
+    copied: Reached,
 ) -> None:
-    """D17: BM25 both ways, pairs that training holds, and the copied history."""
-    forward = simple.bm25(dataset, settings)
+    """D17: BM25 both ways and the pairs that training holds; ``copied`` is judged by D9."""
+    bm25 = simple.bm25(dataset, settings)
     fewer = (
         f"The catalogue ({dataset.number_of_items:,} items) is too small to match lists of "
         f"{settings.negatives + 1} by rank: lower protocol.negatives, or read search figures only "
@@ -253,14 +258,15 @@ def _lists_of_search(
     is_by_pairs = is_matched and settings.search_matched_by == "known-pairs"
     known = simple.known_pair(view.log, dataset.number_of_items)
     rules = [
-        ("BM25", forward, advice_on_bm25),
-        ("lowest BM25 first", lambda requests: -forward(requests), advice_on_bm25),
+        ("BM25", bm25, advice_on_bm25),
+        ("lowest BM25 first", lambda requests: -bm25(requests), advice_on_bm25),
         ("pair of training", known, fewer if is_by_pairs else pairs),
-        ("copied history", simple.Copier().score, _advice_on_copies("search", settings)),
     ]
     results = [(reached(name, rule, dataset, task), advice) for name, rule, advice in rules]
     found.figures["D17"] = {
-        f"{one.rule} HR@{k}": rate for one, _ in results for k, rate in one.rates.items()
+        f"{one.rule} HR@{k}": rate
+        for one in (*(one for one, _ in results), copied)
+        for k, rate in one.rates.items()
     }
     found.verdicts += _above_chance("D17", results)
 

@@ -1,9 +1,9 @@
 """What identifies a job: a hash of everything that determines its result.
 
-That is the system with its full configuration, the data set's content, the protocol, the seed, the
-device kind and precision, the versions of the numerical libraries, the configurations of the
-systems that it builds on, and the code of all these (see :mod:`benchmark.systems.provenance`). It
-is computed where the job is planned and once more where it runs, from what that process has loaded.
+That is the system with its tasks and full configuration, the data set's content, the protocol, the
+seed, the device kind and precision, the versions of the numerical libraries, the configurations of
+the systems that it builds on, and the code of all these (see :mod:`benchmark.systems.provenance`).
+It is computed where the job is planned and again where it runs, from what that process has loaded.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def job_identity(
     return sha256_of_json(
         {
             "system": system,
+            "tasks": list(choose(system).entry.tasks),
             "configuration": configuration,
             "dataset": dataset_fingerprint,
             "protocol": protocol,
@@ -91,7 +92,7 @@ def refuse_if_changed(job: JobSpec, dataset: Dataset, tasks: Mapping[str, Task])
         precision=job.precision,
     )
     if identity != job.identity:
-        raise _changed(job, "its data set, candidate lists or libraries")
+        raise _changed(job, "its data set, candidate lists, tasks or libraries")
 
 
 def refuse_other_code(job: JobSpec) -> None:

@@ -19,6 +19,7 @@ from benchmark.runs.execute import execute
 from benchmark.runs.identity import JobChanged
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec, RunStore
+from benchmark.systems.catalogue import choose
 
 RECIPE = """
 name: tiny
@@ -138,10 +139,18 @@ def test_a_job_that_is_not_the_planned_one_is_refused(
     other_code = {**job.code, "baselines.references.popularity": "0" * 64}
     with pytest.raises(JobChanged, match=r"baselines\.references\.popularity changed after"):
         execute(replace(job, code=other_code))
-    with monkeypatch.context() as patch:
-        patch.setattr(identity, "library_versions", lambda: {"numpy": "0.0"})
-        with pytest.raises(JobChanged, match="its data set, candidate lists or libraries changed"):
+    row = choose("popularity")
+    one_task = replace(row, entry=replace(row.entry, tasks=("search",)))
+    for what, value in (
+        ("library_versions", lambda: {"numpy": "0.0"}),
+        ("choose", lambda name: one_task),
+    ):
+        monkeypatch.setattr(identity, what, value)
+        with pytest.raises(
+            JobChanged, match="data set, candidate lists, tasks or libraries changed"
+        ):
             execute(job)
+        monkeypatch.undo()
     assert RunStore(tmp_path / "results").state(job) == "missing"
     assert not list((tmp_path / "results" / "work").iterdir())
     assert execute(job).record.status == "finished"
