@@ -135,7 +135,7 @@ def in_history(requests: Requests, behaviour: str | None = None) -> NDArray[np.b
         items = batch.history(longest_history(batch), behaviour).items
         width = np.int64(max(items.max(), batch.candidates.max())) + 1
         event = np.arange(len(batch), dtype=np.int64)[:, None] * width
-        found[rows] = np.isin(event + batch.candidates, (event + items)[items > 0])
+        found[rows] = np.isin(event + batch.candidates, event + items)  # padding is no candidate
     return found
 
 

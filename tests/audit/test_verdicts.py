@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmark.audit import simple
+from benchmark.audit.intervals import Measured
 from benchmark.audit.searches import (
     LISTED,
     NEGATIVES,
@@ -14,6 +17,7 @@ from benchmark.audit.searches import (
     SPLIT,
     TARGETS,
     clicks_of_one_search,
+    fellow_clicks,
     touched_items,
 )
 from benchmark.audit.training import holds_event, untrained_users, validation_sees_tests
@@ -97,6 +101,13 @@ def test_clicks_of_one_search_as_by_looking(preset: str) -> None:
     if preset == "released":
         assert found[SEEN] > 0.1
         assert found[SPLIT] > 0.1
+
+
+def test_clicks_without_a_session_are_searches_of_their_own() -> None:
+    log = log_of([(1, "s", item, item) for item in range(1, 6)])
+    log = replace(log, session=np.zeros(5, dtype=np.int32))
+    event, _ = fellow_clicks(log, np.arange(5))
+    assert not len(event)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -251,6 +262,18 @@ def test_top_hits_give_the_target_away_and_matched_ones_do_not() -> None:
     assert "times chance" in reverse
     assert "protocol.search_negatives=bm25-matched" in reverse
     assert not [line for line in findings(dataset, settings_of("clean"))["D17"] if "BM25" in line]
+
+
+def test_a_figure_above_chance_whose_bound_is_not_is_no_finding() -> None:
+    def of(low: float) -> simple.Reached:
+        nothing = np.zeros(0)
+        rates = {10: Measured(0.2, low, 0.3, 50)}
+        return simple.Reached(
+            "rule", "search", {10: nothing}, nothing.astype(np.int32), rates, {10: 0.1}
+        )
+
+    assert of(low=0.11).above(FACTOR) == []
+    assert of(low=0.13).above(FACTOR) == [10]
 
 
 def test_a_finding_needs_a_bound_above_the_factor() -> None:

@@ -79,6 +79,7 @@ def leave_false_work(job: JobSpec, monkeypatch: pytest.MonkeyPatch) -> Path:
     saved = work / "system" / "counts.npy"
     np.save(saved, np.load(saved)[:, ::-1])
     write_manifest(work / "system")
+    (work / "training.jsonl").write_text("{}\n")
     for path in (work / "ranks").iterdir():
         with np.load(path) as stored:
             content = {**stored, "above": np.zeros_like(stored["above"])}
@@ -113,7 +114,9 @@ def test_work_of_another_job_is_not_taken(
     else:
         shutil.copytree(work / part, store.open_work(second) / part)
         assert store.state(second) == "unfinished"
-    assert outcome(execute(second)) == true_outcome
+    run = execute(second)
+    assert outcome(run) == true_outcome
+    assert not (run.folder / "training.jsonl").exists()
 
 
 def test_a_run_folder_of_another_job_is_not_taken(
