@@ -211,8 +211,7 @@ def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingVi
             _MustBeNone(clicks[LISTED], events, f"{another} among the negatives"),
             _MustBeNone(clicks[SPLIT], "users", "have one search in validation and test"),
         ],
-        "Take the preset paper or clean, where a search lies in one split and its own other clicks "
-        "are neither history nor negatives of it.",
+        "Take protocol.searches=whole (presets paper and clean).",
     )
     rule = simple.query_item_prior(view.log, len(dataset.queries), dataset.number_of_items)
     counted = reached("clicks counted by query", rule, dataset, task)
@@ -246,23 +245,18 @@ def _lists_of_search(
 ) -> None:
     """D17: BM25 both ways and the pairs that training holds; ``copied`` is judged by D9."""
     bm25 = simple.bm25(dataset, settings)
-    fewer = (
-        f"The catalogue ({dataset.number_of_items:,} items) is too small to match lists of "
-        f"{settings.negatives + 1} by rank: lower protocol.negatives, or read search figures only "
-        "beside this row."
+    advice = (
+        f"The catalogue ({dataset.number_of_items:,} items) is too small for such lists: lower "
+        "protocol.negatives, or read search figures only beside this rule's."
+        if settings.search_negatives == "bm25-matched"
+        else "Take protocol.search_negatives=bm25-matched (preset clean)."
     )
-    matched = "Take protocol.search_negatives=bm25-matched (preset clean)."
-    pairs = "Take protocol.search_matched_by=known-pairs with bm25-matched (preset clean)."
-    is_matched = settings.search_negatives == "bm25-matched"
-    advice_on_bm25 = fewer if is_matched else matched
-    is_by_pairs = is_matched and settings.search_matched_by == "known-pairs"
-    known = simple.known_pair(view.log, dataset.number_of_items)
     rules = [
-        ("BM25", bm25, advice_on_bm25),
-        ("lowest BM25 first", lambda requests: -bm25(requests), advice_on_bm25),
-        ("pair of training", known, fewer if is_by_pairs else pairs),
+        ("BM25", bm25),
+        ("lowest BM25 first", lambda requests: -bm25(requests)),
+        ("pair of training", simple.known_pair(view.log, dataset.number_of_items)),
     ]
-    results = [(reached(name, rule, dataset, task), advice) for name, rule, advice in rules]
+    results = [(reached(name, rule, dataset, task), advice) for name, rule in rules]
     found.figures["D17"] = {
         f"{one.rule} HR@{k}": rate
         for one in (*(one for one, _ in results), copied)
