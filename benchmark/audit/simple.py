@@ -26,7 +26,7 @@ Scores = NDArray[np.float32]
 Rule = Callable[[Requests], Scores]
 """From requests to scores (events, candidates)."""
 
-_EVENTS_AT_ONCE = 4096
+_EVENTS_AT_ONCE = 1024
 _HISTORIES_AT_ONCE = 256
 _COPIED = 50  # the latest events that a copy looks through
 _SMOOTHING = 10.0  # the weight of an item's share of all searches, in events
@@ -113,6 +113,31 @@ def query_item_prior(trained: EventLog, number_of_queries: int, number_of_items:
 def seen_last(rule: Rule) -> Rule:
     """``rule``, whose scores are probabilities, with the items of the visible history last."""
     return lambda requests: rule(requests) - in_history(requests).astype(np.float32)
+
+
+def usual_place(rule: Rule, dataset: Dataset, task: Task) -> Rule:
+    """What stands in the order of ``rule`` where the targets of the validation lists stand most.
+
+    It finds what neither the order nor its reverse does: targets that are never first and never
+    last, say.
+    """
+    requests = task.requests(dataset, "valid")
+    columns = task.valid_candidates.target_column.astype(np.int64)[:, None]
+    targets = [
+        np.take_along_axis(_places(rule(batch)), columns[rows], axis=1)[:, 0]
+        for rows, batch in requests.batches(_EVENTS_AT_ONCE)
+    ]
+    sizes = (lists.items.shape[1] for lists in (task.valid_candidates, task.test_candidates))
+    counts = np.bincount(np.concatenate(targets), minlength=max(sizes)).astype(np.float32)
+    return lambda requests: counts[_places(rule(requests))]
+
+
+def _places(scores: Scores) -> NDArray[np.int64]:
+    """The place of each candidate in its list, from 0; ties share the one in their middle."""
+    above = (scores[:, None, :] > scores[:, :, None]).sum(axis=2)
+    level = (scores[:, None, :] == scores[:, :, None]).sum(axis=2)
+    places: NDArray[np.int64] = above + (level - 1) // 2
+    return places
 
 
 def least_popular_first(trained: EventLog, task: str, number_of_items: int) -> Rule:

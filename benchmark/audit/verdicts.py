@@ -243,7 +243,10 @@ def _lists_of_search(
     view: TrainingView,
     copied: Reached,
 ) -> None:
-    """D17: BM25 both ways and the pairs that training holds; ``copied`` is judged by D9."""
+    """D17: BM25's order, its reverse and the targets' usual place in it, and pairs of training.
+
+    ``copied`` is shown beside these; D9 judges it.
+    """
     bm25 = simple.bm25(dataset, settings)
     advice = (
         f"The catalogue ({dataset.number_of_items:,} items) is too small for such lists: lower "
@@ -254,6 +257,7 @@ def _lists_of_search(
     rules = [
         ("BM25", bm25),
         ("lowest BM25 first", lambda requests: -bm25(requests)),
+        ("usual place in BM25's order", simple.usual_place(bm25, dataset, task)),
         ("pair of training", simple.known_pair(view.log, dataset.number_of_items)),
     ]
     results = [(reached(name, rule, dataset, task), advice) for name, rule in rules]

@@ -52,7 +52,7 @@ def test_clean_neither_leaks_nor_rewards_rankers_that_learn_nothing(
     audits: dict[str, Audit],
 ) -> None:
     assert set(audits["clean"].leaks.values()) == {0.0}
-    assert audits["clean"].best_for_nothing("search") < 0.3
+    assert not {verdict.number for verdict in audits["clean"].findings} & {"D9", "D16"}
 
 
 def test_released_leaks_and_rewards_copying_the_history(audits: dict[str, Audit]) -> None:

@@ -23,6 +23,8 @@ from benchmark.audit.searches import (
 from benchmark.audit.training import holds_event, untrained_users, validation_sees_tests
 from benchmark.audit.verdicts import FACTOR, judge
 from benchmark.data.dataset import SEARCH, Dataset, EventLog
+from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.histories import EventSet
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks
@@ -122,7 +124,7 @@ def test_what_stands_in_the_history_as_by_looking(preset: str) -> None:
         [[item in own for item in row] for row, own in zip(lists.items.tolist(), seen, strict=True)]
     )
     np.testing.assert_array_equal(simple.in_history(task.requests(dataset, "test")), expected)
-    is_target = np.arange(31)[None, :] == lists.target_column[:, None]
+    is_target = np.arange(expected.shape[1])[None, :] == lists.target_column[:, None]
     found = touched_items(dataset, task)
     assert found[TARGETS].value == pytest.approx(expected[is_target].mean())
     assert found[NEGATIVES].value == pytest.approx(expected[~is_target].mean())
@@ -261,7 +263,34 @@ def test_top_hits_give_the_target_away_and_matched_ones_do_not() -> None:
     ]
     assert "times chance" in reverse
     assert "protocol.search_negatives=bm25-matched" in reverse
-    assert not [line for line in findings(dataset, settings_of("clean"))["D17"] if "BM25" in line]
+    clean = findings(dataset, settings_of("clean"))["D17"]
+    assert not [line for line in clean if "lowest BM25" in line]
+
+
+def test_the_usual_place_in_an_order_is_learned_on_validation_lists() -> None:
+    """Targets are third by number in every list, which neither order finds."""
+    dataset = search_dataset(3, users=60)
+    task = build_tasks(dataset, settings_of("paper"))["search"]
+    random = np.random.default_rng(0)
+
+    def third(events: EventSet) -> Candidates:
+        targets = np.clip(dataset.log.item[events.position], 50, 850)
+        lower = np.array([random.choice(target, 7, replace=False) for target in targets - 1]) + 1
+        items = np.concatenate([targets[:, None] + [[0, 1, 2]], lower[:, :7]], axis=1)
+        return Candidates.with_targets(random.permuted(items, axis=1).astype(np.int32), targets)
+
+    task = replace(task, valid_candidates=third(task.valid), test_candidates=third(task.test))
+
+    def by_number(requests: Requests) -> np.ndarray:
+        return requests.candidates.astype(np.float32)
+
+    assert simple.reached("", by_number, dataset, task).rates[1].value == 0
+    rule = simple.usual_place(by_number, dataset, task)
+    assert simple.reached("", rule, dataset, task).rates[1].value == 1
+    ties = simple.reached(
+        "", simple.usual_place(lambda r: 0 * by_number(r), dataset, task), dataset, task
+    )
+    assert ties.rates[5].value == pytest.approx(0.5)
 
 
 def test_a_figure_above_chance_whose_bound_is_not_is_no_finding() -> None:
