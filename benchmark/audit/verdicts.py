@@ -298,7 +298,7 @@ def _above_chance(number: str, results: Sequence[tuple[Reached, str]]) -> list[V
 
 def _not_above(number: str, results: Sequence[Reached]) -> Verdict:
     """How far the rules were followed in vain."""
-    names = " and ".join(dict.fromkeys(one.rule for one in results))
+    names = ", ".join(dict.fromkeys(one.rule for one in results))
     highest = max(one.rates[k].low / one.chance[k] for one in results for k in one.rates)
     events = ", ".join(
         f"{rates.events:,} of {task}"
