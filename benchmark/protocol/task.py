@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
 import benchmark.randomness
 import benchmark.retrieval
@@ -52,8 +53,10 @@ HELD_OUT = ("valid", "test")
 class Task:
     """One task of a data set under a protocol.
 
-    ``unranked`` are the log rows of held-out events that get no list: nobody may train on them, and
-    nobody is asked about them. ``fill_ups`` is, for the search task, the number of test negatives
+    ``known_users`` (users + 1,) says which users have an event in the training log; systems are
+    shown all others as user 0. ``unranked`` are the log rows of held-out events that get no list:
+    nobody may train on them, and nobody is asked about them; ``unranked_test`` are those of them
+    that the test would hold. ``fill_ups`` is, for the search task, the number of test negatives
     that are no BM25 hits. ``has_outside_lists`` says that the test lists are not those that the
     protocol makes.
     """
@@ -64,7 +67,9 @@ class Task:
     test: EventSet
     valid_candidates: Candidates
     test_candidates: Candidates
+    known_users: NDArray[np.bool_]
     unranked: LongArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    unranked_test: LongArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     fill_ups: int = 0
     notes: tuple[str, ...] = ()
     has_outside_lists: bool = False
@@ -79,15 +84,33 @@ class Task:
         """The log rows that training may not look at, (rows,): ranked or not."""
         return np.concatenate([self.valid.position, self.test.position, self.unranked])
 
-    def requests(self, dataset: Dataset, split: str) -> Requests:
-        """What systems are asked for ``split`` ("valid" or "test")."""
+    @property
+    def tested(self) -> LongArray:
+        """The log rows of the test, (rows,): ranked or not."""
+        return np.concatenate([self.test.position, self.unranked_test])
+
+    def requests(
+        self, dataset: Dataset, split: str, allowed: NDArray[np.bool_] | None = None
+    ) -> Requests:
+        """What systems are asked for ``split`` ("valid" or "test").
+
+        Args:
+            allowed: (log rows,), the rows that a history may hold at all; all of them if absent.
+        """
         return Requests(
             self.name,
             dataset.log,
             getattr(self, split),
             dataset.queries.text,
             self.candidates(split).items,
+            self.known_users,
+            allowed,
         )
+
+    def share_of_cold_users(self, dataset: Dataset) -> float:
+        """The share of test events whose user has no event in the training log."""
+        known = self.known_users[dataset.log.user[self.test.position]]
+        return float(np.mean(~known))
 
     def candidates(self, split: str) -> Candidates:
         """The candidate lists of ``split`` ("valid" or "test")."""
@@ -169,7 +192,9 @@ def _task(
         test=lists.test,
         valid_candidates=candidates(lists.valid, lists.valid_negatives),
         test_candidates=candidates(lists.test, lists.test_negatives),
+        known_users=_known_users(dataset, splits, settings),
         unranked=np.setdiff1d(split.held_out_positions(), ranked),
+        unranked_test=np.setdiff1d(split.test.position, ranked),
         fill_ups=fill_ups,
         notes=(*_notes(name, split), *lists.notes),
     )
@@ -256,6 +281,17 @@ def _matched(
         found.negatives[test],
         found.notes,
     )
+
+
+def _known_users(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """Which users the training log holds an event of, (users + 1,)."""
+    log = dataset.log
+    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
+    known = np.zeros(dataset.number_of_users + 1, dtype=bool)
+    known[log.user[training_rows(log, held_out, settings)]] = True
+    return known
 
 
 def _trained_pairs(
@@ -360,7 +396,7 @@ _EVENT_COLUMNS = ("position", "seen_recommendation", "seen_search", "hidden")
 def _write(folder: Path, tasks: dict[str, Task]) -> None:
     index: dict[str, Any] = {}
     for name, task in tasks.items():
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"known_users": task.known_users}
         for part in ("train", *HELD_OUT):
             events: EventSet = getattr(task, part)
             arrays.update({f"{part}/{c}": getattr(events, c) for c in _EVENT_COLUMNS})
@@ -368,6 +404,7 @@ def _write(folder: Path, tasks: dict[str, Task]) -> None:
             arrays[f"{part}/candidates"] = task.candidates(part).items
             arrays[f"{part}/target_column"] = task.candidates(part).target_column
         arrays["unranked"] = task.unranked
+        arrays["unranked_test"] = task.unranked_test
         with atomic_path(folder / f"{name}.npz") as path, path.open("wb") as opened:
             np.savez(opened, **arrays)
         index[name] = {"fill_ups": task.fill_ups, "notes": list(task.notes)}
@@ -387,7 +424,9 @@ def _read(folder: Path) -> dict[str, Task]:
                 Candidates(arrays[f"{part}/candidates"], arrays[f"{part}/target_column"])
                 for part in HELD_OUT
             )
+            known_users = arrays["known_users"]
             unranked = arrays["unranked"]
+            unranked_test = arrays["unranked_test"]
         tasks[name] = Task(
             name=name,
             train=train,
@@ -395,7 +434,9 @@ def _read(folder: Path) -> dict[str, Task]:
             test=test,
             valid_candidates=valid_lists,
             test_candidates=test_lists,
+            known_users=known_users,
             unranked=unranked,
+            unranked_test=unranked_test,
             fill_ups=index[name]["fill_ups"],
             notes=tuple(index[name]["notes"]),
         )
