@@ -40,9 +40,12 @@ def evaluate(
     dataset: Dataset,
     task: Task,
     folder: Path,
+    identity: str,
     progress: Callable[[str], None],
 ) -> Evaluation:
     """Score every test event of ``task``; parts that ``folder`` holds already are not scored again.
+
+    ``identity`` is that of the job; parts of another one are not taken.
 
     Raises:
         SystemFailure: the scores have a wrong shape or are not finite.
@@ -54,14 +57,14 @@ def evaluate(
     seconds, scored = 0.0, 0
     for rows, part in requests.batches(EVENTS_PER_PART):
         path = folder / f"{task.name}-{rows.start:09d}.npz"
-        kept = _read_part(path, len(part))
+        kept = _read_part(path, len(part), identity)
         if kept is None:
             started = time.perf_counter()
             scores = checked_scores(system.score(part), part, name)
             seconds += time.perf_counter() - started
             scored += len(part)
             kept = ranks_of_targets(scores, candidates.target_column[rows])
-            _write_part(path, kept, scores)
+            _write_part(path, kept, scores, identity)
         parts.append(kept)
         files.append(path)
         progress(f"{task.name}: {rows.stop}/{len(requests)} test events ranked")
@@ -73,7 +76,7 @@ def evaluate(
     return Evaluation(ranks=ranks, parts=tuple(files), seconds=seconds, events_scored=scored)
 
 
-def _write_part(path: Path, ranks: Ranks, scores: NDArray[np.float32]) -> None:
+def _write_part(path: Path, ranks: Ranks, scores: NDArray[np.float32], identity: str) -> None:
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
@@ -81,18 +84,20 @@ def _write_part(path: Path, ranks: Ranks, scores: NDArray[np.float32]) -> None:
             tied=ranks.tied,
             returned=ranks.returned,
             scores=scores,
+            identity=np.array(identity),
         )
 
 
-def _read_part(path: Path, events: int) -> Ranks | None:
-    """A finished part, or None if it is absent or damaged (npz carries a checksum per array)."""
+def _read_part(path: Path, events: int, identity: str) -> Ranks | None:
+    """A finished part, or None if it is absent, damaged (npz has checksums) or another job's."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             ranks = Ranks(stored["above"], stored["tied"], stored["returned"])
-            whole = len(ranks) == len(stored["scores"]) == events
+            is_whole = len(ranks) == len(stored["scores"]) == events
+            is_own = str(stored["identity"]) == identity
     except Exception:  # whatever is wrong with it, it is made again
         return None
-    return ranks if whole else None
+    return ranks if is_whole and is_own else None
 
 
 def fingerprint_of_lists(tasks: dict[str, Task]) -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import platform
 import shutil
 import sys
 import time
@@ -18,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -33,12 +31,21 @@ from benchmark.files import (
     check_manifest,
     is_complete,
     read_json,
+    sha256_of_json,
     write_json,
 )
 from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.runs.evaluation import evaluate
+from benchmark.runs.identity import JobChanged, refuse_if_changed, refuse_other_code
+from benchmark.runs.machine import (
+    environment_of,
+    peak_memory,
+    reset_peak_memory,
+    set_torch_threads,
+    threads,
+)
 from benchmark.runs.record import (
     METRICS_FILE,
     RANKS_FILE,
@@ -63,7 +70,7 @@ from benchmark.systems.processes import (
     number_of_processes,
     wait_for_all,
 )
-from benchmark.systems.provenance import code_fingerprint, library_versions
+from benchmark.systems.provenance import code_fingerprint
 
 if TYPE_CHECKING:
     from benchmark.systems.contract import RunContext, System
@@ -109,8 +116,14 @@ def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
         done = store.read(job)
         if agreed(done is not None) and done is not None:
             return done
-        with _threads(job.threads), _job_log(store.work_folder(job)) as logger:
-            _execute_locked(job, store, progress, logger)
+        with threads(job.threads):
+            settings, dataset, tasks = _planned_data(job)
+            try:
+                with _job_log(store.open_work(job)) as logger:
+                    _execute_locked(job, dataset, tasks, settings, store, progress, logger)
+            except JobChanged:
+                store.discard_work(job)
+                raise
     run = store.read(job)
     if run is None:
         raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
@@ -125,9 +138,8 @@ def follow(job: JobSpec) -> None:
     """
     if agreed(False):
         return
-    settings = ProtocolSettings.model_validate(job.protocol_settings)
-    dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
-    with TemporaryDirectory() as folder, _threads(job.threads):
+    settings, dataset, tasks = _planned_data(job)
+    with TemporaryDirectory() as folder, threads(job.threads):
         work = Path(folder) / "work"
         logger = logging.getLogger("benchmark.follower")
         context = _context(job, work, lambda message: None, logger)
@@ -153,12 +165,28 @@ def record_death(job: JobSpec) -> Run:
     return run
 
 
-def _execute_locked(
-    job: JobSpec, store: RunStore, progress: Progress, logger: logging.Logger
-) -> None:
+def _planned_data(job: JobSpec) -> tuple[ProtocolSettings, Dataset, dict[str, Task]]:
+    """The protocol, the data set and the tasks, once it is sure that the job is the planned one.
+
+    Raises:
+        BenchmarkError: this process has other code, data or libraries.
+    """
     settings = ProtocolSettings.model_validate(job.protocol_settings)
     dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
-    _reset_peak_memory()
+    refuse_if_changed(job, dataset, tasks)
+    return settings, dataset, tasks
+
+
+def _execute_locked(
+    job: JobSpec,
+    dataset: Dataset,
+    tasks: dict[str, Task],
+    settings: ProtocolSettings,
+    store: RunStore,
+    progress: Progress,
+    logger: logging.Logger,
+) -> None:
+    reset_peak_memory()
     work = store.work_folder(job)
     own = choose(job.system).entry.tasks
     chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in own}
@@ -177,7 +205,9 @@ def _execute_locked(
         score_seconds: dict[str, float] = {}
         rates: dict[str, float] = {}
         for name, task in chosen.items():
-            evaluation = evaluate(system, job.system, dataset, task, work / "ranks", progress)
+            evaluation = evaluate(
+                system, job.system, dataset, task, work / "ranks", job.identity, progress
+            )
             ranks[name], scored[name] = evaluation.ranks, evaluation.parts
             score_seconds[name] = evaluation.seconds
             if evaluation.events_scored:
@@ -187,7 +217,7 @@ def _execute_locked(
             fit_seconds=fitted["seconds"],
             score_seconds=score_seconds,
             events_per_second=rates,
-            peak_memory_bytes=max(_peak_memory(), fitted["peak_memory_bytes"]),
+            peak_memory_bytes=max(peak_memory(), fitted["peak_memory_bytes"]),
             resumed=fitted["resumed"],
         )
     except BenchmarkError:
@@ -201,6 +231,7 @@ def _execute_locked(
             if isinstance(failure, SystemFailure)
             else f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
         )
+    refuse_other_code(job)
     record = _record(job, dataset, chosen, cost, stand_ins, identifiers, error)
     metrics = {name: mean_metrics(value, settings.ties) for name, value in ranks.items()}
     users = {name: dataset.log.user[chosen[name].test.position] for name in ranks}
@@ -233,7 +264,9 @@ def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logge
     return RunContext(
         seed=job.seed,
         folder=work,
-        artifacts=ArtifactStore(Path(job.results) / "artifacts"),
+        artifacts=ArtifactStore(
+            Path(job.results) / "artifacts", verify=partial(refuse_other_code, job)
+        ),
         device=job.device,
         precision=job.precision,
         threads=job.threads,
@@ -241,6 +274,7 @@ def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logge
         logger=logger,
         progress=progress,
         code=code_fingerprint(choose(job.system).entry.module),
+        identity=job.identity,
         upstream=job.upstream,
     )
 
@@ -249,7 +283,7 @@ def _made(job: JobSpec, context: RunContext) -> System:
     system_class = choose(job.system).entry.load()
     system: System = system_class(system_class.Config.model_validate(job.configuration), context)
     if "torch" in sys.modules:
-        _set_torch_threads(job.threads)
+        set_torch_threads(job.threads)
     return system
 
 
@@ -271,6 +305,8 @@ def _fit_if_needed(
     if is_complete(saved):
         try:
             check_manifest(saved)
+            if read_json(saved / _FIT_FILE).get("identity") != job.identity:
+                raise BenchmarkError(f"{saved}: is another job's.")
             return
         except BenchmarkError as error:
             context.logger.warning("the saved system is not used: %s", error)
@@ -286,11 +322,18 @@ def _fit_if_needed(
             system.fit(view)
     seconds = time.perf_counter() - started + context.artifacts.reused_seconds
 
+    refuse_other_code(job)
+
     def fill(folder: Path) -> None:
         system.save(folder)
         write_json(
             folder / _FIT_FILE,
-            {"seconds": seconds, "resumed": resumed, "peak_memory_bytes": _peak_memory()},
+            {
+                "identity": job.identity,
+                "seconds": seconds,
+                "resumed": resumed,
+                "peak_memory_bytes": peak_memory(),
+            },
         )
 
     build_folder(saved, fill)
@@ -330,6 +373,7 @@ def _record(
     log = dataset.log
     return RunRecord(
         identity=job.identity,
+        code=sha256_of_json(job.code),
         status="finished" if error is None else "failed",
         error=error,
         dataset=DatasetPart(
@@ -365,7 +409,7 @@ def _record(
         seed=job.seed,
         cost=cost,
         identifiers=identifiers,
-        environment=_environment(job),
+        environment=environment_of(job),
         finished_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
     )
 
@@ -446,68 +490,3 @@ def _job_log(work: Path) -> Iterator[logging.Logger]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Limit the numerical libraries that are loaded already to ``number`` threads."""
-    from threadpoolctl import threadpool_limits
-
-    if "torch" in sys.modules:
-        _set_torch_threads(number)
-    with threadpool_limits(limits=number):
-        yield
-
-
-def _set_torch_threads(number: int) -> None:
-    import torch
-
-    torch.set_num_threads(number)
-
-
-def _environment(job: JobSpec) -> dict[str, str]:
-    environment = {
-        **library_versions(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "threads": str(job.threads),
-        "processes": str(number_of_processes()),
-        "device": job.device,
-        "precision": job.precision,
-    }
-    if job.device.startswith("cuda"):
-        import torch
-
-        environment["accelerator"] = torch.cuda.get_device_name(job.device)
-    return environment
-
-
-@lru_cache(maxsize=1)
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _reset_peak_memory() -> None:
-    """Start a new measurement of peak memory where the kernel allows it (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_memory() -> int:
-    """Peak resident memory in bytes, since the last reset where that is possible."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -91,6 +91,7 @@ class RunRecord(_Part):
 
     schema_version: int = SCHEMA_VERSION
     identity: str
+    code: str = ""  # hash of the sources that the identity holds; older records have none
     status: Literal["finished", "failed"]
     error: str | None = None
     dataset: DatasetPart

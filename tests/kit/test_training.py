@@ -97,6 +97,7 @@ def run_training(
     *,
     own_seed: int = 0,
     before_step: Step = lambda calls: None,
+    identity: str = "",
 ) -> tuple[State, TrainingHistory]:
     """Train the small model, from the same weights each time.
 
@@ -120,7 +121,8 @@ def run_training(
             x = torch.linspace(0, 2, 20)[:, None].expand(20, 3)
             return {"recommendation": {"NDCG@5": float(torch.sigmoid(model(x).sum()))}}
 
-    history = train(model, NoisyPoints(), loss, settings, make_context(folder), validate)
+    context = make_context(folder, identity=identity)
+    history = train(model, NoisyPoints(), loss, settings, context, validate)
     return copy_of_state(model), history
 
 
@@ -318,6 +320,17 @@ def test_damaged_checkpoints_are_not_used_and_the_run_ends_equal(
     assert len(calls) == (STEPS - 2 if number == 1 else STEPS)
     assert sum("checkpoint is not used" in line for line in caplog.messages) == number
     assert_same_run(resumed, whole)
+
+
+def test_checkpoints_of_another_job_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped_run(tmp_path, COSINE, 3)
+    calls: list[int] = []
+    other = run_training(tmp_path, COSINE, before_step=calls.append, identity="other")
+    assert len(calls) == STEPS
+    assert not other[1].resumed
+    assert sum("is a checkpoint of another job" in line for line in caplog.messages) == 2
 
 
 def test_a_damaged_checkpoint_is_replaced_by_a_good_one_of_the_same_step(tmp_path: Path) -> None:
