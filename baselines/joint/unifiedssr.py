@@ -91,7 +91,7 @@ class UnifiedSSRConfig(SystemConfig):
     query_words: int = Field(default=50, ge=1)
     """Words of a query that are read, the first ones."""
     negatives: int = Field(default=4, ge=1)
-    """Negatives of each position, drawn uniformly from all items but the target."""
+    """Negatives of each position, drawn anew. The original draws from all items but the target."""
     bm25_negatives: int = Field(default=0, ge=0)
     """Further negatives of a search, drawn from BM25 hits; where it has none, uniform ones too."""
     bm25_pool: int = Field(default=200, ge=1)
@@ -559,9 +559,9 @@ class SequenceInstances(Instances):
         }
         self.tasks = tasks
         self.sizes = [len(self.windows[task]) for task in tasks]
-        self.sampler = NegativeSampler(view, exclude="target")
         needs_hits = config.bm25_negatives and len(self.windows.get("search", ()))
-        self.hard = HardNegatives(view, config.bm25_pool) if needs_hits else None
+        hits = HardNegatives(view, config.bm25_pool) if needs_hits else None
+        self.samplers = {task: NegativeSampler(view, task, hits=hits) for task in tasks}
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -590,14 +590,15 @@ class SequenceInstances(Instances):
         events, _ = left_to_right(windows.rows[chosen] + 1)  # log rows, 0 where padded
         events = events.astype(np.int64) - 1
         is_target = _moved_alike(windows.rows[chosen], windows.is_target[chosen])
-        user = windows.user[chosen]
+        users = longs(windows.user[chosen])
         if task == "recommendation":
-            batch = self._with_negatives(user, items[:, 1:], is_target[:, 1:], None, random)
-            return batch | {"products": longs(items[:, :-1])}
+            batch = self._with_negatives(task, events[:, 1:], is_target[:, 1:], random)
+            return batch | {"users": users, "products": longs(items[:, :-1])}
         queries = np.where(events >= 0, self.log.query[np.maximum(events, 0)], 0)
         is_target[:, 0] &= self.config.first_searches & self._is_first(events[:, 0])
-        batch = self._with_negatives(user, items, is_target, queries, random)
+        batch = self._with_negatives(task, events, is_target, random)
         return batch | {
+            "users": users,
             "products": longs(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
             "words": self.words.of(queries),
             "asked": torch.from_numpy(events >= 0),
@@ -613,23 +614,18 @@ class SequenceInstances(Instances):
 
     def _with_negatives(
         self,
-        user: IntArray,
-        targets: NDArray[np.integer],
+        task: str,
+        events: NDArray[np.int64],
         is_target: NDArray[np.bool_],
-        queries: NDArray[np.integer] | None,
         random: np.random.Generator,
     ) -> Batch:
-        number = self.config.negatives
-        further = self.config.bm25_negatives if queries is not None else 0
-        row, place = np.nonzero(is_target)
-        drawn = self.sampler.draw(user[row], targets[row, place], number + further, random)
-        if self.hard is not None and queries is not None:
-            drawn = self.hard.replace(drawn, queries[row, place], random, further)
-        negatives = np.zeros((*targets.shape, number + further), dtype=np.int64)
-        negatives[row, place] = drawn
+        """Targets, and negatives where there is one, of log rows ``events`` (batch, length)."""
+        further = self.config.bm25_negatives if task == "search" else 0
+        number = self.config.negatives + further
+        negatives = np.zeros((*events.shape, number), dtype=np.int64)
+        negatives[is_target] = self.samplers[task].draw(events[is_target], number, random, further)
         return {
-            "users": longs(user),
-            "targets": longs(targets),
+            "targets": longs(np.where(events >= 0, self.log.item[np.maximum(events, 0)], 0)),
             "is_target": torch.from_numpy(is_target),
             "negatives": torch.from_numpy(negatives),
         }

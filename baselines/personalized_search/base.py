@@ -169,10 +169,9 @@ class SearchInstances(Instances):
         config: ProductSearchConfig = system.config
         self.examples = view.examples(TASK)
         self.system = system
-        # The user's other items stay in, as in the originals: what was bought once is no target.
-        self.uniform = NegativeSampler(view, exclude="target")
         self.number, self.number_of_hits = config.uniform_negatives, config.bm25_negatives
-        self.hard = HardNegatives(view, config.bm25_pool) if config.bm25_negatives else None
+        hits = HardNegatives(view, config.bm25_pool) if config.bm25_negatives else None
+        self.negatives = NegativeSampler(view, TASK, hits=hits)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -181,9 +180,7 @@ class SearchInstances(Instances):
         """Gather searches; draw their negatives."""
         chosen = self.examples.select(rows)
         number = self.number + self.number_of_hits
-        negatives = self.uniform.draw(chosen.user, chosen.target, number, random)
-        if self.hard is not None:
-            negatives = self.hard.replace(negatives, chosen.query, random, self.number_of_hits)
+        negatives = self.negatives.draw(chosen.position, number, random, self.number_of_hits)
         return {
             "queries": as_long(self.system.query_words[chosen.query]),
             "history": as_long(self.system.history_items(chosen)),

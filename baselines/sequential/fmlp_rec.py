@@ -204,7 +204,7 @@ class PrefixInstances(Instances):
         chosen = self.examples.select(rows)
         items = chosen.history(self.length, TASK, "left").items
         inside = np.arange(self.length) >= self.length - self.visible[rows][:, None]
-        negatives = self.negatives.draw(chosen.user, chosen.target, 1, random)
+        negatives = self.negatives.draw(chosen.position, 1, random)
         return {
             "items": as_long(np.where(inside, items, 0)),
             "targets": as_long(chosen.target),
