@@ -28,7 +28,7 @@ from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import Law, NegativeSampler
 from benchmark.kit.training import Batch, Instances
-from benchmark.kit.words import PADDING_WORD, UNKNOWN_WORD, Vocabulary
+from benchmark.kit.words import Vocabulary
 from benchmark.protocol.requests import Events, TrainingExamples
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
@@ -57,12 +57,6 @@ class JointSystem(TorchSystem):
 def tasks_with_events(view: TrainingView, tasks: Sequence[str] = TASKS) -> tuple[str, ...]:
     """Those of ``tasks`` that the view has training events of."""
     return tuple(task for task in tasks if task in view.tasks and len(view.examples(task)))
-
-
-def known_words(vocabulary: Vocabulary, texts: Sequence[str], longest: int) -> IntArray:
-    """Word ids (texts, words) in which a word that training never met counts as no word."""
-    words = vocabulary.encode(texts, longest)
-    return np.where(words == UNKNOWN_WORD, PADDING_WORD, words)
 
 
 def longs(ids: NDArray[np.integer]) -> torch.Tensor:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
-from baselines.joint.base import TASKS, JointSystem, known_words, longs
+from baselines.joint.base import TASKS, JointSystem, longs
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.hard_negatives import HardNegatives
@@ -519,10 +519,10 @@ def _mean_over(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 
 
 class QueryWords:
-    """The word ids of every query of a corpus, (queries + 1, words); unknown words are left out."""
+    """The word ids of every query of a corpus, (queries + 1, words)."""
 
     def __init__(self, vocabulary: Vocabulary, corpus: Corpus, longest: int) -> None:
-        self.ids = known_words(vocabulary, corpus.queries.text, longest)
+        self.ids = vocabulary.encode(corpus.queries.text, longest)
 
     def of(self, queries: NDArray[np.integer]) -> torch.Tensor:
         """(...) queries → (..., words), as wide as these need."""

@@ -25,7 +25,7 @@ from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.kit.words import PADDING_WORD, UNKNOWN_WORD, Vocabulary, training_queries
+from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
@@ -98,12 +98,6 @@ def initialise(module: nn.Module, deviation: float | None = None) -> None:
             if part.padding_idx is not None:
                 with torch.no_grad():
                     part.weight[part.padding_idx] = 0.0
-
-
-def silence_unknown_words(table: nn.Embedding) -> None:
-    """Unknown words add nothing: no training query has one, so their vector is never trained."""
-    with torch.no_grad():
-        table.weight[UNKNOWN_WORD] = 0.0
 
 
 class SearchNetwork(nn.Module):
@@ -209,7 +203,7 @@ class ProductSearch(TorchSystem):
 
     @abstractmethod
     def network(self, number_of_items: int, word_rows: int) -> SearchNetwork:
-        """A freshly initialised network. Item 0 and word 0 are padding, word 1 is unknown."""
+        """A freshly initialised network. Item 0 and word 0 are padding."""
 
     def instances(self, view: TrainingView) -> Instances:
         """What the network's loss is computed on."""

@@ -29,9 +29,8 @@ from benchmark.systems.contract import System
 from benchmark.systems.view import TrainingView
 
 KINDS = ("tea", "lamp", "soap", "rope", "desk", "ball", "shoe", "ring")
-TASTES = 2
-ITEMS_OF_TASTE = 18
-USERS_OF_TASTE = 40
+ITEMS_OF_KIND = 36
+USERS_OF_KIND = 40
 STEPS = 10
 SETTINGS = ProtocolSettings(negatives=30)
 
@@ -53,15 +52,14 @@ class TouchedWorld:
 def touched_world(settings: ProtocolSettings = SETTINGS) -> TouchedWorld:
     """The world under a protocol."""
     random = np.random.default_rng(3)
-    groups = len(KINDS) * TASTES
-    users = groups * USERS_OF_TASTE
-    group = random.permutation(np.repeat(np.arange(groups), USERS_OF_TASTE))
-    order = np.stack([random.permutation(ITEMS_OF_TASTE)[:STEPS] for _ in range(users)])
-    item = np.repeat(1 + group[:, None] * ITEMS_OF_TASTE + order, 2, axis=1)  # (users, 2 STEPS)
+    users = len(KINDS) * USERS_OF_KIND
+    kind = random.permutation(np.repeat(np.arange(len(KINDS)), USERS_OF_KIND))
+    start = random.integers(ITEMS_OF_KIND, size=(users, 1))
+    place = (start + np.arange(STEPS)) % ITEMS_OF_KIND
+    item = np.repeat(1 + kind[:, None] * ITEMS_OF_KIND + place, 2, axis=1)  # (users, 2 STEPS)
     is_search = np.broadcast_to(np.arange(2 * STEPS) % 2 == 1, item.shape)
-    query = np.where(is_search, 1 + group[:, None] // TASTES, 0)
-    names = [f"{KINDS[number // TASTES]} thing" for number in range(groups)]
-    texts = ["", *[name for name in names for _ in range(ITEMS_OF_TASTE)]]
+    query = np.where(is_search, 1 + kind[:, None], 0)
+    texts = ["", *[f"{name} thing" for name in KINDS for _ in range(ITEMS_OF_KIND)]]
     rows = np.arange(item.size)
     log = EventLog.from_columns(
         user=np.repeat(np.arange(1, users + 1), 2 * STEPS),
