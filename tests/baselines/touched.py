@@ -28,11 +28,11 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.contract import System
 from benchmark.systems.view import TrainingView
 
-KINDS = ("tea", "lamp", "soap", "rope", "desk", "ball", "shoe", "ring")
-ITEMS_OF_KIND = 36
-USERS_OF_KIND = 40
-STEPS = 10
-SETTINGS = ProtocolSettings(negatives=30)
+KINDS = tuple(f"kind{letter}" for letter in "abcdefghijklmnopqrst")
+ITEMS_OF_KIND = 12
+USERS_OF_KIND = 20
+STEPS = 8
+SETTINGS = ProtocolSettings(negatives=10)
 
 
 @dataclass(frozen=True)
