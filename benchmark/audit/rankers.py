@@ -170,7 +170,6 @@ def popularity_under_each_law(
             split,
             split.test,
             settings.model_copy(update={"recommendation_negatives": law}),
-            stable_random(settings.seed, "recommendation", "test"),
         )
         scores = counts[np.concatenate([targets[:, None], negatives], axis=1)]
         first_column = np.zeros(len(targets), dtype=np.int64)

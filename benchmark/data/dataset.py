@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.hashing import HashArray, text_keys
+
 RECOMMENDATION = 0
 SEARCH = 1
 BEHAVIOURS = {"recommendation": RECOMMENDATION, "search": SEARCH}
@@ -194,6 +196,21 @@ class Dataset:
     def has_search(self) -> bool:
         """Whether the log holds any search event."""
         return bool(len(self.log.search.positions))
+
+    @cached_property
+    def user_keys(self) -> HashArray:
+        """A hash of each user's external id, (users + 1,): the same whoever else is in the log."""
+        return text_keys(self.users)
+
+    @cached_property
+    def item_keys(self) -> HashArray:
+        """A hash of each item's external id, (items + 1,)."""
+        return text_keys(self.items.external_id)
+
+    @cached_property
+    def query_keys(self) -> HashArray:
+        """A hash of each query's text, (queries + 1,)."""
+        return text_keys(self.queries.text)
 
     def with_log(self, log: EventLog) -> Dataset:
         """The same catalogue with another log, hence without a fingerprint."""

@@ -18,7 +18,7 @@ from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import training_rows
-from benchmark.protocol.task import HELD_OUT, Task
+from benchmark.protocol.task import Task
 from benchmark.retrieval import BM25Engine, make_engine
 from benchmark.systems.scores import checked_scores
 
@@ -83,9 +83,7 @@ class TrainingView:
     def __init__(
         self, dataset: Dataset, tasks: Mapping[str, Task], settings: ProtocolSettings
     ) -> None:
-        held_out = np.concatenate(
-            [getattr(task, part).position for task in tasks.values() for part in HELD_OUT]
-        )
+        held_out = np.concatenate([task.held_out for task in tasks.values()])
         keep = training_rows(dataset.log, held_out, settings)
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
