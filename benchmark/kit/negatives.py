@@ -3,7 +3,7 @@
 They never come from the evaluation lists, and never look at held-out events; but which of the
 user's own items are among them, and how often, is what the protocol's lists are like:
 
-- recommendation: no item of the user, or none that he touched before the event, whichever the lists
+- recommendation: no item of the user, or none that he touched up to the event, whichever the lists
   leave out; by the lists' own law, uniform or popularity, unless a system's setting says otherwise;
 - search: at as many places as a list would have items that the user touched before, these items
   (:mod:`benchmark.kit.touched`); everywhere else what the system draws, and nothing touched. Where
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.touched import FirstTouches, TouchedHits
+from benchmark.protocol.histories import unit_of_rows
 from benchmark.protocol.negatives import Exclusions, sample_negatives
 from benchmark.systems.view import TrainingView
 
@@ -47,24 +48,26 @@ class NegativeSampler:
         law: Law = "protocol",
         hits: HardNegatives | None = None,
     ) -> None:
-        lists = view.list_law
+        lists = view.protocol
         self._log, self._size, self._hits = view.log, view.corpus.number_of_items, hits
         self._weights = self._weights_of(view, task, law)
         self._touches = FirstTouches(view.log, self._size)
-        self._listed: TouchedHits | None = None
-        if task == "search" and lists.search_holds_touched:
-            self._listed = TouchedHits.of(view)
-        is_all = lists.recommendation_exclude == "all-interactions" or task == "search"
+        is_search = task == "search"
+        holds_touched = is_search and lists.search_exclude == "none"
+        self._listed = TouchedHits.of(view) if holds_touched else None
+        is_prefix = not is_search and lists.recommendation_exclude == "earlier-interactions"
         self._of_users = (
-            Exclusions.of_log(view.log, self._size) if is_all and self._listed is None else None
+            None if holds_touched or is_prefix else Exclusions.of_log(view.log, self._size)
         )
+        # A search counts what was touched before its end: none of its clicks is a negative of it.
+        self._until = _ends_of_units(unit_of_rows(view.log, lists))
 
     @staticmethod
     def _weights_of(view: TrainingView, task: str, law: Law) -> NDArray[np.float64] | None:
         log, size = view.log, view.corpus.number_of_items
         items = log.item
         if law == "protocol" and task == "recommendation":
-            law, items = view.list_law.recommendation_negatives, items[log.recommendation.positions]
+            law, items = view.protocol.recommendation_negatives, items[log.recommendation.positions]
         return np.bincount(items, minlength=size + 1) + 0.0 if law == "popularity" else None
 
     def draw(
@@ -86,7 +89,7 @@ class NegativeSampler:
         drawn = self._drawn(user, target, position, number, random)
         if self._hits is not None and hits:
             with_hits = self._hits.replace(drawn, self._log.query[position], random, hits)
-            touched = self._is_struck(user[:, None], with_hits, position[:, None])
+            touched = self._is_struck(user[:, None], with_hits, self._until[position][:, None])
             drawn = np.where(touched, drawn, with_hits)
         if self._listed is not None:
             listed = self._listed.draw(position, number, random)
@@ -106,7 +109,7 @@ class NegativeSampler:
         struck = self._of_users
         if struck is None:
             rows = np.arange(len(position))
-            event, item = self._touches.before(position)
+            event, item = self._touches.before(user, self._until[position])
             struck = Exclusions(np.sort(event * (self._size + 1) + item), self._size)
         drawn, found = sample_negatives(random, rows, target, struck, number, self._weights)
         short = np.flatnonzero(found < number)
@@ -131,20 +134,19 @@ class NegativeSampler:
         drawn = self._independent(position.shape, random)
         user = self._log.user[np.maximum(position, 0)]
         for _ in range(_ROUNDS):
-            # One row further, so that the event's own item is struck as well.
-            bad = (position >= 0) & self._is_struck(user, drawn, position + 1)
+            bad = (position >= 0) & self._is_struck(user, drawn, self._until[position])
             if not bad.any():
                 break
             drawn[bad] = self._independent((int(bad.sum()),), random)
         return drawn.astype(np.int32)
 
     def _is_struck(
-        self, user: IntArray, item: NDArray[np.integer], position: NDArray[np.integer]
+        self, user: IntArray, item: NDArray[np.integer], until: LongArray
     ) -> NDArray[np.bool_]:
-        """Whether the lists leave each item out; before log rows ``position`` if that counts."""
+        """Whether the lists leave each item out; for a touch before log rows ``until`` if so."""
         if self._of_users is not None:
             return self._of_users.contains(user, item)
-        return self._touches.row(user, item) < position
+        return self._touches.row(user, item) < until
 
     def _independent(self, shape: tuple[int, ...], random: np.random.Generator) -> LongArray:
         if self._weights is None:
@@ -152,3 +154,11 @@ class NegativeSampler:
         cumulative = np.cumsum(self._weights)
         drawn = np.searchsorted(cumulative, random.random(shape) * cumulative[-1], side="right")
         return np.minimum(drawn, len(cumulative) - 1)  # the product may round up to the total
+
+
+def _ends_of_units(unit: LongArray) -> LongArray:
+    """The row behind the last one of each row's unit, (rows,), given its first row, (rows,)."""
+    last = np.zeros(len(unit), dtype=np.int64)
+    np.maximum.at(last, unit, np.arange(len(unit)))
+    ends: LongArray = last[unit] + 1
+    return ends

@@ -4,30 +4,28 @@ Search lists are hits of the query, and a user who searches for the same things 
 many of them. No such item is a target where nothing is taken twice. Training that never shows them
 as negatives prepares for other lists than those that are ranked.
 
-So each training search gets, once, the touched part of a list that is made for it as the protocol
-makes lists (:class:`benchmark.protocol.list_law.ListLaw`): touched are the items of the user that
-stand before the search in the training log. Nothing of a held-out event is read.
+So each training search gets, once, a list of its own, made by the protocol's code as if it were
+held out, and what is kept of this list is the items that the user touched before the search.
+Nothing of a held-out event is read. Under ``bm25-matched`` an item of the user is taken for as
+likely as any other; the preset that matches (``clean``) keeps all of them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import EventLog, IntArray, LongArray
-from benchmark.protocol.hard_negatives import score_levels
-from benchmark.protocol.list_law import ListLaw
-from benchmark.protocol.negatives import Exclusions
+from benchmark.data.dataset import Dataset, EventLog, IntArray, LongArray
+from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives
+from benchmark.protocol.histories import unit_of_rows
 from benchmark.randomness import stable_random
 from benchmark.systems.view import TrainingView
 
-_QUERIES_AT_ONCE = 64
+_SEARCHES_AT_ONCE = 20_000
 _PAIRS_AT_ONCE = 2_000_000
-_FRONT = 1 << 40  # more than any level; what is moved by it stands before all hits
 
 
 class FirstTouches:
@@ -53,50 +51,40 @@ class FirstTouches:
         slot = np.minimum(np.searchsorted(self._keys, key), len(self._keys) - 1)
         return np.where(self._keys[slot] == key, self._rows[slot], len(self._log))
 
-    def count(self, position: NDArray[np.integer]) -> LongArray:
-        """How many items the user of each log row (events,) has touched before it."""
-        start = self._log.offsets[self._log.user[position]]
-        count: LongArray = self._count_before[position] - self._count_before[start]
-        return count
+    def before(
+        self, user: NDArray[np.integer], row: NDArray[np.integer]
+    ) -> tuple[LongArray, IntArray]:
+        """What each user has touched before a row of his, or right behind his last one.
 
-    def before(self, position: NDArray[np.integer]) -> tuple[LongArray, IntArray]:
-        """These items as (index into position, item), each of shape (pairs,), oldest first."""
-        count = self.count(position)
-        index = np.repeat(np.arange(len(position)), count)
+        Args:
+            user, row: (events,).
+
+        Returns:
+            (index into the events, item), each of shape (pairs,), the first touched first.
+        """
+        start = self._count_before[self._log.offsets[user]]
+        count = self._count_before[row] - start
+        index = np.repeat(np.arange(len(row)), count)
         within = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count)
-        start = self._count_before[self._log.offsets[self._log.user[position]]]
         return index, self._log.item[self._firsts[start[index] + within]]
-
-
-class _Asked(NamedTuple):
-    """One query: its training searches (log rows) and its hits by item id, see `score_levels`."""
-
-    query: int
-    positions: LongArray
-    items: IntArray
-    levels: LongArray
 
 
 _MADE: WeakKeyDictionary[TrainingView, TouchedHits] = WeakKeyDictionary()
 
 
 class TouchedHits:
-    """The touched items in a list of each training search, drawn once.
-
-    Under ``bm25-top`` and ``bm25-filtered`` they are those among the best hits, with ties at the
-    cut by chance. Under ``bm25-matched`` an item of a rank is in with the density of the training
-    targets' ranks there, which is what such lists come to. None, where lists hold nothing touched.
-    """
+    """The touched items in a list of each training search; none where lists hold no such item."""
 
     def __init__(self, view: TrainingView) -> None:
-        self._size = view.list_law.negatives
-        position = view.examples("search").position
-        if not view.list_law.search_holds_touched:
-            position = position[:0]
-        rows, items = _ListMaker(view).draw(position) if len(position) else ([], [])
-        row = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
-        order = np.argsort(row, kind="stable")
-        self.items = np.concatenate([np.zeros(0, dtype=np.int32), *items])[order]
+        self._size = view.protocol.negatives
+        rows, items = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int32)]
+        if view.protocol.search_exclude == "none":
+            make = _spread if view.protocol.search_negatives == "bm25-matched" else _listed
+            for some_rows, some_items in make(view):
+                rows.append(some_rows)
+                items.append(some_items)
+        row = np.concatenate(rows)
+        self.items = np.concatenate(items)[np.argsort(row, kind="stable")]
         count = np.bincount(row, minlength=len(view.log))
         self.offsets = np.concatenate([[0], np.cumsum(count)])
         """Log row ``r`` has the items from ``offsets[r]`` up to ``offsets[r + 1]``."""
@@ -131,147 +119,38 @@ class TouchedHits:
         return drawn
 
 
-class _ListMaker:
-    """Makes the touched part of a list for training searches, query by query."""
-
-    def __init__(self, view: TrainingView) -> None:
-        self.view, self.law = view, view.list_law
-        self.number_of_items = view.corpus.number_of_items
-        self.touches = FirstTouches(view.log, self.number_of_items)
-        searched = view.log.search.positions
-        pair, self.times = np.unique(
-            view.log.query[searched].astype(np.int64) * (self.number_of_items + 1)
-            + view.log.item[searched],
-            return_counts=True,
-        )
-        self.known = Exclusions(pair, self.number_of_items)
-        self.random = stable_random(view.seed, "touched hits")
-
-    def draw(self, position: LongArray) -> tuple[list[LongArray], list[IntArray]]:
-        """Log rows and items of all pairs, in parts, for searches (events,) of the log."""
-        ranks = None
-        if self.law.search_negatives == "bm25-matched":
-            ranks = np.concatenate([self._target_ranks(asked) for asked in self._asked(position)])
-        rows, items = [], []
-        for asked in self._asked(position):
-            for part in self._parts(asked.positions):
-                index, item = self.touches.before(part)
-                keep = item != self.view.log.item[part][index]
-                index, item = index[keep], item[keep]
-                chance = self._chance(asked, self.view.log.item[part][index], item, ranks)
-                chosen = self.random.random(len(item)) < chance
-                rows.append(part[index[chosen]])
-                items.append(item[chosen])
-        return rows, items
-
-    def _parts(self, positions: LongArray) -> list[LongArray]:
-        """The searches in parts that together touch not too much."""
-        total = np.cumsum(self.touches.count(positions))
-        return np.split(positions, np.flatnonzero(np.diff(total // _PAIRS_AT_ONCE)) + 1)
-
-    def _asked(self, position: LongArray) -> Iterator[_Asked]:
-        """Every distinct query of the searches, ascending."""
-        query = self.view.log.query[position]
-        order = np.argsort(query, kind="stable")
-        distinct, start = np.unique(query[order], return_index=True)
-        groups = np.split(position[order], start[1:])
-        engine, texts = self.view.search_engine(), self.view.corpus.queries.text
-        for first in range(0, len(distinct), _QUERIES_AT_ONCE):
-            block = distinct[first : first + _QUERIES_AT_ONCE]
-            scores = engine.score_all([texts[number] for number in block]).tocsr()
-            scores.sort_indices()
-            for place, number in enumerate(block):
-                row = slice(scores.indptr[place], scores.indptr[place + 1])
-                items = scores.indices[row].astype(np.int32)
-                levels = score_levels(scores.data[row])
-                hits = items[items > 0], self._untied(items, levels)[items > 0]
-                yield self._by_law(_Asked(int(number), groups[first + place], *hits))
-
-    def _untied(self, items: IntArray, levels: LongArray) -> LongArray:
-        if self.law.search_ties == "per-event":
-            return levels
-        untied: LongArray = levels * (self.number_of_items + 1) + items
-        return np.minimum(untied, -1)
-
-    def _by_law(self, asked: _Asked) -> _Asked:
-        """The hits as lists are made of them: without known pairs, or with these in front."""
-        known = self.known.items_of(np.array([asked.query]))[1].astype(np.int32)
-        if self.law.search_negatives == "bm25-filtered":
-            keep = ~np.isin(asked.items, known)
-            return asked._replace(items=asked.items[keep], levels=asked.levels[keep])
-        if not self._knows_first:
-            return asked
-        items = np.union1d(asked.items, known)
-        levels = np.zeros(len(items), dtype=np.int64)
-        levels[np.searchsorted(items, asked.items)] = asked.levels
-        levels[np.searchsorted(items, known)] -= _FRONT
-        return asked._replace(items=items, levels=levels)
-
-    @property
-    def _knows_first(self) -> bool:
-        law = self.law
-        return (law.search_negatives, law.search_matched_by) == ("bm25-matched", "known-pairs")
-
-    def _chance(
-        self, asked: _Asked, target: IntArray, item: IntArray, ranks: LongArray | None
-    ) -> NDArray[np.float64]:
-        """The probability (pairs,) that ``item`` is in a list whose target is another one."""
-        law, ordered = self.law, np.sort(asked.levels)
-        is_hit, level = _levels_of(asked, item)
-        if ranks is not None:
-            first, tied = self._tied_ranks(ordered, level)
-            share = _distribution(ranks, first + tied) - _distribution(ranks, first)
-            return np.minimum(law.negatives * share / tied, 1.0)
-        target_is_hit, target_level = _levels_of(asked, target)
-        better = np.searchsorted(ordered, level, side="left")
-        tied = np.searchsorted(ordered, level, side="right") - better
-        better -= target_is_hit & (target_level < level)
-        tied -= target_is_hit & (target_level == level)
-        room = np.full(len(item), law.negatives)
-        if law.search_depth is not None:
-            rank = np.searchsorted(ordered, target_level, side="left")
-            is_retrieved = target_is_hit & (rank < law.search_depth)
-            room = np.minimum(room, law.search_depth - is_retrieved)
-        return is_hit * np.clip((room - better) / np.maximum(tied, 1), 0.0, 1.0)
-
-    def _target_ranks(self, asked: _Asked) -> LongArray:
-        """The middle rank of the target of each search of a query, from 0.
-
-        That the search itself pairs the two does not put the target in front, since a held-out
-        search does not either.
-        """
-        target = self.view.log.item[asked.positions]
-        _, level = _levels_of(asked, target)
-        if self._knows_first:
-            key = np.int64(asked.query) * (self.number_of_items + 1) + target
-            level += _FRONT * (self.times[np.searchsorted(self.known.keys, key)] == 1)
-        first, tied = self._tied_ranks(np.sort(asked.levels), level)
-        return first + (tied - 1) // 2
-
-    def _tied_ranks(self, ordered: LongArray, level: LongArray) -> tuple[LongArray, LongArray]:
-        """The first rank of each level among ``ordered``, and how many items share its place.
-
-        Behind them all, what is no hit ties at level 0.
-        """
-        first = np.searchsorted(ordered, level, side="left")
-        tied = np.searchsorted(ordered, level, side="right") - first
-        misses = self.number_of_items - len(ordered)
-        return first, np.maximum(np.where(level == 0, misses, tied), 1)
+def _listed(view: TrainingView) -> Iterator[tuple[LongArray, IntArray]]:
+    """Log rows and touched items of lists that the protocol makes for the training searches."""
+    log, corpus = view.log, view.corpus
+    users = [str(number) for number in range(log.number_of_users + 1)]
+    dataset = Dataset(corpus.name, corpus.items, corpus.queries, users, log)
+    touches, engine = FirstTouches(log, corpus.number_of_items), view.search_engine()
+    unit = unit_of_rows(log, view.protocol)
+    position = view.examples("search").position
+    position = position[np.argsort(log.query[position], kind="stable")]
+    for rows in _cut_between_queries(position, log.query[position]):
+        events = SearchEvents.of(dataset, rows, view.protocol)
+        lists, _ = bm25_negatives(dataset, events, view.protocol, engine)
+        touched = touches.row(events.user[:, None], lists) < unit[rows][:, None]
+        yield rows[np.nonzero(touched)[0]], lists[touched]
 
 
-def _levels_of(asked: _Asked, item: IntArray) -> tuple[NDArray[np.bool_], LongArray]:
-    """Whether each item is a hit of the query, and its level, 0 if not."""
-    if not len(asked.items):
-        return np.zeros(len(item), dtype=bool), np.zeros(len(item), dtype=np.int64)
-    slot = np.minimum(np.searchsorted(asked.items, item), len(asked.items) - 1)
-    is_hit = asked.items[slot] == item
-    return is_hit, np.where(is_hit, asked.levels[slot], 0)
+def _cut_between_queries(position: LongArray, query: IntArray) -> list[LongArray]:
+    """The searches, sorted by query, in parts of not too many; a query is in one part."""
+    first_of_query = np.searchsorted(query, query, side="left")
+    return np.split(position, np.flatnonzero(np.diff(first_of_query // _SEARCHES_AT_ONCE)) + 1)
 
 
-def _distribution(ranks: LongArray, rank: LongArray) -> NDArray[np.float64]:
-    """The share of ``ranks`` (targets,) below each rank, straight between those that occur."""
-    distinct, counts = np.unique(ranks, return_counts=True)
-    below = np.cumsum(counts) - counts / 2
-    knots = np.concatenate([[0], distinct + 0.5, [distinct[-1] + 1]])
-    shares = np.concatenate([[0], below, [len(ranks)]]) / len(ranks)
-    return np.interp(rank, knots, shares)
+def _spread(view: TrainingView) -> Iterator[tuple[LongArray, IntArray]]:
+    """Log rows and touched items where each item of the catalogue is as likely in a list."""
+    log, position = view.log, view.examples("search").position
+    touches = FirstTouches(log, view.corpus.number_of_items)
+    random = stable_random(view.seed, "touched hits")
+    unit = unit_of_rows(log, view.protocol)
+    before = np.cumsum(unit[position] - log.offsets[log.user[position]])  # no fewer than the pairs
+    parts = np.flatnonzero(np.diff(before // _PAIRS_AT_ONCE)) + 1
+    for rows in np.split(position, parts):
+        index, item = touches.before(log.user[rows], unit[rows])
+        chosen = random.random(len(item)) < view.protocol.negatives / view.corpus.number_of_items
+        chosen &= item != log.item[rows][index]
+        yield rows[index[chosen]], item[chosen]

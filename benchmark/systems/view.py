@@ -13,7 +13,6 @@ from benchmark.data.dataset import BEHAVIOURS, Dataset, EventLog, Items, LongArr
 from benchmark.files import sha256_of_json
 from benchmark.protocol.hard_negatives import evaluation_depth
 from benchmark.protocol.histories import EventSet
-from benchmark.protocol.list_law import ListLaw
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
@@ -77,7 +76,7 @@ class TrainingView:
     after the first one, nor (``twins: removed``) the twin of a held-out event. Examples of a
     task point into this log. ``fingerprint`` is a hash of all that determines the view.
     ``evaluation_depth`` is the deepest BM25 rank that evaluation lists of searches may hold: the
-    last one where they may hold any item. ``list_law`` says what lists may hold besides.
+    last one where they may hold any item. ``protocol`` says how lists are made.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class TrainingView:
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
         self.seed = settings.seed
-        self.list_law = ListLaw.of(settings)
+        self.protocol = settings
         self.evaluation_depth = (
             self.corpus.number_of_items
             if "search" in tasks and tasks["search"].has_outside_lists
