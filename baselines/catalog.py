@@ -115,7 +115,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
         reference="zhou2022fmlp",
         original="https://github.com/Woeee/FMLP-Rec",
         licence="none stated",
-        status="Our code, equal to the original's numbers; negatives avoid the items that the lists leave out.",
+        status="Our code, equal to the original's numbers; negatives avoid the items that the "
+        "lists leave out.",
     ),
     SystemEntry(
         name="lrurec",

@@ -13,7 +13,8 @@ history nor, unless asked for (``item_text``), item text is read, and search kno
 Weight decay is for items, users and the recommendation network. The words, the search network and
 all biases have none: a query's vector is multiplied with the item's, and decayed to nothing it
 leaves scores that tell no item from another. Vectors that training never reads, those of new users
-and of words beyond the length of every query, are the mean of the others, in validation too. The model of the same name of WSDM 2020 is another one, and not here.
+and of words beyond the length of every query, are the mean of the others, in validation too. The
+model of the same name of WSDM 2020 is another one, and not here.
 """
 
 from __future__ import annotations

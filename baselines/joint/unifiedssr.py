@@ -12,7 +12,8 @@ search, which the release never trains or scores, is both, by the query branch a
 (``first_searches=False``); sequences are padded to one length, so session windows do not depend on
 the batch; pre-training sees training events only, where the release may see held-out ones; each
 stage keeps the weights of its best validation NDCG@5 and stops when that rises no more; the
-unknown user's vector starts at zero, and words without an id are left out. A recommendation request
+unknown user's vector starts at zero, and words that no training query holds are left out; negatives
+follow the law of the lists, where the release draws any item but the target. A recommendation request
 without any history is scored from the padding item, its position and the user's vector.
 """
 
@@ -30,7 +31,6 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from baselines.joint.base import TASKS, JointSystem, longs
-from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import load_state, save_state

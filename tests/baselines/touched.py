@@ -1,10 +1,10 @@
 """A world whose search lists are full of what the user touched, and whose targets never are.
 
-Every user is of one taste within one kind of things, and takes other items of it one after the
-other; each purchase is a search too, as in Amazon's logs. A query names the kind, so a search list holds most items
-of the kind: nearly always the last purchase, and never, in the place of the target, anything that
-the user has already. Whoever learns the taste alone ranks touched items like all others of it;
-whoever learns what the lists hold puts them last.
+Every user goes along the ring of the items of one kind, and each purchase is a search too, as in
+Amazon's logs. A query names the kind, so a search list holds nearly all items of it: nearly always
+the last purchase, and never, in the place of the target, anything that the user has already.
+Whoever learns that neighbours of the ring belong together ranks the last purchase high; whoever
+learns what the lists hold puts it last.
 """
 
 from __future__ import annotations
