@@ -13,8 +13,8 @@ search, which the release never trains or scores, is both, by the query branch a
 the batch; pre-training sees training events only, where the release may see held-out ones; each
 stage keeps the weights of its best validation NDCG@5 and stops when that rises no more; the
 unknown user's vector starts at zero, and words that no training query holds are left out; negatives
-follow the law of the lists, where the release draws any item but the target. A recommendation request
-without any history is scored from the padding item, its position and the user's vector.
+follow the law of the lists, where the release draws any item but the target. A recommendation
+request without any history is scored from the padding item, its position and the user's vector.
 """
 
 from __future__ import annotations

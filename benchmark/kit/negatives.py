@@ -68,7 +68,9 @@ class NegativeSampler:
         items = log.item
         if law == "protocol" and task == "recommendation":
             law, items = view.protocol.recommendation_negatives, items[log.recommendation.positions]
-        return np.bincount(items, minlength=size + 1) + 0.0 if law == "popularity" else None
+        if law != "popularity":
+            return None
+        return np.bincount(items, minlength=size + 1).astype(np.float64)
 
     def draw(
         self,
