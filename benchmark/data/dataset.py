@@ -219,6 +219,19 @@ class Dataset:
 
 def fingerprint_of(dataset: Dataset) -> str:
     """SHA-256 over the catalogue's texts, the users and every column of the log."""
+    digest = _digest_of_texts(dataset)
+    log = dataset.log
+    for array in (log.user, log.item, log.query, log.behaviour, log.timestamp, log.session):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint_without_events(dataset: Dataset) -> str:
+    """SHA-256 over the catalogue's texts and the users alone."""
+    return _digest_of_texts(dataset).hexdigest()
+
+
+def _digest_of_texts(dataset: Dataset) -> hashlib._Hash:
     digest = hashlib.sha256()
 
     def add_texts(texts: Sequence[str]) -> None:
@@ -235,7 +248,4 @@ def fingerprint_of(dataset: Dataset) -> str:
         digest.update(b"\x1e")
     add_texts(dataset.queries.text)
     add_texts(dataset.users)
-    log = dataset.log
-    for array in (log.user, log.item, log.query, log.behaviour, log.timestamp, log.session):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return digest

@@ -9,13 +9,16 @@ once.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, EventLog, IntArray, LongArray
 from benchmark.protocol.settings import ProtocolSettings
+
+if TYPE_CHECKING:
+    from benchmark.protocol.visible import Sight
 
 Padding = Literal["left", "right"]
 Integer = TypeVar("Integer", bound=np.integer[Any])
@@ -221,7 +224,7 @@ def _released_counters(
 def history_positions(
     log: EventLog,
     user: IntArray,
-    events: EventSet,
+    events: EventSet | Sight,
     length: int,
     behaviour: int | None,
 ) -> LongArray:
@@ -261,7 +264,7 @@ def history_positions(
 def history_windows(
     log: EventLog,
     user: IntArray,
-    events: EventSet,
+    events: EventSet | Sight,
     length: int,
     behaviour: int | None = None,
     padding: Padding = "left",

@@ -14,7 +14,7 @@ as no piece is longer than the teeth are apart. That bounds the length of a list
 set are equally long: as long as half of the searches allow. The others are not ranked, nor those
 whose target the user has seen before: no list can hide these.
 
-The law's number is estimated on all held-out searches of the kind and rounded, so that an event
+The law's number is estimated on the validation searches of the kind and rounded, so that an event
 more or less hardly ever changes it. Lists hang on others' events through it and through the pairs
 of training, and on nothing else.
 """
@@ -40,9 +40,10 @@ LENGTHS = (99, 79, 59, 49, 39, 29, 24, 19, 14, 9, 7, 4, 3, 2, 1)
 """How many negatives lists may have where the protocol's number is too many."""
 
 COVERAGE = 1 / 2
-"""The share of held-out searches that must have lists of the length that is chosen."""
+"""The share of validation searches that must have lists of the length that is chosen."""
 
 _COARSEST_STEP = 1 / 32  # to which a law's exponent is rounded
+_TOLD_APART = 2.0  # in deviations of an exponent near 1
 _STANDS_OUT = 1.5  # so many times the law's share of targets at the first place is too many for it
 _ALMOST_ONE = 1.0 + 1e-9  # so that a list may hold all items of a kind in spite of rounding
 
@@ -63,7 +64,7 @@ class PlaceLaw:
         """The most likely law of targets that stand at these ranks, from 0, among so many items.
 
         Rounded to about the deviation of an exponent near 1, so that a target less hardly changes
-        it.
+        it, and 1 where it cannot be told from it: then a list may hold all items of a kind.
 
         Args:
             point: (targets,) in (0, 1), where in its item's piece of the order each stands.
@@ -71,7 +72,8 @@ class PlaceLaw:
         place = np.maximum((rank + point) / items, 1e-12)
         likely = len(place) / max(-float(np.log(place).sum()), 1e-12)
         step = min(_COARSEST_STEP, 2.0 ** np.floor(np.log2(2.0 / np.sqrt(len(place)))))
-        law = cls(float(max(step, np.round(likely / step) * step)))
+        is_even = abs(likely - 1.0) <= _TOLD_APART / np.sqrt(len(place))
+        law = cls(1.0 if is_even else float(max(step, np.round(likely / step) * step)))
         first, expected = float(np.mean(rank == 0)), float(law.before(1.0 / items).mean())
         error = np.sqrt(expected * (1.0 - expected) / len(rank))
         if first <= max(_STANDS_OUT * expected, expected + 2.0 * error):
@@ -129,20 +131,25 @@ class MatchedLists:
 def matched_lists(
     dataset: Dataset,
     events: EventSet,
+    asked: SearchEvents,
+    is_valid: NDArray[np.bool_],
     settings: ProtocolSettings,
     trained_pairs: Exclusions,
     engine: BM25Engine | None = None,
 ) -> MatchedLists:
     """Lists of the held-out searches ``events``, of validation and test together.
 
+    Laws and length come from validation alone, which may not depend on the test.
+
     Args:
+        is_valid: (events,), which of them are of validation.
+        asked: the same events with what their lists may not hold.
         trained_pairs: the (query, item) pairs that training may look at, by query.
 
     Raises:
         BenchmarkError: half of the searches cannot have even one negative.
     """
     engine = engine or search_engine(dataset, settings)
-    asked = SearchEvents.of(dataset, events.position, settings)
     is_known = trained_pairs.contains(asked.query, asked.target)
     was_seen = np.zeros(len(events), dtype=bool)
     if settings.search_exclude == "touched":
@@ -155,10 +162,11 @@ def matched_lists(
         rank[order.events], items[order.events] = order.rank_of_target, order.allowed_items
     point = row_uniform(settings.seed, "comb", asked.key)
     places = (rank, items, point)
-    longest = _longest(_laws(places, is_known, ~was_seen), items, is_known, ~was_seen)
-    length = _length(dataset, longest, settings)
+    laws = _laws(places, is_known, is_valid & ~was_seen)
+    longest = _longest(laws, items, is_known, ~was_seen)
+    length = _length(dataset, longest[is_valid], settings)
     # Once more, for those that get lists: laws of queries with few items are others.
-    laws = _laws(places, is_known, longest > length)
+    laws = _laws(places, is_known, is_valid & (longest > length))
     is_ranked = _longest(laws, items, is_known, longest > length) > length
     negatives = np.zeros((len(events), length), dtype=np.int32)
     for order in orders:

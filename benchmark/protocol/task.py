@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
 import benchmark.randomness
 import benchmark.retrieval
@@ -40,7 +41,13 @@ from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.splits import Split, split_task, training_events, training_rows
+from benchmark.protocol.splits import (
+    Split,
+    rows_but_the_test,
+    split_task,
+    training_events,
+    training_rows,
+)
 from benchmark.protocol.urn import event_keys
 from benchmark.retrieval import BM25Engine
 
@@ -52,8 +59,10 @@ HELD_OUT = ("valid", "test")
 class Task:
     """One task of a data set under a protocol.
 
-    ``unranked`` are the log rows of held-out events that get no list: nobody may train on them, and
-    nobody is asked about them. ``fill_ups`` is, for the search task, the number of test negatives
+    ``known_users`` (users + 1,) says which users have an event in the training log; systems are
+    shown all others as user 0. ``unranked`` are the log rows of held-out events that get no list:
+    nobody may train on them, and nobody is asked about them; ``unranked_test`` are those of them
+    that the test would hold. ``fill_ups`` is, for the search task, the number of test negatives
     that are no BM25 hits. ``has_outside_lists`` says that the test lists are not those that the
     protocol makes.
     """
@@ -64,7 +73,9 @@ class Task:
     test: EventSet
     valid_candidates: Candidates
     test_candidates: Candidates
+    known_users: NDArray[np.bool_]
     unranked: LongArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    unranked_test: LongArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     fill_ups: int = 0
     notes: tuple[str, ...] = ()
     has_outside_lists: bool = False
@@ -79,15 +90,33 @@ class Task:
         """The log rows that training may not look at, (rows,): ranked or not."""
         return np.concatenate([self.valid.position, self.test.position, self.unranked])
 
-    def requests(self, dataset: Dataset, split: str) -> Requests:
-        """What systems are asked for ``split`` ("valid" or "test")."""
+    @property
+    def tested(self) -> LongArray:
+        """The log rows of the test, (rows,): ranked or not."""
+        return np.concatenate([self.test.position, self.unranked_test])
+
+    def requests(
+        self, dataset: Dataset, split: str, allowed: NDArray[np.bool_] | None = None
+    ) -> Requests:
+        """What systems are asked for ``split`` ("valid" or "test").
+
+        Args:
+            allowed: (log rows,), the rows that a history may hold at all; all of them if absent.
+        """
         return Requests(
             self.name,
             dataset.log,
             getattr(self, split),
             dataset.queries.text,
             self.candidates(split).items,
+            self.known_users,
+            allowed,
         )
+
+    def share_of_cold_users(self, dataset: Dataset) -> float:
+        """The share of test events whose user has no event in the training log."""
+        known = self.known_users[dataset.log.user[self.test.position]]
+        return float(np.mean(~known))
 
     def candidates(self, split: str) -> Candidates:
         """The candidate lists of ``split`` ("valid" or "test")."""
@@ -169,7 +198,9 @@ def _task(
         test=lists.test,
         valid_candidates=candidates(lists.valid, lists.valid_negatives),
         test_candidates=candidates(lists.test, lists.test_negatives),
+        known_users=_known_users(dataset, splits, settings),
         unranked=np.setdiff1d(split.held_out_positions(), ranked),
+        unranked_test=np.setdiff1d(split.test.position, ranked),
         fill_ups=fill_ups,
         notes=(*_notes(name, split), *lists.notes),
     )
@@ -218,16 +249,27 @@ def _lists(
     if behaviour == SEARCH and settings.search_negatives == "bm25-matched":
         return _matched(dataset, splits, settings, engine)
 
-    def negatives(events: EventSet) -> IntArray:
+    def negatives(events: EventSet, allowed: NDArray[np.bool_] | None = None) -> IntArray:
         if behaviour == RECOMMENDATION:
-            drawn = recommendation_negatives(dataset, split, events, settings)
+            drawn = recommendation_negatives(dataset, split, events, settings, allowed)
         else:
-            searches = SearchEvents.of(dataset, events.position, settings)
+            searches = SearchEvents.of(dataset, events.position, settings, allowed)
             drawn, _ = bm25_negatives(dataset, searches, settings, engine)
         _check_full(dataset, events, drawn)
         return drawn
 
-    return _Lists(split.valid, split.test, negatives(split.valid), negatives(split.test))
+    # What stands in no list of validation would be what the user touches in the test.
+    of_valid = negatives(split.valid, _but_the_test(dataset, splits, settings))
+    return _Lists(split.valid, split.test, of_valid, negatives(split.test))
+
+
+def _but_the_test(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """The log rows that validation lists may depend on, (events,)."""
+    tested = np.concatenate([split.test.position for split in splits.values()])
+    hidden = np.concatenate([split.test.hidden for split in splits.values()])
+    return rows_but_the_test(dataset.log, tested, hidden, settings)
 
 
 def _matched(
@@ -239,9 +281,13 @@ def _matched(
     split = splits[SEARCH]
     both = split.valid.followed_by(split.test)
     pairs = _trained_pairs(dataset, splits, settings)
-    found = matched_lists(dataset, both, settings, pairs, engine)
-    is_test = np.arange(len(both)) >= len(split.valid)
-    valid, test = (np.flatnonzero(found.is_ranked & part) for part in (~is_test, is_test))
+    allowed = _but_the_test(dataset, splits, settings)
+    asked = SearchEvents.of(dataset, split.valid.position, settings, allowed).followed_by(
+        SearchEvents.of(dataset, split.test.position, settings)
+    )
+    is_valid = np.arange(len(both)) < len(split.valid)
+    found = matched_lists(dataset, both, asked, is_valid, settings, pairs, engine)
+    valid, test = (np.flatnonzero(found.is_ranked & part) for part in (is_valid, ~is_valid))
     for part, rows in zip(HELD_OUT, (valid, test), strict=True):
         if not len(rows):
             raise BenchmarkError(
@@ -258,6 +304,17 @@ def _matched(
     )
 
 
+def _known_users(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """Which users the training log holds an event of, (users + 1,)."""
+    log = dataset.log
+    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
+    known = np.zeros(dataset.number_of_users + 1, dtype=bool)
+    known[log.user[training_rows(log, held_out, settings)]] = True
+    return known
+
+
 def _trained_pairs(
     dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
 ) -> Exclusions:
@@ -269,19 +326,30 @@ def _trained_pairs(
 
 
 def recommendation_negatives(
-    dataset: Dataset, split: Split, events: EventSet, settings: ProtocolSettings
+    dataset: Dataset,
+    split: Split,
+    events: EventSet,
+    settings: ProtocolSettings,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> IntArray:
-    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible."""
+    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible.
+
+    Args:
+        allowed: (log rows,), those that say what was touched, and how often; all if absent.
+    """
     log, size = dataset.log, dataset.number_of_items
     user = log.user[events.position]
     if settings.recommendation_exclude == "all-interactions":
-        exclusions, rows = Exclusions.of_log(log, size), user.astype(np.int64)
+        known = log if allowed is None else log.keep(allowed)
+        exclusions, rows = Exclusions.of_log(known, size), user.astype(np.int64)
     else:
         earlier = events.position - log.offsets[user]
         exclusions = Exclusions.of_prefixes(log, user, earlier, size)
         rows = np.arange(len(events))
     if settings.recommendation_negatives == "popularity":
         kept = np.concatenate([split.train.position, split.held_out_positions()])
+        if allowed is not None:
+            kept = kept[allowed[kept]]
         keys = row_hash(0, "time", event_keys(dataset, kept, 0), log.timestamp[kept])
         law = HashedLaw.of_events(settings.seed, dataset.item_keys, keys, log.item[kept])
     else:
@@ -360,7 +428,7 @@ _EVENT_COLUMNS = ("position", "seen_recommendation", "seen_search", "hidden")
 def _write(folder: Path, tasks: dict[str, Task]) -> None:
     index: dict[str, Any] = {}
     for name, task in tasks.items():
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"known_users": task.known_users}
         for part in ("train", *HELD_OUT):
             events: EventSet = getattr(task, part)
             arrays.update({f"{part}/{c}": getattr(events, c) for c in _EVENT_COLUMNS})
@@ -368,6 +436,7 @@ def _write(folder: Path, tasks: dict[str, Task]) -> None:
             arrays[f"{part}/candidates"] = task.candidates(part).items
             arrays[f"{part}/target_column"] = task.candidates(part).target_column
         arrays["unranked"] = task.unranked
+        arrays["unranked_test"] = task.unranked_test
         with atomic_path(folder / f"{name}.npz") as path, path.open("wb") as opened:
             np.savez(opened, **arrays)
         index[name] = {"fill_ups": task.fill_ups, "notes": list(task.notes)}
@@ -387,7 +456,9 @@ def _read(folder: Path) -> dict[str, Task]:
                 Candidates(arrays[f"{part}/candidates"], arrays[f"{part}/target_column"])
                 for part in HELD_OUT
             )
+            known_users = arrays["known_users"]
             unranked = arrays["unranked"]
+            unranked_test = arrays["unranked_test"]
         tasks[name] = Task(
             name=name,
             train=train,
@@ -395,7 +466,9 @@ def _read(folder: Path) -> dict[str, Task]:
             test=test,
             valid_candidates=valid_lists,
             test_candidates=test_lists,
+            known_users=known_users,
             unranked=unranked,
+            unranked_test=unranked_test,
             fill_ups=index[name]["fill_ups"],
             notes=tuple(index[name]["notes"]),
         )

@@ -253,9 +253,7 @@ def test_an_epoch_has_every_event_once_and_both_tasks_in_every_step(
         assert abs(np.count_nonzero(half >= number) - share / 2) <= 1
 
 
-def touched_before(
-    view: TrainingView, examples: TrainingExamples, items: np.ndarray
-) -> np.ndarray:
+def touched_before(view: TrainingView, examples: TrainingExamples, items: np.ndarray) -> np.ndarray:
     """Whether the user of each example has touched each of (examples, any) items before it."""
     first = FirstTouches(view.log, view.corpus.number_of_items)
     return first.row(examples.user[:, None], items) < examples.position[:, None]
@@ -312,9 +310,7 @@ def test_an_unknown_user_gets_the_mean_of_the_others(fitted: Any) -> None:
     torch.testing.assert_close(users[0], users[1:].mean(dim=0))
 
 
-def test_jsr_validates_with_the_vectors_that_it_scores_with(
-    tastes: World, tmp_path: Path
-) -> None:
+def test_jsr_validates_with_the_vectors_that_it_scores_with(tastes: World, tmp_path: Path) -> None:
     view, seen = tastes[2], []
     system = make_jsr(tmp_path)
     training = JSRTraining(epochs=3, validate_every=1)
@@ -336,9 +332,7 @@ def test_jsr_validates_with_the_vectors_that_it_scores_with(
         torch.testing.assert_close(unknown, mean)
 
 
-def test_words_search_network_and_biases_of_jsr_do_not_decay(
-    tastes: World, tmp_path: Path
-) -> None:
+def test_words_search_network_and_biases_of_jsr_do_not_decay(tastes: World, tmp_path: Path) -> None:
     system = make_jsr(tmp_path)
     system.vocabulary = Vocabulary.of_texts((), tastes[2].corpus.queries.text)
     system.model = system.build(tastes[2].corpus)
