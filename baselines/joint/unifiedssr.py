@@ -11,17 +11,11 @@ own target (``causal=False``); the loss does not saturate (``loss="released"``);
 search, which the release never trains or scores, is both, by the query branch alone
 (``first_searches=False``); sequences are padded to one length, so session windows do not depend on
 the batch; pre-training sees training events only, where the release may see held-out ones; each
-<<<<<<< HEAD
-stage keeps the weights of its best validation NDCG@5 and stops when that rises no more; the
-unknown user's vector starts at zero, and words that no training query holds are left out; negatives
-follow the law of the lists, where the release draws any item but the target. A recommendation
-request without any history is scored from the padding item, its position and the user's vector.
-=======
 stage keeps the weights of its best validation NDCG@5 and stops when that rises no more; the vectors
-of the unknown user and of users without a training sequence stay at zero, and words without an id
-are left out. A recommendation request without any history is scored from the padding item, its
-position and the user's vector.
->>>>>>> main
+of the unknown user and of users without a training sequence stay at zero, and words that no
+training query holds are left out; negatives follow the law of the lists, where the release draws
+any item but the target. A recommendation request without any history is scored from the padding
+item, its position and the user's vector.
 """
 
 from __future__ import annotations
