@@ -156,7 +156,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
         reference="zhou2022fmlp",
         original="https://github.com/Woeee/FMLP-Rec",
         licence="none stated",
-        status="Our code, equal to the original's numbers; negatives avoid the user's items.",
+        status="Our code, equal to the original's numbers; negatives avoid the items that the "
+        "lists leave out.",
     ),
     SystemEntry(
         name="lrurec",
@@ -366,7 +367,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://arxiv.org/abs/1807.05631",
         licence="no public code",
         status="Stand-in: the authors published no code; shared items, a network a task and the "
-        "summed loss follow the paper, the architecture is ours.",
+        "summed loss follow the paper, the architecture is ours. It reads no history.",
     ),
     SystemEntry(
         name="sesrec",

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import nn
 
 from benchmark.errors import SystemFailure
@@ -580,6 +581,15 @@ def test_the_first_steps_of_a_warmup_are_small(tmp_path: Path) -> None:
         epochs=5, batch_size=21, optimizer="sgd", learning_rate=0.8, warmup_steps=4
     )
     assert rates_of(settings, tmp_path) == pytest.approx([0.4, 0.6, 0.8, 0.8, 0.8])
+
+
+@pytest.mark.parametrize("patience", [1, 4])
+def test_a_rate_that_falls_when_training_has_stopped_is_refused(patience: int) -> None:
+    with pytest.raises(ValidationError, match=r"patience .*\(plateau_patience 3\).* at least 5"):
+        TrainingSettings(schedule="plateau", patience=patience)
+    for allowed in (5, None):
+        TrainingSettings(schedule="plateau", patience=allowed)
+    TrainingSettings(schedule="constant", patience=patience)
 
 
 def test_the_plateau_schedule_follows_the_validation_score(tmp_path: Path) -> None:
