@@ -19,11 +19,12 @@ from scipy.stats import kendalltau
 from benchmark.audit.diagnostics import Figures
 from benchmark.audit.simple import Copier
 from benchmark.data.dataset import RECOMMENDATION, Dataset
+from benchmark.protocol.lists import recommendation_negatives
 from benchmark.protocol.metrics import Ranks, gains, mean_metrics, ranks_of_targets
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import split_task
-from benchmark.protocol.task import Task, recommendation_negatives
+from benchmark.protocol.task import Task
 from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, entries
