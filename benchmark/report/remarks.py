@@ -69,10 +69,14 @@ def cold_users_footnote(task: TaskName, runs: Sequence[Run]) -> Footnote | None:
     return Footnote("", f"{share:.1%} of the test events belong to users never seen in training.")
 
 
-def protocol_footnotes(runs: Sequence[Run]) -> tuple[Footnote, ...]:
-    """What must be shown of the protocol: where it is not as its source."""
+def protocol_footnotes(task: TaskName, runs: Sequence[Run]) -> tuple[Footnote, ...]:
+    """What must be shown of the protocol: what its lists leave out, where it is not as its source.
+
+    The notes are those of the test lists, which are the same for all runs of a table.
+    """
     sentences: dict[str, None] = {}
     for run in runs:
+        sentences |= dict.fromkeys(run.record.protocol.notes.get(task, ()))
         sentences |= dict.fromkeys(run.record.protocol.remarks)
     return tuple(Footnote("", sentence) for sentence in sentences)
 

@@ -215,7 +215,11 @@ def main_table(
     statistics = statistics or Statistics()
     above = _above(task, runs, rows, statistics)
     sentences = " ".join([_facts(task, runs, rows, variant), *above, _MARKS])
-    further = [ties_footnote(rows), cold_users_footnote(task, runs), *protocol_footnotes(runs)]
+    further = [
+        ties_footnote(rows),
+        cold_users_footnote(task, runs),
+        *protocol_footnotes(task, runs),
+    ]
     return Table(
         key=key,
         variant=variant,

@@ -393,6 +393,7 @@ def _record(
             list_lengths={
                 name: int(task.test_candidates.items.shape[1]) for name, task in tasks.items()
             },
+            notes={name: task.notes for name, task in tasks.items() if task.notes},
             remarks=ProtocolSettings.model_validate(job.protocol_settings).remarks,
             cold_users={name: task.share_of_cold_users(dataset) for name, task in tasks.items()},
         ),

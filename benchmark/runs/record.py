@@ -57,6 +57,7 @@ class ProtocolPart(_Part):
     test_events: dict[str, int]  # task → number of ranked test events
     list_lengths: dict[str, int] = {}  # task → candidates of each; none in older records
     cold_users: dict[str, float] = {}  # task → share of those whose user has no training event
+    notes: dict[str, tuple[str, ...]] = {}  # task → what its lists leave out, in sentences
     remarks: tuple[str, ...] = ()  # sentences that must be shown: where it is not as its source
 
 

@@ -244,6 +244,14 @@ def test_remarks_of_the_protocol_are_shown_once(make_run) -> None:
     assert main_table("search", runs).footnotes == (Footnote("", "Not as its source."),)
 
 
+def test_what_the_lists_leave_out_is_said_below_the_table_of_its_task(make_run) -> None:
+    run = make_run("alpha", search=0.1, recommendation=0.1)
+    sentence = "A third of the held-out searches is not ranked."
+    run = with_protocol(run, notes={"search": (sentence,)})
+    assert main_table("search", [run]).footnotes == (Footnote("", sentence),)
+    assert not main_table("recommendation", [run]).footnotes
+
+
 # Variants under one heading
 
 
