@@ -86,7 +86,8 @@ class TrainingView:
     task point into this log. Validation histories hold no test event and no purchase that a test
     search duplicates, in every protocol: nothing that the view holds depends on a test event but
     what the protocol lets the candidate lists tell. ``evaluation_depth`` is the deepest BM25 rank
-    that evaluation lists of searches may hold: the last one where they may hold any item.
+    that evaluation lists of searches may hold: the last one where they may hold any item;
+    ``protocol`` says how lists are made.
     """
 
     def __init__(
@@ -97,12 +98,12 @@ class TrainingView:
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
         self.seed = settings.seed
+        self.protocol = settings
         self.evaluation_depth = (
             self.corpus.number_of_items
             if "search" in tasks and tasks["search"].has_outside_lists
             else evaluation_depth(settings, self.corpus.number_of_items)
         )
-        self._settings = settings.model_dump(mode="json")
         self._engine = (settings.bm25_engine, settings.bm25_analyser)
         self._events = {
             name: _moved(dataset.log, self.log, keep, task.train) for name, task in tasks.items()
@@ -123,7 +124,7 @@ class TrainingView:
         return sha256_of_json(
             [
                 self.corpus.fingerprint,
-                self._settings,
+                self.protocol.model_dump(mode="json"),
                 self.evaluation_depth,
                 sha256_of_arrays(trained_on),
                 validation,

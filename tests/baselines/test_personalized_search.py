@@ -256,7 +256,7 @@ def test_words_of_a_step_are_the_targets_own(by_query: World) -> None:
     for target, row in zip(targets[:20], drawn, strict=False):
         assert set(row.tolist()) == set(words.items[target].tolist()) - {0}
     # "sample" is no word of a target, so it is no noise either.
-    names = np.array(["", "?", *words.vocabulary.words])
+    names = np.array(["", *words.vocabulary.words])
     assert set(names[noise.ravel()].tolist()) == {*NEEDS, "thing"}
 
 

@@ -106,7 +106,8 @@ class Added(System):
 def _metrics(results: Path, system: str) -> bytes:
     folders = [f for f in find_run_folders(results / "runs") if f.parent.name == system]
     assert len(folders) == 1
-    return (folders[0] / "metrics.json").read_bytes() + (folders[0] / "ranks.parquet").read_bytes()
+    names = ("metrics.json", "ranks.parquet", "scores.parquet")
+    return b"".join((folders[0] / name).read_bytes() for name in names)
 
 
 @pytest.mark.parametrize("moment", ["training", "saving", "loading", "scoring"])
