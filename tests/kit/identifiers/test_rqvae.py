@@ -161,7 +161,7 @@ def test_restarts_bring_unused_codes_into_use(tmp_path: Path) -> None:
             kmeans_iterations=None,
             restart_unused=restart,
             collisions="none",
-            training=TRAINING | {"epochs": 10, "validate_every": 1},
+            training=TRAINING | {"epochs": 15, "validate_every": 1},
         )
         figures = learn_identifiers(vectors, settings, context(tmp_path / str(restart))).figures
         use[restart] = figures["codebook_use_1"]
