@@ -14,10 +14,11 @@ import importlib.util
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +53,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "*.m
 _TOKENS_AT_ONCE = 16_384  # of a batch of texts that are only read, padding included
 _TEXTS_AT_ONCE = 1024
 _TEXTS_TOKENISED_AT_ONCE = 8192
+_ROUNDS = 4  # of parting the names of markers, before what is left of them is left out
 
 _logger = logging.getLogger(__name__)
 
@@ -216,6 +218,63 @@ class Tokens:
         return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(mask)
 
 
+class Markers:
+    """Tokens that no text may become: ends, padding, masks, codes of items.
+
+    A tokenizer finds the names of such tokens in any text, so a title that holds ``</s>`` would end
+    there. A text is always text: each name in it is parted by a blank behind its first character,
+    and then splits like any other word.
+
+    Args:
+        backend: a tokenizer of the library "tokenizers".
+        ids: the markers.
+        unknown: the token of unknown words. Other texts become it too, so only its name is parted.
+    """
+
+    def __init__(self, backend: Any, ids: Iterable[int], unknown: str | None) -> None:
+        number = backend.token_to_id(unknown) if unknown else None
+        self._backend = backend
+        self._unknown = unknown if unknown and number is not None else ""
+        self._unknown_id = -1 if number is None else number
+        self._ids = set(ids) - {self._unknown_id}
+        self._sorted = np.array(sorted(self._ids), dtype=np.int64)
+
+    def found_in(self, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> list[int]:
+        """The places of the texts that became a marker; ``rows`` are the ids of each text."""
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        flat = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        found = set(owner[np.isin(flat, self._sorted)].tolist())
+        if self._unknown:
+            found.update(row for row, text in enumerate(texts) if self._unknown in text)
+        return sorted(found)
+
+    def parted(self, text: str) -> str:
+        """The text with a blank inside the name of each marker."""
+        for _ in range(_ROUNDS):
+            spans = self._spans(text)
+            if not spans:
+                return text
+            for start, stop in reversed(spans):
+                text = f"{text[: start + 1]} {text[start + 1 : stop]}{text[stop:]}"
+        # What is a marker in any spelling, such as a name of one character, is left out.
+        while spans := self._spans(text):
+            for start, stop in reversed(spans):
+                text = f"{text[:start]} {text[stop:]}"
+        return text
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """Where markers stand in the text, from their first character that is no blank."""
+        encoded = self._backend.encode(text, add_special_tokens=False)
+        spans = []
+        for one, (start, stop) in zip(encoded.ids, encoded.offsets, strict=True):
+            piece = text[start:stop]
+            if one in self._ids or (one == self._unknown_id and piece.strip() == self._unknown):
+                start += len(piece) - len(piece.lstrip())
+                spans.append((start, max(stop, start + 1)))
+        return spans
+
+
 class Tokenizer:
     """The tokenizer of an encoder's folder."""
 
@@ -224,17 +283,44 @@ class Tokenizer:
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
         self.padding = int(self._tokenizer.pad_token_id)
+        self._markers = Markers(
+            self._tokenizer.backend_tokenizer,
+            self._tokenizer.all_special_ids,
+            self._tokenizer.unk_token,
+        )
 
     def __call__(self, texts: Sequence[str], prompt: str, most_tokens: int) -> Tokens:
-        """``prompt`` and text, special tokens included, cut after ``most_tokens``."""
+        """``prompt`` and text, special tokens around them, cut after ``most_tokens``.
+
+        The names of special tokens within a text are text: no special token comes out of them.
+        """
         ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
         for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
             part = [prompt + text for text in texts[start : start + _TEXTS_TOKENISED_AT_ONCE]]
-            rows = self._tokenizer(part, truncation=True, max_length=most_tokens)["input_ids"]
+            rows, within = self._rows(part, most_tokens)
+            marked = self._markers.found_in(part, within)
+            if marked:
+                plain = [self._markers.parted(part[row]) for row in marked]
+                again, _ = self._rows(plain, most_tokens)
+                for row, found in zip(marked, again, strict=True):
+                    rows[row] = found
             # A text of no token at all would be attended to nowhere.
             ids.extend(np.asarray(row or [self.padding], dtype=np.int32) for row in rows)
         offsets = np.cumsum([len(row) for row in ids])
         return Tokens(np.concatenate(ids), offsets, self.padding)
+
+    def _rows(
+        self, texts: Sequence[str], most_tokens: int
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of each text, and those of them that came out of the text itself."""
+        found = self._tokenizer(
+            list(texts), truncation=True, max_length=most_tokens, return_special_tokens_mask=True
+        )
+        within = [
+            [number for number, around in zip(row, mask, strict=True) if not around]
+            for row, mask in zip(found["input_ids"], found["special_tokens_mask"], strict=True)
+        ]
+        return found["input_ids"], within
 
 
 # ----------------------------------------------------------------------------- tokens to vectors

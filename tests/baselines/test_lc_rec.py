@@ -176,7 +176,7 @@ def test_pieces_give_the_tokens_of_whole_sentences(style: PromptStyle) -> None:
             (written, "Red shoe", prompts.answers(wording, items)),
         ):
             ids, mask = assembled(prompts.tokens, pieces)
-            expected = tokenizer([text.format(title=title, **values)]).ids.tolist()
+            expected = tokenizer.marked([text.format(title=title, **values)]).ids.tolist()
             assert ids[mask].tolist() == expected, text
             assert UNKNOWN not in expected
 

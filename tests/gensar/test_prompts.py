@@ -71,7 +71,7 @@ def tokens_of(prompts: Prompts, pieces: Any) -> list[int]:
 
 
 def whole(text: str) -> list[int]:
-    return tokenizer()([text]).ids.tolist()
+    return tokenizer().marked([text]).ids.tolist()
 
 
 def test_codes_are_named_by_kind_and_level() -> None:
