@@ -109,6 +109,16 @@ def _write(path: Path, names: Sequence[str], keys: Sequence[str], done: dict[str
         pq.write_table(table, temporary, write_page_checksum=True)
 
 
+def parted(prompt: str, special: Sequence[str]) -> str:
+    """The prompt with a blank inside the name of each special token that stands in it.
+
+    So an item's text can neither end the user's turn nor open another.
+    """
+    for name in sorted(special, key=len, reverse=True):
+        prompt = prompt.replace(name, f"{name[:1]} {name[1:]}")
+    return prompt
+
+
 def _model(name: str, max_new_tokens: int) -> Summariser:
     """A causal language model that answers greedily."""
     import torch
@@ -126,7 +136,10 @@ def _model(name: str, max_new_tokens: int) -> Summariser:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
 
+    special = [one.content for one in tokenizer.added_tokens_decoder.values() if one.special]
+
     def answer(prompts: Sequence[str]) -> list[str]:
+        prompts = [parted(prompt, special) for prompt in prompts]
         asked = [
             tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True

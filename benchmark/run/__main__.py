@@ -102,7 +102,7 @@ def _list() -> int:
 
 
 def _chosen_suite(arguments: argparse.Namespace) -> Suite:
-    from benchmark.run.suite import load_suite
+    from benchmark.run.suite import load_suite, refuse_repetitions
 
     suite = load_suite(arguments.suite)
     changes: dict[str, Any] = {}
@@ -124,6 +124,13 @@ def _chosen_suite(arguments: argparse.Namespace) -> Suite:
             ) from None
         if any(seed < 0 for seed in changes["seeds"]):
             raise BenchmarkError(f"--seeds {arguments.seeds}: must not be negative.")
+    for option, key in (
+        ("--dataset", "datasets"),
+        ("--systems", "systems"),
+        ("--protocol", "protocols"),
+        ("--seeds", "seeds"),
+    ):
+        refuse_repetitions(changes.get(key, ()), option)
     return suite.model_copy(update=changes)
 
 
