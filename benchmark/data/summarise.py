@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.data.sources.company import ITEMS
-from benchmark.data.sources.schema import Problems, read_table
+from benchmark.data.sources.faults import settled
+from benchmark.data.sources.schema import read_table
 from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path
 
@@ -56,11 +57,7 @@ def summarise(
     Raises:
         BenchmarkError: the items or the model cannot be read.
     """
-    problems = Problems()
-    items = read_table(ITEMS, folder, problems)
-    problems.raise_first()
-    if items is None:
-        raise BenchmarkError(f"{folder}: holds no items.")
+    items = settled(lambda faults: read_table(ITEMS, ITEMS.find(folder, faults), faults))
     ids = items.ids("item_id")
     names = [ids.distinct[code] for code in ids.code.tolist()]
     texts = [

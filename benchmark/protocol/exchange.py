@@ -368,8 +368,8 @@ def _read_run_lines(
         row = row_of.get(event)
         if row is None:
             raise BenchmarkError(
-                f"{path}: line {number}: unknown event {quoted(event)}; those of the {task.name} test "
-                f"are {task.name}-test-000000 to {task.name}-test-{len(row_of) - 1:06d}."
+                f"{path}: line {number}: unknown event {quoted(event)}; those of the {task.name} "
+                f"test are {task.name}-test-000000 to {task.name}-test-{len(row_of) - 1:06d}."
             )
         name = unquote(word) if "%" in word else word
         item = item_of.get(name)
@@ -438,9 +438,9 @@ def read_run(path: Path, dataset: Dataset, task: Task) -> OutsideScores:
     repeated = np.flatnonzero(np.diff(key[order]) == 0)
     if len(repeated):
         at = int(order[repeated + 1].min())
+        name = quoted(dataset.items.external_id[run.item[at]])
         raise BenchmarkError(
-            f"{path}: line {run.line[at]}: item {quoted(dataset.items.external_id[run.item[at]])} stands "
-            f"twice for event {ids[run.row[at]]!r}."
+            f"{path}: line {run.line[at]}: item {name} stands twice for event {ids[run.row[at]]!r}."
         )
     candidates = task.test_candidates.items
     asked = np.arange(len(candidates))[:, None] * width + candidates

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from benchmark.data.summarise import FILE, summarise, parted
+from benchmark.data.summarise import FILE, parted, summarise
 from benchmark.errors import BenchmarkError
 from tests.data.joint_files import ITEMS, write_company
 from tests.data.test_joint_logs import dataset_of
