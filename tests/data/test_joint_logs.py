@@ -330,12 +330,12 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "company: no number": (
         "company",
         lambda f: change(f / "recommendations.csv", f"{SECOND + 1}", "yesterday"),
-        r"recommendations\.csv: row 2, column timestamp: 'yesterday' is not a number",
+        r"recommendations\.csv: row 2, column timestamp: 'yesterday' is neither a number nor a time",
     ),
     "company: no flag": (
         "company",
         lambda f: change(f / "recommendations.csv", f"{SECOND + 1},1", f"{SECOND + 1},7"),
-        r"recommendations\.csv: row 2, column clicked: 7 must be 0 or 1",
+        r"recommendations\.csv: row 2, column clicked: 7 is neither 0 nor 1",
     ),
     "company: too many cells": (
         "company",

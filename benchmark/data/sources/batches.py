@@ -21,6 +21,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from benchmark.data.sources.cells import mended
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.lines import NoRecord, lines_of, record_of
 from benchmark.errors import shortened
@@ -246,6 +247,7 @@ def _decoded(
 # JSON lines
 
 _ABSENT = object()
+_PLAIN = {str: pa.large_string(), int: pa.int64(), float: pa.float64()}
 
 
 def _json(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
@@ -279,15 +281,20 @@ def _of_records(
     absent: dict[str, NDArray[np.bool_]] = {}
     for column in schema.columns:
         values = [record.get(column.name, _ABSENT) for record in records]
-        lacking = np.array([value is _ABSENT for value in values], dtype=bool)
-        if lacking.any():
-            absent[column.name] = lacking
+        if _ABSENT in values:
+            absent[column.name] = np.array([one is _ABSENT for one in values], dtype=bool)
         columns[column.name] = _by_type(values, column.kind == "id")
     return Batch(row, columns, absent)
 
 
 def _by_type(values: list[Any], is_id: bool) -> list[Cells]:
     """The values of a JSON column, those of each type together."""
+    alike = _PLAIN.get(*kinds) if len(kinds := set(map(type, values))) == 1 else None
+    if alike is not None:
+        try:
+            return [Cells(np.arange(len(values), dtype=np.int64), pa.array(values, alike))]
+        except (UnicodeEncodeError, OverflowError, pa.ArrowInvalid):
+            pass  # half a character, or a very large number
     groups: dict[str, list[int]] = {}
     for place, value in enumerate(values):
         groups.setdefault(_type_of(value), []).append(place)
@@ -325,7 +332,7 @@ def _array_of(kind: str, values: list[Any]) -> pa.Array | list[Any]:
         try:
             return pa.array(values, pa.large_string())
         except UnicodeEncodeError:
-            return pa.array([_mended(value) for value in values], pa.large_string())
+            return pa.array([mended(value) for value in values], pa.large_string())
     types = {"null": pa.null(), "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
     return pa.array(values, types[kind])
 
@@ -338,8 +345,3 @@ def _is_sound(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _mended(text: str) -> str:
-    """Halves of a character that belong together joined, a half alone replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -8,6 +8,7 @@ count, ``7.0`` is the whole number 7 (as pandas writes whole numbers beside gaps
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ NUMBERS = ("seconds", "milliseconds", "instant", "flag", "count", "number", "who
 
 MISSING = "the value is missing"
 EMPTY_ID = "the id is empty"
+_TOO_LARGE = "is too large for a float to hold it exactly"
+_LARGEST = 2.0**53
+_DIGITS = 18  # more than the largest has
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Column:
 
     ``filled`` says that each row must have a value; ids and numbers other than ``number`` must.
     ``paths`` may be texts such as ``A > B | C`` where ``text_form`` is set. Instants without a zone
-    are in ``zone``, where one is stated; numbers before ``earliest`` (seconds) are refused.
+    are in ``zone``, where one is stated; numbers before ``earliest`` (seconds) are refused, and
+    ``remedy`` says how numbers of another unit can be declared.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Column:
     text_form: bool = False
     zone: str = ""
     earliest: int = 0
+    remedy: str = ""
 
     @property
     def rule(self) -> str:
@@ -165,7 +171,7 @@ def _ids_of_floats(array: pa.Array, missing: NDArray[np.bool_], note: Note) -> p
     broken = ~np.isfinite(values) | (np.nan_to_num(values) % 1 != 0)
     note(broken, "is no id", lambda row: show(array, row))
     large = ~broken & (np.abs(values) >= exact)
-    note(large, "is too large for a float to hold it exactly", lambda row: show(array, row))
+    note(large, _TOO_LARGE, lambda row: show(array, row))
     bad = missing | broken | large
     whole = np.where(bad, 0, values).astype(np.int64)
     return pa.array(whole, mask=bad).cast(pa.large_string())
@@ -180,13 +186,17 @@ def _whole_texts(texts: pa.Array, missing: NDArray[np.bool_], note: Note) -> pa.
         return mask
 
     whole = matches(_CSV_WHOLE)
+    found = texts.to_pandas().to_numpy(dtype=object)
+    numbers = [int(text.split(".")[0][:_DIGITS]) for text in found[whole]]
+    large = np.zeros(len(found), dtype=bool)
+    large[whole] = np.array([abs(number) >= _LARGEST for number in numbers], dtype=bool)
+    note(large, _TOO_LARGE, lambda row: show(texts, row))
     is_none = matches(_CSV_NOTHING) | matches(_CSV_ROUNDED) | (matches(_CSV_FRACTION) & ~whole)
     note(is_none, "is no id", lambda row: show(texts, row))
     if not (whole.any() or is_none.any()):
         return texts
-    found = texts.to_pandas().to_numpy(dtype=object)
-    found[whole] = [str(int(text.split(".")[0])) for text in found[whole]]
-    return pa.array(found, pa.large_string(), mask=missing | is_none)
+    found[whole] = [str(number) for number in numbers]
+    return pa.array(found, pa.large_string(), mask=missing | is_none | large)
 
 
 # Texts
@@ -203,7 +213,7 @@ def texts(array: pa.Array, note: Note) -> list[str]:
 def of_objects(column: Column, values: Sequence[Any], note: Note) -> list[Any]:
     """Cells that may be lists: hierarchies, lists of words, lists of texts."""
     read = {"paths": _hierarchies, "words": _words, "raw": _raw}[column.kind]
-    found = [read(column, value) for value in values]
+    found = [mended(read(column, value)) for value in values]
     wrong = np.array([one is _WRONG for one in found], dtype=bool)
     note(wrong, _NOT_SO[column.kind], lambda row: quoted(values[row]))
     nothing: Any = {"paths": (), "words": "", "raw": None}[column.kind]
@@ -216,6 +226,19 @@ _NOT_SO = {
     "words": "is no list of word numbers such as [20, 34, 3]",
     "raw": "is neither a text nor a list of texts",
 }
+
+
+def mended(value: Any) -> Any:
+    """Texts, also within lists, without halves of characters.
+
+    Halves that belong together are joined, a half alone is replaced by U+FFFD: a text that was cut
+    by its bytes may end so.
+    """
+    if isinstance(value, tuple):
+        return tuple(mended(one) for one in value)
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def is_nothing(value: Any) -> bool:
@@ -233,7 +256,7 @@ def _hierarchies(column: Column, value: Any) -> Paths | object:
     if isinstance(value, str):
         if not column.text_form:
             return () if not value.strip() else _WRONG
-        value = [path.split(">") for path in value.split("|")]
+        value = _written_list(value) or [path.split(">") for path in value.split("|")]
     if not isinstance(value, (list, tuple)):
         return _WRONG
     given = [one for one in value if not is_nothing(one)]
@@ -250,6 +273,17 @@ def _hierarchies(column: Column, value: Any) -> Paths | object:
         if names:
             paths.append(names)
     return tuple(paths)
+
+
+def _written_list(text: str) -> list[Any] | None:
+    """The list that a text writes out, as pandas puts lists into CSV; None for any other text."""
+    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+        return None
+    try:
+        found = ast.literal_eval(text.strip())
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def _words(column: Column, value: Any) -> str | object:
@@ -333,7 +367,6 @@ def _mask(array: pa.Array) -> NDArray[np.bool_]:
 
 
 _YES, _NO = ["true", "True", "TRUE"], ["false", "False", "FALSE"]
-_LARGEST = 2.0**53
 
 
 def plain_numbers(column: Column, array: pa.Array, note: Note) -> NDArray[Any]:
@@ -355,7 +388,7 @@ def plain_numbers(column: Column, array: pa.Array, note: Note) -> NDArray[Any]:
     value = np.where(np.isfinite(value) & ~wrong, value, 0)
     if column.kind == "flag":
         other = (value != 0) & (value != 1)
-        note(other, "must be 0 or 1", lambda row: show(array, row))
+        note(other, "is neither 0 nor 1", lambda row: show(array, row))
         value = np.where(other, 0, value)
     if column.kind == "count":
         negative, large = value < 0, value >= _LARGEST

@@ -88,6 +88,7 @@ def _timed(schema: TableSchema, options: CompanySource) -> TableSchema:
             kind=options.timestamps,
             zone=options.time_zone,
             earliest=_FIRST_SECOND_IN_MILLISECONDS if is_fine else 0,
+            remedy="" if is_fine else " (or source.timestamps: milliseconds in the recipe)",
         )
         if column.name == "timestamp"
         else column

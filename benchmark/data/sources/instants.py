@@ -41,7 +41,11 @@ def seconds(column: Column, array: pa.Array, note: Note) -> NDArray[np.int64]:
             found[wrong], wrong[wrong] = _of_texts(column, array, wrong, note)
     note(missing, MISSING)
     unreadable = wrong & ~missing
-    note(unreadable, "is not a number", lambda row: show(array, row))
+    note(
+        unreadable,
+        "is neither a number nor a time such as 2024-05-31T18:00:00Z",
+        lambda row: show(array, row),
+    )
     return _within_bounds(column, found, array, note)
 
 
@@ -147,6 +151,6 @@ def _within_bounds(
     note(negative, "is negative; give times since 1970", lambda row: show(array, row))
     late = found >= _LAST_SECOND
     unit = "milliseconds" if column.kind == "milliseconds" else "seconds, not milliseconds,"
-    reason = f"lies after the year 2099; {unit} since 1970 are needed"
+    reason = f"lies after the year 2099; {unit} since 1970 are needed{column.remedy}"
     note(late, reason, lambda row: show(array, row))
     return np.where(negative | late, 0, found).astype(np.int64)

@@ -249,21 +249,23 @@ def _read(column: Column, group: Cells, row: NDArray[np.int64], path: Path, faul
         listed = values if isinstance(values, list) else values.to_pylist()
         return cells.of_objects(column, listed, note)
     if isinstance(values, list):
-        note(np.ones(len(values), dtype=bool), _NOT_OF_KIND, lambda number: quoted(values[number]))
+        everywhere = np.ones(len(values), dtype=bool)
+        note(everywhere, _not_so(column), lambda number: quoted(values[number]))
         return _nothing(column, len(values))
     if column.kind == "id":
         return cells.ids(values, note, is_csv=path.name.removesuffix(".gz").endswith(".csv"))
     if column.kind == "text":
         return cells.texts(values, note)
     if is_list(values.type):
-        note(~cells.nulls(values), _NOT_OF_KIND, lambda number: cells.show(values, number))
+        note(~cells.nulls(values), _not_so(column), lambda number: cells.show(values, number))
         values = pa.nulls(len(values))
     if column.kind in ("seconds", "milliseconds", "instant"):
         return seconds(column, values, note)
     return cells.plain_numbers(column, values, note)
 
 
-_NOT_OF_KIND = "is of another type"
+def _not_so(column: Column) -> str:
+    return {"id": "is no id", "text": "is no text"}.get(column.kind, "is not a number")
 
 
 # Between rows and between tables
