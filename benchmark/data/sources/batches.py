@@ -7,6 +7,7 @@ what its cells may hold is the business of :mod:`benchmark.data.sources.cells`.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator, Sequence
@@ -70,7 +71,8 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
             for batch in _csv(schema, path, faults):
                 columns = dict(zip(batch.schema.names, batch.columns, strict=True))
                 row = before + 1 + np.arange(batch.num_rows, dtype=np.int64)
-                yield _of_arrow(row, _decoded(columns, row, path, faults))
+                _note_what_is_not_utf8(columns, row, path, faults)
+                yield _of_arrow(row, columns)
                 before += batch.num_rows
         else:
             yield from _json(schema, path, faults)
@@ -187,14 +189,13 @@ def _csv(schema: TableSchema, path: Path, faults: Faults) -> Iterator[pa.RecordB
     with (
         _opened(path) as stream,
         pacsv.open_csv(
-            stream,
+            _Utf8Stream(stream),
             read_options=pacsv.ReadOptions(
                 use_threads=False, block_size=_BATCH_BYTES, column_names=places, skip_rows=1
             ),
             parse_options=pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
             convert_options=pacsv.ConvertOptions(
-                # Bytes, so that the first text that is not UTF-8 can be named.
-                column_types=dict.fromkeys(present, pa.binary()),
+                column_types=dict.fromkeys(present, pa.large_string()),
                 include_columns=present,
                 strings_can_be_null=False,
                 quoted_strings_can_be_null=False,
@@ -221,27 +222,39 @@ def _csv_header(path: Path) -> list[str] | None:
     return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
 
 
-def _decoded(
+_NO_TEXT = "\U0010ffff"  # stands for bytes that are not UTF-8, and for no character in Unicode
+codecs.register_error("no text", lambda error: (_NO_TEXT, error.end))
+
+
+class _Utf8Stream(io.RawIOBase):
+    """A stream whose bytes that are not UTF-8 are marked, so that their cell can be named."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("no text")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while block := self._stream.read(size if size >= 0 else None):
+            text = self._decoder.decode(block)
+            if text:
+                return text.encode("utf-8")
+        return self._decoder.decode(b"", True).encode("utf-8")
+
+
+def _note_what_is_not_utf8(
     columns: dict[str, pa.Array], row: NDArray[np.int64], path: Path, faults: Faults
-) -> dict[str, pa.Array]:
-    """The columns as text. A file that is not UTF-8 is one fault: its first such cell."""
-    found: dict[str, pa.Array] = {}
-    bad: list[tuple[int, str]] = []
+) -> None:
+    """A file that is not UTF-8 is one fault: its first such cell."""
+    bad = []
     for name, array in columns.items():
-        try:
-            found[name] = array.cast(pa.large_string())
-        except pa.ArrowInvalid:
-            texts = []
-            for place, content in enumerate(array.to_pylist()):
-                try:
-                    texts.append(content.decode("utf-8"))
-                except UnicodeDecodeError:
-                    texts.append("?")
-                    bad.append((int(row[place]), name))
-            found[name] = pa.array(texts, pa.large_string())
+        mask = pc.match_substring(array, _NO_TEXT).to_numpy(zero_copy_only=False)
+        if mask.any():
+            bad.append((int(row[np.argmax(mask)]), name))
     if bad and not any(fault.reason == _NOT_UTF8 for fault in faults.of(path)):
         faults.add(path, *min(bad), _NOT_UTF8)
-    return found
 
 
 # JSON lines
