@@ -100,17 +100,17 @@ def _tidy(place: Path) -> list[Recipe]:
 
 def _amazon(place: Path) -> list[Recipe]:
     """One recipe a category; with queries or relevance files beside them, those are read too."""
-    names = [path.name.removesuffix(".gz") for path in _reviews(place)]
-    has_queries = any(
-        (place / name).is_file() or (place / name.removesuffix(".gz")).is_file()
-        for name in (amazon.QUERY_FILE, *amazon.RELEVANCE_FILES)
-    )
+    names = (path.name.removesuffix(".gz") for path in _reviews(place))
+    categories = (name.removeprefix("reviews_").removesuffix("_5.json") for name in names)
     return [
-        _recipe("amazon", "own" if has_queries else "none", category=category)
-        for category in dict.fromkeys(
-            name.removeprefix("reviews_").removesuffix("_5.json") for name in names
-        )
+        _recipe("amazon", "own" if _has_queries(place, category) else "none", category=category)
+        for category in dict.fromkeys(categories)
     ]
+
+
+def _has_queries(place: Path, category: str) -> bool:
+    names = (amazon.QUERY_FILE, *amazon.RELEVANCE_FILES)
+    return any(amazon.at_hand(place, name, category) for name in names)
 
 
 def _reviews(place: Path) -> list[Path]:

@@ -26,8 +26,9 @@ from torch import nn
 from benchmark.data.dataset import LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
+from benchmark.kit.markers import Markers
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.text import EncoderFiles, Markers, Tokens, files_in, hub_folder
+from benchmark.kit.text import EncoderFiles, Tokens, files_in, hub_folder
 from benchmark.kit.training import Batch, Instances
 from benchmark.kit.words import training_queries
 from benchmark.systems.contract import RunContext

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from benchmark.data.sources import cells
-from benchmark.data.sources.cells import Column
+from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults
 
 

@@ -16,6 +16,7 @@ from benchmark.data.build import build_dataset
 from benchmark.data.dataset import Dataset
 from benchmark.data.recipe import Recipe
 from benchmark.data.sources import source_of
+from benchmark.data.sources.raw import counted_once
 
 
 def build(recipe: Recipe) -> Dataset:
@@ -92,6 +93,38 @@ def test_an_unusable_column_gives_one_sentence(
     assert f"{table}.parquet" in message
     for part in parts:
         assert part in message
+
+
+def test_repeats_count_once_whatever_their_order(write_folder: Any, make_recipe: Any) -> None:
+    log = {
+        "user_id": ["a", "a", "b", "b"],
+        "item_id": ["X", "X", "X", "X"],
+        "timestamp": [100, 100, 100, 100],
+        "rating": [1.0, 5.0, None, 2.0],
+    }
+    searches = {
+        "user_id": ["a", "a", "a"],
+        "item_id": ["X", "X", "Y"],
+        "query": ["xi", "xi", "xi"],
+        "timestamp": [400, 300, 300],
+        "session": [1, 1, 1],
+    }
+    prints = set()
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        columns = {name: [values[row] for row in order] for name, values in log.items()}
+        rows = [row for row in order if row < 3]
+        clicks = {name: [values[row] for row in rows] for name, values in searches.items()}
+        write_folder(interactions=columns, searches=clicks)
+        recipe = make_recipe(search={"kind": "own"})
+        raw = source_of(recipe).read(recipe)
+        dataset = build_dataset(recipe, raw)
+        assert dataset.log.timestamp.tolist() == [100, 300, 300, 100]
+        assert any(note.startswith("2 recommendation events") for note in dataset.notes)
+        assert any(note.startswith("1 clicks of one search") for note in dataset.notes)
+        kept = counted_once(raw)
+        assert sorted(kept.rating[~kept.is_search].tolist()) == [2.0, 5.0]
+        prints.add(dataset.fingerprint)
+    assert len(prints) == 1
 
 
 def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

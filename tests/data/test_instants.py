@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from benchmark.data.recipe import parse_recipe
-from benchmark.data.sources.cells import Column
+from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.instants import seconds
 from benchmark.data.zones import zone_of

@@ -419,6 +419,21 @@ def test_repeated_reviews_count_once_and_have_one_search(tmp_path: Path) -> None
     assert "row 3: is not of the form" in faults[2]
 
 
+def test_queries_in_the_folder_of_their_own(tmp_path: Path) -> None:
+    folder = amazon(tmp_path, reviews(), metadata())
+    packed = folder / "reviews_Shop_5.json.gz"
+    (folder / "reviews_Shop_5.json").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
+    packed.mkdir()
+    (packed / "query_text.txt").write_text("thing\n")
+    (packed / "train.qrels").write_text("U0_0 0 B1 1\n")
+    assert "test.qrels.gz: the file is missing" in " ".join(validate(folder).faults)
+    (packed / "test.qrels").write_text("U1_0 0 B2 1\n")
+    found = agree(recipe_for("amazon", folder))
+    assert isinstance(found, Dataset)
+    assert found.has_search
+
+
 def test_every_wrong_line_is_listed(tmp_path: Path) -> None:
     rows: list[Any] = reviews()
     rows[1], rows[3] = "nonsense", "[1]"

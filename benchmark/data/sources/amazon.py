@@ -22,8 +22,8 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -34,9 +34,14 @@ from numpy.typing import NDArray
 from benchmark.data.download import Download, fetch
 from benchmark.data.recipe import AmazonSource, Recipe
 from benchmark.data.sources import folder as tidy
-from benchmark.data.sources.cells import Column
+from benchmark.data.sources.amazon_queries import (
+    RelevanceRows,
+    read_queries,
+    read_relevance,
+    with_sessions,
+)
+from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
-from benchmark.data.sources.lines import lines_of
 from benchmark.data.sources.raw import (
     NO_QUERY,
     NO_SESSION,
@@ -46,7 +51,6 @@ from benchmark.data.sources.raw import (
     recommendation_log,
 )
 from benchmark.data.sources.schema import Table, TableSchema, read_table
-from benchmark.errors import shortened
 from benchmark.hashing import row_uniform, text_keys
 
 REVIEWS_URL = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
@@ -70,7 +74,6 @@ RATING_SHARES = (0.06, 0.05, 0.08, 0.21, 0.60)
 _TAG = re.compile(r"</?\w+[^>]*>")
 _QUOTE_OR_BREAK = re.compile(r'["\n\r]')
 _BY_LINE = re.compile(r"^\s*by\n")
-_LONGEST_NUMBER = 18  # digits
 _ASIN_FIRST = re.compile(r"""^\{['"]asin['"]: ['"]([^'"\\]+)['"]""")
 
 
@@ -105,7 +108,7 @@ def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
         names += [QUERY_FILE, *RELEVANCE_FILES]
     paths = []
     for name in names:
-        path = _at_hand(folder, name, options.category)
+        path = at_hand(folder, name, options.category)
         if path is None and recipe.is_downloaded:
             path = fetch(_download(options, name), folder / name)
         if path is None:
@@ -118,7 +121,7 @@ def _is_tidy(folder: Path) -> bool:
     return bool(tidy.INTERACTIONS.places(folder) and tidy.ITEMS.places(folder))
 
 
-def _at_hand(folder: Path, name: str, category: str) -> Path | None:
+def at_hand(folder: Path, name: str, category: str) -> Path | None:
     """The file in the folder or in the queries' own subfolder, compressed or not."""
     for place in (folder, folder / review_file(category)):
         for path in (place / name, place / name.removesuffix(".gz")):
@@ -225,9 +228,10 @@ def _load_published(recipe: Recipe, paths: Sequence[Path | None], faults: Faults
     reviews = read_table(schema, paths[0], faults)
     wanted = set(reviews.ids("asin").distinct) if reviews is not None else None
     metadata = _read_metadata(paths[1], options.category, wanted, faults)
-    texts, rows = None, None
+    texts: list[str] = []
+    rows: RelevanceRows | None = None
     if recipe.search.kind == "own":
-        texts = _read_queries(paths[2], faults)
+        texts = read_queries(paths[2], faults)
         blank = {line for line, text in enumerate(texts) if not text}
         rows = read_relevance(paths[3:], len(texts), faults, blank)
     if faults or reviews is None:
@@ -236,9 +240,9 @@ def _load_published(recipe: Recipe, paths: Sequence[Path | None], faults: Faults
     log = _log_of(reviews, items)
     if without_metadata:
         log = log.with_notes(f"{without_metadata:,} items with reviews have no metadata.")
-    if texts is None or rows is None:
+    if rows is None:
         return log
-    return _with_sessions(log, texts, rows, recipe.seed)
+    return with_sessions(log, texts, rows, recipe.seed)
 
 
 def _log_of(reviews: Table, items: RawItems) -> RawLog:
@@ -314,110 +318,6 @@ def _cleaned(value: str | Sequence[str] | None) -> str:
 
 def _brand(value: str | Sequence[str] | None) -> str:
     return clean_brand(value if isinstance(value, str) else " ".join(value or ()))
-
-
-def _read_queries(path: Path | None, faults: Faults) -> list[str]:
-    """The query of each line, "" for a blank one."""
-    texts: list[str] = []
-    for number, line in lines_of(path, faults) if path is not None else ():
-        texts += [""] * (number - 1 - len(texts))
-        texts.append(line.strip())
-    return texts
-
-
-@dataclass(frozen=True)
-class RelevanceRows:
-    """The rows of the relevance files, (rows,): reviewer, line of the query from 0, product."""
-
-    reviewers: Sequence[str]
-    queries: Sequence[int]
-    products: Sequence[str]
-
-    def kept(self, seed: int) -> NDArray[np.int64]:
-        """One row a (reviewer, product) pair: the first one after a shuffle, in shuffled order.
-
-        The shuffle is that of numpy's legacy generator, as in the official notebook.
-        """
-        order = np.arange(len(self.queries))
-        np.random.RandomState(seed % 2**32).shuffle(order)
-        pairs: dict[tuple[str, str], int] = {}
-        for row in order.tolist():
-            pairs.setdefault((self.reviewers[row], self.products[row]), row)
-        return np.fromiter(pairs.values(), dtype=np.int64, count=len(pairs))
-
-
-def read_relevance(
-    paths: Sequence[Path | None],
-    number_of_queries: int,
-    faults: Faults | None = None,
-    blank: Collection[int] = (),
-) -> RelevanceRows:
-    """All rows ``<reviewer>_<query line> 0 <product> 1`` of the files, one file after the other.
-
-    Args:
-        faults: where rows are noted that have another form or name a query that is not there.
-        blank: the query lines, from 0, that hold no query.
-
-    Raises:
-        BenchmarkError: there is such a row, and no ``faults`` to note it in.
-    """
-    if faults is None:
-        return settled(lambda own: read_relevance(paths, number_of_queries, own, blank))
-    reviewers: list[str] = []
-    queries: list[int] = []
-    products: list[str] = []
-    for path in paths:
-        if path is None:
-            continue
-        for number, line in lines_of(path, faults):
-            fields = line.split()
-            reviewer, _, query = fields[0].rpartition("_")
-            if len(fields) != 4 or not reviewer or not query.isascii() or not query.isdigit():
-                form = "<reviewer>_<query line> 0 <product> 1"
-                faults.add(path, number, "", f"is not of the form {form}")
-                continue
-            place = int(query) if len(query) < _LONGEST_NUMBER else number_of_queries
-            if place >= number_of_queries or place in blank:
-                there = f"there are only {number_of_queries:,} queries"
-                reason = there if place >= number_of_queries else "that line is blank"
-                named = f"names query line {shortened(query)}, but {reason}"
-                faults.add(path, number, "", named, "names a query that is not there")
-                continue
-            if fields[3] != "0":
-                reviewers.append(reviewer)
-                queries.append(place)
-                products.append(fields[2])
-    return RelevanceRows(reviewers, queries, products)
-
-
-def _with_sessions(log: RawLog, texts: Sequence[str], rows: RelevanceRows, seed: int) -> RawLog:
-    """Each kept row becomes a session at the time of the user's purchase of the item."""
-    kept = rows.kept(seed).tolist()
-    number_of_user = {external: number for number, external in enumerate(log.users)}
-    number_of_item = {external: number for number, external in enumerate(log.items.external_id)}
-    users = np.array([number_of_user.get(rows.reviewers[row], -1) for row in kept], dtype=np.int64)
-    items = np.array([number_of_item.get(rows.products[row], -1) for row in kept], dtype=np.int64)
-    query_of_row = np.array([rows.queries[row] for row in kept], dtype=np.int64)
-    width = len(log.items)
-    known = (users >= 0) & (items >= 0)
-    searched = np.where(known, users * width + items, -1)
-    order = np.argsort(searched, kind="stable")
-    purchase = log.user * width + log.item
-    slot = np.searchsorted(searched[order], purchase)
-    slot = np.minimum(slot, max(len(order) - 1, 0))
-    found = searched[order][slot] == purchase if len(order) else np.zeros(len(purchase), bool)
-    purchases = np.flatnonzero(found)
-    distinct, query_of_line = np.unique(np.array(texts), return_inverse=True)
-    sessions = replace(
-        log.take(purchases),
-        query=query_of_line.reshape(-1)[query_of_row[order[slot[purchases]]]],
-        session=np.arange(len(purchases)),
-    )
-    without = len(kept) - len(np.unique(purchase[purchases]))
-    result = replace(log.followed_by(sessions), query_text=distinct.tolist())
-    if not without:
-        return result
-    return result.with_notes(f"{without:,} pairs of the relevance files have no review.")
 
 
 # A folder in the tidy format

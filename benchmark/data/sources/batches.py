@@ -223,7 +223,14 @@ def _csv_header(path: Path) -> list[str] | None:
 
 
 _NO_TEXT = "\U0010ffff"  # stands for bytes that are not UTF-8, and for no character in Unicode
-codecs.register_error("no text", lambda error: (_NO_TEXT, error.end))
+
+
+def _marked(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return _NO_TEXT, error.end
+
+
+codecs.register_error("no text", _marked)
 
 
 class _Utf8Stream(io.RawIOBase):

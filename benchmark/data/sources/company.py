@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 
 from benchmark.data.recipe import CompanySource, Recipe
-from benchmark.data.sources.cells import Column
+from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog

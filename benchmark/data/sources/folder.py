@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.recipe import FolderSource, Recipe
-from benchmark.data.sources.cells import Column
+from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.raw import (
     NO_QUERY,

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchmark.data.sources.cells import MISSING, Column, Note, is_text, nulls, numbers, show
+from benchmark.data.sources.cells import MISSING, Note, is_text, nulls, numbers, show
+from benchmark.data.sources.columns import Column
 from benchmark.data.zones import zone_of
 
 _LAST_SECOND = 4_102_444_800  # 2100-01-01

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.recipe import KuaisarSource, Recipe
-from benchmark.data.sources.cells import Column
+from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog

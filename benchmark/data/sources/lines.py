@@ -58,7 +58,7 @@ def _opened(path: Path) -> io.BufferedReader:
     if path.suffix != ".gz":
         return path.open("rb")
     # A reader around the stream: lines are then found in C, not one by one in Python.
-    return io.BufferedReader(gzip.open(path, "rb"), _READ_AHEAD)  # type: ignore[type-var]
+    return io.BufferedReader(gzip.open(path, "rb"), _READ_AHEAD)
 
 
 class NoRecord(ValueError):

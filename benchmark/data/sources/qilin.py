@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.recipe import QilinSource, Recipe
-from benchmark.data.sources.cells import Column
+from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from benchmark.data.sources import cells
 from benchmark.data.sources.batches import Batch, Cells, batches
-from benchmark.data.sources.cells import Column, is_list, shown
+from benchmark.data.sources.cells import is_list, shown
+from benchmark.data.sources.columns import NUMBERS, Column
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.instants import seconds
 from benchmark.errors import quoted
@@ -170,7 +171,7 @@ def _taken(values: Any, mask: NDArray[np.bool_]) -> Any:
 def _joined(column: Column, parts: list[Any], interners: dict[str, _Interner]) -> Any:
     if column.kind == "id":
         return Ids(np.concatenate(parts), interners[column.name].distinct)
-    if column.kind in cells.NUMBERS:
+    if column.kind in NUMBERS:
         return np.concatenate(parts)
     return [one for part in parts for one in part]
 
@@ -230,7 +231,7 @@ def _nothing(column: Column, rows: int) -> Any:
         return np.full(rows, "", dtype=object)
     if column.kind == "number":
         return np.full(rows, np.nan)
-    if column.kind in cells.NUMBERS:
+    if column.kind in NUMBERS:
         return np.full(rows, column.default, dtype=np.int64)
     return [{"paths": (), "raw": None}.get(column.kind, "")] * rows
 
