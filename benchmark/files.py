@@ -14,10 +14,14 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
 
@@ -103,6 +107,20 @@ def sha256_of_json(content: Any) -> str:
     """The SHA-256 of a JSON value, independent of the order of keys."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def columns_of(value: Any) -> list[NDArray[Any]]:
+    """The fields of a dataclass whose fields are arrays, in their order."""
+    return [getattr(value, field.name) for field in fields(value)]
+
+
+def sha256_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:
+    """The SHA-256 of arrays in their order, with their shapes and types."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def write_manifest(folder: Path) -> None:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
-from benchmark.data.dataset import RECOMMENDATION, IntArray, LongArray
+from benchmark.data.dataset import RECOMMENDATION, UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding import LengthRule, candidate_scores, encode
@@ -345,14 +345,15 @@ class Prompts:
         """Prompts (prompts, pieces).
 
         Args:
-            user: (prompts,).
+            user: (prompts,); the unknown user 0 is not named.
             items: (prompts, length), 0 where padded; not read by straightforward wordings.
             wording: (prompts,), sequential wordings first.
         """
         shown = np.where((wording < self.sequential)[:, None], items, 0)
         literal = self.literals[wording]
         user_first = self.user_first[wording][:, None]
-        user_piece = (self.first_user + user)[:, None]
+        named = np.where(user != UNKNOWN_USER, self.first_user + user, _NOTHING)
+        user_piece = named[:, None]
         return np.concatenate(
             [
                 literal[:, :1],
@@ -392,7 +393,7 @@ def wordings_of(style: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def user_texts(number: int) -> list[str]:
-    """The names of the unknown user 0 and the users 1, 2, …."""
+    """The names of the users 0, 1, 2, …; no prompt holds the first one."""
     return [f"user_{user}" for user in range(number + 1)]
 
 

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from benchmark.data.dataset import IntArray, LongArray
+from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
@@ -145,7 +145,8 @@ class Vocabulary:
     def inputs(self, users: IntArray, histories: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
         """What the encoder reads: ids int64 and mask, both (rows, length of the longest).
 
-        Whoever has neither a token nor a history is a token of padding that is read.
+        The unknown user 0 has no token, since training would not have touched it. Whoever has
+        neither a token nor a history is a token of padding that is read.
 
         Args:
             users: (rows,).
@@ -154,12 +155,13 @@ class Vocabulary:
         longest = int((histories > 0).sum(axis=1).max(initial=0))
         ids = self.of_item[histories[:, :longest]].reshape(len(histories), -1)
         if self.user_tokens:
-            user = self.first_user + users.astype(np.int64) % self.user_tokens
+            token = self.first_user + users.astype(np.int64) % self.user_tokens
+            user = np.where(users != UNKNOWN_USER, token, PADDING_TOKEN)
             ids = np.concatenate([user[:, None], ids], axis=1)
         elif not longest:
             ids = np.full((len(users), 1), PADDING_TOKEN)
         mask = ids != PADDING_TOKEN
-        mask[:, 0] = True
+        mask[~mask.any(axis=1), 0] = True
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
 

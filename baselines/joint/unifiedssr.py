@@ -11,9 +11,10 @@ own target (``causal=False``); the loss does not saturate (``loss="released"``);
 search, which the release never trains or scores, is both, by the query branch alone
 (``first_searches=False``); sequences are padded to one length, so session windows do not depend on
 the batch; pre-training sees training events only, where the release may see held-out ones; each
-stage keeps the weights of its best validation NDCG@5 and stops when that rises no more; the
-unknown user's vector starts at zero, and words without an id are left out. A recommendation request
-without any history is scored from the padding item, its position and the user's vector.
+stage keeps the weights of its best validation NDCG@5 and stops when that rises no more; the vectors
+of the unknown user and of users without a training sequence stay at zero, and words without an id
+are left out. A recommendation request without any history is scored from the padding item, its
+position and the user's vector.
 """
 
 from __future__ import annotations
@@ -680,9 +681,20 @@ class UnifiedSSR(JointSystem):
         tasks = tuple(task for task in TASKS if len(instances[task]))
         if not tasks:
             raise SystemFailure("UnifiedSSR learns from sequences, and no user has one.")
+        self._silence_users_without_sequences(instances)
         self._pretrain(view, tasks)
         for task in tasks:
             self._train(task, self._network_of(task), instances[task], config.training, view)
+
+    @torch.no_grad()
+    def _silence_users_without_sequences(self, instances: dict[str, SequenceInstances]) -> None:
+        """Users whom training never reads start, and stay, at zero, as the unknown user does."""
+        read = [windows.user for one in instances.values() for windows in one.windows.values()]
+        for task in TASKS:
+            table = self._network_of(task).u_embed.lut.weight
+            silent = torch.ones(len(table), dtype=torch.bool, device=table.device)
+            silent[longs(np.unique(np.concatenate(read)))] = False
+            table[silent] = 0.0
 
     def _pretrain(self, view: TrainingView, tasks: tuple[str, ...]) -> None:
         """Train one network on ``tasks``, or read it where an interrupted run has written it."""

@@ -13,14 +13,20 @@ from benchmark.systems.view import Corpus, TrainingView
 
 
 class Random(System):
-    """Scores in [0, 1) that depend on seed, user, time and item only."""
+    """Scores in [0, 1) that depend on the seed, on what tells one event from another, and the item.
+
+    The user does not always: all whom training does not know are user 0, hence the last item and
+    the number of events before.
+    """
 
     def fit(self, view: TrainingView) -> None:
         """Nothing to learn."""
 
     def score(self, requests: Requests) -> FloatArray:
         """One hash a candidate."""
-        columns = (requests.user, requests.timestamp, requests.query)
+        last = requests.history(1).items[:, 0]
+        own = (requests.user, requests.timestamp, requests.query)
+        columns = (*own, last, *requests.history_sizes())
         event = [np.asarray(column, dtype=np.int64)[:, None] for column in columns]
         numbers = row_uniform(self.context.seed, "score", *event, requests.candidates)
         return numbers.astype(np.float32)

@@ -251,3 +251,16 @@ def config_class() -> Any:
             self.final_config_dict.update(single_spec=True, local_rank=0)
 
     return QuietConfig
+
+
+USER_TABLES = ("user_embedding", "user_lambda", "UI_emb")
+"""What the model classes that know users call their vectors."""
+
+
+@torch.no_grad()
+def silence_unknown_user(network: nn.Module) -> None:
+    """Set the unknown user's vector to zero, where it stays since training never reads it."""
+    for name in USER_TABLES:
+        table = getattr(network, name, None)
+        if isinstance(table, nn.Embedding):
+            table.weight[0] = 0.0

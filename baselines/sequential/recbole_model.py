@@ -33,6 +33,7 @@ from baselines.sequential.recbole_classes import (
     build_network,
     model_class,
     recbole_config,
+    silence_unknown_user,
     stub_dataset,
 )
 from benchmark.errors import BenchmarkError, unknown_value
@@ -104,7 +105,9 @@ class RecBoleModel(SequentialSystem):
         self._check_sizes(config, corpus)
         dataset = stub_dataset(corpus, self.config.history_length, self._sampled_from)
         _transform(config, dataset)  # it writes names into the configuration that models read
-        return build_network(model_class(self.config.model), config, dataset)
+        network = build_network(model_class(self.config.model), config, dataset)
+        silence_unknown_user(network)
+        return network
 
     def instances(self, view: TrainingView) -> Instances:
         """Prefixes, with one uniform negative if the model is a pairwise one."""

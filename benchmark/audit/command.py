@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from benchmark.audit.audit import audit
+from benchmark.audit.draws import draws_table, over_draws
 from benchmark.audit.record import AUDIT_FOLDER, TITLES, Audit, save_audit
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
@@ -44,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="test events of each task to rank against the whole catalogue (default: 500)",
     )
     parser.add_argument(
+        "--draws",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="draw the candidate lists with so many seeds and show how far the figures of rankers "
+        "without learning deviate over the draw of negatives (at least 2; default: not)",
+    )
+    parser.add_argument(
         "--runs", type=Path, metavar="FOLDER", help="run folders whose systems join the rankers"
     )
     parser.add_argument(
@@ -58,6 +67,8 @@ def run(dataset: Dataset, options: argparse.Namespace) -> int:
     """Audit the data set under every protocol asked for; returns the exit code."""
     if options.catalogue_events < 1:
         raise BenchmarkError(f"--catalogue-events {options.catalogue_events}: must be at least 1.")
+    if options.draws < 0 or options.draws == 1:
+        raise BenchmarkError(f"--draws {options.draws}: must be 0, or at least 2.")
     changes = parse_assignments(options.set)
     other = sorted(set(changes) - {"protocol"})
     if other:
@@ -80,6 +91,9 @@ def run(dataset: Dataset, options: argparse.Namespace) -> int:
     paths = [save_audit(options.out, found) for found in audits]
     console = Console()
     console.print(diagnostics_table(audits))
+    for name, settings in chosen if options.draws else ():
+        results = over_draws(dataset, settings, options.root, range(1, options.draws + 1))
+        console.print(draws_table(results, name, options.draws))
     for task in audits[0].rankers if audits else ():
         console.print(rankers_table(audits, task))
     for path in paths:

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import BEHAVIOURS, RECOMMENDATION, SEARCH, Dataset, EventLog, LongArray
 from benchmark.data.queries import queries_of_item
 from benchmark.protocol.hard_negatives import search_engine
-from benchmark.protocol.histories import EventSet, first_of_instant, visible_history
+from benchmark.protocol.histories import (
+    EventSet,
+    first_of_instant,
+    recency_of_target,
+    visible_history,
+)
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
@@ -35,49 +40,6 @@ BM25_DEPTH = 109
 _MANY_RELEVANT = 110
 _SECONDS_PER_DAY = 86_400
 _PARTS = ("train", "valid", "test")
-
-
-def recency_of_target(log: EventLog, events: EventSet, behaviour: int) -> NDArray[np.int64]:
-    """Where each event's item stands among the visible events of ``behaviour``, shape (events,).
-
-    1 is the last visible one; 0 says that the item is not among them.
-    """
-    positions = log.index_of(behaviour).positions
-    seen = events.seen_recommendation if behaviour == RECOMMENDATION else events.seen_search
-    if not len(positions) or not len(events):
-        return np.zeros(len(events), dtype=np.int64)
-    width = int(log.item.max()) + 1
-    longest = int(np.diff(log.offsets).max()) + 1
-
-    def pair(rows: LongArray) -> LongArray:
-        return log.user[rows].astype(np.int64) * width + log.item[rows]
-
-    distinct, pair_of_row = np.unique(pair(positions), return_inverse=True)
-    place = log.index_of(behaviour).seen_before(log, positions)  # in the user's own list
-    occurrence = pair_of_row.reshape(-1) * longest + place
-    order = np.argsort(occurrence)
-    occurrence, rows = occurrence[order], positions[order]
-
-    asked = pair(events.position)
-    found = np.minimum(np.searchsorted(distinct, asked), len(distinct) - 1)
-    known = distinct[found] == asked
-    last = np.searchsorted(occurrence, found * longest + seen) - 1
-
-    def is_visible(slot: LongArray) -> NDArray[np.bool_]:
-        inside = known & (slot >= 0)
-        return inside & (occurrence[np.maximum(slot, 0)] // longest == found)
-
-    # A hidden row is not seen although the prefix holds it: then the one before it may be.
-    is_hidden = is_visible(last) & (rows[np.maximum(last, 0)] == events.hidden)
-    last = np.where(is_hidden, last - 1, last)
-    visible = is_visible(last)
-    own_place = occurrence[np.maximum(last, 0)] % longest
-    hidden_place = log.index_of(behaviour).seen_before(log, np.maximum(events.hidden, 0))
-    is_of_behaviour = log.behaviour[np.maximum(events.hidden, 0)] == behaviour
-    between = (events.hidden >= 0) & is_of_behaviour & (hidden_place > own_place)
-    between &= hidden_place < seen
-    recency: NDArray[np.int64] = np.where(visible, seen - own_place - between, 0)
-    return recency
 
 
 def has_wrong_prefix(

@@ -123,8 +123,16 @@ def on_catalogue(
     rows: NDArray[np.int64],
 ) -> Figures:
     """The metrics, and HR at a greater depth, among all items that the user never touched."""
+    ranks = catalogue_ranks(ranker, dataset, task, rows)
+    deep = float(gains(ranks, DEEP, settings.ties).mean()) if len(ranks) else 0.0
+    return {**mean_metrics(ranks, settings.ties), DEEP: deep}
+
+
+def catalogue_ranks(ranker: Ranker, dataset: Dataset, task: Task, rows: NDArray[np.int64]) -> Ranks:
+    """Where the targets of the test events ``rows`` stand among all items untouched by the user."""
     requests = task.requests(dataset, "test").select(rows)
-    targets = dataset.log.item[task.test.position[rows]].astype(np.int64)
+    position = task.test.position[rows]
+    targets = dataset.log.item[position].astype(np.int64)
     touched = Exclusions.of_log(dataset.log, dataset.number_of_items)
     every_item = np.arange(1, dataset.number_of_items + 1, dtype=np.int32)
     ranks = []
@@ -132,14 +140,12 @@ def on_catalogue(
         whole = batch.with_candidates(np.tile(every_item, (len(batch), 1)))
         scores = checked_scores(ranker.system.score(whole), whole, ranker.name).copy()
         own_target = scores[np.arange(len(batch)), targets[part] - 1]
-        event, item = touched.items_of(batch.user)
+        event, item = touched.items_of(dataset.log.user[position[part]])
         # Below everything, but not the mark of a candidate that a beam has pruned.
         scores[event, item - 1] = np.finfo(np.float32).min
         scores[np.arange(len(batch)), targets[part] - 1] = own_target
         ranks.append(ranks_of_targets(scores, targets[part] - 1))
-    together = _together(ranks)
-    deep = float(gains(together, DEEP, settings.ties).mean()) if len(together) else 0.0
-    return {**mean_metrics(together, settings.ties), DEEP: deep}
+    return _together(ranks)
 
 
 def _together(parts: list[Ranks]) -> Ranks:
@@ -170,7 +176,6 @@ def popularity_under_each_law(
             split,
             split.test,
             settings.model_copy(update={"recommendation_negatives": law}),
-            stable_random(settings.seed, "recommendation", "test"),
         )
         scores = counts[np.concatenate([targets[:, None], negatives], axis=1)]
         first_column = np.zeros(len(targets), dtype=np.int64)

@@ -19,6 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from benchmark.check.reach import arrays_held_by
+from benchmark.check.sight import (
+    events_of_one_user_tell_nothing_of_each_other,
+    never_sees_a_target,
+    never_sees_a_test_event,
+    never_sees_a_validation_target,
+    remembers_no_request,
+)
 from benchmark.check.subject import (
     Subject,
     Violation,
@@ -26,7 +34,7 @@ from benchmark.check.subject import (
     require_equal,
     require_near,
 )
-from benchmark.check.world import World, make_world, poisoned, unusual_requests, with_other_targets
+from benchmark.check.world import make_world, unusual_requests
 from benchmark.data.dataset import BEHAVIOURS, EventLog
 from benchmark.errors import SystemFailure
 from benchmark.systems.view import Corpus, TrainingView
@@ -37,8 +45,6 @@ ONE_BY_ONE = 7
 """How many requests are scored alone; so few since some systems take long for each call."""
 
 LIST_LENGTHS = (1, 7, 150)
-
-_HARNESS = __name__.partition(".")[0]
 
 SAFE_FILES = (".safetensors", ".npy", ".npz", ".json", ".parquet", ".txt")
 
@@ -240,29 +246,6 @@ def same_seed_gives_same_scores(subject: Subject) -> str:
     return "equal to the bit"
 
 
-def never_sees_a_test_event(subject: Subject) -> str:
-    """Fitted on data with other test events, it gives equal scores."""
-    changed, rows = poisoned(subject.world)
-    for world in (subject.world, changed):
-        _require_no_test_event(world)
-    # A system may keep what it has scored, and other batches round differently: both are fresh.
-    before, again = (subject.fit(world.view()) for world in (subject.world, changed))
-    for task in subject.tasks:
-        requests = subject.world.requests(task, "valid")
-        here, there = subject.score(requests, before), subject.score(requests, again)
-        require_equal(requests, here, there, "after a fit with other test events")
-    return f"equal to the bit with {len(rows)} of {len(changed.test_rows)} test events replaced"
-
-
-def never_sees_a_target(subject: Subject) -> str:
-    """Requests whose targets and later events are other ones get equal scores."""
-    for task in subject.tasks:
-        requests = subject.world.requests(task)
-        there = subject.score(with_other_targets(subject.world, task, "test"))
-        require_equal(requests, subject.expected[task], there, "with other targets")
-    return "equal to the bit"
-
-
 def leaves_its_inputs_alone(subject: Subject) -> str:
     """Training log, texts and candidates are after fitting and scoring what they were before."""
     world = make_world()
@@ -272,16 +255,16 @@ def leaves_its_inputs_alone(subject: Subject) -> str:
     system = subject.fit(view)
     if not _same(before, _content(view)):
         raise Violation("fit changed the training log or the texts.")
-    _freeze(world.dataset.log)
     for task in subject.tasks:
         requests = world.requests(task)
-        requests.candidates.setflags(write=False)
-        candidates, log = requests.candidates.copy(), _columns(world.dataset.log)
+        for array in arrays_held_by(requests):
+            array.setflags(write=False)
+        candidates, whole = requests.candidates.copy(), requests.fingerprint
         subject.score(requests, system)
         if not np.array_equal(requests.candidates, candidates):
             raise Violation(f"score changed the candidates of the {task} task.")
-        if not _same(log, _columns(world.dataset.log)):
-            raise Violation(f"score changed the log behind the requests of the {task} task.")
+        if requests.fingerprint != whole:
+            raise Violation(f"score changed the histories of the {task} task.")
     return "read-only arrays were enough"
 
 
@@ -408,36 +391,6 @@ def _freeze(log: EventLog) -> None:
             getattr(part, field.name).setflags(write=False)
 
 
-def _require_no_test_event(world: World) -> None:
-    """The harness's part: nothing public of the view leads to a test event."""
-    log = world.dataset.log
-    keys = [_event_keys(log)[row] for row in world.test_rows.tolist()]
-    view = world.view()
-    reachable = [view, *(view.examples(task) for task in view.tasks)]
-    reachable += [view.validation_requests(task) for task in view.tasks]
-    for part in reachable:
-        for place, found in _public_logs(part, type(part).__name__):
-            if not set(keys).isdisjoint(_event_keys(found)):
-                raise Violation(f"{place} holds a test event.")
-
-
-def _event_keys(log: EventLog) -> list[tuple[int, ...]]:
-    columns = (log.user, log.timestamp, log.behaviour, log.item)
-    return list(zip(*(column.tolist() for column in columns), strict=True))
-
-
-def _public_logs(value: Any, place: str, depth: int = 3) -> Iterator[tuple[str, EventLog]]:
-    """The event logs that public attributes of ``value`` lead to."""
-    if isinstance(value, EventLog):
-        yield place, value
-        return
-    if not depth or not type(value).__module__.startswith(f"{_HARNESS}."):
-        return
-    for name in dir(value):
-        if not name.startswith("_"):
-            yield from _public_logs(getattr(value, name), f"{place}.{name}", depth - 1)
-
-
 PROBES: tuple[Probe, ...] = (
     configuration_is_strict,
     fits,
@@ -451,7 +404,10 @@ PROBES: tuple[Probe, ...] = (
     unusual_events_get_finite_scores,
     same_seed_gives_same_scores,
     never_sees_a_test_event,
+    never_sees_a_validation_target,
     never_sees_a_target,
+    remembers_no_request,
+    events_of_one_user_tell_nothing_of_each_other,
     leaves_its_inputs_alone,
     works_or_says_why_without_a_task,
     saved_and_loaded_it_gives_same_scores,

@@ -1,8 +1,9 @@
-"""The small world of the check: a generated data set, its tasks, and ways to disturb them.
+"""The small worlds of the check: a generated data set, its tasks, and ways to disturb them.
 
 Test events can be replaced by others (a system that notices has seen one), the targets of requests
 too, and requests can be made of what real logs hold now and then: empty histories, unknown users,
-queries of unknown words.
+queries of unknown words. A second world is split by time: many users there are unknown to training
+and have several test events each.
 """
 
 from __future__ import annotations
@@ -23,19 +24,24 @@ from benchmark.data.dataset import (
     fingerprint_of,
 )
 from benchmark.data.sources.generated import make_dataset
+from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.histories import EventSet, history_positions
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks
-from benchmark.systems.view import TrainingView
+from benchmark.systems.view import Scorer, TrainingView, ValidationMetrics
 
 SETTINGS = ProtocolSettings(negatives=19)
 """The default protocol with lists of 20."""
+
+OVER_TIME = SETTINGS.model_copy(update={"split": "global-time"})
+"""The same with the last tenths of all time held out."""
 
 UNKNOWN_WORDS = "qzxwv jkqzz"
 EMPTY_QUERY = ""
 
 _SEED = 7
+_LATE = 0.96
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,23 @@ class World:
 
     dataset: Dataset
     tasks: Mapping[str, Task]
+    settings: ProtocolSettings = SETTINGS
 
     def view(self) -> TrainingView:
         """What a system is fitted on."""
-        return TrainingView(self.dataset, self.tasks, SETTINGS)
+        return TrainingView(self.dataset, self.tasks, self.settings)
+
+    def blindfolded_view(self) -> TrainingView:
+        """The same, but validation always says the same."""
+        return _SaysTheSame(self.dataset, self.tasks, self.settings)
 
     def requests(self, task: str, split: str = "test") -> Requests:
         """The requests of ``split`` ("valid" or "test")."""
         return self.tasks[task].requests(self.dataset, split)
+
+    def users_of(self, task: str) -> NDArray[np.int32]:
+        """The user of each test event, unknown to training or not."""
+        return self.dataset.log.user[self.tasks[task].test.position]
 
     @property
     def test_rows(self) -> LongArray:
@@ -63,6 +78,17 @@ class World:
     ) -> Requests:
         """Requests over any log."""
         return Requests(task, log, events, self.dataset.queries.text, candidates)
+
+
+class _SaysTheSame(TrainingView):
+    """Validation asks the system as ever, but its figures are always the same."""
+
+    def validate(
+        self, system: Scorer, tasks: tuple[str, ...] | None = None, batch_size: int = 1024
+    ) -> ValidationMetrics:
+        """Metrics of 0.5."""
+        found = super().validate(system, tasks, batch_size)
+        return {task: dict.fromkeys(metrics, 0.5) for task, metrics in found.items()}
 
 
 def make_world(only: str | None = None) -> World:
@@ -77,18 +103,54 @@ def make_world(only: str | None = None) -> World:
     return World(dataset, build_tasks(dataset, SETTINGS))
 
 
+def make_world_over_time() -> World:
+    """A world split by time, where every seventh user comes too late for training."""
+    dataset = make_world().dataset
+    log = dataset.log
+    # Each user's times are stretched over the whole time line, or over its last part.
+    start, end = log.timestamp.min(), log.timestamp.max()
+    begins = np.where(log.user % 7 == 0, start + _LATE * (end - start), start)
+    first, last = log.timestamp[log.offsets[log.user]], log.timestamp[log.offsets[log.user + 1] - 1]
+    part = (log.timestamp - first) / np.maximum(last - first, 1)
+    timestamp = (begins + part * (end - begins)).astype(np.int64)
+    dataset = dataset.with_log(replace(log, timestamp=timestamp))
+    dataset = replace(dataset, fingerprint=fingerprint_of(dataset))
+    return World(dataset, build_tasks(dataset, OVER_TIME), OVER_TIME)
+
+
 def poisoned(world: World) -> tuple[World, LongArray]:
     """The world with other items and queries in its test events, and the log rows that changed.
 
-    Test events that a validation event of the other task sees in its history stay, since that is
-    allowed. Candidate lists stay too: they strike what the user touched, test events included, so
-    new lists would differ for a reason that is no fault of a system. So does the fingerprint.
+    Candidate lists stay: they strike what the user touched, test events included, so new lists
+    would differ for a reason that is no fault of a system.
     """
-    log = world.dataset.log
-    seen = [_visible_rows(log, task.valid) for task in world.tasks.values()]
-    rows = np.setdiff1d(world.test_rows, np.concatenate(seen))
+    rows = np.sort(world.test_rows)
     dataset = world.dataset.with_log(_with_other_content(world.dataset, rows, keep_queries=False))
-    return World(dataset, world.tasks), rows
+    dataset = replace(dataset, fingerprint=fingerprint_of(dataset))
+    return replace(world, dataset=dataset), rows
+
+
+def with_other_labels(world: World) -> tuple[World, int]:
+    """The world with other targets in its validation lists, and how many there are.
+
+    The new target is another candidate of the list, so that all that is asked stays. Validation
+    events that a validation request may see in its history stay too.
+    """
+    random = np.random.default_rng(_SEED)
+    log = world.dataset.log
+    item, tasks, changed = log.item.copy(), dict(world.tasks), 0
+    seen = np.concatenate([_visible_rows(log, task.valid) for task in tasks.values()])
+    for name, task in tasks.items():
+        lists = task.valid_candidates
+        step = random.integers(1, lists.items.shape[1], size=len(task.valid))
+        step[np.isin(task.valid.position, seen)] = 0
+        column = ((lists.target_column + step) % lists.items.shape[1]).astype(np.int32)
+        item[task.valid.position] = lists.items[np.arange(len(column)), column]
+        tasks[name] = replace(task, valid_candidates=Candidates(lists.items, column))
+        changed += np.count_nonzero(step)
+    dataset = world.dataset.with_log(replace(log, item=item))
+    dataset = replace(dataset, fingerprint=fingerprint_of(dataset))
+    return replace(world, dataset=dataset, tasks=tasks), int(changed)
 
 
 def with_other_targets(world: World, task: str, split: str) -> Requests:

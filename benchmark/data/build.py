@@ -186,6 +186,37 @@ def _with_twins(recipe: Recipe, options: TwinSearch, log: RawLog) -> RawLog:
     )
 
 
+def _session_groups(log: RawLog) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of searches, and for each the number of its session; twice (searches,).
+
+    Two users may use one number for sessions of their own.
+    """
+    rows = np.flatnonzero(log.is_search)
+    order = np.lexsort((log.session[rows], log.user[rows]))
+    user, session = log.user[rows][order], log.session[rows][order]
+    new = np.ones(len(rows), dtype=np.int64)
+    new[1:] = (user[1:] != user[:-1]) | (session[1:] != session[:-1])
+    group = np.empty(len(rows), dtype=np.int64)
+    group[order] = np.cumsum(new) - 1
+    return rows, group
+
+
+def _session_keys(log: RawLog) -> HashArray:
+    """A hash of what each event's session holds, (events,); 0 for no session.
+
+    Of its content and not of its number, which a source may give in order of appearance.
+    """
+    user_key, item_key = _event_keys(log)
+    rows, group = _session_groups(log)
+    query_key = text_keys(log.query_text)[log.query[rows]] if len(rows) else np.zeros(0, np.uint64)
+    of_click = row_hash(0, "click", user_key[rows], item_key[rows], query_key, log.timestamp[rows])
+    together = np.zeros(int(group.max(initial=-1)) + 1, dtype=np.uint64)
+    np.add.at(together, group, of_click)  # a sum, so that the order of the clicks says nothing
+    keys = np.zeros(len(log), dtype=np.uint64)
+    keys[rows] = together[group]
+    return keys
+
+
 def _log_order(recipe: Recipe, log: RawLog) -> NDArray[np.intp]:
     """The rows (events,) sorted by user, time and the recipe's rule for ties.
 
@@ -206,7 +237,7 @@ def _log_order(recipe: Recipe, log: RawLog) -> NDArray[np.intp]:
         session = np.zeros(len(log), dtype=np.uint64)
     else:
         tie = row_hash(recipe.seed, "tie", user_key, item_key)
-        session = row_hash(recipe.seed, "session", user_key, log.session)
+        session = row_hash(recipe.seed, "session", _session_keys(log))
     together = log.is_search & (recipe.search.kind == "own")
     after = log.is_search & (recipe.search.kind != "channels")
     return np.lexsort((tie, rating, np.where(together, session, 0), after, log.timestamp, log.user))
@@ -258,14 +289,12 @@ def _numbered_queries(log: RawLog) -> tuple[list[str], NDArray[np.int64]]:
 
 def _numbered_sessions(log: RawLog) -> NDArray[np.int64]:
     """Sessions numbered in the order in which the log reaches them, 0 for no session."""
-    searches = np.flatnonzero(log.is_search)
-    # Two users may use one number for sessions of their own.
-    pairs = log.user[searches] * (int(log.session.max(initial=0)) + 1) + log.session[searches]
-    _, first, group = np.unique(pairs, return_index=True, return_inverse=True)
+    rows, group = _session_groups(log)
+    _, first = np.unique(group, return_index=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(1, len(first) + 1)
     numbers = np.zeros(len(log), dtype=np.int64)
-    numbers[searches] = rank[group.reshape(-1)]
+    numbers[rows] = rank[group]
     return numbers
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.hashing import HashArray, text_keys
+
 RECOMMENDATION = 0
 SEARCH = 1
 BEHAVIOURS = {"recommendation": RECOMMENDATION, "search": SEARCH}
@@ -195,6 +197,21 @@ class Dataset:
         """Whether the log holds any search event."""
         return bool(len(self.log.search.positions))
 
+    @cached_property
+    def user_keys(self) -> HashArray:
+        """A hash of each user's external id, (users + 1,): the same whoever else is in the log."""
+        return text_keys(self.users)
+
+    @cached_property
+    def item_keys(self) -> HashArray:
+        """A hash of each item's external id, (items + 1,)."""
+        return text_keys(self.items.external_id)
+
+    @cached_property
+    def query_keys(self) -> HashArray:
+        """A hash of each query's text, (queries + 1,)."""
+        return text_keys(self.queries.text)
+
     def with_log(self, log: EventLog) -> Dataset:
         """The same catalogue with another log, hence without a fingerprint."""
         return replace(self, log=log, fingerprint="")
@@ -202,6 +219,19 @@ class Dataset:
 
 def fingerprint_of(dataset: Dataset) -> str:
     """SHA-256 over the catalogue's texts, the users and every column of the log."""
+    digest = _digest_of_texts(dataset)
+    log = dataset.log
+    for array in (log.user, log.item, log.query, log.behaviour, log.timestamp, log.session):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint_without_events(dataset: Dataset) -> str:
+    """SHA-256 over the catalogue's texts and the users alone."""
+    return _digest_of_texts(dataset).hexdigest()
+
+
+def _digest_of_texts(dataset: Dataset) -> hashlib._Hash:
     digest = hashlib.sha256()
 
     def add_texts(texts: Sequence[str]) -> None:
@@ -218,7 +248,4 @@ def fingerprint_of(dataset: Dataset) -> str:
         digest.update(b"\x1e")
     add_texts(dataset.queries.text)
     add_texts(dataset.users)
-    log = dataset.log
-    for array in (log.user, log.item, log.query, log.behaviour, log.timestamp, log.session):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return digest

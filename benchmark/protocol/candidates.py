@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import IntArray
+from benchmark.hashing import HashArray, row_hash
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """One candidate list an event, the true item at a seeded random column.
+    """One candidate list an event, the true item at a column that a hash gives.
 
     ``items`` is (events, candidates) int32; ``target_column`` (events,) is kept from systems.
     """
@@ -38,17 +39,21 @@ class Candidates:
         cls,
         targets: NDArray[np.integer],
         negatives: NDArray[np.integer],
-        random: np.random.Generator,
+        keys: HashArray,
+        item_keys: HashArray,
     ) -> Candidates:
-        """Put each target among its negatives and shuffle every list.
+        """Put each target among its negatives, in an order that a hash gives.
 
         Args:
             targets: (events,).
             negatives: (events, negatives), without the target.
+            keys: (events,) a hash of each event.
+            item_keys: (items + 1,) a hash of each item.
         """
-        ordered = np.concatenate([targets[:, None], negatives], axis=1).astype(np.int32)
-        items = random.permuted(ordered, axis=1)
-        return cls.with_targets(items, targets)
+        together = np.concatenate([targets[:, None], negatives], axis=1).astype(np.int32)
+        place = row_hash(0, "column", keys[:, None], item_keys[together])
+        order = np.argsort(place, axis=1, kind="stable")
+        return cls.with_targets(np.take_along_axis(together, order, axis=1), targets)
 
     @classmethod
     def with_targets(cls, items: IntArray, targets: NDArray[np.integer]) -> Candidates:

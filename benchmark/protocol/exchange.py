@@ -133,7 +133,9 @@ def _write_parquet(folder: Path, dataset: Dataset, task: Task) -> None:
     table = pa.table(
         {
             "event": events,
-            "user": pa.array(dataset.users, pa.string()).take(pa.array(requests.user)),
+            "user": pa.array(dataset.users, pa.string()).take(
+                pa.array(dataset.log.user[task.test.position])
+            ),
             "query": query_texts.take(pa.array(requests.query)),
             "timestamp": requests.timestamp,
             "history_items": _lists(ends, item_names.take(pa.array(flat["items"]))),

@@ -8,14 +8,17 @@ once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, EventLog, IntArray, LongArray
 from benchmark.protocol.settings import ProtocolSettings
+
+if TYPE_CHECKING:
+    from benchmark.protocol.visible import Sight
 
 Padding = Literal["left", "right"]
 Integer = TypeVar("Integer", bound=np.integer[Any])
@@ -45,6 +48,15 @@ class EventSet:
             seen_recommendation=self.seen_recommendation[rows],
             seen_search=self.seen_search[rows],
             hidden=self.hidden[rows],
+        )
+
+    def followed_by(self, other: EventSet) -> EventSet:
+        """These events, then the other ones."""
+        return EventSet(
+            *(
+                np.concatenate([getattr(self, column.name), getattr(other, column.name)])
+                for column in fields(self)
+            )
         )
 
 
@@ -91,14 +103,17 @@ def twin_positions(log: EventLog, position: LongArray) -> LongArray:
 def visible_history(
     log: EventLog, behaviour: int, position: LongArray, settings: ProtocolSettings
 ) -> EventSet:
-    """Attach to each event of one behaviour what it may see, by ``settings.history_cut``."""
+    """Attach to each event of one behaviour what it may see, by ``settings.history_cut``.
+
+    A search with several clicks sees what was before the first of them (``searches: whole``).
+    """
     if settings.history_cut == "released":
         return _released_counters(log, behaviour, position, settings)
+    seen_from = unit_of_rows(log, settings)[position]
     if settings.history_cut == "strict-time":
-        seen_from = first_of_instant(log)[position]
+        seen_from = first_of_instant(log)[seen_from]
         hidden = np.full(len(position), -1, dtype=np.int64)
     else:
-        seen_from = position
         hidden = twin_positions(log, position)
     return EventSet(
         position=position,
@@ -114,6 +129,67 @@ def first_of_instant(log: EventLog) -> LongArray:
     starts = np.ones(len(log), dtype=bool)
     starts[1:] = (log.user[1:] != log.user[:-1]) | (log.timestamp[1:] != log.timestamp[:-1])
     return np.maximum.accumulate(np.where(starts, rows, 0))
+
+
+def unit_of_rows(log: EventLog, settings: ProtocolSettings) -> LongArray:
+    """For each log row, the first row of the unit that splits keep together; shape (events,).
+
+    A purchase is a unit, and a search with all its clicks (``searches: whole``) is one.
+    """
+    rows = np.arange(len(log), dtype=np.int64)
+    if settings.searches == "single-clicks":
+        return rows
+    clicks = np.flatnonzero((log.behaviour == SEARCH) & (log.session > 0))
+    number = log.user[clicks].astype(np.int64) * (int(log.session.max(initial=0)) + 1)
+    _, first, search = np.unique(
+        number + log.session[clicks], return_index=True, return_inverse=True
+    )
+    rows[clicks] = clicks[first][search.reshape(-1)]
+    return rows
+
+
+def recency_of_target(log: EventLog, events: EventSet, behaviour: int) -> LongArray:
+    """Where each event's item stands among the visible events of ``behaviour``, shape (events,).
+
+    1 is the last visible one; 0 says that the item is not among them.
+    """
+    positions = log.index_of(behaviour).positions
+    seen = events.seen_recommendation if behaviour == RECOMMENDATION else events.seen_search
+    if not len(positions) or not len(events):
+        return np.zeros(len(events), dtype=np.int64)
+    width = int(log.item.max()) + 1
+    longest = int(np.diff(log.offsets).max()) + 1
+
+    def pair(rows: LongArray) -> LongArray:
+        return log.user[rows].astype(np.int64) * width + log.item[rows]
+
+    distinct, pair_of_row = np.unique(pair(positions), return_inverse=True)
+    place = log.index_of(behaviour).seen_before(log, positions)  # in the user's own list
+    occurrence = pair_of_row.reshape(-1) * longest + place
+    order = np.argsort(occurrence)
+    occurrence, rows = occurrence[order], positions[order]
+
+    asked = pair(events.position)
+    found = np.minimum(np.searchsorted(distinct, asked), len(distinct) - 1)
+    known = distinct[found] == asked
+    last = np.searchsorted(occurrence, found * longest + seen) - 1
+
+    def is_visible(slot: LongArray) -> NDArray[np.bool_]:
+        inside = known & (slot >= 0)
+        visible: NDArray[np.bool_] = inside & (occurrence[np.maximum(slot, 0)] // longest == found)
+        return visible
+
+    # A hidden row is not seen although the prefix holds it: then the one before it may be.
+    is_hidden = is_visible(last) & (rows[np.maximum(last, 0)] == events.hidden)
+    last = np.where(is_hidden, last - 1, last)
+    visible = is_visible(last)
+    own_place = occurrence[np.maximum(last, 0)] % longest
+    hidden_place = log.index_of(behaviour).seen_before(log, np.maximum(events.hidden, 0))
+    is_of_behaviour = log.behaviour[np.maximum(events.hidden, 0)] == behaviour
+    between = (events.hidden >= 0) & is_of_behaviour & (hidden_place > own_place)
+    between &= hidden_place < seen
+    recency: LongArray = np.where(visible, seen - own_place - between, 0)
+    return recency
 
 
 def _released_counters(
@@ -148,7 +224,7 @@ def _released_counters(
 def history_positions(
     log: EventLog,
     user: IntArray,
-    events: EventSet,
+    events: EventSet | Sight,
     length: int,
     behaviour: int | None,
 ) -> LongArray:
@@ -188,7 +264,7 @@ def history_positions(
 def history_windows(
     log: EventLog,
     user: IntArray,
-    events: EventSet,
+    events: EventSet | Sight,
     length: int,
     behaviour: int | None = None,
     padding: Padding = "left",

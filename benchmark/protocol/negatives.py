@@ -3,16 +3,23 @@
 Rejection: draw more than needed, strike what is excluded or repeated, keep the first ones in the
 order of drawing; so the law is that of drawing one after another. Where so few items are left that
 rejection would take long, a Gumbel top-k over all items draws the rest by the same law.
+
+Where the numbers come from is one of two: a generator, for training (:func:`sample_negatives`), or
+hashes of each event alone, for the lists of an evaluation (:func:`hashed_negatives`), which then
+hang neither on the order of the events nor on who else is in the log.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import EventLog, IntArray, LongArray
+from benchmark.hashing import HashArray, row_hash, row_uniform
+from benchmark.protocol.urn import Urn
 
 _CHUNK = 4096
 _REJECTION_NEEDS = 4.0  # effective number of eligible items, in multiples of what is asked for
@@ -109,6 +116,114 @@ def first_distinct(
     return out, np.minimum(rank[:, -1], number) if draws.shape[1] else np.zeros(len(draws), int)
 
 
+class _Draws(Protocol):
+    """Where drawn items come from; ``rows`` are rows of all events."""
+
+    at_once: int
+    """How many draws an event has in a round."""
+
+    def items(self, rows: LongArray, round_number: int) -> IntArray:
+        """(rows, at_once) items, each drawn by the law; 0 for a draw of nothing."""
+        ...
+
+    def gumbel(self, rows: LongArray) -> NDArray[np.float64]:
+        """(rows, items + 1) numbers of the standard Gumbel law."""
+        ...
+
+
+class _FromGenerator:
+    """Draws of one generator after another."""
+
+    def __init__(
+        self, random: np.random.Generator, weights: NDArray[np.float64], at_once: int
+    ) -> None:
+        self.at_once = at_once
+        self._random = random
+        self._cumulative = np.cumsum(weights)
+
+    def items(self, rows: LongArray, round_number: int) -> IntArray:
+        place = self._random.random((len(rows), self.at_once)) * self._cumulative[-1]
+        found = np.searchsorted(self._cumulative, place, side="right")
+        drawn: IntArray = np.minimum(found, len(self._cumulative) - 1).astype(np.int32)
+        return drawn
+
+    def gumbel(self, rows: LongArray) -> NDArray[np.float64]:
+        return self._random.gumbel(size=(len(rows), len(self._cumulative)))
+
+
+class _FromHashes:
+    """Draws of each event's own hash."""
+
+    def __init__(self, law: HashedLaw, keys: HashArray, at_once: int) -> None:
+        self.at_once = int(np.ceil(at_once / law.urn.share_of_full_places))
+        self._law, self._keys = law, keys
+
+    def items(self, rows: LongArray, round_number: int) -> IntArray:
+        number = np.arange(round_number * self.at_once, (round_number + 1) * self.at_once)
+        hashes = row_hash(self._law.seed, "draw", self._keys[rows][:, None], number[None, :])
+        return _to_the_left(self._law.urn.draw(hashes))
+
+    def gumbel(self, rows: LongArray) -> NDArray[np.float64]:
+        event, item = self._keys[rows][:, None], self._law.item_keys[None, :]
+        uniform = row_uniform(self._law.seed, "rest", event, item)
+        with np.errstate(divide="ignore"):
+            numbers: NDArray[np.float64] = -np.log(-np.log(uniform))
+        return numbers
+
+
+def _to_the_left(drawn: IntArray) -> IntArray:
+    """The rows of ``drawn`` without their zeros, in the same order; filled up with zeros."""
+    row, column = np.nonzero(drawn)
+    count = np.bincount(row, minlength=len(drawn))
+    within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    left = np.zeros((len(drawn), int(count.max(initial=0))), dtype=np.int32)
+    left[row, within] = drawn[row, column]
+    return left
+
+
+@dataclass(frozen=True)
+class HashedLaw:
+    """A law of negatives that is drawn from by hash.
+
+    ``urn`` holds what is drawn with equal chance: the items, or events in whose number items are
+    popular. ``weights`` (items + 1,) are the chances that come of it, ``item_keys`` (items + 1,)
+    hashes of the items.
+    """
+
+    seed: int
+    urn: Urn
+    weights: NDArray[np.float64]
+    item_keys: HashArray
+
+    @classmethod
+    def uniform(cls, seed: int, item_keys: HashArray) -> HashedLaw:
+        """Every item alike."""
+        weights = np.ones(len(item_keys))
+        return cls(seed, Urn.of(item_keys[1:], np.arange(1, len(item_keys))), weights, item_keys)
+
+    @classmethod
+    def of_events(
+        cls, seed: int, item_keys: HashArray, keys: HashArray, item: NDArray[np.integer]
+    ) -> HashedLaw:
+        """In proportion to how often items stand in events with these ``keys`` (events,)."""
+        weights = np.bincount(item, minlength=len(item_keys)).astype(np.float64)
+        return cls(seed, Urn.of(keys, item), weights, item_keys)
+
+
+def hashed_negatives(
+    law: HashedLaw,
+    keys: HashArray,
+    rows: NDArray[np.integer],
+    targets: NDArray[np.integer],
+    exclusions: Exclusions,
+    number: int,
+) -> tuple[IntArray, NDArray[np.int64]]:
+    """Like :func:`sample_negatives`, each event's by its own hash; ``keys`` is (events,)."""
+    weights, at_once, is_quick = _plan(law.weights, number)
+    source = _FromHashes(law, keys, at_once)
+    return _drawn(source, is_quick, rows, targets, exclusions, number, weights)
+
+
 def sample_negatives(
     random: np.random.Generator,
     rows: NDArray[np.integer],
@@ -128,23 +243,47 @@ def sample_negatives(
         (events, number) items, and how many each event found (fewer than ``number`` only if fewer
         items are eligible; the rest of such a row is 0).
     """
-    draws = number + number // 4 + 8
-    is_quick = _quick_rows
     if weights is None:
         weights = np.ones(exclusions.number_of_items + 1)
-    else:
-        draws = _draws_for(weights[1:], number, draws)
-        is_quick = _quick_rows_of_steep_law
+    weights, at_once, is_quick = _plan(weights, number)
+    source = _FromGenerator(random, weights, at_once)
+    return _drawn(source, is_quick, rows, targets, exclusions, number, weights)
+
+
+class _IsQuick(Protocol):
+    def __call__(
+        self, barred: Exclusions, rows: int, number: int, weights: NDArray[np.float64]
+    ) -> LongArray: ...
+
+
+def _plan(weights: NDArray[np.float64], number: int) -> tuple[NDArray[np.float64], int, _IsQuick]:
+    """The weights without padding, the draws of a round, and who is drawn by rejection."""
     weights = weights.astype(np.float64)
     weights[0] = 0.0
+    at_once = number + number // 4 + 8
+    if np.ptp(weights[1:]) == 0:
+        return weights, at_once, _quick_rows
+    return weights, _draws_for(weights[1:], number, at_once), _quick_rows_of_steep_law
+
+
+def _drawn(
+    source: _Draws,
+    is_quick: _IsQuick,
+    rows: NDArray[np.integer],
+    targets: NDArray[np.integer],
+    exclusions: Exclusions,
+    number: int,
+    weights: NDArray[np.float64],
+) -> tuple[IntArray, NDArray[np.int64]]:
     negatives = np.zeros((len(rows), number), dtype=np.int32)
     found = np.zeros(len(rows), dtype=np.int64)
     for start in range(0, len(rows), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         barred = exclusions.among(rows[chunk])
-        part = (targets[chunk], barred, weights, negatives[chunk], found[chunk])
-        _draw_with_rejection(random, is_quick(barred, len(part[0]), number, weights), draws, *part)
-        _complete_with_gumbel(random, *part)
+        part = (start, targets[chunk], barred, weights, negatives[chunk], found[chunk])
+        quick = is_quick(barred, len(targets[chunk]), number, weights)
+        _draw_with_rejection(source, quick, *part)
+        _complete_with_gumbel(source, *part)
     return negatives, found
 
 
@@ -185,9 +324,9 @@ def _quick_rows_of_steep_law(
 
 
 def _draw_with_rejection(
-    random: np.random.Generator,
+    source: _Draws,
     rows: LongArray,
-    draws: int,
+    first_event: int,
     targets: NDArray[np.integer],
     barred: Exclusions,
     weights: NDArray[np.float64],
@@ -196,14 +335,12 @@ def _draw_with_rejection(
 ) -> None:
     """Fill ``negatives`` and ``found`` at ``rows`` in place, as far as a few rounds get."""
     number = negatives.shape[1]
-    cumulative = np.cumsum(weights)
-    drawn = np.zeros((len(rows), 0), dtype=np.int64)
-    for _ in range(_ROUNDS):
+    drawn = np.zeros((len(rows), 0), dtype=np.int32)
+    for round_number in range(_ROUNDS):
         if not len(rows):
             return
-        place = random.random((len(rows), draws)) * cumulative[-1]
-        fresh = np.searchsorted(cumulative, place, side="right")
-        drawn = np.concatenate([drawn, np.minimum(fresh, len(weights) - 1)], axis=1)
+        fresh = source.items(first_event + rows, round_number)
+        drawn = np.concatenate([drawn, fresh], axis=1)
         allowed = ~barred.contains(rows[:, None], drawn) & (drawn != targets[rows][:, None])
         allowed &= weights[drawn] > 0
         negatives[rows], found[rows] = first_distinct(drawn, allowed, number)
@@ -212,7 +349,8 @@ def _draw_with_rejection(
 
 
 def _complete_with_gumbel(
-    random: np.random.Generator,
+    source: _Draws,
+    first_event: int,
     targets: NDArray[np.integer],
     barred: Exclusions,
     weights: NDArray[np.float64],
@@ -227,7 +365,7 @@ def _complete_with_gumbel(
     step = max(1, _GUMBEL_ENTRIES // len(weights))
     for start in range(0, len(unfinished), step):
         rows = unfinished[start : start + step]
-        keys = log_weights + random.gumbel(size=(len(rows), len(weights)))
+        keys = log_weights + source.gumbel(first_event + rows)
         index, item = barred.items_of(rows)
         keys[index, item] = -np.inf
         np.put_along_axis(keys, negatives[rows].astype(np.int64), -np.inf, axis=1)

@@ -5,48 +5,50 @@ There is no target here. A history holds only what the event may see, cut for ma
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from copy import copy
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import BEHAVIOURS, EventLog, IntArray, LongArray
-from benchmark.protocol.histories import EventSet, History, Padding, history_windows
+from benchmark.data.dataset import BEHAVIOURS, UNKNOWN_USER, EventLog, IntArray, LongArray
+from benchmark.files import columns_of, sha256_of_arrays
+from benchmark.protocol.histories import EventSet, History, Padding
+from benchmark.protocol.visible import Histories, Rows, Sight
 
 
-class Events:
+class Events(ABC):
     """Events of one task with what each may see. ``task`` is "recommendation" or "search"."""
 
-    def __init__(
-        self, task: str, log: EventLog, events: EventSet, query_texts: Sequence[str]
-    ) -> None:
+    def __init__(self, task: str, histories: Histories, query_texts: Sequence[str]) -> None:
         self.task = task
-        self._log = log
-        self._events = events
+        self._histories = histories
         self._query_texts = query_texts
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._histories.sight.user)
 
     @property
+    @abstractmethod
     def user(self) -> IntArray:
-        """(events,) user ids; 0 for an unknown user."""
-        return self._log.user[self._events.position]
+        """(events,) user ids; 0 for a user of whom the training log holds no event."""
 
     @property
+    @abstractmethod
     def query(self) -> IntArray:
         """(events,) query ids; 0 for recommendation."""
-        return self._log.query[self._events.position]
+
+    @property
+    @abstractmethod
+    def timestamp(self) -> LongArray:
+        """(events,) when the event took place, in seconds since 1970."""
 
     @property
     def query_texts(self) -> list[str]:
         """The text of each event's query, "" for recommendation."""
         return [self._query_texts[number] for number in self.query]
-
-    @property
-    def timestamp(self) -> LongArray:
-        """(events,) when the event took place, in seconds since 1970."""
-        return self._log.timestamp[self._events.position]
 
     def history(
         self, length: int, behaviour: str | None = None, padding: Padding = "left"
@@ -58,15 +60,37 @@ class Events:
             padding: the side on which short histories are padded.
         """
         kind = None if behaviour is None else BEHAVIOURS[behaviour]
-        return history_windows(self._log, self.user, self._events, length, kind, padding)
+        return self._histories.windows(length, kind, padding)
 
     def history_sizes(self) -> tuple[IntArray, IntArray]:
-        """How many recommendation and search events each may see (hidden ones counted)."""
-        return self._events.seen_recommendation, self._events.seen_search
+        """How many recommendation and how many search events each may see."""
+        return self._histories.sizes()
 
 
 class TrainingExamples(Events):
     """Events to learn from: they have a target, and no candidates."""
+
+    def __init__(
+        self, task: str, log: EventLog, events: EventSet, query_texts: Sequence[str]
+    ) -> None:
+        super().__init__(task, Histories(log, Sight.of(log, events)), query_texts)
+        self._log = log
+        self._events = events
+
+    @property
+    def user(self) -> IntArray:
+        """(events,) user ids."""
+        return self._log.user[self._events.position]
+
+    @property
+    def query(self) -> IntArray:
+        """(events,) query ids; 0 for recommendation."""
+        return self._log.query[self._events.position]
+
+    @property
+    def timestamp(self) -> LongArray:
+        """(events,) when the event took place, in seconds since 1970."""
+        return self._log.timestamp[self._events.position]
 
     @property
     def target(self) -> IntArray:
@@ -83,13 +107,21 @@ class TrainingExamples(Events):
         """(events,) the search session of each event; 0 for recommendation."""
         return self._log.session[self._events.position]
 
-    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> TrainingExamples:
+    def select(self, rows: Rows) -> TrainingExamples:
         """The examples at ``rows``."""
         return TrainingExamples(self.task, self._log, self._events.select(rows), self._query_texts)
 
 
 class Requests(Events):
-    """Events to score. ``candidates`` is (events, candidates) int32, columns in random order."""
+    """Events to score. ``candidates`` is (events, candidates) int32, columns in random order.
+
+    Requests keep copies of what they show and a log of the rows that some of them may see: neither
+    the events themselves nor what came later are in it. :meth:`select` narrows that log further.
+
+    Args:
+        known_users: (users + 1,), which users the training log knows; all of them if absent.
+        allowed: (log rows,), the rows that a history may hold at all; all of them if absent.
+    """
 
     def __init__(
         self,
@@ -98,23 +130,57 @@ class Requests(Events):
         events: EventSet,
         query_texts: Sequence[str],
         candidates: IntArray,
+        known_users: NDArray[np.bool_] | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> None:
-        super().__init__(task, log, events, query_texts)
+        histories = Histories(log, Sight.of(log, events)).narrowed(allowed)
+        super().__init__(task, histories, query_texts)
+        user = log.user[events.position]
+        if known_users is not None:
+            user = np.where(known_users[user], user, np.int32(UNKNOWN_USER))
+        self._user: IntArray = user
+        self._query: IntArray = log.query[events.position]
+        self._timestamp: LongArray = log.timestamp[events.position]
         self.candidates = candidates
 
-    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Requests:
+    @property
+    def user(self) -> IntArray:
+        """(events,) user ids; 0 for a user of whom the training log holds no event."""
+        return np.array(self._user)
+
+    @property
+    def query(self) -> IntArray:
+        """(events,) query ids; 0 for recommendation."""
+        return np.array(self._query)
+
+    @property
+    def timestamp(self) -> LongArray:
+        """(events,) when the event took place, in seconds since 1970."""
+        return np.array(self._timestamp)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the requests hold; texts of queries count by their numbers."""
+        own: list[NDArray[Any]] = [self.user, self.query, self.timestamp, self.candidates]
+        histories = self._histories
+        return sha256_of_arrays([*own, *columns_of(histories.log), *columns_of(histories.sight)])
+
+    def select(self, rows: Rows) -> Requests:
         """The requests at ``rows``."""
-        return Requests(
-            self.task,
-            self._log,
-            self._events.select(rows),
-            self._query_texts,
-            self.candidates[rows],
-        )
+        chosen = copy(self)
+        chosen._histories = self._histories.select(rows)
+        # Copies, since a slice of an array leads to the whole one.
+        chosen._user = self._user[rows].copy()
+        chosen._query = self._query[rows].copy()
+        chosen._timestamp = self._timestamp[rows].copy()
+        chosen.candidates = self.candidates[rows].copy()
+        return chosen
 
     def with_candidates(self, candidates: IntArray) -> Requests:
         """The same requests with other lists, (events, any number) int32."""
-        return Requests(self.task, self._log, self._events, self._query_texts, candidates)
+        changed = copy(self)
+        changed.candidates = candidates
+        return changed
 
     def batches(self, size: int) -> Iterator[tuple[slice, Requests]]:
         """The requests in consecutive batches, each with its slice of rows."""

@@ -1,8 +1,9 @@
 """The settings of an evaluation protocol, and the three named presets.
 
 ``paper`` is the appendix as written (the default), ``released`` the official code count for count,
-defects included, and ``clean`` removes what the audit of the released construction finds. Every
-setting can also be changed alone; the run record then calls the protocol "custom".
+defects included but for one (:attr:`ProtocolSettings.remarks`), and ``clean`` removes what the
+audit of the released construction finds. Every setting can also be changed alone; the run record
+then calls the protocol "custom". Whatever they are, training and model selection see no test event.
 Source: experimental appendix of the GenSAR paper (A.3); https://github.com/TengShi-RUC/GenSAR,
 commit bd1a126, data/process_orig.ipynb and data/process_raw.ipynb.
 """
@@ -49,12 +50,18 @@ class ProtocolSettings(BaseModel):
     """Which items of the user cannot be negatives: all, or those before the event."""
 
     search_negatives: Literal["bm25-top", "bm25-filtered", "bm25-matched"] = "bm25-top"
-    """The best BM25 hits; the best hits that the log never pairs with the query; or documents whose
-    BM25 ranks are distributed like the targets', so that BM25 alone says nothing."""
+    """The best BM25 hits; the best hits that the log never pairs with the query; or items that are
+    alike the target: paired with the query by training or not, as the target is, and of BM25 ranks
+    that are distributed like the targets' among such items. Lists are then as long as half of
+    the events allow, up to ``negatives``, and the other events are not ranked."""
 
-    search_matched_by: Literal["bm25", "known-pairs"] = "bm25"
-    """For ``bm25-matched``: documents stand in the order of BM25; or those that training pairs with
-    the query stand before all others, so that having seen the pair does not tell the target."""
+    search_exclude: Literal["none", "touched"] = "none"
+    """Whether a search's list may hold items that its user touched at any time. Targets hardly ever
+    are such items, so a list that holds them tells what is no target."""
+
+    searches: Literal["whole", "single-clicks"] = "whole"
+    """Whether a search with several clicks lies in one split, sees what was before its first click
+    and has none of its own clicks as a negative; or whether each click stands alone (released)."""
 
     search_depth: int | None = Field(default=None, ge=1)
     """How many hits are retrieved before the target is removed (released: 109); all if absent."""
@@ -79,6 +86,16 @@ class ProtocolSettings(BaseModel):
     bm25_analyser: str = "english"
     seed: int = Field(default=2024, ge=0)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on where the protocol is not what its source did, for every table."""
+        if self.history_cut != "released":
+            return ()
+        return (
+            "Model selection sees no test event, other than in the official code, whose validation "
+            "histories hold test events of the other task.",
+        )
+
 
 PRESETS: dict[str, ProtocolSettings] = {
     "paper": ProtocolSettings(),
@@ -92,13 +109,14 @@ PRESETS: dict[str, ProtocolSettings] = {
         search_depth=109,
         search_ties="document-id",
         sampler="released",
+        searches="single-clicks",
         collision="string",
     ),
     "clean": ProtocolSettings(
         history_cut="strict-time",
         twins="removed",
         search_negatives="bm25-matched",
-        search_matched_by="known-pairs",
+        search_exclude="touched",
     ),
 }
 DEFAULT_PRESET = "paper"

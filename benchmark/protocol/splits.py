@@ -1,9 +1,12 @@
 """Which events are trained on, validated on and tested on.
 
-Leave-one-out holds out each user's last event of a task for the test and the one before for
+Leave-one-out holds out each user's last purchase or search for the test and the one before for
 validation. The chronological split holds out the last two tenths of all events by time, for both
 tasks at the same two instants. Leave-one-out mixes times between users: a training event of one
 user may lie after a test event of another.
+
+A search lies in one split, by its first click: each of its clicks is an event, so a user may have
+several test events, which are ranked apart and counted together by whoever tests for significance.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, EventLog, IntArray
-from benchmark.protocol.histories import EventSet, visible_history
+from benchmark.protocol.histories import EventSet, unit_of_rows, visible_history
 from benchmark.protocol.settings import ProtocolSettings
 
-MINIMUM_EVENTS = 3
-"""A user needs so many events of a task to give one each for training, validation and test."""
+MINIMUM_UNITS = 3
+"""So many purchases, or searches, of a user give one each for training, validation and test."""
 
 GLOBAL_TIME_CUTS = (0.8, 0.9)
 """Shares of all events before the validation part and before the test part (8:1:1)."""
@@ -31,7 +34,7 @@ class Split:
     train: EventSet
     valid: EventSet
     test: EventSet
-    skipped_users: int  # users with too few events to be held out
+    skipped_users: int  # users with too few purchases or searches to hold one out
 
     def held_out_positions(self) -> NDArray[np.int64]:
         """Log rows of validation and test."""
@@ -43,31 +46,39 @@ def split_task(log: EventLog, behaviour: int, settings: ProtocolSettings) -> Spl
     events = visible_history(log, behaviour, log.index_of(behaviour).positions, settings)
     if settings.target_rows == "both-histories":
         events = events.select((events.seen_recommendation > 0) & (events.seen_search > 0))
+    unit = unit_of_rows(log, settings)[events.position]
     if settings.split == "global-time":
-        return _split_by_time(log, events)
-    return _leave_one_out(log, events, drop_short_users=settings.target_rows == "both-histories")
+        return _split_by_time(log, events, unit)
+    short_users_train = settings.target_rows != "both-histories"
+    return _leave_one_out(log, events, unit, short_users_train=short_users_train)
 
 
-def _leave_one_out(log: EventLog, events: EventSet, drop_short_users: bool) -> Split:
-    user = log.user[events.position]
+def _leave_one_out(
+    log: EventLog, events: EventSet, unit: NDArray[np.int64], *, short_users_train: bool
+) -> Split:
+    rows, first_event, of_event = np.unique(unit, return_index=True, return_inverse=True)
+    # In the order of the events, which is that of the log but for the released counters.
+    order = np.argsort(first_event)
+    user = log.user[rows[order]]
     per_user = np.bincount(user, minlength=log.number_of_users + 1)
-    ends = np.cumsum(per_user)
-    from_end = ends[user] - np.arange(len(user))  # 1 for the user's last row
-    enough = per_user[user] >= MINIMUM_EVENTS
-    is_test = enough & (from_end == 1)
-    is_valid = enough & (from_end == 2)
-    is_train = ~(is_test | is_valid) & (enough | (not drop_short_users))
+    from_end = np.empty(len(rows), dtype=np.int64)  # 1 for the user's last unit
+    from_end[order] = np.cumsum(per_user)[user] - np.arange(len(user))
+    place = from_end[of_event.reshape(-1)]
+    enough = per_user[log.user[events.position]] >= MINIMUM_UNITS
+    is_test = enough & (place == 1)
+    is_valid = enough & (place == 2)
+    is_train = ~(is_test | is_valid) & (enough | short_users_train)
     return Split(
         train=events.select(is_train),
         valid=events.select(is_valid),
         test=events.select(is_test),
-        skipped_users=int(np.count_nonzero((per_user > 0) & (per_user < MINIMUM_EVENTS))),
+        skipped_users=int(np.count_nonzero((per_user > 0) & (per_user < MINIMUM_UNITS))),
     )
 
 
-def _split_by_time(log: EventLog, events: EventSet) -> Split:
+def _split_by_time(log: EventLog, events: EventSet, unit: NDArray[np.int64]) -> Split:
     valid_from, test_from = np.quantile(log.timestamp, GLOBAL_TIME_CUTS, method="higher")
-    time = log.timestamp[events.position]
+    time = log.timestamp[unit]
     return Split(
         train=events.select(time < valid_from),
         valid=events.select((time >= valid_from) & (time < test_from)),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
 import benchmark.randomness
 import benchmark.retrieval
@@ -18,6 +19,7 @@ from benchmark.data.dataset import (
     SEARCH,
     Dataset,
     IntArray,
+    LongArray,
     fingerprint_of,
 )
 from benchmark.errors import BenchmarkError
@@ -30,15 +32,17 @@ from benchmark.files import (
     sha256_of_json,
     write_json,
 )
+from benchmark.hashing import row_hash
 from benchmark.protocol.candidates import Candidates
-from benchmark.protocol.hard_negatives import bm25_negatives, search_engine
+from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives, search_engine
 from benchmark.protocol.histories import EventSet
-from benchmark.protocol.negatives import Exclusions, sample_negatives
+from benchmark.protocol.matched import matched_lists
+from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import Split, split_task, training_events, training_rows
-from benchmark.randomness import stable_random
+from benchmark.protocol.urn import event_keys
 from benchmark.retrieval import BM25Engine
 
 TASKS: tuple[str, ...] = tuple(BEHAVIOURS)
@@ -49,8 +53,12 @@ HELD_OUT = ("valid", "test")
 class Task:
     """One task of a data set under a protocol.
 
-    ``fill_ups`` is, for the search task, the number of test negatives that are no BM25 hits.
-    ``has_outside_lists`` says that the test lists are not those that the protocol makes.
+    ``known_users`` (users + 1,) says which users have an event in the training log; systems are
+    shown all others as user 0. ``unranked`` are the log rows of held-out events that get no list:
+    nobody may train on them, and nobody is asked about them; ``unranked_test`` are those of them
+    that the test would hold. ``fill_ups`` is, for the search task, the number of test negatives
+    that are no BM25 hits. ``has_outside_lists`` says that the test lists are not those that the
+    protocol makes.
     """
 
     name: str
@@ -59,6 +67,9 @@ class Task:
     test: EventSet
     valid_candidates: Candidates
     test_candidates: Candidates
+    known_users: NDArray[np.bool_]
+    unranked: LongArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    unranked_test: LongArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     fill_ups: int = 0
     notes: tuple[str, ...] = ()
     has_outside_lists: bool = False
@@ -68,15 +79,38 @@ class Task:
         """RECOMMENDATION or SEARCH."""
         return BEHAVIOURS[self.name]
 
-    def requests(self, dataset: Dataset, split: str) -> Requests:
-        """What systems are asked for ``split`` ("valid" or "test")."""
+    @property
+    def held_out(self) -> LongArray:
+        """The log rows that training may not look at, (rows,): ranked or not."""
+        return np.concatenate([self.valid.position, self.test.position, self.unranked])
+
+    @property
+    def tested(self) -> LongArray:
+        """The log rows of the test, (rows,): ranked or not."""
+        return np.concatenate([self.test.position, self.unranked_test])
+
+    def requests(
+        self, dataset: Dataset, split: str, allowed: NDArray[np.bool_] | None = None
+    ) -> Requests:
+        """What systems are asked for ``split`` ("valid" or "test").
+
+        Args:
+            allowed: (log rows,), the rows that a history may hold at all; all of them if absent.
+        """
         return Requests(
             self.name,
             dataset.log,
             getattr(self, split),
             dataset.queries.text,
             self.candidates(split).items,
+            self.known_users,
+            allowed,
         )
+
+    def share_of_cold_users(self, dataset: Dataset) -> float:
+        """The share of test events whose user has no event in the training log."""
+        known = self.known_users[dataset.log.user[self.test.position]]
+        return float(np.mean(~known))
 
     def candidates(self, split: str) -> Candidates:
         """The candidate lists of ``split`` ("valid" or "test")."""
@@ -102,36 +136,68 @@ def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]
             f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives'."
         )
     engine = search_engine(dataset, settings) if SEARCH in splits else None
-    drawn = (
-        released_negatives(dataset, splits, settings, engine)
-        if settings.sampler == "released"
-        else _drawn(dataset, splits, settings, engine)
-    )
-    tasks = {}
-    for behaviour, split in splits.items():
-        name = TASKS[behaviour]
-        others = [other for number, other in splits.items() if number != behaviour]
+    if settings.sampler == "released":
+        drawn = released_negatives(dataset, splits, settings, engine)
         lists = {
-            part: Candidates.from_negatives(
-                dataset.log.item[getattr(split, part).position],
-                drawn[behaviour, part],
-                stable_random(settings.seed, name, part, "order"),
+            behaviour: _Lists(
+                split.valid, split.test, drawn[behaviour, "valid"], drawn[behaviour, "test"]
             )
-            for part in HELD_OUT
+            for behaviour, split in splits.items()
         }
-        tasks[name] = Task(
-            name=name,
-            train=training_events(dataset.log, split, others, settings),
-            valid=split.valid,
-            test=split.test,
-            valid_candidates=lists["valid"],
-            test_candidates=lists["test"],
-            fill_ups=0
-            if engine is None or behaviour == RECOMMENDATION
-            else _fill_ups(dataset, engine, split.test, drawn[behaviour, "test"]),
-            notes=_notes(name, split),
-        )
-    return tasks
+    else:
+        lists = {
+            behaviour: _lists(dataset, behaviour, splits, settings, engine) for behaviour in splits
+        }
+    return {
+        TASKS[behaviour]: _task(dataset, behaviour, splits, lists[behaviour], settings, engine)
+        for behaviour in splits
+    }
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """The held-out events of a task that get lists, with their negatives (events, any number)."""
+
+    valid: EventSet
+    test: EventSet
+    valid_negatives: IntArray
+    test_negatives: IntArray
+    notes: tuple[str, ...] = ()
+
+
+def _task(
+    dataset: Dataset,
+    behaviour: int,
+    splits: dict[int, Split],
+    lists: _Lists,
+    settings: ProtocolSettings,
+    engine: BM25Engine | None,
+) -> Task:
+    log, name, split = dataset.log, TASKS[behaviour], splits[behaviour]
+
+    def candidates(events: EventSet, negatives: IntArray) -> Candidates:
+        keys = event_keys(dataset, events.position, settings.seed)
+        targets = log.item[events.position]
+        return Candidates.from_negatives(targets, negatives, keys, dataset.item_keys)
+
+    others = [other for number, other in splits.items() if number != behaviour]
+    ranked = np.concatenate([lists.valid.position, lists.test.position])
+    fill_ups = 0
+    if engine is not None and behaviour == SEARCH:
+        fill_ups = _fill_ups(dataset, engine, lists.test, lists.test_negatives)
+    return Task(
+        name=name,
+        train=training_events(log, split, others, settings),
+        valid=lists.valid,
+        test=lists.test,
+        valid_candidates=candidates(lists.valid, lists.valid_negatives),
+        test_candidates=candidates(lists.test, lists.test_negatives),
+        known_users=_known_users(dataset, splits, settings),
+        unranked=np.setdiff1d(split.held_out_positions(), ranked),
+        unranked_test=np.setdiff1d(split.test.position, ranked),
+        fill_ups=fill_ups,
+        notes=(*_notes(name, split), *lists.notes),
+    )
 
 
 def _splits(dataset: Dataset, settings: ProtocolSettings) -> dict[int, Split]:
@@ -161,41 +227,71 @@ def _splits(dataset: Dataset, settings: ProtocolSettings) -> dict[int, Split]:
 def _notes(name: str, split: Split) -> tuple[str, ...]:
     if not split.skipped_users:
         return ()
-    return (
-        f"Not tested on {name}, for fewer than three such events: {split.skipped_users} users.",
-    )
+    units = "purchases" if name == "recommendation" else "searches"
+    return (f"Not tested on {name}, for fewer than three {units}: {split.skipped_users} users.",)
 
 
-def _drawn(
+def _lists(
+    dataset: Dataset,
+    behaviour: int,
+    splits: dict[int, Split],
+    settings: ProtocolSettings,
+    engine: BM25Engine | None,
+) -> _Lists:
+    """The lists of the settings' law."""
+    split = splits[behaviour]
+    if behaviour == SEARCH and settings.search_negatives == "bm25-matched":
+        return _matched(dataset, splits, settings, engine)
+
+    def negatives(events: EventSet) -> IntArray:
+        if behaviour == RECOMMENDATION:
+            drawn = recommendation_negatives(dataset, split, events, settings)
+        else:
+            searches = SearchEvents.of(dataset, events.position, settings)
+            drawn, _ = bm25_negatives(dataset, searches, settings, engine)
+        _check_full(dataset, events, drawn)
+        return drawn
+
+    return _Lists(split.valid, split.test, negatives(split.valid), negatives(split.test))
+
+
+def _matched(
     dataset: Dataset,
     splits: dict[int, Split],
     settings: ProtocolSettings,
     engine: BM25Engine | None,
-) -> dict[tuple[int, str], IntArray]:
-    """The negatives (events, negatives) of each behaviour and held-out part."""
-    drawn = {}
-    trained_pairs = _trained_pairs(dataset, splits, settings)
-    for behaviour, split in splits.items():
-        for part in HELD_OUT:
-            events: EventSet = getattr(split, part)
-            random = stable_random(settings.seed, TASKS[behaviour], part)
-            if behaviour == RECOMMENDATION:
-                negatives = recommendation_negatives(dataset, split, events, settings, random)
-            else:
-                log, rows = dataset.log, events.position
-                negatives, _ = bm25_negatives(
-                    dataset,
-                    log.user[rows],
-                    log.query[rows],
-                    log.item[rows],
-                    settings,
-                    random,
-                    engine,
-                    trained_pairs,
-                )
-            _check_full(dataset, events, negatives)
-            drawn[behaviour, part] = negatives
-    return drawn
+) -> _Lists:
+    split = splits[SEARCH]
+    both = split.valid.followed_by(split.test)
+    pairs = _trained_pairs(dataset, splits, settings)
+    found = matched_lists(dataset, both, settings, pairs, engine)
+    is_test = np.arange(len(both)) >= len(split.valid)
+    valid, test = (np.flatnonzero(found.is_ranked & part) for part in (~is_test, is_test))
+    for part, rows in zip(HELD_OUT, (valid, test), strict=True):
+        if not len(rows):
+            raise BenchmarkError(
+                f"data set {dataset.name}: no {part} search has items alike its target, so the "
+                "protocol setting search_negatives=bm25-matched makes no lists; allowed are "
+                "bm25-top and bm25-filtered."
+            )
+    return _Lists(
+        both.select(valid),
+        both.select(test),
+        found.negatives[valid],
+        found.negatives[test],
+        found.notes,
+    )
+
+
+def _known_users(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """Which users the training log holds an event of, (users + 1,)."""
+    log = dataset.log
+    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
+    known = np.zeros(dataset.number_of_users + 1, dtype=bool)
+    known[log.user[training_rows(log, held_out, settings)]] = True
+    return known
 
 
 def _trained_pairs(
@@ -209,11 +305,7 @@ def _trained_pairs(
 
 
 def recommendation_negatives(
-    dataset: Dataset,
-    split: Split,
-    events: EventSet,
-    settings: ProtocolSettings,
-    random: np.random.Generator,
+    dataset: Dataset, split: Split, events: EventSet, settings: ProtocolSettings
 ) -> IntArray:
     """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible."""
     log, size = dataset.log, dataset.number_of_items
@@ -224,12 +316,15 @@ def recommendation_negatives(
         earlier = events.position - log.offsets[user]
         exclusions = Exclusions.of_prefixes(log, user, earlier, size)
         rows = np.arange(len(events))
-    weights = None
     if settings.recommendation_negatives == "popularity":
         kept = np.concatenate([split.train.position, split.held_out_positions()])
-        weights = np.bincount(log.item[kept], minlength=size + 1).astype(np.float64)
+        keys = row_hash(0, "time", event_keys(dataset, kept, 0), log.timestamp[kept])
+        law = HashedLaw.of_events(settings.seed, dataset.item_keys, keys, log.item[kept])
+    else:
+        law = HashedLaw.uniform(settings.seed, dataset.item_keys)
+    keys = event_keys(dataset, events.position, settings.seed)
     targets = log.item[events.position]
-    return sample_negatives(random, rows, targets, exclusions, settings.negatives, weights)[0]
+    return hashed_negatives(law, keys, rows, targets, exclusions, settings.negatives)[0]
 
 
 def _check_full(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
@@ -301,13 +396,15 @@ _EVENT_COLUMNS = ("position", "seen_recommendation", "seen_search", "hidden")
 def _write(folder: Path, tasks: dict[str, Task]) -> None:
     index: dict[str, Any] = {}
     for name, task in tasks.items():
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"known_users": task.known_users}
         for part in ("train", *HELD_OUT):
             events: EventSet = getattr(task, part)
             arrays.update({f"{part}/{c}": getattr(events, c) for c in _EVENT_COLUMNS})
         for part in HELD_OUT:
             arrays[f"{part}/candidates"] = task.candidates(part).items
             arrays[f"{part}/target_column"] = task.candidates(part).target_column
+        arrays["unranked"] = task.unranked
+        arrays["unranked_test"] = task.unranked_test
         with atomic_path(folder / f"{name}.npz") as path, path.open("wb") as opened:
             np.savez(opened, **arrays)
         index[name] = {"fill_ups": task.fill_ups, "notes": list(task.notes)}
@@ -327,6 +424,9 @@ def _read(folder: Path) -> dict[str, Task]:
                 Candidates(arrays[f"{part}/candidates"], arrays[f"{part}/target_column"])
                 for part in HELD_OUT
             )
+            known_users = arrays["known_users"]
+            unranked = arrays["unranked"]
+            unranked_test = arrays["unranked_test"]
         tasks[name] = Task(
             name=name,
             train=train,
@@ -334,6 +434,9 @@ def _read(folder: Path) -> dict[str, Task]:
             test=test,
             valid_candidates=valid_lists,
             test_candidates=test_lists,
+            known_users=known_users,
+            unranked=unranked,
+            unranked_test=unranked_test,
             fill_ups=index[name]["fill_ups"],
             notes=tuple(index[name]["notes"]),
         )

@@ -1,15 +1,16 @@
 """``python -m benchmark.report``: rebuild every table and plot from run folders.
 
 ``compare A B`` shows the differences between two sets of runs, ``reference`` writes runs in the
-small form that is committed.
+small form that is committed, ``simulate`` shows how often the tables' tests are wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from rich.console import Console
 from benchmark.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchmarkError
 from benchmark.report.build import build_report, refresh_references, write_grid
 from benchmark.report.compare import compare_folders
+from benchmark.report.simulate import HIT_AT_10, World, simulation_grid
 from benchmark.report.terminal import print_grid, print_tables
 from benchmark.report.trec import write_trec
 
@@ -33,7 +35,8 @@ def _report_parser() -> argparse.ArgumentParser:
         prog="python -m benchmark.report",
         description="Rebuild every table and plot from run folders and print the main tables.",
         epilog="Further commands: `compare A B` shows the differences between two sets of runs, "
-        "`reference` writes runs in the small form that is committed; each has its own --help.",
+        "`reference` writes runs in the small form that is committed, `simulate` shows how often "
+        "the tables' tests are wrong; each has its own --help.",
         allow_abbrev=False,
     )
     _add_source(parser)
@@ -95,6 +98,121 @@ def _reference_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _simulate_parser() -> argparse.ArgumentParser:
+    usual = World()
+    parser = _Parser(
+        prog="python -m benchmark.report simulate",
+        description="How often the tables' tests call one of equal systems worse than another "
+        "(family-wise error), and how often they find a system that is better (power).",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--systems",
+        metavar="N,N",
+        type=_numbers,
+        default=(2, 5, 12, 20),
+        help="how many systems are compared, each number for itself (default: 2,5,12,20)",
+    )
+    add(
+        "--events",
+        metavar="N",
+        type=_from(2),
+        default=usual.events,
+        help="test events (default: %(default)s)",
+    )
+    add(
+        "--users",
+        metavar="N",
+        type=_from(0),
+        default=0,
+        help="users who share the events, unequally; 0 gives each event its own (default)",
+    )
+    add(
+        "--within-users",
+        metavar="SHARE",
+        type=_share,
+        default=usual.within_users,
+        help="part of a system's own share that a user's events have in common "
+        "(default: %(default)s)",
+    )
+    add(
+        "--correlation",
+        metavar="SHARE",
+        type=_share,
+        default=usual.correlation,
+        help="correlation of two systems' scores of an event (default: %(default)s)",
+    )
+    add(
+        "--seeds",
+        metavar="N",
+        type=_from(1),
+        default=usual.seeds,
+        help="runs of each system (default: %(default)s)",
+    )
+    add(
+        "--run-deviation",
+        metavar="SD",
+        type=_not_negative,
+        default=usual.run_deviation,
+        help="deviation of a run's scores, in standard deviations of an event's "
+        "(default: %(default)s)",
+    )
+    add(
+        "--gain",
+        metavar="DIFFERENCE",
+        type=_share,
+        default=usual.gain,
+        help="by how much the better system's HR@10 is higher; 0 leaves power out "
+        "(default: %(default)s)",
+    )
+    add(
+        "--repetitions",
+        metavar="N",
+        type=_from(1),
+        default=1000,
+        help="simulated tables a row (default: %(default)s)",
+    )
+    add("--seed", metavar="N", type=int, default=1, help="of the simulation (default: %(default)s)")
+    add(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help="write the table there as well (LaTeX, Markdown, CSV)",
+    )
+    return parser
+
+
+def _from(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+        return int(text)
+
+    return whole_number
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(_from(2), text.split(",")))
+
+
+def _share(text: str) -> float:
+    value = _not_negative(text)
+    if value >= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to below 1")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
+    return value
+
+
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
@@ -112,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = {
         "compare": (_compare_parser, _compare),
         "reference": (_reference_parser, _reference),
+        "simulate": (_simulate_parser, _simulate),
     }
     parser, command = commands.get(given[0] if given else "", (_report_parser, _report))
     if command is not _report:
@@ -161,6 +280,34 @@ def _reference(options: argparse.Namespace) -> int:
     _tell(sentences)
     for path in paths:
         print(path)
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    if options.users > options.events:
+        raise BenchmarkError(f"--users {options.users}: are more than the {options.events} events.")
+    if options.gain >= 1.0 - HIT_AT_10:
+        raise BenchmarkError(
+            f"--gain {options.gain:g}: HR@10 is {HIT_AT_10:g} without it and must stay below 1."
+        )
+    worlds = [
+        World(
+            systems=systems,
+            events=options.events,
+            correlation=options.correlation,
+            users=options.users,
+            within_users=options.within_users,
+            seeds=options.seeds,
+            run_deviation=options.run_deviation,
+            gain=options.gain,
+        )
+        for systems in options.systems
+    ]
+    grid = simulation_grid(worlds, options.repetitions, options.seed)
+    print_grid(grid, Console())
+    if options.out is not None:
+        for path in write_grid(grid, options.out):
+            print(path)
     return 0
 
 

@@ -21,6 +21,7 @@ from benchmark.report.charts import (
     ranks_figure,
 )
 from benchmark.report.collect import Collection, RunGroup, collect
+from benchmark.report.differences import differences_grid
 from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
 from benchmark.report.identifiers import identifiers_grid
 from benchmark.report.overviews import datasets_grid, efficiency_grid
@@ -163,6 +164,8 @@ def _group_report(group: RunGroup) -> GroupReport:
     tables = tuple(table for table in (*main.values(), *ablations) if table.groups)
     grids = [as_grid(table) for table in tables]
     grids += [as_grid(table, "interval") for table in tables if table.has_intervals]
+    pairs = [differences_grid(table, of_tasks[task]) for task, table in main.items()]
+    grids += [grid for grid in pairs if grid is not None]
     grids += [grid for grid in (efficiency_grid(group), identifiers_grid(group)) if grid]
     both = (main["recommendation"], main["search"])
     title = title_of(*both)

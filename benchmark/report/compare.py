@@ -1,14 +1,17 @@
 """What changed between two sets of runs: two commits, two protocols, two presets, two seeds.
 
-For every system in both, the difference of each metric (second minus first) with its bootstrap
-interval. If both sides ranked the very same candidate lists the events are paired, which makes
-intervals far narrower; otherwise each side is resampled on its own, and the caption says so.
+For every system in both, the difference of each metric (second minus first) with its interval. All
+that is shown is one family: the more systems and metrics are looked at, the larger a difference
+must be to have its star (:mod:`benchmark.report.simultaneous`). If both sides ranked the very same
+candidate lists the events are paired, which makes intervals far narrower; otherwise each side has
+users of its own, and the caption says so.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,22 @@ from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import METRIC_NAMES
+from benchmark.randomness import stable_random
 from benchmark.report.collect import Collection, RunGroup, collect
+from benchmark.report.differences import difference_entry
 from benchmark.report.events import TaskEvents
 from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup
-from benchmark.report.statistics import CONFIDENCE, RESAMPLES, bootstrap_means, collect_events
-from benchmark.report.tables import CLEAR, place_in_catalogue, place_of_family
+from benchmark.report.simultaneous import (
+    LEVEL,
+    Differences,
+    Means,
+    beside,
+    judged,
+    largest_by_chance,
+    means_of,
+)
+from benchmark.report.statistics import CONFIDENCE, SEED, collect_events, users_of
+from benchmark.report.tables import CLEAR, place_in_catalogue, place_of_family, tested_how
 from benchmark.report.text import clean, file_name, shortened
 from benchmark.runs.record import TaskName
 from benchmark.systems.catalogue import family_title
@@ -43,22 +57,24 @@ def compare_folders(first: Path, second: Path) -> tuple[tuple[Grid, ...], tuple[
     sentences = [sentence for collection in collections for sentence in collection.sentences]
     pairs, unmatched = _matched(*collections)
     sentences += unmatched
-    grids = []
+    blocks = []
     for one, other in pairs:
         found = [collect_events(group.runs) for group in (one, other)]
         for events in found:
             sentences += events.sentences
         for task in _TASKS:
             of_task = [events.by_task.get(task, {}) for events in found]
-            grid = _grid(task, (one, other), of_task)
-            if grid is not None:
-                grids.append(grid)
-    if not grids:
+            block = _block(task, (one, other), of_task)
+            if block is not None:
+                blocks.append(block)
+    if not blocks:
         raise BenchmarkError(
             f"{first} and {second} have no system, data set and task in common with ranks of "
             f"single events. {' '.join(sentences)}".rstrip()
         )
-    return tuple(grids), tuple(dict.fromkeys(sentences))
+    judgements = iter(judged_together([part for block in blocks for part in block.parts]))
+    grids = tuple(_grid(block, [next(judgements) for _ in block.parts]) for block in blocks)
+    return grids, tuple(dict.fromkeys(sentences))
 
 
 def _matched(
@@ -92,44 +108,132 @@ def _matched(
     return pairs, sentences
 
 
-def _grid(
+@dataclass(frozen=True)
+class Part:
+    """Systems of one task that ranked as many events as each other, before they are judged.
+
+    ``means`` are those of the first side's systems, then those of the second's; ``pairs`` are
+    (second, first); ``largest`` is the largest difference by chance, (flips, metrics).
+    """
+
+    names: tuple[str, ...]
+    means: Means
+    pairs: NDArray[np.int64]
+    largest: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What one grid shows."""
+
+    task: TaskName
+    groups: tuple[RunGroup, RunGroup]
+    paired: bool
+    seeds: int
+    parts: tuple[Part, ...]
+    missing: tuple[str, ...]
+
+
+def _block(
     task: TaskName,
     groups: tuple[RunGroup, RunGroup],
     events: Sequence[Mapping[str, Sequence[TaskEvents]]],
-) -> Grid | None:
-    common = [name for name in events[0] if name in events[1]]
-    if not common:
+) -> _Block | None:
+    if not any(name in events[1] for name in events[0]):
         return None
     paired = _same_lists(task, groups)
+    of_sides = [side.key.stem(side.key.variant) for side in groups]
+    return _Block(
+        task=task,
+        groups=groups,
+        paired=paired,
+        seeds=max(len(of_one) for side in events for of_one in side.values()),
+        parts=tuple(parts_of(events, paired, f"{task} {' '.join(of_sides)}")),
+        missing=tuple(sorted(set(events[0]) ^ set(events[1]))),
+    )
+
+
+def parts_of(
+    events: Sequence[Mapping[str, Sequence[TaskEvents]]], paired: bool, purpose: str
+) -> list[Part]:
+    """The systems that both sides have, by how many events they ranked.
+
+    Args:
+        events: for either side, system → its events, one entry a seed.
+        paired: whether the events of both sides are the same ones.
+        purpose: part of the random generator's seed.
+    """
+    by_length: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name in sorted(set(events[0]) & set(events[1])):
+        by_length[tuple(len(of_side[name][0].gains) for of_side in events)].append(name)
+    parts = []
+    for lengths, names in by_length.items():
+        sides = [{name: of_side[name] for name in names} for of_side in events]
+        means = _means(sides, paired and len(set(lengths)) == 1)
+        pairs = np.stack([np.arange(len(names)) + len(names), np.arange(len(names))], axis=1)
+        random = stable_random(SEED, "compare", purpose, *names)
+        parts.append(Part(tuple(names), means, pairs, largest_by_chance(means, pairs, random)))
+    return parts
+
+
+def judged_together(parts: Sequence[Part]) -> list[Differences]:
+    """The differences of all parts as one family.
+
+    Parts are drawn apart from each other, as if what they have in common did not make large
+    differences come together: that is on the safe side.
+    """
+    largest = np.max([part.largest.max(axis=1) for part in parts], axis=0)[:, None]
+    return [judged(part.means, part.pairs, largest) for part in parts]
+
+
+def _means(sides: Sequence[Mapping[str, Sequence[TaskEvents]]], paired: bool) -> Means:
+    """The means of the first side's systems, then those of the second's."""
     values = [
-        {name: np.stack([of_seed.gains for of_seed in of_side[name]]) for name in common}
-        for of_side in events
+        [np.stack([of_seed.gains for of_seed in seeds]) for seeds in side.values()]
+        for side in sides
     ]
-    replicates = _resampled(task, values, paired)
-    families = {run.record.system.name: run.record.system for run in groups[1].runs}
-    rows: defaultdict[str, list[tuple[Entry, ...]]] = defaultdict(list)
-    for name in sorted(common, key=place_in_catalogue):
-        entries = [
-            _entry(
-                float(values[1][name][:, :, column].mean() - values[0][name][:, :, column].mean()),
-                replicates[1][name][:, column] - replicates[0][name][:, column],
+    known = [users_of(side) for side in sides]
+    if paired:
+        users = next((of_side for of_side in known if of_side is not None), None)
+        return means_of([*values[0], *values[1]], _or_one_each(users, values[0]))
+    one, other = (
+        means_of(of_side, _or_one_each(users, of_side))
+        for of_side, users in zip(values, known, strict=True)
+    )
+    return beside(one, other)
+
+
+def _or_one_each(
+    users: NDArray[np.int64] | None, values: Sequence[NDArray[np.float64]]
+) -> NDArray[np.int64]:
+    return np.arange(values[0].shape[1]) if users is None else users
+
+
+def _grid(block: _Block, judgements: Sequence[Differences]) -> Grid:
+    """The block's differences; ``judgements`` are those of its parts."""
+    families = {run.record.system.name: run.record.system for run in block.groups[1].runs}
+    found: dict[str, tuple[Entry, ...]] = {}
+    for part, differences in zip(block.parts, judgements, strict=True):
+        for place, name in enumerate(part.names):
+            entries = (
+                difference_entry(differences, place, column) for column in range(len(METRIC_NAMES))
             )
-            for column in range(len(METRIC_NAMES))
-        ]
-        shown = Entry(shortened(families[name].display_name, _LONGEST_NAME))
-        rows[families[name].family].append((shown, *entries))
-    missing = sorted(set(events[0]) ^ set(events[1]))
-    notes = [Footnote(DASH, f"On one side only: {', '.join(missing)}.")] if missing else []
-    key = groups[1].key
+            shown = Entry(shortened(families[name].display_name, _LONGEST_NAME))
+            found[name] = (shown, *entries)
+    rows: defaultdict[str, list[tuple[Entry, ...]]] = defaultdict(list)
+    for name in sorted(found, key=place_in_catalogue):
+        rows[families[name].family].append(found[name])
+    missing = ", ".join(block.missing)
+    key = block.groups[1].key
     return Grid(
-        stem=file_name("compare", key.dataset, key.protocol, key.preset, task),
-        caption=_caption(task, groups, paired),
+        stem=file_name("compare", key.dataset, key.protocol, key.preset, block.task),
+        caption=_caption(block),
         head=("System", *METRIC_NAMES),
         groups=tuple(
             GridGroup(family_title(family), tuple(rows[family]))
             for family in sorted(rows, key=place_of_family)
         ),
-        footnotes=tuple(notes),
+        footnotes=(Footnote(DASH, f"On one side only: {missing}."),) if missing else (),
     )
 
 
@@ -146,66 +250,24 @@ def _same_lists(task: TaskName, groups: tuple[RunGroup, RunGroup]) -> bool:
     return lists[0] == lists[1] and len(lists[0]) == 1
 
 
-def _resampled(
-    task: TaskName, values: Sequence[Mapping[str, NDArray[np.float64]]], paired: bool
-) -> list[dict[str, NDArray[np.float64]]]:
-    if not paired:
-        return [
-            _alike_in_length(of_side, f"compare {task} {side}")
-            for side, of_side in enumerate(values)
-        ]
-    together = {
-        f"{side} {name}": of_system
-        for side, of_side in enumerate(values)
-        for name, of_system in of_side.items()
-    }
-    means = _alike_in_length(together, f"compare {task}")
-    return [
-        {name: means[f"{side} {name}"] for name in of_side} for side, of_side in enumerate(values)
-    ]
-
-
-def _alike_in_length(
-    values: Mapping[str, NDArray[np.float64]], purpose: str
-) -> dict[str, NDArray[np.float64]]:
-    """Bootstrap means; systems with other numbers of events are resampled among themselves."""
-    by_length: defaultdict[int, dict[str, NDArray[np.float64]]] = defaultdict(dict)
-    for name, of_system in values.items():
-        by_length[of_system.shape[1]][name] = of_system
-    means: dict[str, NDArray[np.float64]] = {}
-    for of_length in by_length.values():
-        means |= bootstrap_means(of_length, purpose)
-    return means
-
-
-def _entry(difference: float, replicates: NDArray[np.float64]) -> Entry:
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = (float(end) for end in np.quantile(replicates, (tail, 1.0 - tail)))
-    return Entry(
-        f"{difference:+.4f}",
-        value=difference,
-        raised=CLEAR if low > 0.0 or high < 0.0 else "",
-        spread=f"[{low:+.4f}, {high:+.4f}]",
-        detail=f"{difference:+.6f}, {CONFIDENCE:.0%} interval {low:+.6f} to {high:+.6f}",
-    )
-
-
-def _caption(task: TaskName, groups: tuple[RunGroup, RunGroup], paired: bool) -> str:
+def _caption(block: _Block) -> str:
     sides = []
-    for group in groups:
+    for group in block.groups:
         key = group.key
         seeds = sorted({run.record.seed for run in group.runs})
         named = ", ".join(map(str, seeds))
-        variant = f" ({key.variant})" if groups[0].key != groups[1].key else ""
+        variant = f" ({key.variant})" if block.groups[0].key != block.groups[1].key else ""
         sides.append(f"protocol {key.protocol}{variant}, preset {key.preset}, seeds {named}")
     how = (
         "the same events and candidates, paired"
-        if paired
+        if block.paired
         else "other events or candidates, not paired"
     )
+    trained_once = " One seed a side: about these trained instances only." * (block.seeds == 1)
     return clean(
-        f"{task.capitalize()} on {groups[1].key.dataset}: second minus first. First: {sides[0]}. "
-        f"Second: {sides[1]}. In brackets {CONFIDENCE:.0%} bootstrap intervals of the difference "
-        f"({how}; {RESAMPLES:,} resamples of events and seeds); {CLEAR}: the interval leaves out "
-        "zero."
+        f"{block.task.capitalize()} on {block.groups[1].key.dataset}: second minus first ({how}). "
+        f"First: {sides[0]}. Second: {sides[1]}. {tested_how(block.seeds)}; in brackets "
+        f"simultaneous {CONFIDENCE:.0%} intervals. {CLEAR}: the interval leaves out zero. All "
+        "data sets, tasks, systems and metrics shown are one family: the chance of any false "
+        f"{CLEAR} is at most {LEVEL:g}.{trained_once}"
     )

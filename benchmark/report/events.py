@@ -4,7 +4,8 @@ Statistics need each event's gain and not only their mean. A run folder keeps al
 ``ranks.parquet``. A reference run keeps ``top.npz`` instead: no metric of the protocol looks below
 its largest cutoff, so every target that stands lower is one and the same value there, and
 what is left of a thousand events compresses to a few hundred bytes. A histogram of all ranks stands
-beside it, for the plot of their distribution.
+beside it, for the plot of their distribution. Both say which user each event is of, since users and
+not events are what statistics resample; files from before that do not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ TOP_FILE = "top.npz"
 LARGEST_CUTOFF = max(k for cutoffs in CUTOFFS.values() for k in cutoffs)
 _TOLERANCE = 1e-6  # between the mean of the events and the metric that the run recorded
 _COLUMNS = ["task", "event", "above", "tied", "returned"]
+_USER = "user"
+_USER_STEPS = "user-steps"
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,13 @@ class TaskEvents:
 
     ``gains`` has shape (events, metrics), the metrics in the protocol's order; ``histogram`` counts
     the targets by their expected rank, rounded down: entry r - 1 is rank r, and the last entry are
-    the targets that were not returned at all.
+    the targets that were not returned at all. ``users`` (events,) are the data set's numbers of
+    the users; None in a run from before they were kept.
     """
 
     gains: NDArray[np.float64]
     histogram: NDArray[np.int64]
+    users: NDArray[np.int64] | None = None
 
 
 def read_events(run: Run) -> dict[str, TaskEvents]:
@@ -51,8 +56,10 @@ def read_events(run: Run) -> dict[str, TaskEvents]:
             task: (ranks, rank_histogram(ranks))
             for task, ranks in read_ranks(run.folder / RANKS_FILE).items()
         }
+        users = read_users(run.folder / RANKS_FILE)
     elif (run.folder / TOP_FILE).is_file():
         found = read_top(run.folder / TOP_FILE)
+        users = read_top_users(run.folder / TOP_FILE)
     else:
         return {}
     events = {}
@@ -65,7 +72,7 @@ def read_events(run: Run) -> dict[str, TaskEvents]:
             raise BenchmarkError(
                 f"{run.folder}: its ranks for {task} do not give the metrics that it records."
             )
-        events[task] = TaskEvents(values, histogram)
+        events[task] = TaskEvents(values, histogram, users.get(task))
     return events
 
 
@@ -88,23 +95,47 @@ def read_ranks(path: Path) -> dict[str, Ranks]:
     Raises:
         BenchmarkError: the file is no table of ranks.
     """
+    return {
+        task: Ranks(
+            above=columns["above"].astype(np.int32),
+            tied=columns["tied"].astype(np.int32),
+            returned=columns["returned"].astype(np.bool_),
+        )
+        for task, columns in _read_columns(path, _COLUMNS).items()
+    }
+
+
+def read_users(path: Path) -> dict[str, NDArray[np.int64]]:
+    """Task → the user of each test event, as :func:`read_ranks`; empty in files without users.
+
+    Raises:
+        BenchmarkError: the file is no table of ranks.
+    """
+    columns = _read_columns(path, ["task", "event", _USER])
+    return {task: of[_USER].astype(np.int64) for task, of in columns.items() if _USER in of}
+
+
+def _read_columns(path: Path, names: list[str]) -> dict[str, dict[str, NDArray[np.generic]]]:
+    """Task → column → its values in the order of the task's test events.
+
+    A column that the file has not is left out, unless a table of ranks must have it.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as opened:
-            table = opened.read(columns=_COLUMNS)
-        ranks = {}
+            stored = opened.schema_arrow.names
+            table = opened.read(columns=[n for n in names if n in stored or n in _COLUMNS])
+        found = {}
         for task in pc.unique(table["task"]).to_pylist():
             own = table.filter(pc.equal(table["task"], task))
             order = np.argsort(own["event"].to_numpy(), kind="stable")
-            ranks[str(task)] = Ranks(
-                above=own["above"].to_numpy()[order].astype(np.int32),
-                tied=own["tied"].to_numpy()[order].astype(np.int32),
-                returned=own["returned"].to_numpy()[order].astype(np.bool_),
-            )
-        return ranks
+            found[str(task)] = {
+                name: own[name].to_numpy()[order] for name in own.column_names if name != "task"
+            }
+        return found
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise BenchmarkError(f"{path}: is not a table of ranks ({error}).") from None
 
@@ -127,16 +158,29 @@ def top_of(ranks: Ranks) -> Ranks:
     )
 
 
-def write_top(path: Path, ranks: Mapping[str, Ranks]) -> None:
-    """Write the compact form of every task's ranks."""
+def write_top(
+    path: Path, ranks: Mapping[str, Ranks], users: Mapping[str, NDArray[np.integer]]
+) -> None:
+    """Write the compact form of every task's ranks, and of the users of its events if known."""
     arrays: dict[str, NDArray[np.integer]] = {}
     for task, of_task in ranks.items():
         top = top_of(of_task)
         arrays[f"{task}/above"] = top.above.astype(np.uint8)
         arrays[f"{task}/tied"] = _smallest(top.tied)
         arrays[f"{task}/histogram"] = _smallest(rank_histogram(of_task))
+        if task in users:
+            # Events run user by user, so that steps are small and compress to nearly nothing.
+            numbers = users[task].astype(np.int64)
+            steps = numbers - np.concatenate([[0], numbers[:-1]])
+            arrays[f"{task}/{_USER_STEPS}"] = steps.astype(np.result_type(*_ends(steps)))
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
+
+
+def _ends(values: NDArray[np.int64]) -> tuple[np.dtype[np.generic], np.dtype[np.generic]]:
+    """The smallest types that hold the lowest and the highest value."""
+    low, high = int(values.min(initial=-1)), int(values.max(initial=0))
+    return np.min_scalar_type(low), np.min_scalar_type(-high - 1)
 
 
 def _smallest(values: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -162,4 +206,21 @@ def read_top(path: Path) -> dict[str, tuple[Ranks, NDArray[np.int64]]]:
                 found[task] = (ranks, stored[f"{task}/histogram"].astype(np.int64))
             return found
     except Exception as error:  # zlib, zipfile, numpy: a damaged archive raises any of many
+        raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
+
+
+def read_top_users(path: Path) -> dict[str, NDArray[np.int64]]:
+    """Task → the user of each test event; empty in files from before they were kept.
+
+    Raises:
+        BenchmarkError: the file does not hold what it names.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {
+                name.partition("/")[0]: np.cumsum(stored[name].astype(np.int64))
+                for name in stored.files
+                if name.endswith(f"/{_USER_STEPS}")
+            }
+    except Exception as error:  # as in read_top
         raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None

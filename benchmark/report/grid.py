@@ -28,7 +28,8 @@ class Entry:
     """What one cell shows: ``text``, then ``raised`` marks, then a small ``spread`` (± ...).
 
     ``value`` is the number behind the text, by which a reader may sort; ``detail`` is a sentence
-    that a page shows beside it.
+    that a page shows beside it. ``ends`` of an interval and a corrected ``p_value`` have columns of
+    their own in CSV.
     """
 
     text: str = ""
@@ -37,6 +38,8 @@ class Entry:
     raised: str = ""
     spread: str = ""
     detail: str = ""
+    ends: tuple[float, float] | None = None
+    p_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -247,12 +250,22 @@ def to_csv(grid: Grid) -> str:
     """One line a row, the group's title first; numbers as they are, not as they are rounded."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
-    writer.writerow(["group", *map(csv_cell, grid.full_head)])
+    with_ends = {
+        column for row in grid.rows for column, entry in enumerate(row) if entry.ends is not None
+    }
+    head = ["group"]
+    for column, name in enumerate(grid.full_head):
+        more = ("low", "high", "p") if column in with_ends else ()
+        head += map(csv_cell, (name, *(f"{name} {figure}" for figure in more)))
+    writer.writerow(head)
     for group in grid.groups:
         for row in group.rows:
-            values = [
-                csv_cell(entry.text) if entry.value is None else f"{entry.value:.10g}"
-                for entry in row
-            ]
-            writer.writerow([csv_cell(group.title), *values])
+            values = [csv_cell(group.title)]
+            for column, entry in enumerate(row):
+                is_word = entry.value is None
+                values.append(csv_cell(entry.text) if is_word else f"{entry.value:.10g}")
+                if column in with_ends:
+                    more = (*(entry.ends or (None, None)), entry.p_value)
+                    values += ["" if figure is None else f"{figure:.10g}" for figure in more]
+            writer.writerow(values)
     return written.getvalue()

@@ -16,7 +16,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.files import build_folder, read_json, write_json, write_text
 from benchmark.report.collect import RunGroup, collect
 from benchmark.report.curves import read_curves, write_curves
-from benchmark.report.events import TOP_FILE, read_ranks, write_top
+from benchmark.report.events import TOP_FILE, read_ranks, read_users, write_top
 from benchmark.report.text import file_name
 from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
 from benchmark.systems.catalogue import entries
@@ -65,7 +65,8 @@ def _write_run(run: Run, target: Path) -> None:
         if run.record.status == "finished":
             write_json(folder / METRICS_FILE, run.metrics)
         if (run.folder / RANKS_FILE).is_file():
-            write_top(folder / TOP_FILE, read_ranks(run.folder / RANKS_FILE))
+            ranks = run.folder / RANKS_FILE
+            write_top(folder / TOP_FILE, read_ranks(ranks), read_users(ranks))
         elif (run.folder / TOP_FILE).is_file():
             shutil.copyfile(run.folder / TOP_FILE, folder / TOP_FILE)
         write_curves(folder, read_curves(run.folder))

@@ -16,11 +16,13 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from benchmark.files import build_folder, write_json
 from benchmark.report.build import make_report
 from benchmark.report.collect import REFERENCE_FAMILY, collect
 from benchmark.report.curves import read_curves, write_curves
-from benchmark.report.events import TOP_FILE, read_top
+from benchmark.report.events import TOP_FILE, read_top, read_top_users
 from benchmark.report.plots import report_style
 from benchmark.report.typeface import FAMILY, WHOLE
 from benchmark.runs.execute import write_ranks
@@ -93,12 +95,15 @@ def _copy(run: Run, target: Path, dataset: str, seed: int) -> None:
     """A run folder as a run leaves it, with ranks as Parquet."""
     known = run.record.dataset.model_copy(update={"name": dataset, "fingerprint": dataset})
     record = run.record.model_copy(update={"dataset": known, "seed": seed})
-    ranks = {task: of_task for task, (of_task, _) in read_top(run.folder / TOP_FILE).items()}
+    top = run.folder / TOP_FILE
+    ranks = {task: of_task for task, (of_task, _) in read_top(top).items()}
+    users = {task: np.arange(len(of_task), dtype=np.int32) for task, of_task in ranks.items()}
+    users |= {task: known.astype(np.int32) for task, known in read_top_users(top).items()}
 
     def write(folder: Path) -> None:
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
         write_json(folder / METRICS_FILE, run.metrics)
-        write_ranks(folder / RANKS_FILE, ranks)
+        write_ranks(folder / RANKS_FILE, ranks, users)
         write_curves(folder, read_curves(run.folder))
 
     build_folder(target, write)

@@ -21,7 +21,13 @@ from benchmark.protocol.metrics import METRIC_NAMES
 from benchmark.protocol.settings import DEFAULT_PRESET, PRESETS
 from benchmark.report.collect import REFERENCE_FAMILY, GroupKey, group_key
 from benchmark.report.grid import DAGGER, DASH, Entry, Footnote, Grid, GridGroup, Mark
-from benchmark.report.statistics import CONFIDENCE, LEVEL, RESAMPLES, Statistics
+from benchmark.report.simultaneous import FLIPS, LEVEL
+from benchmark.report.statistics import (
+    CONFIDENCE,
+    NOTABLE_DESIGN_EFFECT,
+    RESAMPLES,
+    Statistics,
+)
 from benchmark.report.text import clean, counted, csv_cell, file_name, shortened
 from benchmark.runs.record import Run, TaskName, finished_at
 from benchmark.systems.catalogue import base_name, entries, family_order, family_title
@@ -49,9 +55,9 @@ _TIES = {
 class Cell:
     """Mean and sample standard deviation over the seeds; no mean where the row has no figures.
 
-    ``interval`` is the bootstrap interval of the mean. ``p_value`` is that of the best trained
-    system being better than this one, corrected; ``verdict`` is "clear" on a best that is better
-    than every other trained system, and "level" on one that is not significantly worse.
+    ``interval`` is the bootstrap interval of the mean. ``p_value`` is the corrected one of being
+    worse than another trained system; ``verdict`` is "clear" on a best that is significantly better
+    than every other trained system, else "level" on those that may be the best.
     """
 
     mean: float | None = None
@@ -398,7 +404,7 @@ def _with_statistics(groups: tuple[RowGroup, ...], statistics: Statistics) -> tu
         test = statistics.tests.get(metric)
         if test is None:
             return replace(cell, interval=interval)
-        verdict: Verdict = "level" if test.is_level_with_best(row.system) else ""
+        verdict: Verdict = "level" if row.system in test.with_the_best else ""
         if row.system == test.best and test.best_is_clear:
             verdict = "clear"
         p_value = test.p_values.get(row.system)
@@ -431,19 +437,49 @@ def _tested(statistics: Statistics) -> str:
     """The sentence that says what the marks of significance mean and how they were tested."""
     if not statistics.tests:
         return ""
-    seeds = " with the variance of the seeds added" if statistics.seeds > 1 else ""
     return (
-        f" {CLEAR}: better than every other trained system; {LEVEL_WITH_BEST}: not significantly "
-        f"worse than the best (one-sided paired t-test per event{seeds}, the best against each "
-        f"other, Holm-corrected in each column, level {LEVEL:g})."
+        f" {CLEAR}: significantly better than every other trained system; {LEVEL_WITH_BEST}: "
+        "significantly worse than none, so it may be the best. "
+        f"{tested_how(statistics.seeds)}, family-wise level {LEVEL:g} in each column."
+        f"{_concerns(statistics)}"
     )
 
 
-def _intervals_explained(seeds: int) -> str:
-    drawn = "test events and seeds" if seeds > 1 else "test events, of one seed's runs"
+def tested_how(seeds: int) -> str:
+    """How pairs of systems are tested, up to the level."""
+    runs = " with runs redrawn from the deviation between seeds" if seeds > 1 else ""
     return (
-        f"In brackets {CONFIDENCE:.0%} intervals: bootstrap over the {drawn}, {RESAMPLES:,} "
-        "resamples, the same for every system."
+        "All pairs are tested at once, two-sided, against the largest studentised difference "
+        f"under {FLIPS:,} sign flips of the users' terms{runs}"
+    )
+
+
+def _concerns(statistics: Statistics) -> str:
+    """What the marks do not speak of, and how the events hang together."""
+    told = ""
+    if statistics.seeds == 1:
+        told += (
+            " With one seed this concerns these trained instances only, not what training "
+            "again would give."
+        )
+    low, high = statistics.design_effect
+    if high > NOTABLE_DESIGN_EFFECT:
+        told += (
+            " Users with several test events make variances of means "
+            f"{low:.1f} to {high:.1f} times those of independent events (design effect)."
+        )
+    return told
+
+
+def _intervals_explained(seeds: int) -> str:
+    runs = (
+        "; over the runs, Student's law with the deviation between seeds is added"
+        if seeds > 1
+        else "; of one seed's runs"
+    )
+    return (
+        f"In brackets {CONFIDENCE:.0%} intervals, each for itself: bootstrap over the users, "
+        f"{RESAMPLES:,} resamples, the same for every system{runs}."
     )
 
 
@@ -460,14 +496,15 @@ def _facts(task: TaskName, runs: Sequence[Run], rows: Sequence[Row], variant: st
     if max(numbers, default=0) > 1:
         averaged = (
             f"Mean over the test events and {'' if len(numbers) == 1 else 'up to '}{max(numbers)} "
-            "seeds, ± sample standard deviation over the seeds"
+            "seeds, ± sample standard deviation over the seeds (from run to run)"
         )
     ties = protocol.settings.get("ties")
     rule = "" if ties is None else f"; {_TIES.get(str(ties), f'rule for ties: {ties}')}"
+    remarks = "".join(f" {sentence}" for sentence in protocol.remarks)
     return clean(
         f"{task.capitalize()} on {dataset.name} ({', '.join(sizes)}), "
         f"protocol {protocol.name}{named}{_differences(protocol.name, protocol.settings)}, "
-        f"preset {record.preset}. {averaged}{rule}."
+        f"preset {record.preset}. {averaged}{rule}.{remarks}"
     )
 
 
@@ -536,7 +573,7 @@ def _detail(row: Row, column: str, cell: Cell) -> str:
     if cell.interval is not None:
         words.append(f"{CONFIDENCE:.0%} interval {cell.interval[0]:.4f} to {cell.interval[1]:.4f}")
     if cell.p_value is not None:
-        words.append(f"best better than this: corrected p = {cell.p_value:.2g}")
+        words.append(f"worse than another trained system: corrected p = {cell.p_value:.2g}")
     if cell.verdict == "clear":
         words.append("significantly better than every other trained system")
     return "; ".join(words)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, IntArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import (
     atomic_path,
@@ -144,7 +144,7 @@ def record_death(job: JobSpec) -> Run:
     with store.locked(job, lambda: None):
         if store.read(job) is None:
             record = _record(job, dataset, tasks, CostPart(), (), {}, error)
-            _publish(job, store, record, {}, {}, store.work_folder(job))
+            _publish(job, store, record, {}, {}, {}, store.work_folder(job))
     run = store.read(job)
     if run is None:
         raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
@@ -200,7 +200,8 @@ def _execute_locked(
         )
     record = _record(job, dataset, chosen, cost, stand_ins, identifiers, error)
     metrics = {name: mean_metrics(value, settings.ties) for name, value in ranks.items()}
-    _publish(job, store, record, metrics, ranks, work)
+    users = {name: dataset.log.user[chosen[name].test.position] for name in ranks}
+    _publish(job, store, record, metrics, ranks, users, work)
 
 
 def _fitted(
@@ -342,6 +343,8 @@ def _record(
             settings=job.protocol_settings,
             candidates={name: task.test_candidates.fingerprint for name, task in tasks.items()},
             test_events={name: len(task.test) for name, task in tasks.items()},
+            remarks=ProtocolSettings.model_validate(job.protocol_settings).remarks,
+            cold_users={name: task.share_of_cold_users(dataset) for name, task in tasks.items()},
         ),
         system=SystemPart(
             name=job.system,
@@ -367,6 +370,7 @@ def _publish(
     record: RunRecord,
     metrics: Metrics,
     ranks: dict[str, Ranks],
+    users: dict[str, IntArray],
     work: Path,
 ) -> None:
     target = store.folder(job)
@@ -377,7 +381,7 @@ def _publish(
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
         if record.status == "finished":
             write_json(folder / METRICS_FILE, metrics)
-            write_ranks(folder / RANKS_FILE, ranks)
+            write_ranks(folder / RANKS_FILE, ranks, users)
         for path in (work / LOG_FILE, *sorted(work.glob("*.jsonl"))):
             if path.is_file():
                 shutil.copy2(path, folder / path.name)
@@ -390,8 +394,15 @@ def _publish(
     shutil.rmtree(work, ignore_errors=True)
 
 
-def write_ranks(path: Path, ranks: dict[str, Ranks]) -> None:
-    """One row an event and task: task, event, above, tied, returned."""
+def write_ranks(path: Path, ranks: dict[str, Ranks], users: dict[str, IntArray]) -> None:
+    """One row an event and task: task, event, user, above, tied, returned.
+
+    Args:
+        path: the file.
+        ranks: of each task's test events.
+        users: task → (events,) the data set's number of each event's user; who tests or resamples
+            must know which events are of the same one.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -399,6 +410,7 @@ def write_ranks(path: Path, ranks: dict[str, Ranks]) -> None:
         {
             "task": pa.array(np.repeat(list(ranks), [len(value) for value in ranks.values()])),
             "event": np.concatenate([np.arange(len(value)) for value in ranks.values()]),
+            "user": np.concatenate([users[name] for name in ranks]).astype(np.int32),
             "above": np.concatenate([value.above for value in ranks.values()]),
             "tied": np.concatenate([value.tied for value in ranks.values()]),
             "returned": np.concatenate([value.returned for value in ranks.values()]),

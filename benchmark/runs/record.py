@@ -53,6 +53,8 @@ class ProtocolPart(_Part):
     settings: dict[str, Any]
     candidates: dict[str, str]  # task → fingerprint of the candidate lists
     test_events: dict[str, int]  # task → number of ranked test events
+    cold_users: dict[str, float] = {}  # task → share of those whose user has no training event
+    remarks: tuple[str, ...] = ()  # sentences that must be shown: where it is not as its source
 
 
 class SystemPart(_Part):

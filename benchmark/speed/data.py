@@ -18,11 +18,11 @@ from benchmark.data.build import build_dataset
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.data.recipe import parse_recipe
 from benchmark.data.sources import source_of
-from benchmark.protocol.hard_negatives import bm25_negatives, search_engine
-from benchmark.protocol.negatives import Exclusions, sample_negatives
+from benchmark.hashing import row_hash
+from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives, search_engine
+from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import split_task
-from benchmark.randomness import stable_random
 from benchmark.speed.measure import Measurement, best_of
 
 NOTEBOOK_RATE = 125
@@ -67,7 +67,7 @@ def search_lists(events: int = 190_000, queries: int = 1_000) -> list[Measuremen
     dataset = Dataset(
         name="speed",
         items=Items(
-            external_id=blank,
+            external_id=[str(number) for number in range(ITEMS + 1)],
             title=blank,
             description=blank,
             brand=blank,
@@ -75,15 +75,13 @@ def search_lists(events: int = 190_000, queries: int = 1_000) -> list[Measuremen
             text=["", *texts(ITEMS, 10, 30)],
         ),
         queries=Queries(["", *texts(queries, 3, 7)]),
-        users=[""] * (events + 1),
+        users=[str(number) for number in range(events + 1)],
         log=log,
     )
     settings = ProtocolSettings(search_ties="document-id", search_depth=109)
     engine = search_engine(dataset, settings)
     started = time.perf_counter()
-    bm25_negatives(
-        dataset, log.user, log.query, log.item, settings, stable_random(0, "speed"), engine
-    )
+    bm25_negatives(dataset, SearchEvents.of(dataset, np.arange(events), settings), settings, engine)
     seconds = time.perf_counter() - started
     what = f"{events:,} search lists, {ITEMS:,} items, {queries:,} queries"
     return [
@@ -125,13 +123,13 @@ def recommendation_lists(events: int = 168_000, sample: int = 2_000) -> list[Mea
     rows = log.offsets[2:] - 1  # the last event of each user
     user, target = log.user[rows], log.item[rows]
     earlier = rows - log.offsets[user]
-    weights = np.bincount(log.item, minlength=ITEMS + 1).astype(np.float64)
+    item_keys = row_hash(0, "item", np.arange(ITEMS + 1))
 
     def ours() -> None:
         barred = Exclusions.of_prefixes(log, user, earlier, ITEMS)
-        sample_negatives(
-            stable_random(0, "speed"), np.arange(len(rows)), target, barred, 99, weights
-        )
+        keys = row_hash(0, "event", np.arange(len(log)))
+        law = HashedLaw.of_events(0, item_keys, keys, log.item)
+        hashed_negatives(law, keys[rows], np.arange(len(rows)), target, barred, 99)
 
     def released() -> None:
         generator, pool = random.Random(0), log.item.tolist()

@@ -1,7 +1,10 @@
 """The contract between harness and system: ``fit`` on a training view, ``score`` requests.
 
-A system never sees a label, a test event or another system. To add one, subclass :class:`System`,
-give it a ``Config`` whose defaults are the paper's values, and add a row to the catalogue.
+A system never sees the target of a request, nor, while it is fitted and selected, a test event:
+neither is in what it is handed, private attributes included. A held-out event stands only in the
+histories of requests for what came after it. Of other systems it sees those that its row of the
+catalogue declares. To add one, subclass :class:`System`, give it a ``Config`` whose defaults are
+the paper's values, and add a row to the catalogue.
 """
 
 from __future__ import annotations

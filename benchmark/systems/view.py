@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import BEHAVIOURS, Dataset, EventLog, Items, LongArray, Queries
-from benchmark.files import sha256_of_json
+from benchmark.data.dataset import (
+    BEHAVIOURS,
+    Dataset,
+    EventLog,
+    Items,
+    LongArray,
+    Queries,
+    fingerprint_without_events,
+)
+from benchmark.files import columns_of, sha256_of_arrays, sha256_of_json
 from benchmark.protocol.hard_negatives import evaluation_depth
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import training_rows
-from benchmark.protocol.task import HELD_OUT, Task
+from benchmark.protocol.task import Task
 from benchmark.retrieval import BM25Engine, make_engine
 from benchmark.systems.scores import checked_scores
 
@@ -31,7 +40,7 @@ ValidationMetrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """The texts and sizes of a data set: everything but its events."""
+    """The texts and sizes of a data set, all but its events; ``fingerprint`` is a hash of these."""
 
     name: str
     items: Items
@@ -57,7 +66,7 @@ class Corpus:
             items=dataset.items,
             queries=dataset.queries,
             number_of_users=dataset.number_of_users,
-            fingerprint=dataset.fingerprint,
+            fingerprint=fingerprint_without_events(dataset),
         )
 
 
@@ -74,17 +83,16 @@ class TrainingView:
 
     ``log`` holds no held-out event and, unless the protocol says otherwise, nothing that a user did
     after the first one, nor (``twins: removed``) the twin of a held-out event. Examples of a
-    task point into this log. ``fingerprint`` is a hash of all that determines the view.
-    ``evaluation_depth`` is the deepest BM25 rank that evaluation lists of searches may hold: the
-    last one where they may hold any item.
+    task point into this log. Validation histories hold no test event and no purchase that a test
+    search duplicates, in every protocol: nothing that the view holds depends on a test event but
+    what the protocol lets the candidate lists tell. ``evaluation_depth`` is the deepest BM25 rank
+    that evaluation lists of searches may hold: the last one where they may hold any item.
     """
 
     def __init__(
         self, dataset: Dataset, tasks: Mapping[str, Task], settings: ProtocolSettings
     ) -> None:
-        held_out = np.concatenate(
-            [getattr(task, part).position for task in tasks.values() for part in HELD_OUT]
-        )
+        held_out = np.concatenate([task.held_out for task in tasks.values()])
         keep = training_rows(dataset.log, held_out, settings)
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
@@ -94,14 +102,33 @@ class TrainingView:
             if "search" in tasks and tasks["search"].has_outside_lists
             else evaluation_depth(settings, self.corpus.number_of_items)
         )
-        self.fingerprint = sha256_of_json(
-            [dataset.fingerprint, settings.model_dump(mode="json"), self.evaluation_depth]
-        )
+        self._settings = settings.model_dump(mode="json")
         self._engine = (settings.bm25_engine, settings.bm25_analyser)
         self._events = {
             name: _moved(dataset.log, self.log, keep, task.train) for name, task in tasks.items()
         }
-        self._validation = {name: _latest(dataset, task) for name, task in tasks.items()}
+        allowed = validation_rows(dataset.log, tasks, settings)
+        self._validation = {name: _latest(dataset, task, allowed) for name, task in tasks.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that determines the view; no test event is part of it."""
+        validation = [
+            [name, requests.fingerprint, sha256_of_arrays([target_column])]
+            for name, (requests, target_column) in self._validation.items()
+        ]
+        trained_on = columns_of(self.log)
+        for events in self._events.values():
+            trained_on += columns_of(events)
+        return sha256_of_json(
+            [
+                self.corpus.fingerprint,
+                self._settings,
+                self.evaluation_depth,
+                sha256_of_arrays(trained_on),
+                validation,
+            ]
+        )
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -157,10 +184,30 @@ def selection_score(metrics: ValidationMetrics) -> float:
     return float(np.mean([values[SELECTION_METRIC] for values in metrics.values()]))
 
 
-def _latest(dataset: Dataset, task: Task) -> tuple[Requests, NDArray[np.int32]]:
+def validation_rows(
+    log: EventLog, tasks: Mapping[str, Task], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """Which log rows a validation history may hold, shape (events,).
+
+    All but the test events of every task, the rows that a test event hides as its duplicates, and
+    what ``twins`` keeps out of training for their sake.
+    """
+    tested = np.concatenate([task.tested for task in tasks.values()])
+    # What training might look at if nothing but the test were held out.
+    everything_else = settings.model_copy(update={"training_rows": "all-remaining"})
+    allowed = training_rows(log, tested, everything_else)
+    hidden = np.concatenate([task.test.hidden for task in tasks.values()])
+    allowed[hidden[hidden >= 0]] = False
+    return allowed
+
+
+def _latest(
+    dataset: Dataset, task: Task, allowed: NDArray[np.bool_]
+) -> tuple[Requests, NDArray[np.int32]]:
+    """The latest validation requests with histories of ``allowed`` rows, and their targets."""
     time = dataset.log.timestamp[task.valid.position]
     rows = np.sort(np.argsort(-time, kind="stable")[:VALIDATION_EVENTS])
-    requests = task.requests(dataset, "valid").select(rows)
+    requests = task.requests(dataset, "valid", allowed).select(rows)
     return requests, task.valid_candidates.target_column[rows]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +103,14 @@ def rank_among_untouched(dataset: Dataset, task: Task, row: int) -> int:
     return 1 + len(better)
 
 
-def test_the_catalogue_is_ranked_without_what_the_user_has_touched(shop: Dataset) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_the_catalogue_is_ranked_without_what_the_user_has_touched(
+    known: bool, shop: Dataset
+) -> None:
+    """Also where all users are unknown to training, hence user 0 to the ranker."""
     settings = ProtocolSettings(**FEW)
     task = build_tasks(shop, settings)["recommendation"]
+    task = replace(task, known_users=np.full(shop.number_of_users + 1, known))
     rows = sampled_rows(task, 50, seed=1)
     ranker = Ranker("number", "Number", ("recommendation",), ByNumber())
     found = on_catalogue(ranker, shop, task, settings, rows)

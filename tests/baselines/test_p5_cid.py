@@ -16,6 +16,7 @@ from baselines.generative_recommendation.p5_cid import (
     PrefixPrompts,
     Prompts,
     collaborative_identifiers,
+    item_text,
     user_texts,
     with_branch_of_unseen,
     wordings_of,
@@ -135,6 +136,17 @@ def test_users_and_items_are_one_word_each() -> None:
     user = int(prompts.tokens.lengths[prompts.first_user + 2])
     assert batch["whole_words"][0].tolist() == [1] * user + [2, 2, 3, 4, 4, 4]
     assert prompts.inputs(pieces, "no_word")["whole_words"][0, -1] == 0
+
+
+@pytest.mark.parametrize("style", ["short", "instruction"])
+def test_the_unknown_user_is_not_named(style: str) -> None:
+    prompts, tokenizer = prompts_of(style)
+    for number, wording in enumerate(wordings := sum(wordings_of(style), ())):
+        pieces = prompts.pieces(np.array([0]), np.array([[0, 1]]), np.array([number]))
+        sentence = wording.format(user="", history=item_text("<CI0><CI1>", style))
+        found = prompts.inputs(pieces, "last_word")["input_ids"][0].tolist()
+        assert found == [*tokenizer([sentence]).ids.tolist(), tokenizer.end]
+    assert len(wordings) > 1
 
 
 def test_whole_words_do_not_depend_on_the_other_prompts_of_a_batch() -> None:

@@ -15,7 +15,7 @@ import torch
 from baselines.catalog import ENTRIES
 from baselines.sequential.base import AllPositionTargets, LastPositionTargets, SequentialSystem
 from baselines.sequential.gru4rec import GRU4Rec
-from baselines.sequential.recbole_classes import model_class
+from baselines.sequential.recbole_classes import USER_TABLES, model_class
 from baselines.sequential.recbole_model import MODELS, RecBoleModel
 from baselines.sequential.sasrec import SASRec
 from baselines.sequential.sasrec_bce import SASRecBCE
@@ -254,6 +254,18 @@ def test_every_recbole_model_trains_and_scores(
     np.testing.assert_array_equal(
         loaded.score(task.requests(dataset, "test")), system.score(task.requests(dataset, "test"))
     )
+
+
+@pytest.mark.parametrize("model", ["Caser", "FOSSIL", "FPMC", "SHAN", "TransRec"])
+def test_the_unknown_users_vector_is_zero(
+    model: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+) -> None:
+    three_steps = TrainingSettings(epochs=1, batch_size=270, validate_every=0)
+    system = make(RecBoleModel, tmp_path, model=model, history_length=8, training=three_steps)
+    system.fit(planted[2])
+    network: Any = system.model.network
+    (table,) = [getattr(network, name) for name in USER_TABLES if hasattr(network, name)]
+    assert not table.weight[0].any() and table.weight[1:].any(dim=1).all()
 
 
 @pytest.mark.parametrize(

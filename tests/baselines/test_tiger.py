@@ -176,6 +176,15 @@ def test_inputs_are_the_user_and_the_codes_of_the_history() -> None:
     assert mask.tolist() == [[True] * 5, [True, False, False, False, False]]
 
 
+def test_the_unknown_user_has_no_token_not_even_that_of_others() -> None:
+    codes = np.array([[-1], [0], [1]], dtype=np.int32)
+    vocabulary = Vocabulary(Identifiers(codes, (2,)), user_tokens=4)
+    users, histories = np.array([0, 4, 0]), np.array([[2, 1], [2, 1], [0, 0]])
+    ids, mask = vocabulary.inputs(users, histories)
+    assert ids.tolist() == [[0, 2, 1], [3, 2, 1], [0, 0, 0]]
+    assert mask.tolist() == [[False, True, True], [True, True, True], [True, False, False]]
+
+
 def test_nobody_is_read_as_padding() -> None:
     codes = np.array([[-1], [0]], dtype=np.int32)
     vocabulary = Vocabulary(Identifiers(codes, (1,)), user_tokens=0)

@@ -134,6 +134,20 @@ def test_one_task_is_enough(tmp_path: Path) -> None:
         assert np.isfinite(system.score(world[1][task].requests(world[0], "test"))).all()
 
 
+def test_vectors_of_users_that_training_never_reads_are_zero(tmp_path: Path) -> None:
+    dataset, _, _ = planted_world((RECOMMENDATION,))
+    log, keep = dataset.log, np.ones(len(dataset.log), dtype=bool)
+    keep[log.offsets[3] + 3 : log.offsets[4]] = False  # one is trained on, which is no sequence
+    dataset = dataset.with_log(log.keep(keep))
+    view = TrainingView(dataset, build_tasks(dataset, SETTINGS), SETTINGS)
+    assert 3 in view.log.user
+    system = make(tmp_path)
+    system.fit(view)
+    for task in ("recommendation", "search"):
+        vectors = system._network_of(task).u_embed.lut.weight
+        assert not vectors[[0, 3]].any() and vectors[[1, 2, 4]].any(dim=1).all()
+
+
 def test_a_pretrained_network_is_not_trained_again(planted: World, tmp_path: Path) -> None:
     system, again = make(tmp_path), make(tmp_path)
     system.fit(planted[2])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import BenchmarkError
+from benchmark.hashing import row_hash
 from benchmark.protocol import task as task_module
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
@@ -30,7 +31,8 @@ def test_the_target_stands_in_every_column_equally_often() -> None:
     events, size = 20_000, 20
     targets = np.arange(events) + 1000
     negatives = np.tile(np.arange(1, size), (events, 1))
-    lists = Candidates.from_negatives(targets, negatives, np.random.default_rng(0))
+    keys, item_keys = (row_hash(0, "test", np.arange(number)) for number in (events, 30_000))
+    lists = Candidates.from_negatives(targets, negatives, keys, item_keys)
     rows = np.arange(events)
     assert (lists.items[rows, lists.target_column] == targets).all()
     counts = np.bincount(lists.target_column, minlength=size)
@@ -109,9 +111,7 @@ def test_nothing_to_hold_out_gives_one_sentence() -> None:
 def test_users_with_too_few_events_are_noted() -> None:
     rows = [(1, "r", item, item) for item in (1, 2, 3)] + [(2, "r", 1, 1)]
     task = build_tasks(dataset_of(log_of(rows), 200), PAPER)["recommendation"]
-    assert task.notes == (
-        "Not tested on recommendation, for fewer than three such events: 1 users.",
-    )
+    assert task.notes == ("Not tested on recommendation, for fewer than three purchases: 1 users.",)
 
 
 # Tasks that are kept on disk

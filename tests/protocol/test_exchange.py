@@ -144,6 +144,17 @@ def test_parquet_rows_hold_what_a_system_may_see_and_no_target(
         assert event["candidates"][target["target_column"]] == target["target"]
 
 
+def test_users_unknown_to_training_are_exported_under_their_names(
+    exported: Path, dataset: Dataset, tasks: dict[str, Task], tmp_path: Path
+) -> None:
+    nobody = np.zeros(dataset.number_of_users + 1, dtype=bool)
+    unknown = {name: replace(task, known_users=nobody) for name, task in tasks.items()}
+    export_tasks(tmp_path / "out", dataset, unknown, "paper", PAPER)
+    users = pq.read_table(tmp_path / "out" / PARQUET)["user"].to_pylist()
+    assert users == pq.read_table(exported / PARQUET)["user"].to_pylist()
+    assert all(users)
+
+
 def test_meta_names_data_protocol_and_fingerprints(
     exported: Path, dataset: Dataset, tasks: dict[str, Task]
 ) -> None:
@@ -552,9 +563,9 @@ def test_one_task_of_another_protocol(
     assert not list(out.glob("recommendation*"))
     assert command("import", "--from", str(out), *given) == 0
     capsys.readouterr()
-    # The same test events under paper: the lists fit, and are others.
-    assert command("import", "--from", str(out), "--task", "search") == 0
-    assert "other lists than ours" in capsys.readouterr().out
+    # Under paper other searches are tested, since clean leaves out whose target it cannot hide.
+    assert command("import", "--from", str(out), "--task", "search") == 2
+    assert "belong to other events than the search test" in capsys.readouterr().err
 
 
 def test_bad_input_ends_with_2_and_one_sentence(

@@ -42,13 +42,14 @@ def test_the_presets_differ_as_the_specification_says() -> None:
         "search_depth": 109,
         "search_ties": "document-id",
         "sampler": "released",
+        "searches": "single-clicks",
         "collision": "string",
     }
     assert changed(clean) == {
         "history_cut": "strict-time",
         "twins": "removed",
         "search_negatives": "bm25-matched",
-        "search_matched_by": "known-pairs",
+        "search_exclude": "touched",
     }
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import BEHAVIOURS, Dataset
+from benchmark.check.reach import first_difference
+from benchmark.data.dataset import BEHAVIOURS, Dataset, Queries
 from benchmark.errors import SystemFailure
+from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.histories import history_positions
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
@@ -90,6 +94,91 @@ def test_examples_are_the_training_events_with_the_histories_that_are_left(case:
                 assert items.tolist() == dataset.log.item[expected].tolist()
 
 
+def test_validation_histories_are_the_full_ones_without_test_events(case: Case) -> None:
+    dataset, tasks, settings = case
+    view, log = TrainingView(dataset, tasks, settings), dataset.log
+    tests = [task.test for task in tasks.values()]
+    barred = set(np.concatenate([task.tested for task in tasks.values()]).tolist())
+    duplicates = set(np.concatenate([part.hidden for part in tests]).tolist()) - {-1}
+    if settings.twins == "removed":
+        secret = {(log.user[row], log.item[row], 1 - log.behaviour[row]) for row in barred}
+        every = zip(log.user, log.item, log.behaviour, strict=True)
+        duplicates |= {row for row, key in enumerate(every) if key in secret}
+    lost = 0
+    for name, task in tasks.items():
+        found = view.validation_requests(name).history(99)
+        full = history_positions(log, log.user[task.valid.position], task.valid, 99, None)
+        for event, window in enumerate(full.tolist()):
+            lost += len(set(window) & barred)
+            kept = [row for row in window if row >= 0 and row not in barred | duplicates]
+            items = found.items[event][found.mask[event]]
+            assert items.tolist() == log.item[kept].tolist()
+    assert lost > 0 or settings.split == "global-time", "the protocol would show test events"
+
+
+def test_nothing_that_a_view_holds_hangs_on_a_test_event(case: Case) -> None:
+    dataset, tasks, settings = case
+    log = dataset.log
+    rows = np.concatenate([task.test.position for task in tasks.values()])
+    item, query, session = log.item.copy(), log.query.copy(), log.session.copy()
+    for row in rows.tolist():
+        own = log.item[log.user == log.user[row]]
+        # An item of one event only becomes one of no event: what duplicates it is another matter.
+        if np.count_nonzero(own == item[row]) == 1:
+            item[row] = np.setdiff1d(np.arange(1, dataset.number_of_items + 1), own)[0]
+            query[row] = query[row] and query[row] % query.max() + 1
+            session[row] += 1000
+    assert np.count_nonzero(item != log.item) > 0.1 * len(rows)
+    changed = dataset.with_log(replace(log, item=item, query=query, session=session))
+    here, there = (TrainingView(one, tasks, settings) for one in (dataset, changed))
+    assert here.fingerprint == there.fingerprint
+    assert first_difference(here, there) is None
+    for name in tasks:
+        assert first_difference(here.examples(name), there.examples(name)) is None
+        one, other = (view.validation_requests(name) for view in (here, there))
+        assert first_difference(one, other) is None
+
+
+class Notes:
+    """Keeps what it is asked in validation."""
+
+    def __init__(self) -> None:
+        self.asked: list[Requests] = []
+
+    def score(self, requests: Requests) -> NDArray[np.float32]:
+        self.asked.append(requests)
+        return np.ones(requests.candidates.shape, dtype=np.float32)
+
+
+def test_validation_asks_what_fit_may_look_at(case: Case) -> None:
+    dataset, tasks, settings = case
+    view, notes = TrainingView(dataset, tasks, settings), Notes()
+    view.validate(notes, batch_size=10_000)
+    for name, asked in zip(view.tasks, notes.asked, strict=True):
+        whole = view.validation_requests(name)
+        assert first_difference(asked, whole.select(slice(None))) is None
+
+
+@pytest.mark.parametrize("part", ["log", "target", "settings", "texts"])
+def test_the_fingerprint_changes_with_what_a_view_is_made_of(part: str) -> None:
+    dataset, settings = shop_dataset(seed=3, users=60, items=180, days=20), PRESETS["paper"]
+    tasks = build_tasks(dataset, settings)
+    view = TrainingView(dataset, tasks, settings)
+    if part == "log":
+        item = dataset.log.item.copy()
+        item[rows_of(dataset, view)[0]] += 1
+        dataset = dataset.with_log(replace(dataset.log, item=item))
+    elif part == "target":
+        lists = tasks["search"].valid_candidates
+        other = Candidates(lists.items, (lists.target_column + 1) % 100)
+        tasks["search"] = replace(tasks["search"], valid_candidates=other)
+    elif part == "settings":
+        settings = ProtocolSettings(bm25_analyser="none")
+    else:
+        dataset = replace(dataset, queries=Queries([*dataset.queries.text, "one more"]))
+    assert TrainingView(dataset, tasks, settings).fingerprint != view.fingerprint
+
+
 class Constant:
     """Scores everything 1."""
 
@@ -121,7 +210,9 @@ def test_validation_is_the_metric_on_the_validation_lists(case: Case) -> None:
         assert found[name] == pytest.approx(
             mean_metrics(ranks_of_targets(scores, lists.target_column))
         )
-    assert view.validate(Constant())["search"]["HR@10"] == pytest.approx(0.1)
+    width = tasks["search"].valid_candidates.items.shape[1]
+    expected = min(1.0, 10 / width)
+    assert view.validate(Constant())["search"]["HR@10"] == pytest.approx(expected)
     assert list(view.validate(Constant(), tasks=("search",))) == ["search"]
 
 

@@ -82,11 +82,13 @@ def write_run(
     cost: CostPart | None = None,
     environment: Mapping[str, str] | None = None,
     curve: Sequence[float] = (),
+    users: Mapping[str, np.ndarray] | None = None,
 ) -> Run:
     """Write a run folder below ``root`` and read it back.
 
     ``recommendation`` and ``search`` are a level for :func:`figures`, the metrics themselves, or
-    ranks, which are written too; the tasks of the system are those given, or ``tasks``.
+    ranks, which are written too; the tasks of the system are those given, or ``tasks``. ``users``
+    are those of each task's events, one each where they are not given.
     """
     given = {"recommendation": recommendation, "search": search}
     metrics = {task: _as_metrics(v) for task, v in given.items() if v is not None}
@@ -142,7 +144,8 @@ def write_run(
         if error is None:
             write_json(folder / METRICS_FILE, metrics)
         if ranks:
-            write_ranks(folder / RANKS_FILE, ranks)
+            of_events = {task: np.arange(1, len(of_task) + 1) for task, of_task in ranks.items()}
+            write_ranks(folder / RANKS_FILE, ranks, {**of_events, **(users or {})})
         if curve:
             lines = (
                 {"epoch": i + 1, "loss": 1 / (i + 1), "validation": {"search": {"NDCG@5": value}}}

@@ -57,7 +57,7 @@ def test_every_table_and_plot_is_written(few_runs: Path, tmp_path: Path) -> None
     report = build_report(few_runs, tmp_path / "out", published=NONE, html=True)
     group = "tiny-paper-laptop"
     tables = [f"{group}-{task}" for task in ("recommendation", "search")]
-    tables += [f"{table}-intervals" for table in tables]
+    tables += [f"{table}-{more}" for table in tables for more in ("intervals", "differences")]
     tables += [f"{group}-efficiency", "datasets"]
     plots = [f"{group}-{plot}" for plot in ("tradeoff", "bars", "ranks", "cost", "curves")]
     expected = {f"tables/{name}.{suffix}" for name in tables for suffix in ("tex", "md", "csv")}

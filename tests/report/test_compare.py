@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark.errors import BenchmarkError
+from benchmark.protocol.metrics import Ranks
 from benchmark.report.__main__ import main
-from benchmark.report.compare import compare_folders
+from benchmark.report.compare import compare_folders, judged_together, parts_of
+from benchmark.report.events import TaskEvents, gains_of, rank_histogram
 from benchmark.report.grid import Entry, Grid
 from tests.report.conftest import MakeRun, drawn_ranks, write_run
 
@@ -44,7 +47,7 @@ def test_equal_runs_differ_by_nothing_at_all(sides, tmp_path: Path) -> None:
     for make in sides:
         make("alpha", search=drawn_ranks(0.3))
     (grid,), _ = compare_folders(tmp_path / "a", tmp_path / "b")
-    assert entry(grid, "Alpha", "HR@1").spread == "[+0.0000, +0.0000]"
+    assert entry(grid, "Alpha", "HR@1").spread == "[.000, .000]"
     assert entry(grid, "Alpha", "HR@1").raised == ""
     assert "paired" in grid.caption and "not paired" not in grid.caption
 
@@ -58,6 +61,42 @@ def test_other_candidates_are_not_paired_and_give_wide_intervals(sides, tmp_path
     assert width(entry(grid, "Alpha", "HR@10")) > 0.05
 
 
+def noisy_ranks(random: np.random.Generator, systems: int, events: int) -> list[Ranks]:
+    """Ranks of systems that are all as good, on events that are hard or easy for all."""
+    hardness = random.normal(size=events)
+    noise = random.normal(size=(systems, events))
+    above = np.clip(12 + 12 * (hardness + noise), 0, 99).astype(np.int32)
+    return [Ranks(of, np.zeros_like(of), np.ones(events, dtype=bool)) for of in above]
+
+
+def events_of(ranks: Ranks) -> TaskEvents:
+    return TaskEvents(gains_of(ranks, "expected"), rank_histogram(ranks))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_noise_alone_has_a_star_in_few_comparisons(paired: bool) -> None:
+    """Ten systems, two tasks, five metrics: a hundred figures, and one family of them all.
+
+    With 60 comparisons and an error of 0.05, more than 10 with a star have a chance below 0.001;
+    figures judged one by one have one in nearly every comparison.
+    """
+    with_star, alone = 0, 0
+    for repetition in range(60):
+        random = np.random.default_rng(repetition)
+        parts = []
+        for task in ("recommendation", "search"):
+            together = noisy_ranks(random, 20, 120)
+            halves = (together[:10], together[10:] if paired else noisy_ranks(random, 10, 120))
+            sides = [{f"s{i}": [events_of(of)] for i, of in enumerate(half)} for half in halves]
+            parts += parts_of(sides, paired, f"{task} {repetition}")
+        judged = judged_together(parts)
+        critical = np.quantile(np.max([part.largest.max(axis=1) for part in parts], axis=0), 0.95)
+        errors = [critical * of.value / (of.high - of.value) for of in judged]
+        with_star += any(of.significant.any() for of in judged)
+        alone += any((np.abs(of) > 1.96).any() for of in errors)
+    assert with_star <= 10 and alone > 40
+
+
 def test_each_protocol_meets_its_own(sides, tmp_path: Path) -> None:
     for make in sides:
         for protocol in ("paper", "clean"):
@@ -65,7 +104,7 @@ def test_each_protocol_meets_its_own(sides, tmp_path: Path) -> None:
     grids, sentences = compare_folders(tmp_path / "a", tmp_path / "b")
     assert len(grids) == 2 and sentences == ()
     for grid in grids:
-        assert entry(grid, "Alpha", "HR@1").spread == "[+0.0000, +0.0000]"
+        assert entry(grid, "Alpha", "HR@1").spread == "[.000, .000]"
 
 
 def test_what_is_on_one_side_only_is_named(sides, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from benchmark.files import read_json
@@ -56,6 +57,24 @@ def test_a_row_has_its_own_settings_name_and_table(project) -> None:
     assert "Ablations of BM25" in done.stdout
     tables = {path.name for path in (project.root / "results" / "tables").glob("*.md")}
     assert "tiny-paper-smoke-search-ablations-bm25.md" in tables
+
+
+def test_a_run_tells_cold_users_and_where_its_protocol_leaves_the_source(project) -> None:
+    common = ("--dataset", "tiny", "--preset", "smoke", "--systems", "popularity")
+    done = project.run(*common, "--protocol", "released")
+    assert done.returncode == 0, done.stderr
+    released = records(project.root)["popularity"]["protocol"]
+    assert released["cold_users"] == {"recommendation": 0.0, "search": 0.0}
+    (remark,) = released["remarks"]
+    assert remark.startswith("Model selection sees no test event")
+    assert remark in " ".join(done.stdout.split())
+    shutil.rmtree(project.root / "results")
+    done = project.run(*common, "--set", "protocol.split=global-time")
+    assert done.returncode == 0, done.stderr
+    by_time = records(project.root)["popularity"]["protocol"]
+    assert set(by_time["cold_users"]) == {"recommendation", "search"}
+    assert min(by_time["cold_users"].values()) > 0.3
+    assert by_time["remarks"] == []
 
 
 def test_a_row_with_a_bad_setting_is_one_sentence(project) -> None:

@@ -6,6 +6,7 @@ named beside it, and no other probe may fail.
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 
+from benchmark.check import sight
 from benchmark.check import world as worlds
 from benchmark.check.__main__ import check, main
 from benchmark.check.probes import PROBES, Outcome
+from benchmark.check.reach import held_by
+from benchmark.check.subject import Subject
 from benchmark.errors import SystemFailure
 from benchmark.protocol.requests import Requests
 from benchmark.systems import catalogue
+from benchmark.systems import view as views
 from benchmark.systems.catalogue import SystemChoice, SystemEntry
 from benchmark.systems.contract import FloatArray, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
@@ -326,21 +331,96 @@ class Unseeded(Toy):
         self.weights = self.weights + np.random.random(len(self.weights))
 
 
-class Peeks(Toy):
-    """Counts the whole log, which it finds behind the validation requests."""
+class Remembers(Toy):
+    """In searches prefers what recommendation requests have shown it of the user's history."""
 
     def fit(self, view: TrainingView) -> None:
         super().fit(view)
-        log = view.validation_requests(view.tasks[0])._log
-        self.weights = self.weights + np.bincount(log.item, minlength=len(self.weights))
-
-
-class Cheats(Toy):
-    """Looks up the item of the event that it is asked about."""
+        self.shown: set[tuple[int, int]] = set()
 
     def score(self, requests: Requests) -> FloatArray:
-        target = requests._log.item[requests._events.position]
-        return super().score(requests) + (requests.candidates == target[:, None]) * np.float32(1e3)
+        history, users = requests.history(99), requests.user.tolist()
+        if requests.task == "recommendation":
+            for user, row in zip(users, history.items.tolist(), strict=True):
+                self.shown |= {(user, item) for item in row}
+            return super().score(requests)
+        known = [
+            [(user, item) in self.shown for item in row]
+            for user, row in zip(users, requests.candidates.tolist(), strict=True)
+        ]
+        own = (requests.candidates[:, :, None] == history.items[:, None, :]).any(axis=2)
+        # What stands in the request's own history is allowed, and tells nothing more.
+        return super().score(requests) + (np.array(known) & ~own) * np.float32(1e3)
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        super().load(folder, corpus)
+        self.shown = set()
+
+
+class LooksAtTheOtherRequests(Toy):
+    """Prefers what stands in another request's history of the same user, if not in its own."""
+
+    def score(self, requests: Requests) -> FloatArray:
+        user = requests._histories.sight.user  # .user is 0 for several
+        items = requests.history(99).items
+        of_any = np.zeros((user.max() + 1, len(self.weights)), dtype=bool)
+        for row, number in enumerate(user):
+            of_any[number, items[row]] = True
+        own = (requests.candidates[:, :, None] == items[:, None, :]).any(axis=2)
+        shown = of_any[user[:, None], requests.candidates]
+        return super().score(requests) + (shown & ~own) * np.float32(1e3)
+
+
+class ReadsAllItHolds(Toy):
+    """Prefers the item that stands, in any log behind the requests, at the time of the event."""
+
+    def score(self, requests: Requests) -> FloatArray:
+        best = np.zeros(requests.candidates.shape, dtype=np.float32)
+        for path, time in (found := held_by(requests)).items():
+            if path.endswith("log.timestamp"):
+                item = found[f"{path.removesuffix('timestamp')}item"]
+                row, place = np.nonzero(time == requests.timestamp[:, None])
+                best[row] += requests.candidates[row] == item[place][:, None]
+        return super().score(requests) + best * np.float32(1e3)
+
+
+class PeeksAtValidationHistories(Toy):
+    """Prefers what a user has in validation histories and not in the training log."""
+
+    def fit(self, view: TrainingView) -> None:
+        super().fit(view)
+        log = view.log
+        trained = set(zip(log.user.tolist(), log.item.tolist(), strict=True))
+        self.secret: set[tuple[int, int]] = set()
+        for task in view.tasks:
+            self.secret |= self.seen_in(view.validation_requests(task)) - trained
+
+    def seen_in(self, requests: Requests) -> set[tuple[int, int]]:
+        users, history = requests.user.tolist(), requests.history(99).items.tolist()
+        return {(u, item) for u, row in zip(users, history, strict=True) for item in row if item}
+
+    def score(self, requests: Requests) -> FloatArray:
+        users, lists = requests.user.tolist(), requests.candidates.tolist()
+        secret = [[(u, c) in self.secret for c in row] for u, row in zip(users, lists, strict=True)]
+        return super().score(requests) + np.array(secret) * np.float32(1e3)
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        np.save(folder / "secret.npy", np.array(sorted(self.secret)), allow_pickle=False)
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        super().load(folder, corpus)
+        self.secret = {(u, i) for u, i in np.load(folder / "secret.npy").reshape(-1, 2).tolist()}
+
+
+class LearnsValidationTargets(Toy):
+    """Finds the right answers of the validation lists among the view's private attributes."""
+
+    def fit(self, view: TrainingView) -> None:
+        super().fit(view)
+        for requests, column in view._validation.values():
+            target = requests.candidates[np.arange(len(column)), column]
+            self.weights = self.weights + np.bincount(target, minlength=len(self.weights))
 
 
 class WritesIntoTheLog(Toy):
@@ -514,19 +594,40 @@ FAULTS: dict[type[System], tuple[str, ...]] = {
     DependsOnTheBatch: (
         "batch_size_does_not_matter",
         "order_of_requests_does_not_matter",
+        "events_of_one_user_tell_nothing_of_each_other",
         # The columns' mean is over another column when the list is turned.
         "order_of_candidates_does_not_matter",
     ),
-    DiffersWhenAlone: ("batch_size_does_not_matter",),
-    FirstRequestDecides: ("batch_size_does_not_matter", "order_of_requests_does_not_matter"),
+    DiffersWhenAlone: (
+        "batch_size_does_not_matter",
+        "events_of_one_user_tell_nothing_of_each_other",
+    ),
+    FirstRequestDecides: (
+        "batch_size_does_not_matter",
+        "order_of_requests_does_not_matter",
+        "events_of_one_user_tell_nothing_of_each_other",
+    ),
     NotANumberOnEmptyHistories: ("unusual_events_get_finite_scores",),
-    NotANumberOnOneEvent: ("unusual_events_get_finite_scores",),
-    NeedsEveryUser: ("unusual_events_get_finite_scores",),
+    NotANumberOnOneEvent: (
+        "unusual_events_get_finite_scores",
+        "events_of_one_user_tell_nothing_of_each_other",
+    ),
+    NeedsEveryUser: (
+        "unusual_events_get_finite_scores",
+        "events_of_one_user_tell_nothing_of_each_other",
+    ),
     KnowsItsWords: ("unusual_events_get_finite_scores",),
     DividesByQueryLength: ("unusual_events_get_finite_scores",),
-    Unseeded: ("same_seed_gives_same_scores", "never_sees_a_test_event"),
-    Peeks: ("never_sees_a_test_event",),
-    Cheats: ("never_sees_a_target",),
+    Unseeded: (
+        "same_seed_gives_same_scores",
+        "never_sees_a_test_event",
+        "never_sees_a_validation_target",
+        "remembers_no_request",
+    ),
+    Remembers: ("remembers_no_request",),
+    LooksAtTheOtherRequests: ("events_of_one_user_tell_nothing_of_each_other",),
+    ReadsAllItHolds: ("events_of_one_user_tell_nothing_of_each_other",),
+    LearnsValidationTargets: ("never_sees_a_validation_target",),
     WritesIntoTheLog: ("leaves_its_inputs_alone",),
     WritesBehindTheFlag: ("leaves_its_inputs_alone",),
     RewritesTexts: ("leaves_its_inputs_alone",),
@@ -558,8 +659,62 @@ def test_a_fault_is_found_by_the_probes_meant_for_it_and_by_no_other(
     assert sorted(failures) == sorted(FAULTS[system]), failures
 
 
+def leak_test_events(patch: pytest.MonkeyPatch) -> None:
+    """Validation histories are cut from the whole log."""
+    patch.setattr(views, "validation_rows", lambda log, *_: np.ones(len(log), dtype=bool))
+
+
+def leak_the_log(patch: pytest.MonkeyPatch) -> None:
+    """Requests keep the log that they were made of."""
+    make = Requests.__init__
+
+    def leaking(self: Requests, task: str, log: Any, *others: Any) -> None:
+        make(self, task, log, *others)
+        self._log = log  # type: ignore[attr-defined]
+
+    patch.setattr(Requests, "__init__", leaking)
+
+
+LEAKS = {
+    PeeksAtValidationHistories: (leak_test_events, ["never_sees_a_test_event"]),
+    ReadsAllItHolds: (
+        leak_the_log,
+        ["never_sees_a_target", "events_of_one_user_tell_nothing_of_each_other"],
+    ),
+}
+
+
+@pytest.mark.parametrize("cheat", LEAKS, ids=lambda cheat: cheat.__name__)
+def test_a_cheat_would_be_found_if_the_harness_leaked(
+    cheat: type[System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leak, probes = LEAKS[cheat]
+    leak(monkeypatch)
+    assert "never_sees_a_test_event" in failures_of(Toy), "the harness's own part finds the leak"
+    monkeypatch.setattr(sight, "_require_same_view", lambda *_: None)
+    monkeypatch.setattr(sight, "_require_same", lambda *_: None)
+    assert not failures_of(Toy)
+    assert list(failures_of(cheat)) == probes
+
+
+@pytest.mark.parametrize("cheat", LEAKS, ids=lambda cheat: cheat.__name__)
+def test_a_cheat_gains_nothing_as_it_is(cheat: type[System]) -> None:
+    """Among the items of test lists that it prefers there is no target."""
+    world = worlds.make_world()
+    with tempfile.TemporaryDirectory() as root:
+        cheating, honest = (
+            Subject("toy", BOTH, system, ToyConfig(), Path(root) / system.__name__)
+            for system in (cheat, Toy)
+        )
+        for name, task in world.tasks.items():
+            gain = cheating.expected[name] - honest.expected[name]
+            rows = np.arange(len(task.test))
+            assert (gain[rows, task.test_candidates.target_column] == 0).all()
+
+
 def test_every_probe_has_a_fault_that_it_finds() -> None:
     named = {probe for probes in FAULTS.values() for probe in probes} | {"fits"}
+    named |= {probe for _, probes in LEAKS.values() for probe in probes}
     assert named == {probe.__name__ for probe in PROBES}
 
 
@@ -617,30 +772,49 @@ def test_a_fit_that_fails_is_told_once_and_ends_the_check() -> None:
 # ----------------------------------------------------------------------------------- the world
 
 
-def test_most_test_events_are_replaced_and_nothing_else() -> None:
+def test_all_test_events_are_replaced_and_nothing_else() -> None:
     world = worlds.make_world()
     changed, rows = worlds.poisoned(world)
     old, new = world.dataset.log, changed.dataset.log
     different = np.flatnonzero((old.item != new.item) | (old.query != new.query))
     np.testing.assert_array_equal(different, rows)
-    assert set(rows) <= set(world.test_rows)
-    assert len(rows) > 0.7 * len(world.test_rows)
+    assert set(rows) == set(world.test_rows)
     assert (old.item[rows] != new.item[rows]).all()
     searches = rows[old.query[rows] > 0]
     assert len(searches) and (old.query[searches] != new.query[searches]).all()
+    assert world.dataset.fingerprint != changed.dataset.fingerprint
     for task in BOTH:
-        for split in ("valid",):
-            one, other = world.requests(task, split), changed.requests(task, split)
-            np.testing.assert_array_equal(one.candidates, other.candidates)
-            np.testing.assert_array_equal(one.history(50).items, other.history(50).items)
+        one, other = (each.view().validation_requests(task) for each in (world, changed))
+        np.testing.assert_array_equal(one.candidates, other.candidates)
+        np.testing.assert_array_equal(one.history(50).items, other.history(50).items)
+
+
+def test_many_validation_targets_are_replaced_and_nothing_that_is_asked() -> None:
+    world = worlds.make_world()
+    changed, number = worlds.with_other_labels(world)
+    assert number > 0.4 * sum(len(task.valid) for task in world.tasks.values())
+    different = np.flatnonzero(world.dataset.log.item != changed.dataset.log.item)
+    assert len(different) == number
+    for name, task in changed.tasks.items():
+        lists, position = task.valid_candidates, task.valid.position
+        np.testing.assert_array_equal(lists.items, world.tasks[name].valid_candidates.items)
+        targets = lists.items[np.arange(len(lists)), lists.target_column]
+        np.testing.assert_array_equal(targets, changed.dataset.log.item[position])
+
+
+def test_the_world_over_time_has_users_that_training_does_not_know() -> None:
+    world = worlds.make_world_over_time()
+    for name, task in world.tasks.items():
+        assert 0.2 < task.share_of_cold_users(world.dataset) < 0.6
+        unknown = world.requests(name).user == 0
+        assert len(set(world.users_of(name)[unknown].tolist())) > 2
+        assert len(set(world.users_of(name).tolist())) < len(task.test)
 
 
 def test_other_targets_leave_all_that_a_request_may_see() -> None:
     world = worlds.make_world()
     for task in BOTH:
         one, other = world.requests(task), worlds.with_other_targets(world, task, "test")
-        position = world.tasks[task].test.position
-        assert (world.dataset.log.item[position] != other._log.item[position]).all()
         np.testing.assert_array_equal(one.query, other.query)
         for behaviour in (None, *BOTH):
             for column in ("items", "queries", "behaviours", "timestamps"):
@@ -687,6 +861,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "good": ToyEntry("good", "Good", "toys", BOTH, target="", system=Toy),
         "bad": ToyEntry("bad", "Bad", "toys", BOTH, target="", system=KnowsItsWords),
         "worse": ToyEntry("worse", "Worse", "toys", BOTH, target="", system=CannotFit),
+        "peek": ToyEntry("peek", "Peek", "toys", BOTH, "", system=PeeksAtValidationHistories),
     }
     monkeypatch.setattr(catalogue, "entries", lambda: rows)
     monkeypatch.setenv("COLUMNS", "200")
@@ -716,6 +891,16 @@ def test_a_failed_probe_gives_exit_code_1_and_no_traceback(
 
 
 @pytest.mark.usefixtures("toys")
+def test_the_command_refuses_a_peeking_system_where_there_is_anything_to_see(
+    preset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["peek", "--preset", preset]) == 0
+    leak_test_events(monkeypatch)
+    assert main(["peek", "--preset", preset]) == 1
+    assert "FAIL Fitted on data with other test events" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("toys")
 def test_a_failed_fit_is_the_last_line(preset: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["worse", "--preset", preset]) == 1
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
@@ -736,8 +921,11 @@ def test_verbose_shows_the_traceback(preset: str, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["goot"], "unknown system 'goot' (did you mean 'good'?); allowed are bad, good, worse."),
-        (["good", "nothing"], "unknown system 'nothing'; allowed are bad, good, worse."),
+        (
+            ["goot"],
+            "unknown system 'goot' (did you mean 'good'?); allowed are bad, good, peek, worse.",
+        ),
+        (["good", "nothing"], "unknown system 'nothing'; allowed are bad, good, peek, worse."),
         (["good", "--set", "noise"], "--set noise: must look like field=value."),
         (["good", "--set", ".=1"], "--set .=1: must look like field=value."),
         (

@@ -1,0 +1,83 @@
+"""Draws by hash that hang on nothing else: not on the order of rows, nor on who else is in the log.
+
+The negatives of an event are a function of the seed, of the event's own user, item and query, and
+of the elements that may be drawn. An element more or less changes the lists that hold it, or that
+it pushes something out of, and no other: see :class:`Urn`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.dataset import Dataset, IntArray, LongArray
+from benchmark.hashing import HashArray, row_hash
+
+_BITS_OF_A_SLOT = 2  # a slot holds 4 to 8 elements in the mean, so that few move with another
+_PLACES = 24  # of a slot; that more are needed is as good as never
+_LOW_HALF = np.uint64(0xFFFF_FFFF)
+
+
+def event_keys(dataset: Dataset, rows: LongArray, seed: int) -> HashArray:
+    """The hash of seed, user, item and query of each log row, (rows,), by external ids."""
+    log = dataset.log
+    return row_hash(
+        seed,
+        "event",
+        dataset.user_keys[log.user[rows]],
+        dataset.item_keys[log.item[rows]],
+        dataset.query_keys[log.query[rows]],
+    )
+
+
+@dataclass(frozen=True)
+class Urn:
+    """Elements that are drawn by 64-bit numbers, each equally likely.
+
+    The keys divide the elements among slots by their highest bits. A number names a slot and a
+    place in it, and draws the element that stands there in the order of the keys; some places are
+    empty, and a number that names one draws nothing. So an element that comes or goes moves only
+    those behind it in its slot, and only numbers that fall there draw something else. (All move
+    where the number of elements passes a power of two.)
+
+    ``value`` (elements,) is what each stands for, sorted by key; ``start`` (slots + 1,) cuts the
+    elements into slots; ``places`` is the number of places of a slot.
+    """
+
+    value: IntArray
+    start: LongArray
+    places: int
+
+    @classmethod
+    def of(cls, keys: HashArray, value: NDArray[np.integer]) -> Urn:
+        """An urn of elements with these keys (elements,), which should be hashes."""
+        bits = max(0, len(keys).bit_length() - 1 - _BITS_OF_A_SLOT)
+        order = np.argsort(keys, kind="stable")
+        slot = (keys[order] >> np.uint64(64 - bits)).astype(np.int64) if bits else None
+        count = np.array([len(keys)]) if slot is None else np.bincount(slot, minlength=1 << bits)
+        return cls(
+            value=np.asarray(value, dtype=np.int32)[order],
+            start=np.concatenate([[0], np.cumsum(count)]).astype(np.int64),
+            places=_PLACES * -(-int(count.max()) // _PLACES),
+        )
+
+    @property
+    def share_of_full_places(self) -> float:
+        """How likely a number draws something."""
+        return len(self.value) / ((len(self.start) - 1) * self.places)
+
+    def draw(self, numbers: HashArray) -> IntArray:
+        """The value that each number draws, 0 for nothing; of the shape of ``numbers``."""
+        bits = (len(self.start) - 1).bit_length() - 1
+        slot = (
+            (numbers >> np.uint64(64 - bits)).astype(np.int64)
+            if bits
+            else np.zeros(numbers.shape, dtype=np.int64)
+        )
+        place = ((numbers & _LOW_HALF) * np.uint64(self.places) >> np.uint64(32)).astype(np.int64)
+        at = self.start[slot] + place
+        is_full = at < self.start[slot + 1]
+        drawn: IntArray = np.where(is_full, self.value[np.where(is_full, at, 0)], 0)
+        return drawn.astype(np.int32)
