@@ -348,6 +348,32 @@ def test_a_table_in_two_formats_is_refused(tmp_path: Path) -> None:
     assert "there are items.parquet and items.csv; keep one of them" in str(refused)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (
+            "items.jsonl",
+            json.dumps([{"item_id": f"i{n}", "title": "a"} for n in range(60)], indent=1),
+            "must hold one JSON object a line, but none of the 242 rows fits; row 1: is no JSON",
+        ),
+        (
+            "items.csv",
+            "item_id,title\n" + "i1,a,,\n" * 60,
+            "must have the columns of its header in each row, but none of the 60 rows fits; row 1: "
+            "has 4 columns instead of 2",
+        ),
+    ],
+)
+def test_a_file_of_another_form_is_one_sentence(
+    name: str, content: str, sentence: str, tmp_path: Path
+) -> None:
+    folder = company(tmp_path / "files", tables(), ".parquet")
+    (folder / "items.parquet").unlink()
+    (folder / name).write_text(content)
+    assert sentence in str(agree(recipe_for("company", folder)))
+    assert len(validate(folder).faults) == 1
+
+
 def test_numbers_with_and_without_decimals_are_one_user(tmp_path: Path) -> None:
     found = tables()
     for name, kind in (("recommendations", int), ("searches", float)):
@@ -467,7 +493,7 @@ ODD = st.one_of(
     st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
 )
 FUZZ = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

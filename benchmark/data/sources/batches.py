@@ -75,13 +75,20 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
                 yield _of_arrow(row, columns)
                 before += batch.num_rows
         else:
-            yield from _json(schema, path, faults)
+            for found in _json(schema, path, faults):
+                yield found
+                before += len(found.row)
     except (pa.ArrowException, csv.Error, OSError, EOFError, ValueError) as error:
         reason = shortened(str(error)) or type(error).__name__
         if path.is_dir() or name.endswith(".parquet"):
             faults.add(path, 0, "", f"is not a readable Parquet file ({reason})")
         else:
             faults.add(path, 0, "", f"cannot be read after row {before:,} ({reason})")
+    if not before:
+        rule = "must have the columns of its header in each row"
+        if not name.endswith(".csv"):
+            rule = "must hold one JSON object a line"
+        faults.settle_rows(path, rule)
 
 
 def _of_arrow(row: NDArray[np.int64], columns: dict[str, pa.Array]) -> Batch:

@@ -90,8 +90,7 @@ class Faults:
 
     def settle_column(self, path: Path, column: str, rows: int, rule: str) -> None:
         """Make one sentence of the faults of a column in which all of the ``rows`` are wrong."""
-        kinds = [key for key in self.counts if key[:2] == (path, column)]
-        if rows < 2 or sum(self.counts[key] for key in kinds) < rows:
+        if rows < 2 or sum(self._counts_of(path, column)) < rows:
             return
         places = [
             place
@@ -104,8 +103,18 @@ class Faults:
         self.found[places[0]] = Fault(path, 0, column, reason + first.reason)
         for place in reversed(places[1:]):
             del self.found[place]
-        for key in kinds:
+        for key in [key for key in self.counts if key[:2] == (path, column)]:
             self.counts[key] = 1
+
+    def settle_rows(self, path: Path, rule: str) -> None:
+        """Make one sentence of the faults of a file in which no row could be read."""
+        rows = len([fault for fault in self.of(path) if fault.row and not fault.column])
+        more = sum(count - _EXAMPLES for count in self._counts_of(path, "") if count > _EXAMPLES)
+        if rows > 1:
+            self.settle_column(path, "", rows + more, rule)
+
+    def _counts_of(self, path: Path, column: str) -> list[int]:
+        return [count for key, count in self.counts.items() if key[:2] == (path, column)]
 
     def raise_first(self) -> None:
         """Stop at the first fault.

@@ -133,7 +133,7 @@ def counted_once(log: RawLog) -> RawLog:
         keys = (log.user[rows], log.item[rows], last_key[rows])
         if not len(rows) or not pd.DataFrame(dict(enumerate(keys))).duplicated().any():
             continue
-        order = np.lexsort((log.query[rows], before[rows], *keys))
+        order = np.lexsort((log.position[rows], log.query[rows], before[rows], *keys))
         repeats = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
         kept[rows[order[1:][repeats]]] = False
     lost = ~kept
