@@ -354,7 +354,7 @@ def test_a_table_in_two_formats_is_refused(tmp_path: Path) -> None:
         (
             "items.jsonl",
             json.dumps([{"item_id": f"i{n}", "title": "a"} for n in range(60)], indent=1),
-            "must hold one JSON object a line, but none of the 242 rows fits; row 1: is no JSON",
+            "must hold one JSON object a line, but none of the 242 rows fits; row 1: is no JSON ",
         ),
         (
             "items.csv",
@@ -372,6 +372,33 @@ def test_a_file_of_another_form_is_one_sentence(
     (folder / name).write_text(content)
     assert sentence in str(agree(recipe_for("company", folder)))
     assert len(validate(folder).faults) == 1
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_a_quote_that_is_never_closed_hides_no_rows(suffix: str, tmp_path: Path) -> None:
+    found = tables()
+    # The query is the last column: what is swallowed would still make a row of its own.
+    found["searches"] = found["searches"][
+        ["user_id", "session_id", "item_id", "timestamp", "query"]
+    ]
+    folder = company(tmp_path / "files", found, suffix)
+    path = folder / f"searches{suffix}"
+    text = found["searches"].to_csv(index=False).replace("thing 2", '"thing 2', 1)
+    content = text.encode()
+    path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+    refused = str(agree(recipe_for("company", folder)))
+    assert "a quotation mark is opened in row 3 and never closed" in refused
+
+
+def test_quotes_and_lines_within_cells_are_text(tmp_path: Path) -> None:
+    found = tables()
+    folder = company(tmp_path / "files", found, ".csv")
+    path = folder / "items.csv"
+    text = "item_id,title\n" + "".join(f'i{n},"a ""b"" {n}\nand c"\n' for n in range(5))
+    path.write_text(text + 'i5,5" lamp')  # and no line break at the end
+    dataset = agree(recipe_for("company", folder))
+    assert isinstance(dataset, Dataset)
+    assert sorted(dataset.items.title)[1:3] == ['5" lamp', 'a "b" 0 and c']
 
 
 def test_numbers_with_and_without_decimals_are_one_user(tmp_path: Path) -> None:
@@ -468,7 +495,7 @@ def test_every_wrong_line_is_listed(tmp_path: Path) -> None:
     faults = " ".join(validate(amazon(tmp_path, rows, metadata())).faults)
     for sentence in (
         "row 2: is neither JSON nor a Python literal",
-        "row 4: is neither JSON nor a Python literal",
+        "row 4: is no object of keys and values but a list",
         "row 6, column overall: the value is missing",
         "row 8, column asin: the key is missing",
     ):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,7 +196,7 @@ def _csv(schema: TableSchema, path: Path, faults: Faults) -> Iterator[pa.RecordB
     with (
         _opened(path) as stream,
         pacsv.open_csv(
-            _Utf8Stream(stream),
+            _Utf8Stream(stream, _LAST_ROW.format(cells=",".join([_LAST] * len(names)))),
             read_options=pacsv.ReadOptions(
                 use_threads=False, block_size=_BATCH_BYTES, column_names=places, skip_rows=1
             ),
@@ -209,7 +209,26 @@ def _csv(schema: TableSchema, path: Path, faults: Faults) -> Iterator[pa.RecordB
             ),
         ) as reader,
     ):
-        yield from reader
+        yield from _without_last_row(reader, path, faults)
+
+
+_LAST = "\U0010fffe last"
+_LAST_ROW = "\n{cells}\n"
+"""A row behind the last one: where it does not come back, a quotation mark has swallowed it."""
+
+
+def _without_last_row(
+    reader: Iterable[pa.RecordBatch], path: Path, faults: Faults
+) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    is_whole = False
+    for batch in reader:
+        rows += batch.num_rows
+        is_whole = batch.num_rows > 0 and batch.column(0)[batch.num_rows - 1].as_py() == _LAST
+        yield batch.slice(0, batch.num_rows - 1) if is_whole else batch
+    if not is_whole:
+        reason = f"a quotation mark is opened in row {max(rows, 1):,} and never closed"
+        faults.add(path, 0, "", reason)
 
 
 def _opened(path: Path) -> Any:
@@ -241,10 +260,14 @@ codecs.register_error("no text", _marked)
 
 
 class _Utf8Stream(io.RawIOBase):
-    """A stream whose bytes that are not UTF-8 are marked, so that their cell can be named."""
+    """A stream whose bytes that are not UTF-8 are marked, so that their cell can be named.
 
-    def __init__(self, stream: Any) -> None:
+    Behind its end stands ``last``.
+    """
+
+    def __init__(self, stream: Any, last: str) -> None:
         self._stream = stream
+        self._last = last
         self._decoder = codecs.getincrementaldecoder("utf-8")("no text")
 
     def readable(self) -> bool:
@@ -255,7 +278,8 @@ class _Utf8Stream(io.RawIOBase):
             text = self._decoder.decode(block)
             if text:
                 return text.encode("utf-8")
-        return self._decoder.decode(b"", True).encode("utf-8")
+        last, self._last = self._decoder.decode(b"", True) + self._last, ""
+        return last.encode("utf-8")
 
 
 def _note_what_is_not_utf8(

@@ -37,6 +37,7 @@ Note = Callable[..., None]
 _CSV_WHOLE = r"^[+-]?\d+\.0*$"
 _CSV_ROUNDED = r"^[+-]?\d+(\.\d*)?[eE][+-]\d+$"
 _CSV_FRACTION = r"^[+-]?\d*\.\d+$"
+_CSV_LINES = r"[\r\n]"
 _CSV_NOTHING = r"^([+-]?(nan|NaN|inf|Inf|infinity|Infinity)|None|null|NULL|\\N|<NA>|NaT)$"
 _LIKE_A_NUMBER = re.compile(r"[-+]?[.\d]{1,40}([eE][-+]?\d{1,4})?")
 _WORDS = re.compile(r"^\s*(\[\s*(\d+\s*(,\s*\d+\s*)*)?\]|\d+)\s*$")
@@ -129,7 +130,12 @@ def _whole_texts(texts: pa.Array, missing: NDArray[np.bool_], note: Note) -> pa.
     large = np.zeros(len(found), dtype=bool)
     large[whole] = np.array([abs(number) >= _LARGEST for number in numbers], dtype=bool)
     note(large, _TOO_LARGE, lambda row: show(texts, row))
-    is_none = matches(_CSV_NOTHING) | matches(_CSV_ROUNDED) | (matches(_CSV_FRACTION) & ~whole)
+    is_none = (
+        matches(_CSV_NOTHING)
+        | matches(_CSV_LINES)
+        | matches(_CSV_ROUNDED)
+        | (matches(_CSV_FRACTION) & ~whole)
+    )
     note(is_none, "is no id", lambda row: show(texts, row))
     if not (whole.any() or is_none.any()):
         return texts

@@ -79,11 +79,16 @@ def record_of(line: str, *, is_literal: bool = False) -> dict[str, Any]:
         if isinstance(error, NoRecord):
             raise
         found = _literal(line) if is_literal else None
-    if not isinstance(found, dict):
+    if found is not None and not isinstance(found, dict):
+        raise NoRecord(f"is no object of keys and values but {_KINDS.get(type(found), 'a value')}")
+    if found is None:
         raise NoRecord(
             "is neither JSON nor a Python literal" if is_literal else "is no JSON object"
         )
     return found
+
+
+_KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", set: "a set"}
 
 
 def _literal(line: str) -> Any:
