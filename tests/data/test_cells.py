@@ -191,6 +191,7 @@ def test_numbers_may_be_missing_unless_each_row_must_have_one() -> None:
     assert numbers("number", [None, 1.0], filled=True)[1] == {0: "the value is missing"}
     for bad in ("good", "inf", float("inf"), True):
         assert "is not a number" in numbers("number", [bad])[1][0]
+    assert "is too large" in numbers("number", [1e300])[1][0]
 
 
 def test_texts_have_single_blanks_and_gaps_are_empty() -> None:

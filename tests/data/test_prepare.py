@@ -157,6 +157,22 @@ def test_parts_of_one_name_in_two_folders_are_two_files(tmp_path: Path) -> None:
     assert len(prepare(recipe, root=tmp_path / "root").log) < len(before.log)
 
 
+def test_tables_may_be_folders_of_parts(
+    write_folder: Any, make_recipe: Any, tmp_path: Path
+) -> None:
+    folder, recipe = write_folder(), make_recipe()
+    whole = prepare(recipe, root=tmp_path / "root")
+    for name in ("interactions", "items"):
+        table = pq.read_table(folder / f"{name}.parquet")
+        (folder / f"{name}.parquet").unlink()
+        (folder / name).mkdir()
+        for part in range(2):
+            pq.write_table(table.slice(part * 2, 2), folder / name / f"part-{part}.parquet")
+    parts = prepare(recipe, root=tmp_path / "root")
+    assert parts.fingerprint == whole.fingerprint
+    assert len(folders(tmp_path / "root")) == 2
+
+
 def test_two_processes_at_once_build_once(recipe_file: Path, tmp_path: Path) -> None:
     root = tmp_path / "prepared"
     code = (

@@ -50,7 +50,7 @@ from benchmark.data.sources.raw import (
     counted_once,
     recommendation_log,
 )
-from benchmark.data.sources.schema import Table, TableSchema, read_table
+from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table
 from benchmark.hashing import row_uniform, text_keys
 
 REVIEWS_URL = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
@@ -93,8 +93,7 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     Raises:
         BenchmarkError: a file is missing, or cannot be had.
     """
-    found = settled(lambda faults: _paths(recipe, faults))
-    return tuple(path for path in found if path is not None)
+    return files_of(settled(lambda faults: _paths(recipe, faults)))
 
 
 def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:

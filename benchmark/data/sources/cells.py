@@ -327,7 +327,9 @@ def plain_numbers(column: Column, array: pa.Array, note: Note) -> NDArray[Any]:
     if column.kind == "number":
         if column.filled:
             note(found.missing, MISSING)
-        return np.where(wrong, np.nan, value)
+        large = np.isfinite(value) & (np.abs(value) >= _LARGEST)
+        note(large, "is too large", lambda row: show(array, row))
+        return np.where(wrong | large, np.nan, value)
     note(found.missing, MISSING)
     value = np.where(np.isfinite(value) & ~wrong, value, 0)
     if column.kind == "flag":

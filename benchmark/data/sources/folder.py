@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,15 @@ from benchmark.data.sources.raw import (
     RawLog,
     recommendation_log,
 )
-from benchmark.data.sources.schema import Ids, Table, TableSchema, read_table, rows_in, together
+from benchmark.data.sources.schema import (
+    Ids,
+    Table,
+    TableSchema,
+    files_of,
+    read_table,
+    rows_in,
+    together,
+)
 from benchmark.errors import quoted
 
 PARQUET = (".parquet",)
@@ -74,11 +81,7 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     Raises:
         BenchmarkError: the folder or a file is missing.
     """
-    return settled(lambda faults: _all_there(_paths(recipe, faults)))
-
-
-def _all_there(paths: Sequence[Path | None]) -> tuple[Path, ...]:
-    return tuple(path for path in paths if path is not None)
+    return files_of(settled(lambda faults: _paths(recipe, faults)))
 
 
 def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:

@@ -24,7 +24,7 @@ from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog
-from benchmark.data.sources.schema import Table, TableSchema, read_table, rows_in
+from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
 
 WHERE = "https://zenodo.org/record/8181109"
 TERMS = (
@@ -81,8 +81,7 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     Raises:
         BenchmarkError: one is missing.
     """
-    found = settled(lambda faults: _paths(recipe, faults))
-    return tuple(path for path in found if path is not None)
+    return files_of(settled(lambda faults: _paths(recipe, faults)))
 
 
 def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:

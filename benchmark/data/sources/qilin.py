@@ -26,6 +26,7 @@ from benchmark.data.sources.schema import (
     Ids,
     Table,
     TableSchema,
+    files_of,
     read_table,
     rows_in,
     together,
@@ -113,12 +114,7 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     folder = recipe.source_folder
     recommendations, searches = _tables(folder)
     schemas = (*recommendations, *searches, NOTES)
-    found = settled(lambda faults: [_find(schema, folder, faults) for schema in schemas])
-    paths: list[Path] = []
-    for path in found:
-        if path is not None:
-            paths += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    return tuple(paths)
+    return files_of(settled(lambda faults: [_find(one, folder, faults) for one in schemas]))
 
 
 def read(recipe: Recipe) -> RawLog:

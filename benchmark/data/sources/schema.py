@@ -11,7 +11,7 @@ kept are in memory. Rows are counted from 1, without the header of a CSV file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,15 @@ class TableSchema:
             faults.add(folder / f"{self.name}{first}", 0, "", f"the file is missing{also}{behind}")
             return None
         return found[0]
+
+
+def files_of(paths: Iterable[Path | None]) -> tuple[Path, ...]:
+    """The files of the tables that are there, those of a folder of parts one by one."""
+    found: list[Path] = []
+    for path in paths:
+        if path is not None:
+            found += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    return tuple(found)
 
 
 @dataclass(frozen=True)
