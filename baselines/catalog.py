@@ -45,6 +45,19 @@ ENTRIES: tuple[SystemEntry, ...] = (
         tasks=BOTH,
         target="baselines.references.history_copy:HistoryCopy",
         status="Ours: shows which targets stand in the visible history.",
+        probe_of_lists=True,
+    ),
+    SystemEntry(
+        name="transition-graph",
+        display_name="Transition graph",
+        family="references",
+        tasks=("recommendation",),
+        target="baselines.references.transition_graph:TransitionGraph",
+        reference="han2026transitiongraph",
+        original="https://github.com/haoyuhan1/GraphRec",
+        licence="none stated",
+        status="After the paper's heuristic, for candidate lists: transitions one and two steps "
+        "from the last two items, and TF-IDF similarity in place of T5 embeddings.",
     ),
     SystemEntry(
         name="bm25",
@@ -56,6 +69,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://lucene.apache.org",
         licence="Apache-2.0",
         status="Equals Lucene rank for rank (default analyser, k1 0.9, b 0.4).",
+        probe_of_lists=True,
     ),
     SystemEntry(
         name="bm25-reversed",
@@ -64,14 +78,37 @@ ENTRIES: tuple[SystemEntry, ...] = (
         tasks=("search",),
         target="baselines.references.bm25:BM25Reversed",
         status="Ours: shows what the choice of hard negatives gives away.",
+        probe_of_lists=True,
+    ),
+    SystemEntry(
+        name="known-pair",
+        display_name="Known pair",
+        family="references",
+        tasks=("search",),
+        target="baselines.references.query_item_prior:KnownPair",
+        status="Ours: whether training holds the query with the item; nothing else.",
+        probe_of_lists=True,
     ),
     SystemEntry(
         name="query-item-prior",
         display_name="Query-item prior",
+        heading="Query-item prior",
+        label="history ignored",
         family="references",
         tasks=("search",),
         target="baselines.references.query_item_prior:QueryItemPrior",
         status="Ours: p(item | query) from training counts.",
+    ),
+    SystemEntry(
+        name="query-item-prior-seen-last",
+        display_name="Query-item prior, seen items last",
+        heading="Query-item prior",
+        label="seen items last",
+        family="references",
+        tasks=("search",),
+        target="baselines.references.query_item_prior:QueryItemPriorSeenLast",
+        status="Ours: the same, items of the visible history last: what is given away where lists "
+        "hold items that the user had touched.",
     ),
     SystemEntry(
         name="gru4rec",
@@ -87,6 +124,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
     SystemEntry(
         name="sasrec",
         display_name="SASRec (RecBole, CE)",
+        heading="SASRec",
+        label="RecBole, CE",
         family="sequential",
         tasks=("recommendation",),
         target="baselines.sequential.sasrec:SASRec",
@@ -98,6 +137,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
     SystemEntry(
         name="sasrec-bce",
         display_name="SASRec (original, BCE)",
+        heading="SASRec",
+        label="original, BCE",
         family="sequential",
         tasks=("recommendation",),
         target="baselines.sequential.sasrec_bce:SASRecBCE",
@@ -115,7 +156,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
         reference="zhou2022fmlp",
         original="https://github.com/Woeee/FMLP-Rec",
         licence="none stated",
-        status="Our code, equal to the original's numbers; negatives avoid the user's items.",
+        status="Our code, equal to the original's numbers; negatives avoid the items that the "
+        "lists leave out.",
     ),
     SystemEntry(
         name="lrurec",
@@ -177,6 +219,18 @@ ENTRIES: tuple[SystemEntry, ...] = (
         variant_field="model",
     ),
     SystemEntry(
+        name="p5-cid",
+        display_name="P5-CID",
+        family="generative-recommendation",
+        tasks=("recommendation",),
+        target="baselines.generative_recommendation.p5_cid:P5CID",
+        reference="hua2023p5cid",
+        original="https://github.com/Wenyueh/LLM-RecSys-ID",
+        licence="MIT",
+        status="Our code, equal to the original's clusters, numberings, network and beams; "
+        "wordings of our own, and the symmetric co-occurrence counts of the paper.",
+    ),
+    SystemEntry(
         name="tiger",
         display_name="TIGER",
         family="generative-recommendation",
@@ -188,18 +242,6 @@ ENTRIES: tuple[SystemEntry, ...] = (
         status="The authors published no code; ours equals re-implementations' numbers (RQ-VAE, "
         "T5, beam). Optimisers are AdamW, since the paper's do not carry over.",
         needs_text=True,
-    ),
-    SystemEntry(
-        name="p5-cid",
-        display_name="P5-CID",
-        family="generative-recommendation",
-        tasks=("recommendation",),
-        target="baselines.generative_recommendation.p5_cid:P5CID",
-        reference="hua2023p5cid",
-        original="https://github.com/Wenyueh/LLM-RecSys-ID",
-        licence="MIT",
-        status="Our code, equal to the original's clusters, numberings, network and beams; "
-        "wordings of our own, and the symmetric co-occurrence counts of the paper.",
     ),
     SystemEntry(
         name="lc-rec",
@@ -316,6 +358,30 @@ ENTRIES: tuple[SystemEntry, ...] = (
         needs_text=True,
     ),
     SystemEntry(
+        name="jsr",
+        display_name="JSR",
+        family="joint",
+        tasks=BOTH,
+        target="baselines.joint.jsr:JSR",
+        reference="zamani2018jsr",
+        original="https://arxiv.org/abs/1807.05631",
+        licence="no public code",
+        status="Stand-in: the authors published no code; shared items, a network a task and the "
+        "summed loss follow the paper, the architecture is ours. It reads no history.",
+    ),
+    SystemEntry(
+        name="sesrec",
+        display_name="SESRec",
+        family="joint",
+        tasks=("recommendation",),
+        target="baselines.joint.sesrec:SESRec",
+        reference="si2023sesrec",
+        original="https://github.com/Ethan00Si/SESREC-SIGIR-2023",
+        licence="none stated",
+        status="Our code, equal to the original's scores, losses and checked gradients; it ranks "
+        "for no query unless the added search head is on.",
+    ),
+    SystemEntry(
         name="unifiedssr",
         display_name="UnifiedSSR",
         family="joint",
@@ -339,32 +405,10 @@ ENTRIES: tuple[SystemEntry, ...] = (
         status="Our code, equal to the original's numbers; empty histories are defined.",
     ),
     SystemEntry(
-        name="jsr",
-        display_name="JSR",
-        family="joint",
-        tasks=BOTH,
-        target="baselines.joint.jsr:JSR",
-        reference="zamani2018jsr",
-        original="https://arxiv.org/abs/1807.05631",
-        licence="no public code",
-        status="Stand-in: the authors published no code; shared items, a network a task and the "
-        "summed loss follow the paper, the architecture is ours.",
-    ),
-    SystemEntry(
-        name="sesrec",
-        display_name="SESRec",
-        family="joint",
-        tasks=("recommendation",),
-        target="baselines.joint.sesrec:SESRec",
-        reference="si2023sesrec",
-        original="https://github.com/Ethan00Si/SESREC-SIGIR-2023",
-        licence="none stated",
-        status="Our code, equal to the original's scores, losses and checked gradients; it ranks "
-        "for no query unless the added search head is on.",
-    ),
-    SystemEntry(
         name="gensar",
         display_name="GenSAR",
+        heading="GenSAR",
+        label="beam search",
         family="gensar",
         tasks=BOTH,
         target="gensar.gensar:GenSAR",
@@ -379,6 +423,8 @@ ENTRIES: tuple[SystemEntry, ...] = (
     SystemEntry(
         name="gensar-exact",
         display_name="GenSAR (exact likelihood)",
+        heading="GenSAR",
+        label="exact likelihood",
         family="gensar",
         tasks=BOTH,
         target="gensar.gensar:GenSARExact",

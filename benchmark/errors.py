@@ -61,6 +61,9 @@ def sentence_of_validation(error: Any, where: str) -> BenchmarkError:
         "extra_forbidden": "there is no such key",
         "missing": "the key is required but missing",
     }
-    reason = reasons.get(first["type"], first["msg"][:1].lower() + first["msg"][1:])
-    given = f", not {quoted(first['input'])}" if first["type"] not in reasons else ""
+    said = first["msg"].removeprefix("Value error, ")
+    reason = reasons.get(first["type"], said[:1].lower() + said[1:])
+    # Of several keys together the reason names those that matter.
+    is_told = first["type"] in reasons or isinstance(first["input"], dict)
+    given = "" if is_told else f", not {quoted(first['input'])}"
     return BenchmarkError(f"{where}: {key}: {reason}{given}.")

@@ -189,7 +189,8 @@ class SearchPairs(Instances):
         item_tokens: Tokens,
     ) -> None:
         examples = view.examples(TASK)
-        self.users, self.queries, self.targets = examples.user, examples.query, examples.target
+        self.queries, self.targets = examples.query, examples.target
+        self.positions = examples.position
         self.config = config
         self.query_tokens, self.item_tokens = query_tokens, item_tokens
         self.text_of_item = _number_of_text(view.corpus.items.text)
@@ -198,8 +199,8 @@ class SearchPairs(Instances):
         self.known = Exclusions.of_pairs(
             query, self.text_of_item[item], view.corpus.number_of_items
         )
-        self.random_items = NegativeSampler(view)
-        self.hard = HardNegatives(view, config.hard_negative_pool)
+        hits = HardNegatives(view, config.hard_negative_pool) if config.hard_negatives else None
+        self.negatives = NegativeSampler(view, TASK, hits=hits)
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -219,7 +220,8 @@ class SearchPairs(Instances):
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         """Draw the negatives, then gather each distinct text once."""
         queries, targets = self.queries[rows], self.targets[rows]
-        negatives = self._negatives(rows, random)
+        number = self.config.hard_negatives
+        negatives = self.negatives.draw(self.positions[rows], number, random, number)
         passages = np.concatenate([targets[:, None], negatives], axis=1).reshape(-1)
         asked, query_rows = np.unique(queries, return_inverse=True)
         shown, passage_rows = np.unique(passages, return_inverse=True)
@@ -234,16 +236,6 @@ class SearchPairs(Instances):
             "passages": torch.from_numpy(passage_rows.astype(np.int64)),
             "struck": torch.from_numpy(self._struck(queries, passages)),
         }
-
-    def _negatives(self, rows: NDArray[np.int64], random: np.random.Generator) -> IntArray:
-        """(rows, hard_negatives): BM25 hits, filled up with items that the user never touched."""
-        number = self.config.hard_negatives
-        drawn = self.hard.draw(self.queries[rows], number, random)
-        if number and (short := (drawn == 0).any(axis=1)).any():
-            chosen = rows[short]
-            some = self.random_items.draw(self.users[chosen], self.targets[chosen], number, random)
-            drawn[short] = np.where(drawn[short] == 0, some, drawn[short])
-        return drawn
 
     def _struck(self, queries: IntArray, passages: IntArray) -> NDArray[np.bool_]:
         """(rows, rows * group): passages that training pairs with the query, its own excepted."""

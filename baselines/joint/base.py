@@ -26,9 +26,9 @@ from torch import nn
 from benchmark.data.dataset import IntArray
 from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.negatives import Law, NegativeSampler
 from benchmark.kit.training import Batch, Instances
-from benchmark.kit.words import PADDING_WORD, UNKNOWN_WORD, Vocabulary
+from benchmark.kit.words import Vocabulary
 from benchmark.protocol.requests import Events, TrainingExamples
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
@@ -59,12 +59,6 @@ def tasks_with_events(view: TrainingView, tasks: Sequence[str] = TASKS) -> tuple
     return tuple(task for task in tasks if task in view.tasks and len(view.examples(task)))
 
 
-def known_words(vocabulary: Vocabulary, texts: Sequence[str], longest: int) -> IntArray:
-    """Word ids (texts, words) in which a word that training never met counts as no word."""
-    words = vocabulary.encode(texts, longest)
-    return np.where(words == UNKNOWN_WORD, PADDING_WORD, words)
-
-
 def longs(ids: NDArray[np.integer]) -> torch.Tensor:
     """Ids as a tensor of its own that indexes."""
     return torch.from_numpy(ids.astype(np.int64))
@@ -85,7 +79,9 @@ class JointNegativesConfig(SystemConfig):
 
     negatives: int = Field(default=4, ge=1)
     """Negatives of each training event."""
-    recommendation_negatives: Literal["popularity", "uniform"] = "popularity"
+    recommendation_negatives: Literal["protocol", "popularity", "uniform"] = "protocol"
+    """``protocol``: by the law of the lists that are ranked. The originals' data has popular items,
+    as the released lists do."""
     search_negatives: Literal["bm25", "popularity", "uniform"] = "bm25"
     """``bm25``: hits of the query that no evaluation list can hold, and popular items where there
     are too few. The originals' data has the best four hits instead."""
@@ -100,23 +96,21 @@ class Candidates:
         self, view: TrainingView, config: JointNegativesConfig, tasks: Sequence[str] = TASKS
     ) -> None:
         self._number = config.negatives
-        uses_hits = config.search_negatives == "bm25"
-        laws: dict[str, Literal["popularity", "uniform"]] = {
+        searches = len(view.examples("search")) if "search" in tasks else 0
+        uses_hits = config.search_negatives == "bm25" and searches
+        hits = HardNegatives(view, config.bm25_pool) if uses_hits else None
+        laws: dict[str, Law] = {
             "recommendation": config.recommendation_negatives,
             "search": "uniform" if config.search_negatives == "uniform" else "popularity",
         }
-        self._samplers = {task: NegativeSampler(view, laws[task]) for task in tasks}
-        searches = len(view.examples("search")) if "search" in tasks else 0
-        self._hard = HardNegatives(view, config.bm25_pool) if uses_hits and searches else None
+        self._samplers = {task: NegativeSampler(view, task, laws[task], hits) for task in tasks}
 
     def of(self, examples: TrainingExamples, random: np.random.Generator) -> IntArray:
         """(events, 1 + negatives) items, the target in column 0."""
-        target = examples.target
+        hits = self._number if examples.task == "search" else 0
         sampler = self._samplers[examples.task]
-        drawn = sampler.draw(examples.user, target, self._number, random)
-        if examples.task == "search" and self._hard is not None:
-            drawn = self._hard.replace(drawn, examples.query, random)
-        return np.concatenate([target[:, None], drawn], axis=1)
+        drawn = sampler.draw(examples.position, self._number, random, hits)
+        return np.concatenate([examples.target[:, None], drawn], axis=1)
 
 
 class TwoTaskInstances(Instances):

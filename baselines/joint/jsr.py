@@ -10,15 +10,19 @@ network makes the product a score. The point-wise logistic loss is the default, 
 joint systems here; ``loss="hinge"`` is the pairwise one that is remembered from the paper. Neither
 history nor, unless asked for (``item_text``), item text is read, and search knows no user.
 
-Vectors that training never touched, those of new users and of words no query has, are replaced by
-the mean of the trained ones. The model of the same name of WSDM 2020 is another one, and not here.
+Weight decay is for items, users and the recommendation network. The words, the search network and
+all biases have none: a query's vector is multiplied with the item's, and decayed to nothing it
+leaves scores that tell no item from another. Vectors that training never reads, those of new users
+and of words beyond the length of every query, are the mean of the others, in validation too. The
+model of the same name of WSDM 2020 is another one, and not here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -40,7 +44,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.kit.words import PADDING_WORD, TextWords, Vocabulary, training_queries
 from benchmark.protocol.requests import Requests, TrainingExamples
-from benchmark.systems.view import Corpus, TrainingView
+from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
 
 
 class JSRTraining(TrainingSettings):
@@ -243,8 +247,17 @@ class JSR(JointSystem):
             self.loss,
             self.config.training,
             self.context,
-            lambda: view.validate(self, tasks),
+            partial(self._validate, view, tasks),
+            parameter_groups=self._parameter_groups(),
         )
+        self._replace_untrained(view)
+
+    def _validate(self, view: TrainingView, tasks: tuple[str, ...]) -> ValidationMetrics:
+        """Validate with the vectors that will be scored with; training reads none of the others."""
+        self._replace_untrained(view)
+        return view.validate(self, tasks)
+
+    def _replace_untrained(self, view: TrainingView) -> None:
         words = self.words.queries[training_queries(view)].ravel()
         if self.config.item_text:
             words = np.concatenate([words, self.words.items.ravel()])
@@ -252,6 +265,14 @@ class JSR(JointSystem):
             users=longs(np.unique(view.examples("recommendation").user)).to(self.device),
             words=longs(np.unique(words[words != PADDING_WORD])).to(self.device),
         )
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """All decay but the words, the search network and the biases."""
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in self.model.named_parameters():
+            is_of_search = name.startswith(("texts.", "networks.search."))
+            groups[not is_of_search and not name.endswith("bias")].append(parameter)
+        return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The recommendation loss plus the weighted search loss, of the tasks in the batch."""
@@ -275,5 +296,8 @@ class JSR(JointSystem):
         return self.model.search_scores(words, candidates)
 
     def stand_ins(self) -> tuple[str, ...]:
-        """The authors published no code and, to us, no architecture."""
-        return ("JSR has no public original: the networks are ours, after the framework's idea.",)
+        """The authors published no code and, to us, no architecture; and what it does not read."""
+        return (
+            "JSR has no public original: the networks are ours, after the framework's idea.",
+            "JSR reads no history: a user is an id alone, and search knows no user.",
+        )

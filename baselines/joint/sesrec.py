@@ -11,7 +11,7 @@ As in the original, histories are always padded to their full length, since padd
 the co-attention, and no gradient passes the split. What differs: a history without events, which
 gives NaN there, is encoded and pooled as zeros; scores are logits, without the sigmoid that ties
 them; a history is encoded once and not once a candidate; training events are shuffled; negatives
-avoid all training items of the user, not only the visible ones; ids that training never touches
+follow the law of the lists that are ranked, not of the data; ids that training never touches
 start at zero; early stopping does not wait for the smallest learning rate. The model reads no query
 of the request and ranks for none; ``search_head`` adds a second prediction network that does, as
 later papers on joint models describe it.

@@ -12,9 +12,10 @@ search, which the release never trains or scores, is both, by the query branch a
 (``first_searches=False``); sequences are padded to one length, so session windows do not depend on
 the batch; pre-training sees training events only, where the release may see held-out ones; each
 stage keeps the weights of its best validation NDCG@5 and stops when that rises no more; the vectors
-of the unknown user and of users without a training sequence stay at zero, and words without an id
-are left out. A recommendation request without any history is scored from the padding item, its
-position and the user's vector.
+of the unknown user and of users without a training sequence stay at zero, and words that no
+training query holds are left out; negatives follow the law of the lists, where the release draws
+any item but the target. A recommendation request without any history is scored from the padding
+item, its position and the user's vector.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
-from baselines.joint.base import TASKS, JointSystem, known_words, longs
-from benchmark.data.dataset import IntArray
+from baselines.joint.base import TASKS, JointSystem, longs
 from benchmark.errors import SystemFailure
 from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import load_state, save_state
@@ -92,7 +92,7 @@ class UnifiedSSRConfig(SystemConfig):
     query_words: int = Field(default=50, ge=1)
     """Words of a query that are read, the first ones."""
     negatives: int = Field(default=4, ge=1)
-    """Negatives of each position, drawn uniformly from all items but the target."""
+    """Negatives of each position, drawn anew. The original draws from all items but the target."""
     bm25_negatives: int = Field(default=0, ge=0)
     """Further negatives of a search, drawn from BM25 hits; where it has none, uniform ones too."""
     bm25_pool: int = Field(default=200, ge=1)
@@ -520,10 +520,10 @@ def _mean_over(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 
 
 class QueryWords:
-    """The word ids of every query of a corpus, (queries + 1, words); unknown words are left out."""
+    """The word ids of every query of a corpus, (queries + 1, words)."""
 
     def __init__(self, vocabulary: Vocabulary, corpus: Corpus, longest: int) -> None:
-        self.ids = known_words(vocabulary, corpus.queries.text, longest)
+        self.ids = vocabulary.encode(corpus.queries.text, longest)
 
     def of(self, queries: NDArray[np.integer]) -> torch.Tensor:
         """(...) queries → (..., words), as wide as these need."""
@@ -560,9 +560,9 @@ class SequenceInstances(Instances):
         }
         self.tasks = tasks
         self.sizes = [len(self.windows[task]) for task in tasks]
-        self.sampler = NegativeSampler(view, exclude="target")
         needs_hits = config.bm25_negatives and len(self.windows.get("search", ()))
-        self.hard = HardNegatives(view, config.bm25_pool) if needs_hits else None
+        hits = HardNegatives(view, config.bm25_pool) if needs_hits else None
+        self.samplers = {task: NegativeSampler(view, task, hits=hits) for task in tasks}
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -591,14 +591,15 @@ class SequenceInstances(Instances):
         events, _ = left_to_right(windows.rows[chosen] + 1)  # log rows, 0 where padded
         events = events.astype(np.int64) - 1
         is_target = _moved_alike(windows.rows[chosen], windows.is_target[chosen])
-        user = windows.user[chosen]
+        users = longs(windows.user[chosen])
         if task == "recommendation":
-            batch = self._with_negatives(user, items[:, 1:], is_target[:, 1:], None, random)
-            return batch | {"products": longs(items[:, :-1])}
+            batch = self._with_negatives(task, events[:, 1:], is_target[:, 1:], random)
+            return batch | {"users": users, "products": longs(items[:, :-1])}
         queries = np.where(events >= 0, self.log.query[np.maximum(events, 0)], 0)
         is_target[:, 0] &= self.config.first_searches & self._is_first(events[:, 0])
-        batch = self._with_negatives(user, items, is_target, queries, random)
+        batch = self._with_negatives(task, events, is_target, random)
         return batch | {
+            "users": users,
             "products": longs(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
             "words": self.words.of(queries),
             "asked": torch.from_numpy(events >= 0),
@@ -614,23 +615,18 @@ class SequenceInstances(Instances):
 
     def _with_negatives(
         self,
-        user: IntArray,
-        targets: NDArray[np.integer],
+        task: str,
+        events: NDArray[np.int64],
         is_target: NDArray[np.bool_],
-        queries: NDArray[np.integer] | None,
         random: np.random.Generator,
     ) -> Batch:
-        number = self.config.negatives
-        further = self.config.bm25_negatives if queries is not None else 0
-        row, place = np.nonzero(is_target)
-        drawn = self.sampler.draw(user[row], targets[row, place], number + further, random)
-        if self.hard is not None and queries is not None:
-            drawn = self.hard.replace(drawn, queries[row, place], random, further)
-        negatives = np.zeros((*targets.shape, number + further), dtype=np.int64)
-        negatives[row, place] = drawn
+        """Targets, and negatives where there is one, of log rows ``events`` (batch, length)."""
+        further = self.config.bm25_negatives if task == "search" else 0
+        number = self.config.negatives + further
+        negatives = np.zeros((*events.shape, number), dtype=np.int64)
+        negatives[is_target] = self.samplers[task].draw(events[is_target], number, random, further)
         return {
-            "users": longs(user),
-            "targets": longs(targets),
+            "targets": longs(np.where(events >= 0, self.log.item[np.maximum(events, 0)], 0)),
             "is_target": torch.from_numpy(is_target),
             "negatives": torch.from_numpy(negatives),
         }

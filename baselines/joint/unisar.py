@@ -38,7 +38,6 @@ from baselines.joint.base import (
     QueryItemContrast,
     alternating,
     history_window,
-    known_words,
     logistic_loss,
     longs,
     tasks_with_events,
@@ -589,7 +588,7 @@ class BatchBuilder:
     def __init__(self, config: UniSARConfig, corpus: Corpus, vocabulary: Vocabulary) -> None:
         self.config = config
         self.number_of_items = corpus.number_of_items
-        self.words = known_words(vocabulary, corpus.queries.text, config.query_words)
+        self.words = vocabulary.encode(corpus.queries.text, config.query_words)
 
     def __call__(
         self,
@@ -758,7 +757,7 @@ class UniSAR(JointSystem):
         config = self.config
         texts = None
         if config.item_words:
-            words = known_words(self.vocabulary, corpus.items.text, config.query_words)
+            words = self.vocabulary.encode(corpus.items.text, config.query_words)
             texts = longs(words)
         self.builder = BatchBuilder(config, corpus, self.vocabulary)
         model = UniSARModel(

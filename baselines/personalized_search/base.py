@@ -25,7 +25,7 @@ from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.kit.words import PADDING_WORD, UNKNOWN_WORD, Vocabulary, training_queries
+from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
@@ -100,12 +100,6 @@ def initialise(module: nn.Module, deviation: float | None = None) -> None:
                     part.weight[part.padding_idx] = 0.0
 
 
-def silence_unknown_words(table: nn.Embedding) -> None:
-    """Unknown words add nothing: no training query has one, so their vector is never trained."""
-    with torch.no_grad():
-        table.weight[UNKNOWN_WORD] = 0.0
-
-
 class SearchNetwork(nn.Module):
     """What all of them are: requests and items as vectors, and a score for any pair of them."""
 
@@ -169,10 +163,9 @@ class SearchInstances(Instances):
         config: ProductSearchConfig = system.config
         self.examples = view.examples(TASK)
         self.system = system
-        # The user's other items stay in, as in the originals: what was bought once is no target.
-        self.uniform = NegativeSampler(view, exclude="target")
         self.number, self.number_of_hits = config.uniform_negatives, config.bm25_negatives
-        self.hard = HardNegatives(view, config.bm25_pool) if config.bm25_negatives else None
+        hits = HardNegatives(view, config.bm25_pool) if config.bm25_negatives else None
+        self.negatives = NegativeSampler(view, TASK, hits=hits)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -181,9 +174,7 @@ class SearchInstances(Instances):
         """Gather searches; draw their negatives."""
         chosen = self.examples.select(rows)
         number = self.number + self.number_of_hits
-        negatives = self.uniform.draw(chosen.user, chosen.target, number, random)
-        if self.hard is not None:
-            negatives = self.hard.replace(negatives, chosen.query, random, self.number_of_hits)
+        negatives = self.negatives.draw(chosen.position, number, random, self.number_of_hits)
         return {
             "queries": as_long(self.system.query_words[chosen.query]),
             "history": as_long(self.system.history_items(chosen)),
@@ -212,7 +203,7 @@ class ProductSearch(TorchSystem):
 
     @abstractmethod
     def network(self, number_of_items: int, word_rows: int) -> SearchNetwork:
-        """A freshly initialised network. Item 0 and word 0 are padding, word 1 is unknown."""
+        """A freshly initialised network. Item 0 and word 0 are padding."""
 
     def instances(self, view: TrainingView) -> Instances:
         """What the network's loss is computed on."""

@@ -20,7 +20,6 @@ from baselines.personalized_search.base import (
     initialise,
     mean_of_words,
     real_slots,
-    silence_unknown_words,
 )
 from benchmark.kit.training import Batch
 from benchmark.kit.words import PADDING_WORD
@@ -72,7 +71,6 @@ class JointFrameworkNetwork(SearchNetwork):
         self.query_feat = QueryFeature(word_rows, config)
         self.item_feat = ItemFeature(number_of_items, config)
         initialise(self)
-        silence_unknown_words(self.query_feat.query_encoder.word_embedding)
 
     def query_vectors(self, words: torch.Tensor) -> torch.Tensor:
         """(queries, size) in (-1, 1)."""

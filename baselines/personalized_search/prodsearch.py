@@ -31,11 +31,10 @@ from baselines.personalized_search.base import (
     as_true,
     initialise,
     mean_of_words,
-    silence_unknown_words,
 )
 from benchmark.data.dataset import IntArray
 from benchmark.kit.training import Batch, Instances, TrainingSettings
-from benchmark.kit.words import FIRST_WORD, PADDING_WORD, Vocabulary, training_queries
+from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.systems.view import TrainingView
 
 _NOISE_POWER = 0.75  # noise words are drawn by their counts to this power
@@ -112,7 +111,6 @@ class ProdSearchNetwork(SearchNetwork):
             else nn.Dropout(config.dropout)
         )
         initialise(self, config.embedding_deviation)
-        silence_unknown_words(self.word_embeddings)
 
     @staticmethod
     def _bias(rows: int, is_used: bool) -> nn.Parameter | None:
@@ -162,7 +160,7 @@ class TextWordSampler:
     """Draws words of the targets' texts, and noise words by their counts in training.
 
     Args:
-        item_words: (items + 1, words), padded.
+        item_words: (items + 1, words), padded on the right.
         number_of_ids: of the vocabulary.
         targets: (events,) those of training.
     """
@@ -174,19 +172,13 @@ class TextWordSampler:
         targets: IntArray,
         config: ProdSearchConfig,
     ) -> None:
-        known = item_words >= FIRST_WORD
-        order = np.argsort(~known, axis=1, kind="stable")
-        self.count = known.sum(axis=1)  # (items + 1,)
-        self.words = np.where(  # (items + 1, words), known words first, then padding
-            np.arange(known.shape[1])[None, :] < self.count[:, None],
-            np.take_along_axis(item_words, order, axis=1),
-            PADDING_WORD,
-        )
+        is_word = item_words != PADDING_WORD
+        self.words, self.count = item_words, is_word.sum(axis=1)  # (items + 1,)
         self.words_per_step, self.negative_words = config.words_per_step, config.negative_words
         # A text counts once a training event of its item, as reviews do.
-        events = np.bincount(targets, minlength=len(known))
+        events = np.bincount(targets, minlength=len(item_words))
         counts = np.bincount(
-            item_words[known],
+            item_words[is_word],
             weights=np.repeat(events, self.count),
             minlength=number_of_ids,
         )

@@ -168,7 +168,7 @@ class Prefixes(Instances):
             "targets": as_long(chosen.target),
         }
         if self.negatives is not None:
-            drawn = self.negatives.draw(chosen.user, chosen.target, 1, random)
+            drawn = self.negatives.draw(chosen.position, 1, random)
             batch["negatives"] = as_long(drawn[:, 0])
         return batch
 
@@ -213,7 +213,8 @@ class AllPositionTargets(Instances):
         items = np.take_along_axis(items, order, axis=1)[:, :-1]  # (windows, length)
         targets = np.take_along_axis(targets, order, axis=1)[:, 1:]
         keep = targets.any(axis=1)
-        self.items, self.targets, self.users = items[keep], targets[keep], windows.user[keep]
+        self.items, self.targets = items[keep], targets[keep]
+        self.events = np.take_along_axis(windows.rows, order, axis=1)[keep, 1:]
         self.targets_of_window = np.count_nonzero(self.targets, axis=1)
         self.negatives = negatives
 
@@ -238,8 +239,7 @@ class AllPositionTargets(Instances):
         if self.negatives is not None:
             row, column = np.nonzero(targets)
             drawn = np.zeros_like(targets)
-            drawn[row, column] = self.negatives.draw(
-                self.users[rows][row], targets[row, column], 1, random
-            )[:, 0]
+            events = self.events[rows[row], column]
+            drawn[row, column] = self.negatives.draw(events, 1, random)[:, 0]
             batch["negatives"] = as_long(drawn[:, :longest])
         return batch

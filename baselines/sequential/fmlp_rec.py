@@ -5,7 +5,8 @@ Zhou, Yu, Zhao and Wen, "Filter-enhanced MLP is All You Need for Sequential Reco
 a licence), whose parameter names are kept. A filter mixes every slot with every other one, so only
 the last slot may be read, every prefix is an instance of its own, and padding takes part in the
 computation: row 0 of the item table is a random vector that is never trained. What differs:
-negatives avoid all training items of the user, where the original avoids those of the prefix;
+negatives follow the law of the lists, which by default leaves out all items of the user, where the
+original avoids those of the prefix;
 epochs are selected by the suite's validation NDCG@5 instead of MRR; the cross-entropy is computed
 from logits, so it cannot saturate; and the last block computes the last slot alone, with equal
 numbers. The repository's second network, self-attention in place of the filters, is left out.
@@ -204,7 +205,7 @@ class PrefixInstances(Instances):
         chosen = self.examples.select(rows)
         items = chosen.history(self.length, TASK, "left").items
         inside = np.arange(self.length) >= self.length - self.visible[rows][:, None]
-        negatives = self.negatives.draw(chosen.user, chosen.target, 1, random)
+        negatives = self.negatives.draw(chosen.position, 1, random)
         return {
             "items": as_long(np.where(inside, items, 0)),
             "targets": as_long(chosen.target),

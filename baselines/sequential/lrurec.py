@@ -295,7 +295,7 @@ class UserWindows(Instances):
         inputs[is_long, 0] = 0
         is_whole = windows.rows[:, 1] >= 0
         keep = (is_whole | ~is_long) & _is_newest(windows.user, is_long) & targets.any(axis=1)
-        self.items, self.targets, self.users = inputs[keep], targets[keep], windows.user[keep]
+        self.items, self.targets, self.events = inputs[keep], targets[keep], windows.rows[keep, 1:]
         # A window has one slot more than inputs where its first target is predicted from padding.
         self.slots = (items[keep, 1:] > 0).sum(axis=1)
         self.number_of_negatives = number_of_negatives
@@ -310,9 +310,9 @@ class UserWindows(Instances):
         targets = self.targets[rows][:, -longest:]
         batch = {"items": as_long(self.items[rows][:, -longest:]), "targets": as_long(targets)}
         if self.number_of_negatives is not None:
-            user = self.users[rows][np.nonzero(targets)[0]]
-            size = (len(user), self.number_of_negatives)
-            batch["negatives"] = as_long(self.negatives.draw_one_per_slot(user, size, random))
+            events = self.events[rows][:, -longest:][targets > 0]
+            slots = np.repeat(events[:, None], self.number_of_negatives, axis=1)
+            batch["negatives"] = as_long(self.negatives.draw_one_per_slot(slots, random))
         return batch
 
 

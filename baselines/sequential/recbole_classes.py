@@ -75,7 +75,7 @@ class RecBoleSystem(SequentialSystem):
         """Prefixes or windows, with negatives if the loss needs them."""
         config = self.config
         kinds = {"prefixes": LastPositionTargets, "sequences": AllPositionTargets}
-        negatives = NegativeSampler(view, exclude="target") if config.loss == "BPR" else None
+        negatives = NegativeSampler(view) if config.loss == "BPR" else None
         return kinds[config.training_instances](view, config.history_length, negatives)
 
     def loss(self, batch: Batch) -> torch.Tensor:

@@ -113,7 +113,7 @@ class RecBoleModel(SequentialSystem):
         """Prefixes, with one uniform negative if the model is a pairwise one."""
         config, length = self._settings(), self.config.history_length
         pairwise = config["MODEL_INPUT_TYPE"].name == "PAIRWISE"
-        negatives = NegativeSampler(view, exclude="target") if pairwise else None
+        negatives = NegativeSampler(view) if pairwise else None
         transform = _transform(config, stub_dataset(view.corpus, length))
         instances = RecBolePrefixes(view, length, negatives, transform)
         if self.config.model == "FEARec":

@@ -163,19 +163,18 @@ class UserSequences(Instances):
         targets = np.where(windows.is_target, items, 0)[:, 1:]
         keep = targets.any(axis=1)
         self.items, self.targets = items[keep, :-1], targets[keep]
-        self.users = windows.user[keep]
+        self.events = np.where(targets > 0, windows.rows[:, 1:], -1)[keep]
         self.negatives = NegativeSampler(view)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """Gather users; a negative is an item that the user has not in training."""
-        targets = self.targets[rows]
-        drawn = self.negatives.draw_one_per_slot(self.users[rows], targets.shape, random)
+        """Gather users; draw a negative for each target."""
+        drawn = self.negatives.draw_one_per_slot(self.events[rows], random)
         return {
             "items": as_long(self.items[rows]),
-            "targets": as_long(targets),
+            "targets": as_long(self.targets[rows]),
             "negatives": as_long(drawn),
         }
 

@@ -121,13 +121,19 @@ def make_world_over_time() -> World:
 def poisoned(world: World) -> tuple[World, LongArray]:
     """The world with other items and queries in its test events, and the log rows that changed.
 
-    Candidate lists stay: they strike what the user touched, test events included, so new lists
-    would differ for a reason that is no fault of a system.
+    Validation lists are made anew, since they may not depend on the test either. Test lists stay:
+    they strike what the user touched, so new ones would differ for a reason that is no fault of a
+    system.
     """
     rows = np.sort(world.test_rows)
     dataset = world.dataset.with_log(_with_other_content(world.dataset, rows, keep_queries=False))
     dataset = replace(dataset, fingerprint=fingerprint_of(dataset))
-    return replace(world, dataset=dataset), rows
+    again = build_tasks(dataset, world.settings)
+    tasks = {
+        name: replace(task, valid_candidates=again[name].valid_candidates)
+        for name, task in world.tasks.items()
+    }
+    return replace(world, dataset=dataset, tasks=tasks), rows
 
 
 def with_other_labels(world: World) -> tuple[World, int]:

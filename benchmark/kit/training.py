@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from benchmark.errors import BenchmarkError, SystemFailure
@@ -80,6 +80,19 @@ class TrainingSettings(BaseModel):
     """Epochs between validations; 0 keeps the last weights instead of the best ones."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     """Least time between two checkpoints; it does not change the result."""
+
+    @model_validator(mode="after")
+    def _a_plateau_is_waited_for(self) -> TrainingSettings:
+        if self.schedule != "plateau" or self.patience is None:
+            return self
+        if self.patience <= self.plateau_patience + 1:
+            raise ValueError(
+                f"with patience {self.patience} training stops before a rate lowered after "
+                f"{self.plateau_patience + 1} validations without a better score (plateau_patience "
+                f"{self.plateau_patience}) is ever used; set patience to at least "
+                f"{self.plateau_patience + 2}, or schedule to constant"
+            )
+        return self
 
 
 class Instances(ABC):
@@ -323,6 +336,7 @@ class _Loop:
             write_json(
                 folder / "progress.json",
                 {
+                    "identity": self.context.identity,
                     "epoch": self.epoch,
                     "batch_in_epoch": self.batch_in_epoch,
                     "step": self.step,
@@ -348,6 +362,8 @@ class _Loop:
         for folder in reversed(self._saved()):
             try:
                 check_manifest(folder)
+                if read_json(folder / "progress.json").get("identity") != self.context.identity:
+                    raise BenchmarkError(f"{folder}: is a checkpoint of another job.")
             except BenchmarkError as error:
                 self.context.logger.warning("checkpoint is not used: %s", error)
                 # Out of the way, or the good one of this step would not be written later.

@@ -6,7 +6,8 @@ case. Nothing is stemmed and no stop word is dropped.
 
 The vocabulary holds every word of the training queries, and the words of the item texts that occur
 often enough. It never looks at a query that occurs in held-out events only, so such a query may
-have words without an id of their own: they get :data:`UNKNOWN_WORD`.
+have words that it lacks. One rule for every system: a word that is not in the vocabulary counts as
+no word. It has no id, and a text is read as if it were not there.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ from benchmark.retrieval.analysis import tokenise
 from benchmark.systems.view import Corpus, TrainingView
 
 PADDING_WORD = 0
-UNKNOWN_WORD = 1
-FIRST_WORD = 2
+FIRST_WORD = 1
 """The id of the vocabulary's first word; the others follow."""
 
 
@@ -47,7 +47,7 @@ class Vocabulary:
 
     >>> vocabulary = Vocabulary(("cream", "hand"))
     >>> vocabulary.encode(["Hand cream", "", "night cream"], longest=50).tolist()
-    [[3, 2], [0, 0], [1, 2]]
+    [[2, 1], [0, 0], [1, 0]]
     """
 
     words: tuple[str, ...]
@@ -67,7 +67,7 @@ class Vocabulary:
 
     @property
     def number_of_ids(self) -> int:
-        """Rows of an embedding table: the words, the padding word and the unknown word."""
+        """Rows of an embedding table: the words and the padding word."""
         return FIRST_WORD + len(self.words)
 
     @cached_property
@@ -75,16 +75,16 @@ class Vocabulary:
         return {word: FIRST_WORD + number for number, word in enumerate(self.words)}
 
     def encode(self, texts: Sequence[str], longest: int) -> IntArray:
-        """The word ids of each text, padded with ``PADDING_WORD`` on the right.
+        """The known words of each text, padded with ``PADDING_WORD`` on the right.
 
         Args:
-            longest: so many words of a text are kept, the first ones.
+            longest: so many known words of a text are kept, the first ones.
 
         Returns:
             (texts, words), as wide as the longest text needs, at least 1.
         """
         id_of = self._id_of
-        rows = [[id_of.get(word, UNKNOWN_WORD) for word in words_of(text)] for text in texts]
+        rows = [[id_of[word] for word in words_of(text) if word in id_of] for text in texts]
         lengths = np.minimum([len(row) for row in rows], longest).astype(np.int64)
         encoded = np.zeros((len(rows), max(1, int(lengths.max(initial=0)))), dtype=np.int32)
         filled = np.arange(encoded.shape[1])[None, :] < lengths[:, None]

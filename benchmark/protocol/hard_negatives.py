@@ -62,7 +62,7 @@ class SearchEvents:
     """Searches that get lists; every array has shape (events,).
 
     ``key`` is a hash of each event. ``barred`` are the items that the list of an event may not hold
-    besides its target; its rows are the events.
+    besides its target, ``touched`` those that its user touched; their rows are the events.
     """
 
     user: IntArray
@@ -70,20 +70,51 @@ class SearchEvents:
     target: IntArray
     key: HashArray
     barred: Exclusions
+    touched: Exclusions
 
     @classmethod
-    def of(cls, dataset: Dataset, rows: LongArray, settings: ProtocolSettings) -> SearchEvents:
-        """The events at the log rows ``rows``."""
+    def of(
+        cls,
+        dataset: Dataset,
+        rows: LongArray,
+        settings: ProtocolSettings,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> SearchEvents:
+        """The events at the log rows ``rows``.
+
+        Args:
+            allowed: (log rows,), those that say what a user touched; all of them if absent.
+        """
         log, size = dataset.log, dataset.number_of_items
+        known = log if allowed is None else log.keep(allowed)
+        touched = Exclusions.of_log(known, size).among(log.user[rows])
         barred = _fellow_clicks(log, rows, settings, size)
         if settings.search_exclude == "touched":
-            barred = barred.with_more(Exclusions.of_log(log, size).among(log.user[rows]))
+            barred = barred.with_more(touched)
         return cls(
             user=log.user[rows],
             query=log.query[rows],
             target=log.item[rows],
             key=event_keys(dataset, rows, settings.seed),
             barred=barred,
+            touched=touched,
+        )
+
+    def followed_by(self, other: SearchEvents) -> SearchEvents:
+        """These events, then the other ones."""
+        shift = len(self) * (self.barred.number_of_items + 1)
+
+        def together(first: Exclusions, second: Exclusions) -> Exclusions:
+            keys = np.concatenate([first.keys, second.keys + shift])
+            return Exclusions(keys, first.number_of_items)
+
+        return SearchEvents(
+            user=np.concatenate([self.user, other.user]),
+            query=np.concatenate([self.query, other.query]),
+            target=np.concatenate([self.target, other.target]),
+            key=np.concatenate([self.key, other.key]),
+            barred=together(self.barred, other.barred),
+            touched=together(self.touched, other.touched),
         )
 
     def __len__(self) -> int:
@@ -141,8 +172,7 @@ def bm25_negatives(
         negatives[hits.events], found[hits.events] = _best_allowed(dataset, hits, events, settings)
     short = np.flatnonzero(found < settings.negatives)
     if len(short):
-        barred = Exclusions.of_log(dataset.log, dataset.number_of_items).among(events.user[short])
-        barred = barred.with_more(events.barred.among(short))
+        barred = events.touched.among(short).with_more(events.barred.among(short))
         if known is not None:
             barred = barred.with_more(known.among(events.query[short]))
         law = HashedLaw.uniform(settings.seed, dataset.item_keys)

@@ -116,6 +116,28 @@ def training_rows(
     return keep
 
 
+def rows_but_the_test(
+    log: EventLog,
+    tested: NDArray[np.int64],
+    hidden: NDArray[np.int64],
+    settings: ProtocolSettings,
+) -> NDArray[np.bool_]:
+    """Which log rows validation may depend on, shape (events,).
+
+    All but the test events of every task, the rows that a test event hides as its duplicates, and
+    what ``twins`` keeps out of training for their sake.
+
+    Args:
+        tested: the test rows of all tasks.
+        hidden: the rows that these may not see, -1 for none.
+    """
+    # What training might look at if nothing but the test were held out.
+    everything_else = settings.model_copy(update={"training_rows": "all-remaining"})
+    allowed = training_rows(log, tested, everything_else)
+    allowed[hidden[hidden >= 0]] = False
+    return allowed
+
+
 def training_events(
     log: EventLog, split: Split, others: list[Split], settings: ProtocolSettings
 ) -> EventSet:

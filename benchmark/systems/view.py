@@ -25,7 +25,7 @@ from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.splits import training_rows
+from benchmark.protocol.splits import rows_but_the_test, training_rows
 from benchmark.protocol.task import Task
 from benchmark.retrieval import BM25Engine, make_engine
 from benchmark.systems.scores import checked_scores
@@ -86,7 +86,8 @@ class TrainingView:
     task point into this log. Validation histories hold no test event and no purchase that a test
     search duplicates, in every protocol: nothing that the view holds depends on a test event but
     what the protocol lets the candidate lists tell. ``evaluation_depth`` is the deepest BM25 rank
-    that evaluation lists of searches may hold: the last one where they may hold any item.
+    that evaluation lists of searches may hold: the last one where they may hold any item;
+    ``protocol`` says how lists are made.
     """
 
     def __init__(
@@ -97,12 +98,12 @@ class TrainingView:
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
         self.seed = settings.seed
+        self.protocol = settings
         self.evaluation_depth = (
             self.corpus.number_of_items
             if "search" in tasks and tasks["search"].has_outside_lists
             else evaluation_depth(settings, self.corpus.number_of_items)
         )
-        self._settings = settings.model_dump(mode="json")
         self._engine = (settings.bm25_engine, settings.bm25_analyser)
         self._events = {
             name: _moved(dataset.log, self.log, keep, task.train) for name, task in tasks.items()
@@ -123,7 +124,7 @@ class TrainingView:
         return sha256_of_json(
             [
                 self.corpus.fingerprint,
-                self._settings,
+                self.protocol.model_dump(mode="json"),
                 self.evaluation_depth,
                 sha256_of_arrays(trained_on),
                 validation,
@@ -187,18 +188,10 @@ def selection_score(metrics: ValidationMetrics) -> float:
 def validation_rows(
     log: EventLog, tasks: Mapping[str, Task], settings: ProtocolSettings
 ) -> NDArray[np.bool_]:
-    """Which log rows a validation history may hold, shape (events,).
-
-    All but the test events of every task, the rows that a test event hides as its duplicates, and
-    what ``twins`` keeps out of training for their sake.
-    """
+    """Which log rows a validation history may hold: all but the test, shape (events,)."""
     tested = np.concatenate([task.tested for task in tasks.values()])
-    # What training might look at if nothing but the test were held out.
-    everything_else = settings.model_copy(update={"training_rows": "all-remaining"})
-    allowed = training_rows(log, tested, everything_else)
     hidden = np.concatenate([task.test.hidden for task in tasks.values()])
-    allowed[hidden[hidden >= 0]] = False
-    return allowed
+    return rows_but_the_test(log, tested, hidden, settings)
 
 
 def _latest(

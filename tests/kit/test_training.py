@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import nn
 
 from benchmark.errors import SystemFailure
@@ -29,6 +30,7 @@ from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import Instances, TrainingHistory, TrainingSettings, train
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
+from tests.training import SEED, expect
 
 EPOCHS, STEPS_AN_EPOCH = 4, 4
 STEPS = EPOCHS * STEPS_AN_EPOCH
@@ -88,7 +90,9 @@ def make_model(dropout: float = 0.3) -> nn.Module:
 
 
 def make_context(folder: Path, **changes: Any) -> RunContext:
-    return RunContext(seed=3, folder=folder, artifacts=ArtifactStore(folder / "art"), **changes)
+    return RunContext(
+        seed=3 + SEED, folder=folder, artifacts=ArtifactStore(folder / "art"), **changes
+    )
 
 
 def run_training(
@@ -97,6 +101,7 @@ def run_training(
     *,
     own_seed: int = 0,
     before_step: Step = lambda calls: None,
+    identity: str = "",
 ) -> tuple[State, TrainingHistory]:
     """Train the small model, from the same weights each time.
 
@@ -120,7 +125,8 @@ def run_training(
             x = torch.linspace(0, 2, 20)[:, None].expand(20, 3)
             return {"recommendation": {"NDCG@5": float(torch.sigmoid(model(x).sum()))}}
 
-    history = train(model, NoisyPoints(), loss, settings, make_context(folder), validate)
+    context = make_context(folder, identity=identity)
+    history = train(model, NoisyPoints(), loss, settings, context, validate)
     return copy_of_state(model), history
 
 
@@ -320,6 +326,17 @@ def test_damaged_checkpoints_are_not_used_and_the_run_ends_equal(
     assert_same_run(resumed, whole)
 
 
+def test_checkpoints_of_another_job_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped_run(tmp_path, COSINE, 3)
+    calls: list[int] = []
+    other = run_training(tmp_path, COSINE, before_step=calls.append, identity="other")
+    assert len(calls) == STEPS
+    assert not other[1].resumed
+    assert sum("is a checkpoint of another job" in line for line in caplog.messages) == 2
+
+
 def test_a_damaged_checkpoint_is_replaced_by_a_good_one_of_the_same_step(tmp_path: Path) -> None:
     stopped_run(tmp_path, COSINE, 3)
     for checkpoint in checkpoints(tmp_path):
@@ -352,16 +369,17 @@ def square_error(model: nn.Module) -> Callable[[dict[str, torch.Tensor]], torch.
 
 
 def seeded_model(dropout: float = 0.0) -> nn.Module:
-    torch.manual_seed(1)
+    torch.manual_seed(1 + SEED)
     return make_model(dropout)
 
 
+@pytest.mark.training
 def test_the_loss_falls(tmp_path: Path) -> None:
     model = seeded_model()
     settings = TrainingSettings(epochs=15, batch_size=7, learning_rate=0.02)
     history = train(model, ExactRows(), square_error(model), settings, make_context(tmp_path))
     losses = [row["loss"] for row in history.rows]
-    assert losses[-1] < 0.6 * losses[0]
+    expect(losses[-1] / losses[0], below=0.6)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -567,6 +585,15 @@ def test_the_first_steps_of_a_warmup_are_small(tmp_path: Path) -> None:
         epochs=5, batch_size=21, optimizer="sgd", learning_rate=0.8, warmup_steps=4
     )
     assert rates_of(settings, tmp_path) == pytest.approx([0.4, 0.6, 0.8, 0.8, 0.8])
+
+
+@pytest.mark.parametrize("patience", [1, 4])
+def test_a_rate_that_falls_when_training_has_stopped_is_refused(patience: int) -> None:
+    with pytest.raises(ValidationError, match=r"patience .*\(plateau_patience 3\).* at least 5"):
+        TrainingSettings(schedule="plateau", patience=patience)
+    for allowed in (5, None):
+        TrainingSettings(schedule="plateau", patience=allowed)
+    TrainingSettings(schedule="constant", patience=patience)
 
 
 def test_the_plateau_schedule_follows_the_validation_score(tmp_path: Path) -> None:

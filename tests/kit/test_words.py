@@ -13,7 +13,6 @@ from benchmark.errors import BenchmarkError
 from benchmark.files import write_json
 from benchmark.kit.words import (
     FIRST_WORD,
-    UNKNOWN_WORD,
     TextWords,
     Vocabulary,
     training_queries,
@@ -58,9 +57,7 @@ def test_the_vocabulary_never_sees_a_query_that_is_held_out() -> None:
     words = TextWords.of_view(view)
     assert "care" in words.vocabulary.words
     assert "zebra" not in words.vocabulary.words
-    zebra, hand = words.queries[3]
-    assert zebra == UNKNOWN_WORD
-    assert hand == FIRST_WORD + words.vocabulary.words.index("hand")
+    assert words.queries[3].tolist() == [FIRST_WORD + words.vocabulary.words.index("hand"), 0]
 
 
 def test_rows_are_item_and_query_ids() -> None:
@@ -69,16 +66,24 @@ def test_rows_are_item_and_query_ids() -> None:
     assert words.items.shape == (7, 3) and words.items.dtype == np.int32
     assert words.queries.shape == (4, 2) and words.queries.dtype == np.int32
     assert not words.items[0].any() and not words.queries[0].any()
-    names = ["", "?", *words.vocabulary.words]
+    names = ["", *words.vocabulary.words]
     assert [names[number] for number in words.items[2]] == ["night", "cream", "rich"]
     assert [names[number] for number in words.items[4]] == ["hand", "soap", ""]
 
 
-def test_rare_words_of_items_are_unknown_unless_a_training_query_holds_them() -> None:
+def test_rare_words_of_items_count_as_no_words_unless_a_training_query_holds_them() -> None:
     words = TextWords.of_view(small_view(), minimum_count=2)
     assert words.vocabulary.words == ("care", "cream", "hand", "night", "soap")
-    assert words.items[5].tolist() == [UNKNOWN_WORD, 0, 0]
-    assert words.vocabulary.number_of_ids == 7
+    assert words.items[5].tolist() == [0, 0]
+    assert words.vocabulary.number_of_ids == 6
+
+
+def test_unknown_words_take_no_place_among_those_that_are_kept() -> None:
+    vocabulary = Vocabulary(("cream", "hand"))
+    assert vocabulary.encode(["my new hand cream", "nothing"], longest=2).tolist() == [
+        [2, 1],
+        [0, 0],
+    ]
 
 
 def test_long_texts_lose_their_end() -> None:

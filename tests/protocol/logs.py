@@ -119,3 +119,38 @@ def search_dataset(seed: int, users: int = 500, items: int = 900, queries: int =
         number_of_users=users,
     )
     return dataset_of(log, items, texts=texts, queries=query_texts)
+
+
+def alike_items_dataset(
+    users: int = 900, queries: int = 12, per_query: int = 60, seed: int = 0
+) -> Dataset:
+    """Each query has items of its own kind, which it mostly leads to; BM25 finds some of them.
+
+    Half of a query's items have the query's word in their text, a tenth of all clicks go anywhere.
+    Popular items are those whose text is short, so that BM25's order says something.
+    """
+    random = np.random.default_rng(seed)
+    items = queries * per_query
+    user = np.repeat(np.arange(1, users + 1), 6)
+    query = random.integers(queries, size=len(user))
+    within = (per_query * random.random(len(user)) ** 1.3).astype(int)
+    item = np.where(
+        random.random(len(user)) < 0.9,
+        query * per_query + within,
+        random.integers(items, size=len(user)),
+    )
+    words = [f"word{chr(97 + number)}" for number in range(queries)]
+    texts = [
+        " ".join([words[number // per_query]] * (number % 2) + ["other"] * (1 + number % per_query))
+        for number in range(items)
+    ]
+    log = EventLog.from_columns(
+        user=user,
+        item=item + 1,
+        query=query + 1,
+        behaviour=np.full(len(user), SEARCH),
+        timestamp=np.arange(len(user)),
+        session=np.arange(1, len(user) + 1),
+        number_of_users=users,
+    )
+    return dataset_of(log, items, texts=texts, queries=words)

@@ -13,8 +13,7 @@ from benchmark.data.dataset import Dataset, EventLog, fingerprint_of
 from benchmark.data.sources.generated import make_dataset
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.task import build_tasks
-from tests.protocol.logs import search_dataset, shop_dataset
-from tests.protocol.test_matched import shop
+from tests.protocol.logs import alike_items_dataset, search_dataset, shop_dataset
 
 Lists = Mapping[tuple[Any, ...], tuple[tuple[str, ...], int]]
 """(task, part, user, item, query, time) → the candidates' external ids, the target's column."""
@@ -134,7 +133,7 @@ def test_popular_negatives_of_most_lists_outlast_a_user() -> None:
 
 def test_clean_lists_of_most_events_outlast_a_user() -> None:
     # A pair of query and item that only this user's training had is known no more.
-    dataset = shop()
+    dataset = alike_items_dataset()
     before = lists_of(dataset, PRESETS["clean"])
     changed = []
     for gone in (1, 200, 700):

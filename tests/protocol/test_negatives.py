@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION
+from benchmark.data.sources.generated import make_dataset
 from benchmark.errors import BenchmarkError
 from benchmark.protocol import negatives
 from benchmark.protocol.negatives import Exclusions, first_distinct, sample_negatives
@@ -16,7 +18,7 @@ from benchmark.protocol.released import released_negatives
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.splits import split_task
 from benchmark.protocol.task import build_tasks
-from tests.protocol.logs import dataset_of, log_of, shop_dataset
+from tests.protocol.logs import alike_items_dataset, dataset_of, log_of, shop_dataset
 
 LARGEST_Z = 4.5  # of a few hundred counts: exceeded by chance once in a thousand seeds
 
@@ -147,14 +149,34 @@ def test_exclusions_by_prefix_and_among() -> None:
 def test_recommendation_lists_hold_nothing_that_the_user_ever_touched(law: str) -> None:
     dataset = shop_dataset(seed=5)
     settings = ProtocolSettings.model_validate({"recommendation_negatives": law, "negatives": 50})
-    log, task = dataset.log, build_tasks(dataset, settings)["recommendation"]
+    log, tasks = dataset.log, build_tasks(dataset, settings)
+    task = tasks["recommendation"]
     for part in ("valid", "test"):
         lists, rows = task.candidates(part), getattr(task, part).position
         for row, items, column in zip(rows, lists.items, lists.target_column, strict=True):
             own = set(log.item[log.user == log.user[row]].tolist())
             assert items[column] == log.item[row]
             assert len(set(items.tolist())) == 51
-            assert set(items.tolist()) & own == {log.item[row]}
+            found = set(items.tolist()) & own - {int(log.item[row])}
+            tested = np.concatenate([one.test.position for one in tasks.values()])
+            in_test = set(log.item[tested[log.user[tested] == log.user[row]]].tolist())
+            assert found <= (in_test if part == "valid" else set())
+
+
+@pytest.mark.parametrize("protocol", ["paper", "clean"])
+def test_validation_lists_do_not_tell_what_the_test_holds(protocol: str) -> None:
+    # An item that stands in no list of validation would be known as one of the test, or as none.
+    dataset = alike_items_dataset() if protocol == "clean" else make_dataset(users=60, items=160)
+    before = build_tasks(dataset, PRESETS[protocol])
+    tested = np.concatenate([task.tested for task in before.values()])
+    item = dataset.log.item.copy()
+    item[tested] = item[tested] % dataset.number_of_items + 1
+    after = build_tasks(dataset.with_log(replace(dataset.log, item=item)), PRESETS[protocol])
+    for name, task in before.items():
+        assert task.test_candidates.fingerprint != after[name].test_candidates.fingerprint
+        for part in ("items", "target_column"):
+            here, there = (getattr(tasks[name].valid_candidates, part) for tasks in (before, after))
+            np.testing.assert_array_equal(here, there)
 
 
 def test_earlier_interactions_leave_the_later_ones_eligible() -> None:
