@@ -266,9 +266,9 @@ def _raw(column: Column, value: Any) -> str | tuple[str, ...] | object | None:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Cells as numbers (cells,): ``value`` is NaN where there is none.
+    """Cells as numbers (cells,): ``value`` is NaN or infinite where there is none.
 
-    ``missing`` and ``wrong`` say why; ``rest`` are texts that are no number.
+    ``missing`` or ``wrong`` says why.
     """
 
     value: NDArray[np.float64]
@@ -282,7 +282,6 @@ _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 def numbers(array: pa.Array) -> Numbers:
     """Numbers, or texts of numbers."""
     kind, missing = array.type, nulls(array)
-    nothing = np.zeros(len(array), dtype=bool)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         values = np.where(missing, np.nan, values)
@@ -301,8 +300,7 @@ def numbers(array: pa.Array) -> Numbers:
     except pa.ArrowInvalid:  # such as a plus sign
         parsed = pd.to_numeric(kept.to_pandas().astype(object), errors="coerce")
         values[is_number] = parsed.to_numpy(dtype=np.float64)
-    wrong = ~missing & ~np.isfinite(values)
-    return Numbers(values, missing, wrong if wrong.any() else nothing)
+    return Numbers(values, missing, ~missing & ~np.isfinite(values))
 
 
 def _mask(array: pa.Array) -> NDArray[np.bool_]:
