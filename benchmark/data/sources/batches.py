@@ -63,7 +63,7 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
         if path.is_dir() or name.endswith(".parquet"):
             parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
             for part in parts:
-                for batch in _parquet(schema, part, path, faults):
+                for batch in _parquet(schema, part, path, before, faults):
                     row, columns = _exploded(schema, batch)
                     yield _of_arrow(row + before + 1, columns)
                     before += batch.num_rows
@@ -120,10 +120,11 @@ def check_columns(schema: TableSchema, names: Sequence[str], path: Path, faults:
 
 
 def _parquet(
-    schema: TableSchema, part: Path, path: Path, faults: Faults
+    schema: TableSchema, part: Path, path: Path, before: int, faults: Faults
 ) -> Iterator[pa.RecordBatch]:
+    """The batches of a part, before which other parts had ``before`` rows."""
     with pq.ParquetFile(part, page_checksum_verification=True) as opened:
-        rows = opened.metadata.num_rows
+        rows = before + opened.metadata.num_rows
         most = schema.maximum_rows
         if most is not None and rows > most:
             reason = f"has {rows:,} rows, more than source.maximum_rows ({most:,}) allows"

@@ -122,17 +122,14 @@ def load_purchases(
 ) -> RawLog | None:
     """The catalogue and the events outside of search; every fault is noted.
 
-    There is a log where the rows can be told apart at least, so that further tables can be checked
-    against its items.
+    Where only the items could be read the log is empty, so that searches can be checked against
+    them.
     """
     table = read_table(_sized(ITEMS, maximum_rows), items, faults)
     events = read_table(_sized(INTERACTIONS, maximum_rows), interactions, faults)
     if table is None:
         return None
-    catalogue = _catalogue(table)
-    if events is None:
-        return _log_of(None, catalogue, faults)
-    return _log_of(events, catalogue, faults)
+    return _log_of(events, _catalogue(table), faults)
 
 
 def _sized(schema: TableSchema, maximum_rows: int) -> TableSchema:
