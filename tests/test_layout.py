@@ -8,6 +8,7 @@ imports torch, a stored file that runs code when it is read.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -248,6 +249,18 @@ def test_help_is_shown() -> None:
     done = run_python("-m", "benchmark.run", "--help")
     assert done.returncode == 0, done.stderr
     assert "--suite" in done.stdout
+
+
+def test_a_terminal_without_a_character_gets_a_question_mark() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark.run", "--list"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"?" in done.stdout
 
 
 def test_listing_the_systems_imports_no_torch() -> None:

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from benchmark.cli import print_what_the_terminal_can
 from benchmark.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchmarkError
 from benchmark.report.build import build_report, refresh_references, write_grid
 from benchmark.report.compare import compare_folders
@@ -244,6 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is not _report:
         given = given[1:]
     options = parser().parse_args(given)
+    print_what_the_terminal_can()
     try:
         return command(options)
     except BenchmarkError as error:

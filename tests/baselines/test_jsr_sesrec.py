@@ -29,7 +29,7 @@ from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
 from tests.training import SEED, expect
 
-BOUGHT, TASTES, QUERIES, USERS, ROUNDS = 36, 3, 8, 60, 12
+BOUGHT, TASTES, QUERIES, USERS, ROUNDS = 36, 3, 8, 90, 12
 ITEMS = BOUGHT + QUERIES
 UNKNOWN_WORDS, EMPTY_QUERY = QUERIES + 1, QUERIES + 2
 SETTINGS = ProtocolSettings(negatives=19)
@@ -118,7 +118,7 @@ def make_sesrec(folder: Path, epochs: int = 1, **changes: Any) -> SESRec:
         "recommendation_history": 2,
         "search_history": 1,
         "dropout": 0.0,
-        "negatives": 8,
+        "negatives": 20,
         "recommendation_negatives": "uniform",
         "search_negatives": "uniform",
         "alignment_negatives": 16,

@@ -45,9 +45,9 @@ SMALL: dict[str, Any] = {
     "whole_word_deviation": 0.3,
 }
 QUICK: dict[str, Any] = {
-    "epochs": 18,
+    "epochs": 30,
     "batch_size": 32,
-    "learning_rate": 0.01,
+    "learning_rate": 0.005,
     "schedule": "linear",
     "weight_decay": 0.0,
     "validate_every": 0,

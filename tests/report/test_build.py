@@ -287,7 +287,7 @@ def test_only_failures_give_tables_that_say_so(make_run, runs_root: Path, tmp_pa
     report = build_report(runs_root, tmp_path, published=NONE, html=True)
     (table,) = report.tables
     assert [row.status for row in table.rows] == ["failed"]
-    assert "Out of memory." in (tmp_path / "report.html").read_text()
+    assert "Out of memory." in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_data_sets_stand_side_by_side_and_protocols_do_not(
@@ -302,8 +302,8 @@ def test_data_sets_stand_side_by_side_and_protocols_do_not(
     parts = ("1-of-2", "2-of-2")
     protocols = ("paper", "clean")
     assert names == {f"all-{p}-laptop-search-{part}.md" for p in protocols for part in parts}
-    table = (tmp_path / "tables" / "all-paper-laptop-search-2-of-2.md").read_text()
+    table = (tmp_path / "tables" / "all-paper-laptop-search-2-of-2.md").read_text(encoding="utf-8")
     (beta,) = (line for line in table.split("\n") if line.startswith("| Beta"))
     assert "**0.2000**" in beta
-    first = (tmp_path / "tables" / "all-paper-laptop-search-1-of-2.md").read_text()
+    first = (tmp_path / "tables" / "all-paper-laptop-search-1-of-2.md").read_text(encoding="utf-8")
     assert "Beta" not in first and "one HR@1" in first and "three HR@1" in first

@@ -120,7 +120,7 @@ def test_they_stand_in_a_table_of_their_own(make_run, runs_root: Path, tmp_path:
     (tmp_path / "published" / "some.csv").write_text(HEAD + line, encoding="utf-8")
     report = build_report(runs_root, tmp_path / "out", published=tmp_path / "published")
     tables = tmp_path / "out" / "tables"
-    assert "Great" in (tables / "published-some.md").read_text()
-    assert "Great" not in (tables / "tiny-paper-laptop-search.md").read_text()
-    assert "**0.0100**" in (tables / "tiny-paper-laptop-search.md").read_text()
+    assert "Great" in (tables / "published-some.md").read_text(encoding="utf-8")
+    assert "Great" not in (tables / "tiny-paper-laptop-search.md").read_text(encoding="utf-8")
+    assert "**0.0100**" in (tables / "tiny-paper-laptop-search.md").read_text(encoding="utf-8")
     assert all(row.system != "Great" for table in report.tables for row in table.rows)

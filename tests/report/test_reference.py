@@ -78,13 +78,13 @@ def test_the_command_refreshes_references_and_readme(some_runs: Path, tmp_path: 
     out = tmp_path / "reference"
     command = ["reference", "--from", str(some_runs), "--out", str(out), "--readme", str(readme)]
     assert main(command) == 0
-    text = readme.read_text()
+    text = readme.read_text(encoding="utf-8")
     assert text.startswith("Before.\n<!-- tables: begin -->\nRecommendation on tiny")
     assert "\n<!-- tables: end -->\nAfter.\n<!-- status: begin -->\n| system |" in text
     assert text.endswith("|\n<!-- status: end -->\n") and "\nold\n" not in text
-    assert (out / "tiny-paper-laptop" / "search.md").read_text().rstrip() in text
+    assert (out / "tiny-paper-laptop" / "search.md").read_text(encoding="utf-8").rstrip() in text
     assert (out / "tiny-paper-laptop" / "tradeoff.png").is_file()
-    assert main(command) == 0 and readme.read_text() == text
+    assert main(command) == 0 and readme.read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize("text", ["", MARKS + MARKS, "<!-- tables: end --><!-- tables: begin -->"])

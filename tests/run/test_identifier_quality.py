@@ -31,7 +31,9 @@ def test_figures_are_recorded_and_shown(project: ProjectCopy) -> None:
     assert records["random"]["identifiers"] == {}
     assert records["titled"]["identifiers"] == {"titles": {"items": 150.0, "sharing": 0.25}}
     assert records["broken"]["error"] == "sharing of its titles identifiers is nan."
-    table = (project.root / "results/tables/tiny-paper-smoke-identifiers.md").read_text()
+    table = (project.root / "results/tables/tiny-paper-smoke-identifiers.md").read_text(
+        encoding="utf-8"
+    )
     assert "| Titled | titles | 150 | – | 25.0 |" in table
     shown = project.run(module="benchmark.report")
     assert shown.returncode == 0, shown.stderr

@@ -23,5 +23,7 @@ def test_the_documented_baseline_runs_is_checked_and_has_a_row(project: ProjectC
     )
     assert ran.returncode == 0, ran.stderr
     assert "Transitions" in ran.stdout
-    tables = "".join(p.read_text() for p in (project.root / "results/tables").glob("*"))
+    tables = "".join(
+        p.read_text(encoding="utf-8") for p in (project.root / "results/tables").glob("*")
+    )
     assert "Transitions" in tables
