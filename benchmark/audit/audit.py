@@ -1,4 +1,4 @@
-"""The audit of a data set under a protocol: its diagnostics D1 to D14, and rankers in two views.
+"""The audit of a data set under a protocol: diagnostics D1 to D19, rankers in two views, verdicts.
 
 An audit is saved as a record of its own (:mod:`benchmark.audit.record`); the report shows those
 that belong to the data sets of its runs.
@@ -15,6 +15,7 @@ from benchmark.audit import trained
 from benchmark.audit.diagnostics import Figures, diagnose
 from benchmark.audit.rankers import COMPARED, Ranker
 from benchmark.audit.record import TITLES, Audit, RankerResult
+from benchmark.audit.verdicts import judge
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
@@ -26,13 +27,14 @@ def audit(
     protocol: str,
     settings: ProtocolSettings,
     *,
-    catalogue_events: int = 500,
+    catalogue_events: int | None = None,
     runs: Path | None = None,
 ) -> Audit:
     """Compute everything.
 
     Args:
-        catalogue_events: test events of each task that are ranked against the whole catalogue.
+        catalogue_events: test events of each task that are ranked against the whole catalogue; if
+            absent all, or a sample of 500 where that would be more than 20 million scores.
         runs: a folder of run folders; fitted systems in it join the rankers.
 
     Raises:
@@ -59,7 +61,8 @@ def audit(
     results: dict[str, list[RankerResult]] = {}
     sizes: dict[str, int] = {}
     for name, task in tasks.items():
-        rows = ranking.sampled_rows(task, catalogue_events, settings.seed)
+        sample = catalogue_events or ranking.affordable_sample(dataset, task)
+        rows = ranking.sampled_rows(task, sample, settings.seed)
         sizes[name] = len(rows)
         results[name] = [
             _result(ranker, learns, dataset, task, settings, rows)
@@ -75,6 +78,10 @@ def audit(
         )
         if tau is not None:
             found["D13"][f"{name}, Kendall's tau by {COMPARED}"] = tau
+    judgement = judge(dataset, tasks, settings)
+    for number, of_number in judgement.figures.items():
+        values = {name: share.value for name, share in of_number.items()}
+        found[number] = {**found.get(number, {}), **values}
     return Audit(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
@@ -84,6 +91,11 @@ def audit(
         catalogue_events=sizes,
         diagnostics={number: found[number] for number in TITLES if found.get(number)},
         rankers=results,
+        intervals={
+            number: {name: (share.low, share.high) for name, share in of_number.items()}
+            for number, of_number in judgement.figures.items()
+        },
+        verdicts=tuple(judgement.verdicts),
     )
 
 

@@ -12,12 +12,15 @@ from rich.table import Column, Table
 
 from benchmark.audit.audit import audit
 from benchmark.audit.draws import draws_table, over_draws
+from benchmark.audit.rankers import FEWER_EVENTS, MOST_SCORES
 from benchmark.audit.record import AUDIT_FOLDER, TITLES, Audit, save_audit
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import load_tasks
 from benchmark.systems.configuration import configure_protocol, parse_assignments
+
+EXIT_FINDING = 1
 
 _ON_LISTS = ("HR@1", "HR@10", "NDCG@10")
 _AMONG_ALL = ("HR@10", "NDCG@10")
@@ -40,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--catalogue-events",
         type=int,
-        default=500,
         metavar="NUMBER",
-        help="test events of each task to rank against the whole catalogue (default: 500)",
+        help="test events of each task to rank against the whole catalogue (default: all, or "
+        f"{FEWER_EVENTS} where all would be more than {MOST_SCORES:,} scores)",
     )
     parser.add_argument(
         "--draws",
@@ -61,11 +64,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=AUDIT_FOLDER,
         help=f"where it is saved (default: {AUDIT_FOLDER})",
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 if any protocol asked for has a finding: something is given away",
+    )
 
 
 def run(dataset: Dataset, options: argparse.Namespace) -> int:
     """Audit the data set under every protocol asked for; returns the exit code."""
-    if options.catalogue_events < 1:
+    if options.catalogue_events is not None and options.catalogue_events < 1:
         raise BenchmarkError(f"--catalogue-events {options.catalogue_events}: must be at least 1.")
     if options.draws < 0 or options.draws == 1:
         raise BenchmarkError(f"--draws {options.draws}: must be 0, or at least 2.")
@@ -96,9 +104,24 @@ def run(dataset: Dataset, options: argparse.Namespace) -> int:
         console.print(draws_table(results, name, options.draws))
     for task in audits[0].rankers if audits else ():
         console.print(rankers_table(audits, task))
+    for found in audits:
+        print_verdicts(found, console)
+    console.print("Bounds are one-sided 95 % ones at either end; users are the unit.", style="dim")
     for path in paths:
         console.print(f"saved: {path}", highlight=False, soft_wrap=True)
-    return 0
+    has_findings = any(found.findings for found in audits)
+    return EXIT_FINDING if options.strict and has_findings else 0
+
+
+def print_verdicts(found: Audit, console: Console) -> None:
+    """One line a verdict, whatever the width of the terminal; findings are marked."""
+    number = len(found.findings)
+    title = f"{found.dataset}, {found.protocol}: {number or 'no'} finding{'s' * (number != 1)}"
+    console.print(f"\n[bold]{escape(title)}[/bold]", highlight=False, soft_wrap=True)
+    for verdict in found.verdicts:
+        line = f"{'!' if verdict.is_finding else ' '} {verdict.sentence}"
+        style = "yellow" if verdict.is_finding else "dim"
+        console.print(escape(line), highlight=False, soft_wrap=True, style=style)
 
 
 def diagnostics_table(audits: Sequence[Audit]) -> Table:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from benchmark.audit.diagnostics import Figures
+from benchmark.audit.simple import Copier
 from benchmark.data.dataset import RECOMMENDATION, Dataset
+from benchmark.protocol.lists import recommendation_negatives
 from benchmark.protocol.metrics import Ranks, gains, mean_metrics, ranks_of_targets
 from benchmark.protocol.negatives import Exclusions
-from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import split_task
-from benchmark.protocol.task import Task, recommendation_negatives
+from benchmark.protocol.task import Task
 from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, entries
@@ -34,8 +35,9 @@ from benchmark.systems.view import Scorer, TrainingView
 FAMILY = "references"
 COMPARED = "NDCG@10"
 DEEP = "HR@50"
+MOST_SCORES = 20_000_000
+FEWER_EVENTS = 500
 _EVENTS_AT_ONCE = 4096
-_COPIED = 50  # the latest events that D9 looks through
 _CATALOGUE_ENTRIES = 500_000  # candidates at once: a ranker may need dozens of numbers for each
 
 
@@ -69,23 +71,11 @@ def no_learning_rankers(
     return rankers
 
 
-class _Copier:
-    """Puts what stands in the visible history first, the latest on top."""
-
-    def score(self, requests: Requests) -> NDArray[np.float32]:
-        scores = np.zeros(requests.candidates.shape, dtype=np.float32)
-        items = requests.history(_COPIED).items
-        for place in range(_COPIED):  # oldest first, so the latest occurrence stays
-            here = items[:, place][:, None]
-            scores[(requests.candidates == here) & (here > 0)] = place + 1
-        return scores
-
-
 def copied_histories(
     dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings
 ) -> Figures:
     """D9: what is reached by ranking the items of the history first."""
-    copier = Ranker("copy", "Copy", tuple(tasks), _Copier())
+    copier = Ranker("copy", "Copy", tuple(tasks), Copier())
     return {
         f"{name} {metric}": value
         for name, task in tasks.items()
@@ -104,6 +94,12 @@ def on_lists(ranker: Ranker, dataset: Dataset, task: Task, settings: ProtocolSet
         for rows, batch in requests.batches(_EVENTS_AT_ONCE)
     ]
     return mean_metrics(_together(ranks), settings.ties)
+
+
+def affordable_sample(dataset: Dataset, task: Task) -> int:
+    """All test events of a task, or ``FEWER_EVENTS`` where a ranker would give too many scores."""
+    events = len(task.test)
+    return events if events * dataset.number_of_items <= MOST_SCORES else FEWER_EVENTS
 
 
 def sampled_rows(task: Task, sample: int, seed: int) -> NDArray[np.int64]:

@@ -31,6 +31,11 @@ TITLES: dict[str, str] = {
     "D12": "What training has seen",
     "D13": "Agreement of the lists with the whole catalogue",
     "D14": "Targets that a beam pruned",
+    "D15": "Searches with several clicks",
+    "D16": "Items of the search lists that the user had touched",
+    "D17": "BM25 and pairs of training against chance (search)",
+    "D18": "Test events in the histories of validation",
+    "D19": "Test events of users that training never saw",
 }
 """What each diagnostic is about, in order."""
 
@@ -50,8 +55,36 @@ class RankerResult(BaseModel):
     catalogue: dict[str, float]
 
 
+class Verdict(BaseModel):
+    """What one diagnostic says: something is given away, or nothing was found.
+
+    ``what`` says how much, against what, or how it was looked for; ``advice`` what to do. ``value``
+    is the share or the ratio to chance with its one-sided 95 % bounds, where there is one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: str
+    is_finding: bool
+    what: str
+    advice: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one line."""
+        text = self.what if self.is_finding else f"nothing found: {self.what}"
+        return f"{self.number}: {text} {self.advice}".rstrip()
+
+
 class Audit(BaseModel):
-    """Everything that the audit of one data set under one protocol found."""
+    """Everything that the audit of one data set under one protocol found.
+
+    ``intervals`` holds, as ``diagnostics`` does by number and name, the one-sided 95 % bounds of
+    those figures that are shares or means of test events. Older audits have none, and no verdicts.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,6 +97,13 @@ class Audit(BaseModel):
     catalogue_events: dict[str, int]
     diagnostics: dict[str, dict[str, float]]
     rankers: dict[str, list[RankerResult]]
+    intervals: dict[str, dict[str, tuple[float, float]]] = {}
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Verdict, ...]:
+        """The verdicts that something is given away."""
+        return tuple(verdict for verdict in self.verdicts if verdict.is_finding)
 
     @property
     def leaks(self) -> dict[str, float]:

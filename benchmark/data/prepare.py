@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,18 @@ def load(
     if source is not None:
         _remember(recipe, root, source)
     return dataset
+
+
+def stored_with(fingerprint: str, root: Path = PREPARED_ROOT) -> Dataset | None:
+    """The sound prepared data set of this content below ``root``; None if there is none."""
+    for path in sorted(root.glob(f"*/{_META}")):
+        with suppress(BenchmarkError):
+            meta = read_json(path)
+            if isinstance(meta, dict) and meta.get("fingerprint") == fingerprint:
+                found = _stored(path.parent)
+                if found is not None:
+                    return found
+    return None
 
 
 def with_source_folder(recipe: Recipe, root: Path, source: Path | None = None) -> Recipe:

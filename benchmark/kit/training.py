@@ -336,6 +336,7 @@ class _Loop:
             write_json(
                 folder / "progress.json",
                 {
+                    "identity": self.context.identity,
                     "epoch": self.epoch,
                     "batch_in_epoch": self.batch_in_epoch,
                     "step": self.step,
@@ -361,6 +362,8 @@ class _Loop:
         for folder in reversed(self._saved()):
             try:
                 check_manifest(folder)
+                if read_json(folder / "progress.json").get("identity") != self.context.identity:
+                    raise BenchmarkError(f"{folder}: is a checkpoint of another job.")
             except BenchmarkError as error:
                 self.context.logger.warning("checkpoint is not used: %s", error)
                 # Out of the way, or the good one of this step would not be written later.

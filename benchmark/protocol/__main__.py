@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"  {outside.unscored:,} candidates are not in the run and count as pruned")
         print(f"  {outside.outside:,} lines of the run name items outside their event's list")
         for metric, value in mean_metrics(ranks, settings.ties).items():
-            print(f"  {metric:8}{value:.4f}")
+            print(f"  {metric:8}{value:.6f}")
     return 0
 
 

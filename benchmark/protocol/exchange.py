@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +31,12 @@ from benchmark.files import atomic_path, read_json, sha256_of_json, write_json
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
+from benchmark.protocol.trec import item_words, write_qrels
 
 HISTORY_LENGTH = 50
 META = "meta.json"
 _TAG = "candidates"
 _EVENTS_AT_ONCE = 4096
-_NOT_IN_TREC = re.compile(r"[\s%]")
 
 
 def event_ids(task: Task) -> list[str]:
@@ -97,23 +96,19 @@ def _events_fingerprint(dataset: Dataset, task: Task) -> str:
 
 
 def _write_trec(folder: Path, dataset: Dataset, task: Task) -> None:
-    words = [
-        _NOT_IN_TREC.sub(lambda sign: "".join(f"%{b:02X}" for b in sign[0].encode()), text)
-        for text in dataset.items.external_id
-    ]
-    targets = dataset.log.item[task.test.position]
+    words = item_words(dataset.items.external_id)
+    events = event_ids(task)
     with (
         atomic_path(lists_path(folder, task.name, ".candidates.trec")) as list_path,
-        atomic_path(folder / f"{task.name}.qrels") as qrels_path,
         list_path.open("w", encoding="utf-8", newline="\n") as lists,
-        qrels_path.open("w", encoding="utf-8", newline="\n") as qrels,
     ):
-        for row, event in enumerate(event_ids(task)):
+        for row, event in enumerate(events):
             lists.writelines(
                 f"{event} Q0 {words[item]} {place + 1} {-place} {_TAG}\n"
                 for place, item in enumerate(task.test_candidates.items[row])
             )
-            qrels.write(f"{event} 0 {words[targets[row]]} 1\n")
+    targets = dataset.log.item[task.test.position]
+    write_qrels(folder / f"{task.name}.qrels", events, targets, words)
 
 
 def _write_parquet(folder: Path, dataset: Dataset, task: Task) -> None:

@@ -5,18 +5,16 @@ share no buyer with the query give it to whoever counts pairs. Here a list holds
 only: those that training pairs with the query if it does so with the target, else those that it
 does not. A ranker that knows the pairs, and no more, then ties all of a list.
 
-Within a kind the items stand in BM25's order, ties and misses in the order of a hash. What is known
-of a target before a list is made is how high it stands there: :class:`PlaceLaw`, one number a kind.
-Every item gets a piece of a line, as long as the law makes it likely to be the target, and a list
-is what the teeth of a comb hit, one unit apart, laid through a random point of the target's piece.
-So each member of a list is equally likely to be the target for whoever knows BM25's order, as long
-as no piece is longer than the teeth are apart. That bounds the length of a list. Lists of a data
-set are equally long: as long as half of the searches allow. The others are not ranked, nor those
-whose target the user has seen before: no list can hide these.
+Within a kind the items stand in BM25's order, and what is known of a target before a list is made
+is how high it stands there: :class:`benchmark.protocol.place_law.PlaceLaw`, two numbers a kind. By
+it each member of a list is equally likely to be the target for whoever knows BM25's order, as long
+as the list is not too long for the law. Lists of a data set are equally long: as long as half of
+the searches allow. The others are not ranked, nor those whose target the user has seen before: no
+list can hide these.
 
-The law's number is estimated on the validation searches of the kind and rounded, so that an event
-more or less hardly ever changes it. Lists hang on others' events through it and through the pairs
-of training, and on nothing else.
+The numbers are estimated on the validation searches of the kind and rounded, so that an event more
+or less hardly ever changes them. Lists hang on others' events through them and through the pairs of
+training, and on nothing else.
 """
 
 from __future__ import annotations
@@ -33,86 +31,12 @@ from benchmark.hashing import row_uniform
 from benchmark.protocol.hard_negatives import QueryHits, SearchEvents, search_engine, tied_hits
 from benchmark.protocol.histories import EventSet, recency_of_target
 from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.place_law import LENGTHS, PlaceLaw, Places
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.retrieval import BM25Engine
 
-LENGTHS = (99, 79, 59, 49, 39, 29, 24, 19, 14, 9, 7, 4, 3, 2, 1)
-"""How many negatives lists may have where the protocol's number is too many."""
-
 COVERAGE = 1 / 2
 """The share of validation searches that must have lists of the length that is chosen."""
-
-_COARSEST_STEP = 1 / 32  # to which a law's exponent is rounded
-_TOLD_APART = 2.0  # in deviations of an exponent near 1
-_STANDS_OUT = 1.5  # so many times the law's share of targets at the first place is too many for it
-_ALMOST_ONE = 1.0 + 1e-9  # so that a list may hold all items of a kind in spite of rounding
-
-
-@dataclass(frozen=True)
-class PlaceLaw:
-    """How likely a target stands before the place x in BM25's order of its kind: ``x ** exponent``.
-
-    0 is the first item, 1 the end; an exponent below 1 says that BM25 ranks targets high. A list
-    has at most ``most`` candidates, where more targets stand first than the exponent says.
-    """
-
-    exponent: float
-    most: int = 2**31
-
-    @classmethod
-    def of(cls, rank: LongArray, items: LongArray, point: NDArray[np.float64]) -> PlaceLaw:
-        """The most likely law of targets that stand at these ranks, from 0, among so many items.
-
-        Rounded to about the deviation of an exponent near 1, so that a target less hardly changes
-        it, and 1 where it cannot be told from it: then a list may hold all items of a kind.
-
-        Args:
-            point: (targets,) in (0, 1), where in its item's piece of the order each stands.
-        """
-        place = np.maximum((rank + point) / items, 1e-12)
-        likely = len(place) / max(-float(np.log(place).sum()), 1e-12)
-        step = min(_COARSEST_STEP, 2.0 ** np.floor(np.log2(2.0 / np.sqrt(len(place)))))
-        is_even = abs(likely - 1.0) <= _TOLD_APART / np.sqrt(len(place))
-        law = cls(1.0 if is_even else float(max(step, np.round(likely / step) * step)))
-        first, expected = float(np.mean(rank == 0)), float(law.before(1.0 / items).mean())
-        error = np.sqrt(expected * (1.0 - expected) / len(rank))
-        if first <= max(_STANDS_OUT * expected, expected + 2.0 * error):
-            return law
-        # So many stand first that BM25's best hit alone gives them away to longer lists.
-        lengths = (length for length in (*LENGTHS, 0) if (length + 1) * first <= 1.0)
-        return cls(law.exponent, next(lengths, 0) + 1)
-
-    def before(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The share of targets that stand before each place."""
-        share: NDArray[np.float64] = np.clip(place, 0.0, 1.0) ** self.exponent
-        return share
-
-    def longest(self, items: LongArray) -> LongArray:
-        """How many candidates a list of each number of items can have."""
-        first = self.before(1.0 / items)
-        last = 1.0 - self.before(1.0 - 1.0 / items)
-        longest: LongArray = np.floor(_ALMOST_ONE / np.maximum(first, last)).astype(np.int64)
-        return np.minimum(longest, np.minimum(items, self.most))
-
-    def comb(
-        self, rank: LongArray, items: LongArray, point: NDArray[np.float64], size: int
-    ) -> LongArray:
-        """The ranks of the negatives, (events, size - 1).
-
-        Args:
-            rank: (events,) the target's rank from 0 among the items of its kind.
-            items: (events,) how many these are.
-            point: (events,) in [0, 1), where in the target's piece the comb is laid.
-        """
-        start, end = self.before(rank / items), self.before((rank + 1) / items)
-        place = size * (start + point * (end - start))
-        own = np.minimum(np.floor(place), size - 1)
-        teeth = np.arange(size)[None, :] + (place - own)[:, None]
-        at = (teeth / size) ** (1.0 / self.exponent)
-        hit = np.minimum((at * items[:, None]).astype(np.int64), items[:, None] - 1)
-        others = np.arange(size)[None, :] != own[:, None]
-        negatives: LongArray = hit[others].reshape(len(rank), size - 1)
-        return negatives
 
 
 @dataclass(frozen=True)
@@ -155,55 +79,53 @@ def matched_lists(
     if settings.search_exclude == "touched":
         for behaviour in (RECOMMENDATION, SEARCH):
             was_seen |= recency_of_target(dataset.log, events, behaviour) > 0
-    rank = np.zeros(len(events), dtype=np.int64)
-    items = np.zeros(len(events), dtype=np.int64)
     orders = _Orders(dataset, engine, asked, is_known, settings, trained_pairs)
-    for order in orders:
-        rank[order.events], items[order.events] = order.rank_of_target, order.allowed_items
-    point = row_uniform(settings.seed, "comb", asked.key)
-    places = (rank, items, point)
+    places = _places(orders)
     laws = _laws(places, is_known, is_valid & ~was_seen)
-    longest = _longest(laws, items, is_known, ~was_seen)
+    longest = _longest(laws, places, is_known, ~was_seen)
     length = _length(dataset, longest[is_valid], settings)
     # Once more, for those that get lists: laws of queries with few items are others.
     laws = _laws(places, is_known, is_valid & (longest > length))
-    is_ranked = _longest(laws, items, is_known, longest > length) > length
+    is_ranked = _longest(laws, places, is_known, longest > length) > length
     negatives = np.zeros((len(events), length), dtype=np.int32)
     for order in orders:
         own = is_ranked[order.events]
         rows = order.events[own]
         if len(rows):
-            law = laws[order.is_known]
-            hit = law.comb(rank[rows], items[rows], point[rows], length + 1)
+            hit = laws[order.is_known].comb(places.select(rows), length + 1)
             negatives[rows] = order.items_at(hit, own)
     return MatchedLists(negatives, is_ranked, _notes(length, is_ranked, was_seen, settings))
 
 
+def _places(orders: _Orders) -> Places:
+    """Where the targets of all events stand in the order of their kind."""
+    rank, items, hits = (np.zeros(len(orders.asked), dtype=np.int64) for _ in range(3))
+    for order in orders:
+        rank[order.events], items[order.events] = order.rank_of_target, order.allowed_items
+        hits[order.events] = order.allowed_hits
+    point = row_uniform(orders.settings.seed, "comb", orders.asked.key)
+    return Places(rank, items, hits, point)
+
+
 def _laws(
-    places: tuple[LongArray, LongArray, NDArray[np.float64]],
-    is_known: NDArray[np.bool_],
-    counts: NDArray[np.bool_],
+    places: Places, is_known: NDArray[np.bool_], counts: NDArray[np.bool_]
 ) -> dict[bool, PlaceLaw]:
-    """The law of each kind from rank, items and point of the events that count, each (events,)."""
+    """The law of each kind from the places of the events that count, (events,)."""
     kinds = {kind: counts & (is_known == kind) for kind in (True, False)}
-    return {
-        kind: PlaceLaw.of(*(column[rows] for column in places))
-        for kind, rows in kinds.items()
-        if rows.any()
-    }
+    return {kind: PlaceLaw.of(places.select(rows)) for kind, rows in kinds.items() if rows.any()}
 
 
 def _longest(
     laws: dict[bool, PlaceLaw],
-    items: LongArray,
+    places: Places,
     is_known: NDArray[np.bool_],
     counts: NDArray[np.bool_],
 ) -> LongArray:
     """How many candidates the list of each event can have, (events,); 0 for who does not count."""
-    longest = np.zeros(len(items), dtype=np.int64)
+    longest = np.zeros(len(places), dtype=np.int64)
     for kind, law in laws.items():
         rows = counts & (is_known == kind)
-        longest[rows] = law.longest(items[rows])
+        longest[rows] = law.longest(places.select(rows))
     return longest
 
 
@@ -256,6 +178,7 @@ class _Order:
     barred_ranks: LongArray
     rank_of_target: LongArray
     allowed_items: LongArray
+    allowed_hits: LongArray
 
     def items_at(self, allowed_rank: LongArray, chosen: NDArray[np.bool_]) -> IntArray:
         """The items at ranks (events, any) among those that the ``chosen`` events may hold."""
@@ -289,7 +212,8 @@ class _Orders:
                     members = np.flatnonzero(known == kind)
                     members = members[members > 0]
                     order = members[np.argsort(keys[members])].astype(np.int32)
-                    yield self._order_of(events, kind, order)
+                    matching = int(np.count_nonzero(keys[members] < 0))
+                    yield self._order_of(events, kind, order, matching)
 
     def _keys(self, hits: QueryHits) -> NDArray[np.float64]:
         """What sorts all items for a query, (items + 1,): BM25's levels, then a hash."""
@@ -299,7 +223,7 @@ class _Orders:
         tie = row_uniform(self.settings.seed, "matched", query_key, self.dataset.item_keys)
         return level + tie
 
-    def _order_of(self, events: LongArray, kind: bool, order: IntArray) -> _Order:
+    def _order_of(self, events: LongArray, kind: bool, order: IntArray, matching: int) -> _Order:
         rank = np.full(self.dataset.number_of_items + 1, -1, dtype=np.int64)
         rank[order] = np.arange(len(order))
         target = self.asked.target[events]
@@ -315,4 +239,13 @@ class _Orders:
         before = np.bincount(
             event, weights=of_event < rank[target[event]], minlength=len(events)
         ).astype(np.int64)
-        return _Order(events, kind, order, barred, rank[target] - before, len(order) - number)
+        barred_hits = np.bincount(event, weights=of_event < matching, minlength=len(events))
+        return _Order(
+            events=events,
+            is_known=kind,
+            order=order,
+            barred_ranks=barred,
+            rank_of_target=rank[target] - before,
+            allowed_items=len(order) - number,
+            allowed_hits=matching - barred_hits.astype(np.int64),
+        )

@@ -11,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-import benchmark.randomness
+import benchmark.hashing
 import benchmark.retrieval
 from benchmark.data.dataset import (
     BEHAVIOURS,
@@ -32,27 +32,18 @@ from benchmark.files import (
     sha256_of_json,
     write_json,
 )
-from benchmark.hashing import row_hash
 from benchmark.protocol.candidates import Candidates
-from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives, search_engine
+from benchmark.protocol.hard_negatives import search_engine
 from benchmark.protocol.histories import EventSet
-from benchmark.protocol.matched import matched_lists
-from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
+from benchmark.protocol.lists import HELD_OUT, Lists, lists_of
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.splits import (
-    Split,
-    rows_but_the_test,
-    split_task,
-    training_events,
-    training_rows,
-)
+from benchmark.protocol.splits import Split, split_task, training_events, training_rows
 from benchmark.protocol.urn import event_keys
 from benchmark.retrieval import BM25Engine
 
 TASKS: tuple[str, ...] = tuple(BEHAVIOURS)
-HELD_OUT = ("valid", "test")
 
 
 @dataclass(frozen=True)
@@ -145,14 +136,15 @@ def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]
     if settings.sampler == "released":
         drawn = released_negatives(dataset, splits, settings, engine)
         lists = {
-            behaviour: _Lists(
+            behaviour: Lists(
                 split.valid, split.test, drawn[behaviour, "valid"], drawn[behaviour, "test"]
             )
             for behaviour, split in splits.items()
         }
     else:
         lists = {
-            behaviour: _lists(dataset, behaviour, splits, settings, engine) for behaviour in splits
+            behaviour: lists_of(dataset, behaviour, splits, settings, engine)
+            for behaviour in splits
         }
     return {
         TASKS[behaviour]: _task(dataset, behaviour, splits, lists[behaviour], settings, engine)
@@ -160,22 +152,11 @@ def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]
     }
 
 
-@dataclass(frozen=True)
-class _Lists:
-    """The held-out events of a task that get lists, with their negatives (events, any number)."""
-
-    valid: EventSet
-    test: EventSet
-    valid_negatives: IntArray
-    test_negatives: IntArray
-    notes: tuple[str, ...] = ()
-
-
 def _task(
     dataset: Dataset,
     behaviour: int,
     splits: dict[int, Split],
-    lists: _Lists,
+    lists: Lists,
     settings: ProtocolSettings,
     engine: BM25Engine | None,
 ) -> Task:
@@ -204,6 +185,17 @@ def _task(
         fill_ups=fill_ups,
         notes=(*_notes(name, split), *lists.notes),
     )
+
+
+def _known_users(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """Which users the training log holds an event of, (users + 1,)."""
+    log = dataset.log
+    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
+    known = np.zeros(dataset.number_of_users + 1, dtype=bool)
+    known[log.user[training_rows(log, held_out, settings)]] = True
+    return known
 
 
 def _splits(dataset: Dataset, settings: ProtocolSettings) -> dict[int, Split]:
@@ -235,140 +227,6 @@ def _notes(name: str, split: Split) -> tuple[str, ...]:
         return ()
     units = "purchases" if name == "recommendation" else "searches"
     return (f"Not tested on {name}, for fewer than three {units}: {split.skipped_users} users.",)
-
-
-def _lists(
-    dataset: Dataset,
-    behaviour: int,
-    splits: dict[int, Split],
-    settings: ProtocolSettings,
-    engine: BM25Engine | None,
-) -> _Lists:
-    """The lists of the settings' law."""
-    split = splits[behaviour]
-    if behaviour == SEARCH and settings.search_negatives == "bm25-matched":
-        return _matched(dataset, splits, settings, engine)
-
-    def negatives(events: EventSet, allowed: NDArray[np.bool_] | None = None) -> IntArray:
-        if behaviour == RECOMMENDATION:
-            drawn = recommendation_negatives(dataset, split, events, settings, allowed)
-        else:
-            searches = SearchEvents.of(dataset, events.position, settings, allowed)
-            drawn, _ = bm25_negatives(dataset, searches, settings, engine)
-        _check_full(dataset, events, drawn)
-        return drawn
-
-    # What stands in no list of validation would be what the user touches in the test.
-    of_valid = negatives(split.valid, _but_the_test(dataset, splits, settings))
-    return _Lists(split.valid, split.test, of_valid, negatives(split.test))
-
-
-def _but_the_test(
-    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
-) -> NDArray[np.bool_]:
-    """The log rows that validation lists may depend on, (events,)."""
-    tested = np.concatenate([split.test.position for split in splits.values()])
-    hidden = np.concatenate([split.test.hidden for split in splits.values()])
-    return rows_but_the_test(dataset.log, tested, hidden, settings)
-
-
-def _matched(
-    dataset: Dataset,
-    splits: dict[int, Split],
-    settings: ProtocolSettings,
-    engine: BM25Engine | None,
-) -> _Lists:
-    split = splits[SEARCH]
-    both = split.valid.followed_by(split.test)
-    pairs = _trained_pairs(dataset, splits, settings)
-    allowed = _but_the_test(dataset, splits, settings)
-    asked = SearchEvents.of(dataset, split.valid.position, settings, allowed).followed_by(
-        SearchEvents.of(dataset, split.test.position, settings)
-    )
-    is_valid = np.arange(len(both)) < len(split.valid)
-    found = matched_lists(dataset, both, asked, is_valid, settings, pairs, engine)
-    valid, test = (np.flatnonzero(found.is_ranked & part) for part in (is_valid, ~is_valid))
-    for part, rows in zip(HELD_OUT, (valid, test), strict=True):
-        if not len(rows):
-            raise BenchmarkError(
-                f"data set {dataset.name}: no {part} search has items alike its target, so the "
-                "protocol setting search_negatives=bm25-matched makes no lists; allowed are "
-                "bm25-top and bm25-filtered."
-            )
-    return _Lists(
-        both.select(valid),
-        both.select(test),
-        found.negatives[valid],
-        found.negatives[test],
-        found.notes,
-    )
-
-
-def _known_users(
-    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
-) -> NDArray[np.bool_]:
-    """Which users the training log holds an event of, (users + 1,)."""
-    log = dataset.log
-    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
-    known = np.zeros(dataset.number_of_users + 1, dtype=bool)
-    known[log.user[training_rows(log, held_out, settings)]] = True
-    return known
-
-
-def _trained_pairs(
-    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
-) -> Exclusions:
-    """The (query, item) pairs of the searches that training may look at, by query."""
-    log = dataset.log
-    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
-    seen = training_rows(log, held_out, settings) & (log.behaviour == SEARCH)
-    return Exclusions.of_pairs(log.query[seen], log.item[seen], dataset.number_of_items)
-
-
-def recommendation_negatives(
-    dataset: Dataset,
-    split: Split,
-    events: EventSet,
-    settings: ProtocolSettings,
-    allowed: NDArray[np.bool_] | None = None,
-) -> IntArray:
-    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible.
-
-    Args:
-        allowed: (log rows,), those that say what was touched, and how often; all if absent.
-    """
-    log, size = dataset.log, dataset.number_of_items
-    user = log.user[events.position]
-    if settings.recommendation_exclude == "all-interactions":
-        known = log if allowed is None else log.keep(allowed)
-        exclusions, rows = Exclusions.of_log(known, size), user.astype(np.int64)
-    else:
-        earlier = events.position - log.offsets[user]
-        exclusions = Exclusions.of_prefixes(log, user, earlier, size)
-        rows = np.arange(len(events))
-    if settings.recommendation_negatives == "popularity":
-        kept = np.concatenate([split.train.position, split.held_out_positions()])
-        if allowed is not None:
-            kept = kept[allowed[kept]]
-        keys = row_hash(0, "time", event_keys(dataset, kept, 0), log.timestamp[kept])
-        law = HashedLaw.of_events(settings.seed, dataset.item_keys, keys, log.item[kept])
-    else:
-        law = HashedLaw.uniform(settings.seed, dataset.item_keys)
-    keys = event_keys(dataset, events.position, settings.seed)
-    targets = log.item[events.position]
-    return hashed_negatives(law, keys, rows, targets, exclusions, settings.negatives)[0]
-
-
-def _check_full(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
-    found = np.count_nonzero(negatives, axis=1)
-    worst = np.argmin(found)
-    if found[worst] < negatives.shape[1]:
-        user = dataset.users[dataset.log.user[events.position[worst]]]
-        raise BenchmarkError(
-            f"data set {dataset.name}: user {user!r} leaves only {found[worst]} eligible negatives "
-            f"of the {negatives.shape[1]} that the protocol asks for; lower the protocol setting "
-            "'negatives' or use a larger catalogue."
-        )
 
 
 def _fill_ups(dataset: Dataset, engine: BM25Engine, events: EventSet, negatives: IntArray) -> int:
@@ -407,7 +265,7 @@ def _code_version() -> str:
     """A hash of the sources that decide what the lists are."""
     folders = [Path(__file__).parent, Path(benchmark.retrieval.__file__).parent]
     sources = [path for folder in folders for path in sorted(folder.glob("*.py"))]
-    sources.append(Path(benchmark.randomness.__file__))
+    sources.append(Path(benchmark.hashing.__file__))
     return sha256_of_json([path.read_text(encoding="utf-8") for path in sources])
 
 

@@ -21,7 +21,7 @@ from benchmark.report.build import build_report, refresh_references, write_grid
 from benchmark.report.compare import compare_folders
 from benchmark.report.simulate import HIT_AT_10, World, simulation_grid
 from benchmark.report.terminal import print_grid, print_tables
-from benchmark.report.trec import write_trec
+from benchmark.report.trec import TIES_EXPLAINED, write_trec
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,7 +53,15 @@ def _report_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trec",
         action="store_true",
-        help="write trec/ too: run and qrels files for outside evaluators",
+        help="write trec/ too: runs and qrels with the items' own ids, for outside evaluators; "
+        f"{TIES_EXPLAINED}; reference runs keep no scores and are left out",
+    )
+    parser.add_argument(
+        "--prepared",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("datasets/prepared"),
+        help="where prepared data sets lie, for --trec (default: %(default)s)",
     )
     return parser
 
@@ -250,7 +258,7 @@ def _report(options: argparse.Namespace) -> int:
     report = build_report(options.runs, options.out, html=options.html)
     sentences, paths = list(report.sentences), list(report.paths)
     if options.trec:
-        exported, told = write_trec(options.runs, options.out / "trec")
+        exported, told = write_trec(options.runs, options.out / "trec", options.prepared)
         paths += exported
         sentences += told
     _tell(list(dict.fromkeys(sentences)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.audit.record import TITLES, Audit, read_audits
@@ -41,24 +42,38 @@ def audits_of(
 
 
 def diagnostics_grid(audits: Sequence[Audit]) -> Grid:
-    """A group of rows for each diagnostic, a column for each protocol."""
+    """A group of rows for each diagnostic, a column for each protocol.
+
+    Every verdict that something is given away is a footnote, marked where its figures begin.
+    """
     groups = []
+    footnotes: list[Footnote] = []
     for key, title in TITLES.items():
         figures = [found.diagnostics.get(key, {}) for found in audits]
         names = dict.fromkeys(name for of_protocol in figures for name in of_protocol)
         if not names:
             continue
-        rows = tuple(
-            (Entry(clean(name)), *(_figure(of_protocol.get(name)) for of_protocol in figures))
+        rows = [
+            (Entry(clean(name)), *(_figure_of(found, key, name) for found in audits))
             for name in sorted(names, key=_reading_order)
-        )
-        groups.append(GridGroup(f"{key} {title}", rows))
+        ]
+        first, *entries = rows[0]
+        for column, found in enumerate(audits):
+            findings = [verdict for verdict in found.findings if verdict.number == key]
+            marks = [str(len(footnotes) + number) for number in range(1, len(findings) + 1)]
+            entries[column] = replace(entries[column], raised=",".join(marks))
+            footnotes += [
+                Footnote(mark, clean(f"{found.protocol}, {verdict.sentence}"))
+                for mark, verdict in zip(marks, findings, strict=True)
+            ]
+        groups.append(GridGroup(f"{key} {title}", ((first, *entries), *rows[1:])))
     dataset = audits[0].dataset
     return Grid(
         stem=file_name(dataset, "audit"),
         caption=f"What the protocols give away on {clean(dataset)}.",
         head=("Diagnostic", *(clean(found.protocol) for found in audits)),
         groups=tuple(groups),
+        footnotes=tuple(footnotes),
     )
 
 
@@ -112,6 +127,14 @@ def _reading_order(name: str) -> list[tuple[int, str]]:
         (int(part), "") if part.isdecimal() else (_PARTS_OF_SPLIT.get(part, 0), part)
         for part in re.findall(r"\d+|[^\W\d]+|\W", name)
     ]
+
+
+def _figure_of(found: Audit, key: str, name: str) -> Entry:
+    """A figure of a diagnostic, its interval as detail."""
+    value = found.diagnostics.get(key, {}).get(name)
+    bounds = found.intervals.get(key, {}).get(name)
+    detail = "" if bounds is None else f"one-sided 95 % bounds: {bounds[0]:.3f} to {bounds[1]:.3f}"
+    return replace(_figure(value), detail=detail)
 
 
 def _figure(value: float | None) -> Entry:

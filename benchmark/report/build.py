@@ -155,7 +155,12 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
 def _group_report(group: RunGroup) -> GroupReport:
     events = collect_events(group.runs)
     of_tasks = statistics_of(group.runs, events)
-    main = {task: main_table(task, group.runs, group.variant, of_tasks[task]) for task in TASKS}
+    main = {
+        task: main_table(
+            task, group.runs, group.variant, of_tasks[task], events.by_task.get(task, {})
+        )
+        for task in TASKS
+    }
     ablations = [
         ablation_table(task, system, group.runs, group.variant)
         for system in ablated_systems(group.runs)

@@ -4,8 +4,9 @@ Statistics need each event's gain and not only their mean. A run folder keeps al
 ``ranks.parquet``. A reference run keeps ``top.npz`` instead: no metric of the protocol looks below
 its largest cutoff, so every target that stands lower is one and the same value there, and
 what is left of a thousand events compresses to a few hundred bytes. A histogram of all ranks stands
-beside it, for the plot of their distribution. Both say which user each event is of, since users and
-not events are what statistics resample; files from before that do not.
+beside it, for the plot of their distribution, and how many targets were tied at any rank. Both say
+which user each event is of, since users and not events are what statistics resample; files from
+before that do not.
 """
 
 from __future__ import annotations
@@ -31,18 +32,31 @@ _USER_STEPS = "user-steps"
 
 
 @dataclass(frozen=True)
+class Ties:
+    """The share of the test events whose target is tied with another candidate.
+
+    ``others`` is the mean number of other candidates with the target's score, over these events;
+    0 if there are none. A target that was not returned is tied with nothing: it scores 0.
+    """
+
+    share: float
+    others: float
+
+
+@dataclass(frozen=True)
 class TaskEvents:
     """The test events of one task of one run.
 
     ``gains`` has shape (events, metrics), the metrics in the protocol's order; ``histogram`` counts
     the targets by their expected rank, rounded down: entry r - 1 is rank r, and the last entry are
     the targets that were not returned at all. ``users`` (events,) are the data set's numbers of
-    the users; None in a run from before they were kept.
+    the users, ``ties`` says how many targets are tied; None in a run from before they were kept.
     """
 
     gains: NDArray[np.float64]
     histogram: NDArray[np.int64]
     users: NDArray[np.int64] | None = None
+    ties: Ties | None = None
 
 
 def read_events(run: Run) -> dict[str, TaskEvents]:
@@ -51,15 +65,16 @@ def read_events(run: Run) -> dict[str, TaskEvents]:
     Raises:
         BenchmarkError: the ranks are unreadable, or their mean is not the metric on record.
     """
+    ties: Mapping[str, Ties]
     if (run.folder / RANKS_FILE).is_file():
-        found = {
-            task: (ranks, rank_histogram(ranks))
-            for task, ranks in read_ranks(run.folder / RANKS_FILE).items()
-        }
+        of_tasks = read_ranks(run.folder / RANKS_FILE)
+        found = {task: (ranks, rank_histogram(ranks)) for task, ranks in of_tasks.items()}
         users = read_users(run.folder / RANKS_FILE)
+        ties = {task: ties_of(ranks) for task, ranks in of_tasks.items()}
     elif (run.folder / TOP_FILE).is_file():
         found = read_top(run.folder / TOP_FILE)
         users = read_top_users(run.folder / TOP_FILE)
+        ties = read_ties(run.folder / TOP_FILE)
     else:
         return {}
     events = {}
@@ -72,7 +87,7 @@ def read_events(run: Run) -> dict[str, TaskEvents]:
             raise BenchmarkError(
                 f"{run.folder}: its ranks for {task} do not give the metrics that it records."
             )
-        events[task] = TaskEvents(values, histogram, users.get(task))
+        events[task] = TaskEvents(values, histogram, users.get(task), ties.get(task))
     return events
 
 
@@ -140,6 +155,14 @@ def _read_columns(path: Path, names: list[str]) -> dict[str, dict[str, NDArray[n
         raise BenchmarkError(f"{path}: is not a table of ranks ({error}).") from None
 
 
+def ties_of(ranks: Ranks) -> Ties:
+    """How many targets are tied, at whatever rank."""
+    others = ranks.tied[ranks.returned & (ranks.tied > 0)]
+    if not len(others):
+        return Ties(0.0, 0.0)
+    return Ties(len(others) / len(ranks), float(others.mean()))
+
+
 def rank_histogram(ranks: Ranks) -> NDArray[np.int64]:
     """How many targets have each expected rank, rounded down; the last entry was not returned."""
     expected = ranks.above + ranks.tied // 2
@@ -162,12 +185,14 @@ def write_top(
     path: Path, ranks: Mapping[str, Ranks], users: Mapping[str, NDArray[np.integer]]
 ) -> None:
     """Write the compact form of every task's ranks, and of the users of its events if known."""
-    arrays: dict[str, NDArray[np.integer]] = {}
+    arrays: dict[str, NDArray[np.number]] = {}
     for task, of_task in ranks.items():
         top = top_of(of_task)
         arrays[f"{task}/above"] = top.above.astype(np.uint8)
         arrays[f"{task}/tied"] = _smallest(top.tied)
         arrays[f"{task}/histogram"] = _smallest(rank_histogram(of_task))
+        ties = ties_of(of_task)
+        arrays[f"{task}/ties"] = np.array([ties.share, ties.others])
         if task in users:
             # Events run user by user, so that steps are small and compress to nearly nothing.
             numbers = users[task].astype(np.int64)
@@ -206,6 +231,20 @@ def read_top(path: Path) -> dict[str, tuple[Ranks, NDArray[np.int64]]]:
                 found[task] = (ranks, stored[f"{task}/histogram"].astype(np.int64))
             return found
     except Exception as error:  # zlib, zipfile, numpy: a damaged archive raises any of many
+        raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
+
+
+def read_ties(path: Path) -> dict[str, Ties]:
+    """Task → the ties of the ranks that the compact form was made from; none in older files.
+
+    Raises:
+        BenchmarkError: the file does not hold them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names = [name for name in stored.files if name.endswith("/ties")]
+            return {name.partition("/")[0]: Ties(*map(float, stored[name])) for name in names}
+    except Exception as error:  # as above
         raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
 
 

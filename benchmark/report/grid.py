@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,6 +19,7 @@ DASH = "–"
 _LINES_OF_A_PAGE = 42  # of rows and titles of groups, beside a caption and footnotes
 _FEWEST_TOGETHER = 3  # rows of a group at the foot of a page
 _MANY_COLUMNS = 8  # more than these are set in a smaller type, across both columns of a paper
+_INDENTED = ("", r"\quad ", r"\qquad ")  # by how many titles stand over a row
 
 Mark = Literal["", "best", "second"]
 
@@ -29,7 +30,8 @@ class Entry:
 
     ``value`` is the number behind the text, by which a reader may sort; ``detail`` is a sentence
     that a page shows beside it. ``ends`` of an interval and a corrected ``p_value`` have columns of
-    their own in CSV.
+    their own in CSV. The first entry of a row may stand under a ``heading``, which is printed once
+    above consecutive rows that share it; ``name`` is then what it is called without.
     """
 
     text: str = ""
@@ -40,6 +42,13 @@ class Entry:
     detail: str = ""
     ends: tuple[float, float] | None = None
     p_value: float | None = None
+    heading: str = ""
+    name: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The text, or the name where the text needs its heading."""
+        return self.name or self.text
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,21 @@ class GridGroup:
     rows: tuple[tuple[Entry, ...], ...]
     set_apart: bool = False
 
+    @property
+    def lines(self) -> Iterator[str | tuple[Entry, ...]]:
+        """The rows, and before those under a heading the heading."""
+        last = ""
+        for row in self.rows:
+            heading = row[0].heading
+            if heading and heading != last:
+                yield heading
+            last = heading
+            yield row
+
 
 @dataclass(frozen=True)
 class Footnote:
-    """A sentence under the table; ``mark`` is a number or a dagger."""
+    """A sentence under the table; ``mark`` is a number or a sign, or empty if it is about all."""
 
     mark: str
     text: str
@@ -117,7 +137,7 @@ def _pages(grid: Grid) -> list[Grid]:
     pages: list[list[GridGroup]] = [[]]
     used = 0
     for group in grid.groups:
-        rows, title = group.rows, bool(group.title)
+        rows, title = group.rows, bool(group.title) + len(list(group.lines)) - len(group.rows)
         while rows:
             room = _LINES_OF_A_PAGE - used - title
             if used and room < min(len(rows), _FEWEST_TOGETHER):
@@ -163,13 +183,10 @@ def _latex_float(grid: Grid, *, continued: bool) -> str:
         if group.title:
             title = rf"\textit{{{latex(group.title)}}}"
             lines.append(rf"\multicolumn{{{columns}}}{{l}}{{{title}}} \\")
-        lines += [_latex_row(row, indented=bool(group.title)) for row in group.rows]
+        lines += _latex_rows(group, columns)
     lines += [r"\bottomrule", r"\end{tabular}"]
     if grid.footnotes:
-        notes = [
-            rf"\textsuperscript{{{latex(note.mark)}}}~{latex_breakable(note.text)}\par"
-            for note in grid.footnotes
-        ]
+        notes = [_latex_note(note) for note in grid.footnotes]
         lines += [r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize\raggedright", *notes, "}"]
     return "\n".join([*lines, rf"\end{{{environment}}}", ""])
 
@@ -185,7 +202,24 @@ def _latex_spans(grid: Grid) -> list[str]:
     return [rf"{' & '.join(titles)} \\", "".join(rules)]
 
 
-def _latex_row(row: Sequence[Entry], *, indented: bool) -> str:
+def _latex_note(note: Footnote) -> str:
+    mark = rf"\textsuperscript{{{latex(note.mark)}}}~" if note.mark else ""
+    return rf"{mark}{latex_breakable(note.text)}\par"
+
+
+def _latex_rows(group: GridGroup, columns: int) -> list[str]:
+    depth = int(bool(group.title))
+    lines = []
+    for line in group.lines:
+        if isinstance(line, str):
+            heading = rf"{_INDENTED[depth]}{latex(line)}"
+            lines.append(rf"\multicolumn{{{columns}}}{{l}}{{{heading}}} \\")
+        else:
+            lines.append(_latex_row(line, depth + bool(line[0].heading)))
+    return lines
+
+
+def _latex_row(row: Sequence[Entry], depth: int) -> str:
     cells = []
     for column, entry in enumerate(row):
         command = {"best": r"\textbf", "second": r"\underline", "": ""}[entry.mark]
@@ -195,7 +229,7 @@ def _latex_row(row: Sequence[Entry], *, indented: bool) -> str:
             shown += rf"\textsuperscript{{{latex(entry.raised)}}}"
         if entry.spread:
             shown += rf"{{\scriptsize\,{latex(entry.spread)}}}"
-        cells.append(rf"\quad {shown}" if column == 0 and indented else shown)
+        cells.append(shown if column else _INDENTED[depth] + shown)
     return " & ".join(cells) + r" \\"
 
 
@@ -227,10 +261,19 @@ def to_markdown(grid: Grid) -> str:
         if group.title:
             title = f"*{markdown(group.title)}*"
             lines.append(_markdown_line([title, *[""] * (len(names) - 1)]))
-        lines += [_markdown_line([_markdown_entry(entry) for entry in row]) for row in group.rows]
+        for line in group.lines:
+            if isinstance(line, str):
+                cells = [markdown(line), *[""] * (len(names) - 1)]
+            else:
+                cells = [_markdown_entry(entry) for entry in line]
+            lines.append(_markdown_line(cells))
     if grid.footnotes:
         lines.append("")
-        lines += [f"- <sup>{note.mark}</sup> {markdown(note.text)}" for note in grid.footnotes]
+        marks = [f"<sup>{note.mark}</sup> " if note.mark else "" for note in grid.footnotes]
+        lines += [
+            f"- {mark}{markdown(note.text)}"
+            for mark, note in zip(marks, grid.footnotes, strict=True)
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -241,6 +284,8 @@ def _markdown_line(cells: Sequence[str]) -> str:
 def _markdown_entry(entry: Entry) -> str:
     text = markdown(entry.text)
     shown = {"best": f"**{text}**", "second": f"<u>{text}</u>", "": text}[entry.mark]
+    if entry.heading:
+        shown = f"&emsp;{shown}"
     if entry.raised:
         shown += f"<sup>{markdown(entry.raised)}</sup>"
     return f"{shown} {markdown(entry.spread)}" if entry.spread else shown
@@ -263,7 +308,7 @@ def to_csv(grid: Grid) -> str:
             values = [csv_cell(group.title)]
             for column, entry in enumerate(row):
                 is_word = entry.value is None
-                values.append(csv_cell(entry.text) if is_word else f"{entry.value:.10g}")
+                values.append(csv_cell(entry.whole) if is_word else f"{entry.value:.10g}")
                 if column in with_ends:
                     more = (*(entry.ends or (None, None)), entry.p_value)
                     values += ["" if figure is None else f"{figure:.10g}" for figure in more]

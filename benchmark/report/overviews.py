@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmark.report.collect import REFERENCE_FAMILY, RunGroup
 from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup, number
+from benchmark.report.headings import name_entries
 from benchmark.report.tables import place_in_catalogue, place_of_family
 from benchmark.report.text import clean, file_name, shortened
 from benchmark.runs.record import Run
@@ -80,8 +82,12 @@ def efficiency_grid(group: RunGroup) -> Grid | None:
         return None
     by_family: defaultdict[str, list[tuple[Entry, ...]]] = defaultdict(list)
     interrupted = False
+    names = name_entries(
+        (name, shortened(of_one[-1].record.system.display_name, _LONGEST_NAME), "")
+        for name, of_one in by_system.items()
+    )
     for name in sorted(by_system, key=place_in_catalogue):
-        row, was_interrupted = _efficiency_row(by_system[name])
+        row, was_interrupted = _efficiency_row(by_system[name], names[name])
         by_family[by_system[name][0].record.system.family].append(row)
         interrupted = interrupted or was_interrupted
     notes = []
@@ -117,13 +123,9 @@ def efficiency_grid(group: RunGroup) -> Grid | None:
     )
 
 
-def _efficiency_row(runs: Sequence[Run]) -> tuple[tuple[Entry, ...], bool]:
+def _efficiency_row(runs: Sequence[Run], name: Entry) -> tuple[tuple[Entry, ...], bool]:
     costs = [run.record.cost for run in runs]
     resumed = any(cost.resumed for cost in costs)
-    name = Entry(
-        shortened(runs[-1].record.system.display_name, _LONGEST_NAME),
-        raised="1" if resumed else "",
-    )
     parameters = statistics.fmean(cost.parameters for cost in costs)
     seconds = statistics.fmean(cost.fit_seconds for cost in costs)
     memory = statistics.fmean(cost.peak_memory_bytes for cost in costs) / 2**20
@@ -133,7 +135,7 @@ def _efficiency_row(runs: Sequence[Run]) -> tuple[tuple[Entry, ...], bool]:
         mean = statistics.fmean(of_task) if of_task else None
         rates.append(Entry(DASH) if mean is None else number(mean, f"{mean:,.0f}"))
     return (
-        name,
+        replace(name, raised="1" if resumed else ""),
         number(parameters, f"{parameters:,.0f}"),
         number(seconds, f"{seconds:,.1f}"),
         *rates,

@@ -20,7 +20,19 @@ from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import METRIC_NAMES
 from benchmark.protocol.settings import DEFAULT_PRESET, PRESETS
 from benchmark.report.collect import REFERENCE_FAMILY, GroupKey, group_key
+from benchmark.report.events import TaskEvents, Ties
 from benchmark.report.grid import DAGGER, DASH, Entry, Footnote, Grid, GridGroup, Mark
+from benchmark.report.headings import name_entries
+from benchmark.report.remarks import (
+    TIED,
+    cold_users_footnote,
+    is_often_tied,
+    list_length,
+    mean_ties,
+    probes_sentences,
+    protocol_footnotes,
+    ties_footnote,
+)
 from benchmark.report.simultaneous import FLIPS, LEVEL
 from benchmark.report.statistics import (
     CONFIDENCE,
@@ -29,6 +41,7 @@ from benchmark.report.statistics import (
     Statistics,
 )
 from benchmark.report.text import clean, counted, csv_cell, file_name, shortened
+from benchmark.report.unbeaten import not_clearly_beaten, unbeaten_sentences
 from benchmark.runs.record import Run, TaskName, finished_at
 from benchmark.systems.catalogue import base_name, entries, family_order, family_title
 
@@ -70,7 +83,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One system. ``seeds`` are those of the finished runs; ``notes`` are marks of footnotes."""
+    """One system. ``seeds`` are those of the finished runs; ``notes`` are marks of footnotes.
+
+    ``ties`` says how often its targets are tied, where its runs tell.
+    """
 
     system: str
     display_name: str
@@ -79,6 +95,7 @@ class Row:
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
     notes: tuple[str, ...] = ()
+    ties: Ties | None = None
 
     @property
     def placeholder(self) -> str:
@@ -105,8 +122,8 @@ class Table:
     """One table, ready to be printed in any form. ``groups`` is empty if no system does the task.
 
     ``key`` says what all its runs have in common; ``variant`` is shown where that has the same
-    names as another table's; ``caption`` is plain text; ``kind`` tells the table from the main
-    one of its task.
+    names as another table's; ``caption`` is plain text; ``above`` are those of its sentences that a
+    reader must not miss; ``kind`` tells the table from the main one of its task.
     """
 
     key: GroupKey
@@ -117,6 +134,7 @@ class Table:
     groups: tuple[RowGroup, ...]
     footnotes: tuple[Footnote, ...]
     kind: str = ""
+    above: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -145,6 +163,7 @@ def main_table(
     runs: Sequence[Run],
     variant: str = "",
     statistics: Statistics | None = None,
+    events: Mapping[str, Sequence[TaskEvents]] | None = None,
 ) -> Table:
     """The main table of ``task``: a row a system, the paper's five metrics.
 
@@ -158,7 +177,9 @@ def main_table(
         runs: comparable runs, one a system and seed, of both tasks.
         variant: shown in the caption where two groups of runs have the same names.
         statistics: the task's, of the same runs; without them, cells have neither interval nor
-            verdict.
+            verdict, and rows without learning are compared with trained ones by means only.
+        events: the task's events of the same runs, by system; without them, nothing is said of
+            ties.
 
     Raises:
         BenchmarkError: there are no runs, or runs that may not stand in one table.
@@ -181,7 +202,8 @@ def main_table(
     )
     by_family: defaultdict[str, list[Row]] = defaultdict(list)
     for system in sorted(by_system, key=place_in_catalogue):
-        row = _row(task, by_system[system], most_seeds, footnotes)
+        ties = mean_ties(events.get(system, ())) if events else None
+        row = _row(task, by_system[system], most_seeds, footnotes, ties)
         does_it = any(task in run.record.system.tasks for run in by_system[system])
         if does_it or (row.family in with_task and row.family != REFERENCE_FAMILY):
             by_family[row.family].append(row)
@@ -191,15 +213,34 @@ def main_table(
     )
     rows = [row for group in groups for row in group.rows]
     statistics = statistics or Statistics()
+    above = _above(task, runs, rows, statistics)
+    sentences = " ".join([_facts(task, runs, rows, variant), *above, _MARKS])
+    further = [
+        ties_footnote(rows),
+        cold_users_footnote(task, runs),
+        *protocol_footnotes(task, runs),
+    ]
     return Table(
         key=key,
         variant=variant,
         task=task,
-        caption=f"{_facts(task, runs, rows, variant)} {_MARKS}{_tested(statistics)}",
+        caption=f"{sentences}{_tested(statistics)}",
         columns=METRIC_NAMES,
         groups=_with_statistics(_marked(groups), statistics),
-        footnotes=footnotes.of_rows(rows),
+        footnotes=(*footnotes.of_rows(rows), *(note for note in further if note)),
+        above=above,
     )
+
+
+def _above(
+    task: TaskName, runs: Sequence[Run], rows: Sequence[Row], statistics: Statistics
+) -> tuple[str, ...]:
+    """What must be said above the table: of rows without learning, and of the lists."""
+    references = [row for row in rows if row.family == REFERENCE_FAMILY]
+    trained = [row for row in rows if row.family != REFERENCE_FAMILY]
+    level = not_clearly_beaten(statistics.over_references)
+    unbeaten = unbeaten_sentences(references, trained, level, DECIMALS)
+    return tuple(map(clean, (*unbeaten, *probes_sentences(task, references, runs))))
 
 
 def ablated_systems(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -272,6 +313,7 @@ class _Footnotes:
     def __init__(self) -> None:
         self._numbers: dict[str, str] = {}
         self._failures: list[Footnote] = []
+        self._of_tables: list[Footnote] = []  # about ties and all rows, of finished tables
 
     def number(self, sentence: str) -> str:
         return self._numbers.setdefault(
@@ -288,6 +330,9 @@ class _Footnotes:
             if note.mark == DAGGER:
                 self.failure(f"{where}: {note.text}")
                 marks[DAGGER] = DAGGER
+            elif note.mark in ("", TIED):
+                self._of_tables.append(Footnote(note.mark, f"{where}: {note.text}"))
+                marks[note.mark] = note.mark
             elif note.mark != DASH:
                 marks[note.mark] = self.number(note.text)
         return marks
@@ -298,10 +343,17 @@ class _Footnotes:
 
     def all(self, dash: str = "") -> tuple[Footnote, ...]:
         numbered = [Footnote(mark, text) for text, mark in self._numbers.items()]
-        return (*numbered, *self._failures, *([Footnote(DASH, dash)] if dash else []))
+        dashes = [Footnote(DASH, dash)] if dash else []
+        return (*numbered, *self._failures, *dashes, *self._of_tables)
 
 
-def _row(task: TaskName, runs: Sequence[Run], most_seeds: int, footnotes: _Footnotes) -> Row:
+def _row(
+    task: TaskName,
+    runs: Sequence[Run],
+    most_seeds: int,
+    footnotes: _Footnotes,
+    ties: Ties | None = None,
+) -> Row:
     """The row of one system's runs, one a seed; its sentences go to ``footnotes``."""
     system = max(runs, key=finished_at).record.system
     empty = Row(
@@ -334,14 +386,16 @@ def _row(task: TaskName, runs: Sequence[Run], most_seeds: int, footnotes: _Footn
         if len(seeds) == 1 and system.family != REFERENCE_FAMILY:
             told += " Its marks concern this trained instance only."
         numbers.append(footnotes.number(told))
+    row = replace(empty, ties=ties)
+    tied = [TIED] if is_often_tied(row) else []
     return replace(
-        empty,
+        row,
         status="failed" if not finished else "partly failed" if failed else "finished",
         seeds=seeds,
         cells=tuple(
             _cell([run.metrics[task][metric] for run in finished]) for metric in METRIC_NAMES
         ),
-        notes=(*numbers, *([DAGGER] if failed else ())),
+        notes=(*numbers, *([DAGGER] if failed else ()), *tied),
     )
 
 
@@ -492,7 +546,9 @@ def _facts(task: TaskName, runs: Sequence[Run], rows: Sequence[Row], variant: st
     dataset, protocol = record.dataset, record.protocol
     events = max((run.record.protocol.test_events.get(task, 0) for run in runs), default=0)
     sizes = [counted(dataset.users, "user"), counted(dataset.items, "item")]
-    sizes.append(counted(events, "test event"))
+    length = list_length(task, runs)
+    each = f" with {counted(length, 'candidate')} each" if length else ""
+    sizes.append(f"{counted(events, 'test event')}{each}")
     named = f" (variant {variant})" if variant else ""
     numbers = {len(row.seeds) for row in rows if row.seeds}
     averaged = "Mean over the test events, one seed"
@@ -527,19 +583,16 @@ def as_grid(table: Table, spread: Spread = "deviation") -> Grid:
     if spread == "interval":
         seeds = max((len(row.seeds) for row in table.rows), default=0)
         stem, caption = f"{stem}-intervals", f"{caption} {_intervals_explained(seeds)}"
+    names = name_entries((row.system, row.display_name, ",".join(row.notes)) for row in table.rows)
     groups = tuple(
         GridGroup(
             group.title,
-            tuple((_name(row), *_entries(row, table.columns, spread)) for row in group.rows),
+            tuple((names[row.system], *_entries(row, table.columns, spread)) for row in group.rows),
             set_apart=group.is_reference,
         )
         for group in table.groups
     )
     return Grid(stem, caption, ("System", *table.columns), groups, table.footnotes)
-
-
-def _name(row: Row) -> Entry:
-    return Entry(row.display_name, raised=",".join(row.notes))
 
 
 def _entries(row: Row, columns: Sequence[str], spread: Spread) -> list[Entry]:
@@ -610,6 +663,9 @@ def _merged(tables: Sequence[Table], part: str) -> Grid:
     footnotes = _Footnotes()
     renamed = [footnotes.adopt(table, _named(table)) for table in tables]
     own_rows = [{row.system: row for row in table.rows} for table in tables]
+    names = name_entries(
+        (row.system, row.display_name, "") for of_one in found.values() for row in of_one.values()
+    )
     groups, has_gaps = [], False
     for family in sorted(found, key=place_of_family):
         rows = []
@@ -624,8 +680,7 @@ def _merged(tables: Sequence[Table], part: str) -> Grid:
                 else:
                     cells += _entries(own, table.columns, "none")
                     marks |= dict.fromkeys(new_marks[mark] for mark in own.notes)
-            name = Entry(found[family][system].display_name, raised=",".join(marks))
-            rows.append((name, *cells))
+            rows.append((replace(names[system], raised=",".join(marks)), *cells))
         groups.append(GridGroup(titles[family], tuple(rows), family == REFERENCE_FAMILY))
     gap = "The system does not do this task, or has no run on this data set."
     return Grid(
@@ -650,9 +705,10 @@ def _caption_of_several(tables: Sequence[Table], part: str) -> str:
     explained = next((table.caption for table in tables if CLEAR in table.caption), "")
     tested = explained.partition(_MARKS)[2]
     names = ", ".join(_named(table) for table in tables)
+    above = [f"{_named(table)}: {' '.join(table.above)}" for table in tables if table.above]
     return clean(
         f"{tables[0].task.capitalize()} on {names}{which}, protocol {key.protocol}, "
-        f"preset {key.preset}. {_MARKS}{tested}"
+        f"preset {key.preset}. {' '.join([*above, _MARKS])}{tested}"
     )
 
 
@@ -669,7 +725,7 @@ def figures_csv(table: Table) -> str:
         for name in (column, *(f"{column} {of_cell}" for of_cell in _OF_CELL))
     ]
     names = ["dataset", "protocol", "preset", "task", "family", "system", "status", "seeds"]
-    writer.writerow([*names, *figures, "variant"])
+    writer.writerow([*names, *figures, "variant", "tied share", "tied others"])
     key = table.key
     for row in table.rows:
         words = [key.dataset, key.protocol, key.preset, table.task, row.family, row.system]
@@ -690,6 +746,11 @@ def figures_csv(table: Table) -> str:
                 " ".join(map(str, row.seeds)),
                 *("" if value is None else f"{value:.6f}" for value in values),
                 key.variant,
+                *_ties_cells(row.ties),
             ]
         )
     return written.getvalue()
+
+
+def _ties_cells(ties: Ties | None) -> tuple[str, str]:
+    return ("", "") if ties is None else (f"{ties.share:.6f}", f"{ties.others:.6f}")

@@ -42,7 +42,7 @@ def print_grid(grid: Grid, console: Console) -> None:
         sentence = f" A terminal of {needed} columns shows the brackets; so do the files."
         console.print(Text(sentence, style="dim"))
     for note in grid.footnotes:
-        console.print(Text(f" {note.mark} {note.text}", style="dim"))
+        console.print(Text(f" {note.mark} {note.text}" if note.mark else f" {note.text}", "dim"))
 
 
 def _rich_table(grid: Grid, *, with_spread: bool) -> RichTable:
@@ -56,9 +56,12 @@ def _rich_table(grid: Grid, *, with_spread: bool) -> RichTable:
     for group in grid.groups:
         if group.title:
             shown.add_row(Text(group.title, style="italic"))
-        for row in group.rows:
-            label = _label(row[0], bool(group.title))
-            shown.add_row(label, *(_entry(entry, with_spread) for entry in row[1:]))
+        for line in group.lines:
+            if isinstance(line, str):
+                shown.add_row(Text(_indented(line, bool(group.title))))
+                continue
+            label = _label(line[0], bool(group.title))
+            shown.add_row(label, *(_entry(entry, with_spread) for entry in line[1:]))
         shown.add_section()
     return shown
 
@@ -69,8 +72,12 @@ def _labels(grid: Grid) -> list[Text]:
     return titles + [_label(row[0], bool(g.title)) for g in grid.groups for row in g.rows]
 
 
-def _label(name: Entry, indented: bool) -> Text:
-    label = Text(f"  {name.text}" if indented else name.text)
+def _indented(text: str, depth: int) -> str:
+    return "  " * depth + text
+
+
+def _label(name: Entry, titled: bool) -> Text:
+    label = Text(_indented(name.text, titled + bool(name.heading)))
     return label.append(f" [{name.raised}]", "dim") if name.raised else label
 
 

@@ -1,34 +1,50 @@
-"""Ranks as TREC run and qrels files, so that an outside evaluator can check our metrics.
+"""Runs as TREC run and qrels files, so that an outside evaluator can check our metrics.
 
-A run keeps how many candidates stood above an event's target and how many were tied with it, not
-which ones; so the others are called ``above-0``, ``tied-0`` and so on. Tied candidates have the
-target's score. Evaluators break ties by rules of their own; trec_eval takes the name that is last
-in the alphabet first, so it ranks ``target`` below every ``tied-*``: with ties, its figures
-are those of the pessimistic rule. Reference runs keep no ranks below the largest cutoff: a target
-below it is left out, which changes no metric up to there.
+A run folder keeps the scores of all candidates, and data set and protocol give the lists; so the
+files hold the items' own ids and the events' ids of ``python -m benchmark.protocol export``. Tied
+candidates have equal scores there, so ``python -m benchmark.protocol evaluate`` finds the figures
+of the table: it counts ties as the protocol does, by the mean over all their orders unless a
+setting says otherwise. Other evaluators break ties by rules of their own (trec_eval takes the item
+whose id is last in the alphabet first), so their figures differ where targets are tied.
+
+Reference runs hold neither scores nor full ranks: they cannot be exported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from benchmark.data.dataset import Dataset
+from benchmark.data.prepare import load, stored_with
 from benchmark.errors import BenchmarkError
-from benchmark.files import atomic_path
-from benchmark.protocol.metrics import Ranks
-from benchmark.report.collect import collect
-from benchmark.report.events import LARGEST_CUTOFF, TOP_FILE, read_ranks, read_top
+from benchmark.protocol.exchange import event_ids
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import Task, load_tasks
+from benchmark.protocol.trec import item_words, write_qrels, write_run
+from benchmark.report.collect import RunGroup, collect
 from benchmark.report.text import file_name
-from benchmark.runs.record import RANKS_FILE, Run
+from benchmark.runs.record import SCORES_FILE, Run
+from benchmark.runs.scores import read_scores
 
-_TARGET = "target"
+TIES_EXPLAINED = (
+    "tied candidates have equal scores there, which `python -m benchmark.protocol evaluate` counts "
+    "by the protocol's rule; other evaluators break ties by rules of their own"
+)
 
 
-def write_trec(runs_root: Path, out: Path) -> tuple[list[Path], list[str]]:
+def write_trec(runs_root: Path, out: Path, prepared: Path) -> tuple[list[Path], list[str]]:
     """Write ``out/<group>/<system>-<seed>-<task>.trec`` and ``out/<group>/<task>.qrels``.
 
+    Args:
+        runs_root: a folder of run folders, at any depth.
+        out: where the files are written.
+        prepared: where the prepared data sets of the runs lie.
+
     Returns:
-        The files, and what the reader must be told.
+        The files, and what the reader must be told: which runs are not exported and why.
 
     Raises:
         BenchmarkError: there are no runs, or ``out`` cannot be written.
@@ -39,64 +55,83 @@ def write_trec(runs_root: Path, out: Path) -> tuple[list[Path], list[str]]:
     paths: list[Path] = []
     sentences = list(collection.sentences)
     for group in collection.groups:
-        folder = out / group.key.stem(group.variant)
-        events: dict[str, int] = {}
-        for run in group.runs:
-            if run.record.status != "finished":
-                continue
-            try:
-                found = _ranks(run)
-            except BenchmarkError as error:
-                sentences.append(f"{error} It is not exported.")
-                continue
-            name = file_name(run.record.system.name, str(run.record.seed))
-            for task, ranks in found.items():
-                events[task] = max(events.get(task, 0), len(ranks))
-                path = folder / f"{name}-{file_name(task)}.trec"
-                paths.append(_write(path, _run_lines(task, ranks, name)))
-        for task, number in events.items():
-            lines = (f"{_event(task, i)} 0 {_TARGET} 1\n" for i in range(number))
-            paths.append(_write(folder / f"{file_name(task)}.qrels", lines))
+        written, told = _export_group(group, out / group.key.stem(group.variant), prepared)
+        paths += written
+        sentences += told
     return paths, sentences
 
 
-def _ranks(run: Run) -> dict[str, Ranks]:
-    if (run.folder / RANKS_FILE).is_file():
-        return read_ranks(run.folder / RANKS_FILE)
-    if (run.folder / TOP_FILE).is_file():
-        top = {task: ranks for task, (ranks, _) in read_top(run.folder / TOP_FILE).items()}
-        return {
-            task: Ranks(ranks.above, ranks.tied, ranks.above < LARGEST_CUTOFF)
-            for task, ranks in top.items()
-        }
-    raise BenchmarkError(f"{run.folder}: has no ranks of single events.")
+def _export_group(group: RunGroup, folder: Path, prepared: Path) -> tuple[list[Path], list[str]]:
+    finished = [run for run in group.runs if run.record.status == "finished"]
+    with_scores = [run for run in finished if (run.folder / SCORES_FILE).is_file()]
+    sentences = []
+    if len(with_scores) < len(finished):
+        without = [run.record.system.name for run in finished if run not in with_scores]
+        names = ", ".join(dict.fromkeys(without))
+        sentences.append(f"Without the scores of single candidates, hence not exported: {names}.")
+    if not with_scores:
+        return [], sentences
+    try:
+        dataset, tasks = _lists_of(with_scores[0], prepared)
+    except BenchmarkError as error:
+        return [], [*sentences, f"{error} Its runs are not exported."]
+    words = item_words(dataset.items.external_id)
+    paths: list[Path] = []
+    used: dict[str, Task] = {}
+    for run in with_scores:
+        try:
+            for task in run.metrics:
+                paths.append(_export_run(run, task, tasks, words, folder))
+                used[task] = tasks[task]
+        except BenchmarkError as error:
+            sentences.append(f"{error} It is not exported.")
+    for name, of_task in used.items():
+        paths.append(folder / f"{file_name(name)}.qrels")
+        targets = dataset.log.item[of_task.test.position]
+        write_qrels(paths[-1], event_ids(of_task), targets, words)
+    return paths, sentences
 
 
-def _event(task: str, row: int) -> str:
-    """The id of a test event, as in the exported candidate lists."""
-    return f"{task}-test-{row:06d}"
+def _lists_of(run: Run, prepared: Path) -> tuple[Dataset, dict[str, Task]]:
+    """The data set and the candidate lists that ``run`` was made on.
 
-
-def _run_lines(task: str, ranks: Ranks, tag: str) -> Iterator[str]:
-    """The lines of a run file, event by event, with scores 2 above, 1 at and below the target."""
-    for row in range(len(ranks)):
-        event = _event(task, row)
-        above, tied = int(ranks.above[row]), int(ranks.tied[row])
-        names = [f"above-{i}" for i in range(above)]
-        scores = ["2"] * above
-        if ranks.returned[row]:
-            names += [_TARGET, *(f"tied-{i}" for i in range(tied))]
-            scores += ["1"] * (1 + tied)
-        elif not above:
-            # An event without any line would count as none at all.
-            names, scores = ["above-0"], ["2"]
-        yield "".join(
-            f"{event} Q0 {name} {place} {score} {tag}\n"
-            for place, (name, score) in enumerate(zip(names, scores, strict=True), start=1)
+    Raises:
+        BenchmarkError: they are not there and cannot be made.
+    """
+    of_run = run.record.dataset
+    dataset = stored_with(of_run.fingerprint, prepared) or load(of_run.name, root=prepared)
+    if dataset.fingerprint != of_run.fingerprint:
+        raise BenchmarkError(
+            f"{run.folder}: was made on another state of data set {of_run.name} than "
+            f"{prepared} holds."
         )
+    try:
+        settings = ProtocolSettings.model_validate(run.record.protocol.settings)
+    except ValidationError:
+        raise BenchmarkError(
+            f"{run.folder}: its protocol has settings that this version does not know."
+        ) from None
+    return dataset, load_tasks(dataset, settings, prepared)
 
 
-def _write(path: Path, lines: Iterator[str]) -> Path:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as opened:
-        opened.writelines(lines)
+def _export_run(
+    run: Run, name: str, tasks: Mapping[str, Task], words: list[str], folder: Path
+) -> Path:
+    task = tasks.get(name)
+    recorded = run.record.protocol.candidates.get(name)
+    if task is None or task.test_candidates.fingerprint != recorded:
+        raise BenchmarkError(
+            f"{run.folder}: ranked other {name} lists than its protocol gives here: lists from "
+            "outside, or those of another version."
+        )
+    candidates = task.test_candidates.items
+    scores = read_scores(run.folder / SCORES_FILE, name)
+    if scores.shape != candidates.shape:
+        raise BenchmarkError(
+            f"{run.folder / SCORES_FILE}: has {name} scores of shape {scores.shape}, and the lists "
+            f"are {candidates.shape}."
+        )
+    tag = file_name(run.record.system.name, str(run.record.seed))
+    path = folder / f"{tag}-{file_name(name)}.trec"
+    write_run(path, event_ids(task), candidates, scores, words, tag)
     return path

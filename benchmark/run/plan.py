@@ -14,7 +14,7 @@ from benchmark.protocol.task import Task
 from benchmark.run.suite import Suite
 from benchmark.runs.evaluation import fingerprint_of_lists
 from benchmark.runs.execute import load_data
-from benchmark.runs.identity import job_identity
+from benchmark.runs.identity import job_code, job_identity
 from benchmark.runs.store import JobSpec, JobState, RunStore
 from benchmark.systems.catalogue import SystemChoice
 from benchmark.systems.configuration import (
@@ -149,12 +149,13 @@ def _job(
     options: Options,
 ) -> JobSpec:
     settings = subject.settings.model_dump(mode="json")
+    code = job_code(choice.name, upstream)
     return JobSpec(
         identity=job_identity(
             system=choice.name,
-            module=choice.entry.module,
             configuration=configuration,
             upstream=upstream,
+            code=code,
             dataset_fingerprint=subject.dataset.fingerprint,
             protocol=settings,
             candidates=subject.lists,
@@ -162,6 +163,7 @@ def _job(
             device=options.device,
             precision=options.precision,
         ),
+        code=code,
         recipe=subject.recipe,
         dataset=subject.dataset.name,
         prepared_root=str(options.prepared_root),

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import platform
 import shutil
 import sys
 import time
@@ -18,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -33,16 +31,26 @@ from benchmark.files import (
     check_manifest,
     is_complete,
     read_json,
+    sha256_of_json,
     write_json,
 )
 from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.runs.evaluation import evaluate
+from benchmark.runs.identity import JobChanged, refuse_if_changed, refuse_other_code
+from benchmark.runs.machine import (
+    environment_of,
+    peak_memory,
+    reset_peak_memory,
+    set_torch_threads,
+    threads,
+)
 from benchmark.runs.record import (
     METRICS_FILE,
     RANKS_FILE,
     RUN_FILE,
+    SCORES_FILE,
     CostPart,
     DatasetPart,
     IdentifierQuality,
@@ -52,6 +60,7 @@ from benchmark.runs.record import (
     RunRecord,
     SystemPart,
 )
+from benchmark.runs.scores import write_scores
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, refuse_without_text
@@ -61,7 +70,7 @@ from benchmark.systems.processes import (
     number_of_processes,
     wait_for_all,
 )
-from benchmark.systems.provenance import code_fingerprint, library_versions
+from benchmark.systems.provenance import code_fingerprint
 
 if TYPE_CHECKING:
     from benchmark.systems.contract import RunContext, System
@@ -107,8 +116,14 @@ def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
         done = store.read(job)
         if agreed(done is not None) and done is not None:
             return done
-        with _threads(job.threads), _job_log(store.work_folder(job)) as logger:
-            _execute_locked(job, store, progress, logger)
+        with threads(job.threads):
+            settings, dataset, tasks = _planned_data(job)
+            try:
+                with _job_log(store.open_work(job)) as logger:
+                    _execute_locked(job, dataset, tasks, settings, store, progress, logger)
+            except JobChanged:
+                store.discard_work(job)
+                raise
     run = store.read(job)
     if run is None:
         raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
@@ -123,9 +138,8 @@ def follow(job: JobSpec) -> None:
     """
     if agreed(False):
         return
-    settings = ProtocolSettings.model_validate(job.protocol_settings)
-    dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
-    with TemporaryDirectory() as folder, _threads(job.threads):
+    settings, dataset, tasks = _planned_data(job)
+    with TemporaryDirectory() as folder, threads(job.threads):
         work = Path(folder) / "work"
         logger = logging.getLogger("benchmark.follower")
         context = _context(job, work, lambda message: None, logger)
@@ -144,24 +158,41 @@ def record_death(job: JobSpec) -> Run:
     with store.locked(job, lambda: None):
         if store.read(job) is None:
             record = _record(job, dataset, tasks, CostPart(), (), {}, error)
-            _publish(job, store, record, {}, {}, {}, store.work_folder(job))
+            _publish(job, store, record, {}, {}, {}, {}, store.work_folder(job))
     run = store.read(job)
     if run is None:
         raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
     return run
 
 
-def _execute_locked(
-    job: JobSpec, store: RunStore, progress: Progress, logger: logging.Logger
-) -> None:
+def _planned_data(job: JobSpec) -> tuple[ProtocolSettings, Dataset, dict[str, Task]]:
+    """The protocol, the data set and the tasks, once it is sure that the job is the planned one.
+
+    Raises:
+        BenchmarkError: this process has other code, data or libraries.
+    """
     settings = ProtocolSettings.model_validate(job.protocol_settings)
     dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
-    _reset_peak_memory()
+    refuse_if_changed(job, dataset, tasks)
+    return settings, dataset, tasks
+
+
+def _execute_locked(
+    job: JobSpec,
+    dataset: Dataset,
+    tasks: dict[str, Task],
+    settings: ProtocolSettings,
+    store: RunStore,
+    progress: Progress,
+    logger: logging.Logger,
+) -> None:
+    reset_peak_memory()
     work = store.work_folder(job)
     own = choose(job.system).entry.tasks
     chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in own}
     cost = CostPart()
     ranks: dict[str, Ranks] = {}
+    scored: dict[str, tuple[Path, ...]] = {}
     stand_ins: tuple[str, ...] = ()
     identifiers: IdentifierQuality = {}
     error: str | None = None
@@ -174,8 +205,10 @@ def _execute_locked(
         score_seconds: dict[str, float] = {}
         rates: dict[str, float] = {}
         for name, task in chosen.items():
-            evaluation = evaluate(system, job.system, dataset, task, work / "ranks", progress)
-            ranks[name] = evaluation.ranks
+            evaluation = evaluate(
+                system, job.system, dataset, task, work / "ranks", job.identity, progress
+            )
+            ranks[name], scored[name] = evaluation.ranks, evaluation.parts
             score_seconds[name] = evaluation.seconds
             if evaluation.events_scored:
                 rates[name] = evaluation.events_scored / max(evaluation.seconds, 1e-9)
@@ -184,7 +217,7 @@ def _execute_locked(
             fit_seconds=fitted["seconds"],
             score_seconds=score_seconds,
             events_per_second=rates,
-            peak_memory_bytes=max(_peak_memory(), fitted["peak_memory_bytes"]),
+            peak_memory_bytes=max(peak_memory(), fitted["peak_memory_bytes"]),
             resumed=fitted["resumed"],
         )
     except BenchmarkError:
@@ -198,10 +231,11 @@ def _execute_locked(
             if isinstance(failure, SystemFailure)
             else f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
         )
+    refuse_other_code(job)
     record = _record(job, dataset, chosen, cost, stand_ins, identifiers, error)
     metrics = {name: mean_metrics(value, settings.ties) for name, value in ranks.items()}
     users = {name: dataset.log.user[chosen[name].test.position] for name in ranks}
-    _publish(job, store, record, metrics, ranks, users, work)
+    _publish(job, store, record, metrics, ranks, users, scored, work)
 
 
 def _fitted(
@@ -230,7 +264,9 @@ def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logge
     return RunContext(
         seed=job.seed,
         folder=work,
-        artifacts=ArtifactStore(Path(job.results) / "artifacts"),
+        artifacts=ArtifactStore(
+            Path(job.results) / "artifacts", verify=partial(refuse_other_code, job)
+        ),
         device=job.device,
         precision=job.precision,
         threads=job.threads,
@@ -238,6 +274,7 @@ def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logge
         logger=logger,
         progress=progress,
         code=code_fingerprint(choose(job.system).entry.module),
+        identity=job.identity,
         upstream=job.upstream,
     )
 
@@ -246,7 +283,7 @@ def _made(job: JobSpec, context: RunContext) -> System:
     system_class = choose(job.system).entry.load()
     system: System = system_class(system_class.Config.model_validate(job.configuration), context)
     if "torch" in sys.modules:
-        _set_torch_threads(job.threads)
+        set_torch_threads(job.threads)
     return system
 
 
@@ -268,6 +305,8 @@ def _fit_if_needed(
     if is_complete(saved):
         try:
             check_manifest(saved)
+            if read_json(saved / _FIT_FILE).get("identity") != job.identity:
+                raise BenchmarkError(f"{saved}: is another job's.")
             return
         except BenchmarkError as error:
             context.logger.warning("the saved system is not used: %s", error)
@@ -283,11 +322,18 @@ def _fit_if_needed(
             system.fit(view)
     seconds = time.perf_counter() - started + context.artifacts.reused_seconds
 
+    refuse_other_code(job)
+
     def fill(folder: Path) -> None:
         system.save(folder)
         write_json(
             folder / _FIT_FILE,
-            {"seconds": seconds, "resumed": resumed, "peak_memory_bytes": _peak_memory()},
+            {
+                "identity": job.identity,
+                "seconds": seconds,
+                "resumed": resumed,
+                "peak_memory_bytes": peak_memory(),
+            },
         )
 
     build_folder(saved, fill)
@@ -327,6 +373,7 @@ def _record(
     log = dataset.log
     return RunRecord(
         identity=job.identity,
+        code=sha256_of_json(job.code),
         status="finished" if error is None else "failed",
         error=error,
         dataset=DatasetPart(
@@ -343,6 +390,10 @@ def _record(
             settings=job.protocol_settings,
             candidates={name: task.test_candidates.fingerprint for name, task in tasks.items()},
             test_events={name: len(task.test) for name, task in tasks.items()},
+            list_lengths={
+                name: int(task.test_candidates.items.shape[1]) for name, task in tasks.items()
+            },
+            notes={name: task.notes for name, task in tasks.items() if task.notes},
             remarks=ProtocolSettings.model_validate(job.protocol_settings).remarks,
             cold_users={name: task.share_of_cold_users(dataset) for name, task in tasks.items()},
         ),
@@ -359,7 +410,7 @@ def _record(
         seed=job.seed,
         cost=cost,
         identifiers=identifiers,
-        environment=_environment(job),
+        environment=environment_of(job),
         finished_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
     )
 
@@ -371,6 +422,7 @@ def _publish(
     metrics: Metrics,
     ranks: dict[str, Ranks],
     users: dict[str, IntArray],
+    scored: dict[str, tuple[Path, ...]],
     work: Path,
 ) -> None:
     target = store.folder(job)
@@ -382,6 +434,7 @@ def _publish(
         if record.status == "finished":
             write_json(folder / METRICS_FILE, metrics)
             write_ranks(folder / RANKS_FILE, ranks, users)
+            write_scores(folder / SCORES_FILE, scored)
         for path in (work / LOG_FILE, *sorted(work.glob("*.jsonl"))):
             if path.is_file():
                 shutil.copy2(path, folder / path.name)
@@ -438,68 +491,3 @@ def _job_log(work: Path) -> Iterator[logging.Logger]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Limit the numerical libraries that are loaded already to ``number`` threads."""
-    from threadpoolctl import threadpool_limits
-
-    if "torch" in sys.modules:
-        _set_torch_threads(number)
-    with threadpool_limits(limits=number):
-        yield
-
-
-def _set_torch_threads(number: int) -> None:
-    import torch
-
-    torch.set_num_threads(number)
-
-
-def _environment(job: JobSpec) -> dict[str, str]:
-    environment = {
-        **library_versions(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "threads": str(job.threads),
-        "processes": str(number_of_processes()),
-        "device": job.device,
-        "precision": job.precision,
-    }
-    if job.device.startswith("cuda"):
-        import torch
-
-        environment["accelerator"] = torch.cuda.get_device_name(job.device)
-    return environment
-
-
-@lru_cache(maxsize=1)
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _reset_peak_memory() -> None:
-    """Start a new measurement of peak memory where the kernel allows it (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_memory() -> int:
-    """Peak resident memory in bytes, since the last reset where that is possible."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

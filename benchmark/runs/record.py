@@ -1,9 +1,10 @@
-"""The record of a run: ``run.json``, ``metrics.json`` and ``ranks.parquet`` in one folder.
+"""The record of a run: ``run.json``, ``metrics.json``, ``ranks.parquet`` and scores in a folder.
 
 ``run.json`` says what ran, on what and how long it took; ``metrics.json`` holds nothing but the
 metrics, so that two runs of the same job can be compared byte for byte. ``ranks.parquet`` has one
 row an event and task with the number of candidates above the target and tied with it, from which
-every metric under every tie rule follows.
+every metric under every tie rule follows. ``scores.parquet`` (:mod:`benchmark.runs.scores`)
+holds the scores of all candidates, for outside evaluators.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 RANKS_FILE = "ranks.parquet"
+SCORES_FILE = "scores.parquet"
 
 TaskName = Literal["recommendation", "search"]
 Metrics = dict[str, dict[str, float]]
@@ -53,7 +55,9 @@ class ProtocolPart(_Part):
     settings: dict[str, Any]
     candidates: dict[str, str]  # task → fingerprint of the candidate lists
     test_events: dict[str, int]  # task → number of ranked test events
+    list_lengths: dict[str, int] = {}  # task → candidates of each; none in older records
     cold_users: dict[str, float] = {}  # task → share of those whose user has no training event
+    notes: dict[str, tuple[str, ...]] = {}  # task → what its lists leave out, in sentences
     remarks: tuple[str, ...] = ()  # sentences that must be shown: where it is not as its source
 
 
@@ -88,6 +92,7 @@ class RunRecord(_Part):
 
     schema_version: int = SCHEMA_VERSION
     identity: str
+    code: str = ""  # hash of the sources that the identity holds; older records have none
     status: Literal["finished", "failed"]
     error: str | None = None
     dataset: DatasetPart

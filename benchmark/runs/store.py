@@ -2,7 +2,9 @@
 
 Unfinished work (checkpoints, the fitted system, ranked parts) stands below ``results/work`` and is
 removed when the run is published. A lock a job keeps two suites on one results folder from doing a
-job twice; it belongs to a living process, so a killed one leaves nothing to clean up.
+job twice; it belongs to a living process, so a killed one leaves nothing to clean up. Folders are
+named by the first digits of a job's identity and hold all of it: one that was copied or renamed is
+never taken for another job's.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import is_complete, sweep_partial
+from benchmark.files import is_complete, read_json, sweep_partial, write_json
 from benchmark.runs.record import Run, read_run
+
+_IDENTITY_FILE = "identity.json"
 
 JobState = Literal["missing", "unfinished", "finished", "failed"]
 
@@ -29,6 +33,7 @@ class JobSpec:
     """One job, as plain values, so that it can be sent to another process."""
 
     identity: str
+    code: dict[str, str]  # module → hash of its source
     recipe: str
     dataset: str
     prepared_root: str
@@ -55,6 +60,15 @@ class JobSpec:
 
 def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".") or "-"
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BenchmarkError(f"{folder}: cannot be removed ({error.strerror}).") from None
 
 
 class RunStore:
@@ -89,31 +103,50 @@ class RunStore:
         return self.results / "work" / job.identity[:16]
 
     def state(self, job: JobSpec) -> JobState:
-        """What is there of a job; a damaged run folder counts as missing."""
+        """What is there of a job; a folder that is damaged or another job's counts as missing."""
         run = self.read(job)
         if run is not None:
             return run.record.status
-        return "unfinished" if self.work_folder(job).exists() else "missing"
+        return "unfinished" if self._is_own_work(job) else "missing"
 
     def read(self, job: JobSpec) -> Run | None:
-        """The published run of a job, or None if it is absent or damaged."""
+        """The published run of a job, or None if it is absent, damaged or another job's."""
         folder = self.folder(job)
         if not is_complete(folder):
             return None
         try:
-            return read_run(folder)
+            run = read_run(folder)
         except BenchmarkError:
             return None
+        return run if run.record.identity == job.identity else None
+
+    def open_work(self, job: JobSpec) -> Path:
+        """The folder of a job's unfinished work, emptied first if it holds another job's.
+
+        Raises:
+            BenchmarkError: it cannot be written.
+        """
+        folder = self.work_folder(job)
+        if not self._is_own_work(job):
+            self.discard_work(job)
+            write_json(folder / _IDENTITY_FILE, {"identity": job.identity})
+        return folder
+
+    def discard_work(self, job: JobSpec) -> None:
+        """Remove a job's unfinished work."""
+        _remove(self.work_folder(job))
+
+    def _is_own_work(self, job: JobSpec) -> bool:
+        try:
+            content = read_json(self.work_folder(job) / _IDENTITY_FILE)
+        except BenchmarkError:
+            return False
+        return bool(content == {"identity": job.identity})
 
     def discard(self, job: JobSpec) -> None:
         """Remove a job's run and its unfinished work."""
         for folder in (self.folder(job), self.work_folder(job)):
-            try:
-                shutil.rmtree(folder)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise BenchmarkError(f"{folder}: cannot be removed ({error.strerror}).") from None
+            _remove(folder)
 
     @contextmanager
     def locked(self, job: JobSpec, waiting: Callable[[], None]) -> Iterator[None]:

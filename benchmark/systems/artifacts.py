@@ -1,7 +1,8 @@
 """Artifacts: what one stage makes and others use (text embeddings, pseudo-queries, item vectors).
 
-An artifact is a folder named by the hash of everything that determines it. It is built once, under
-a lock, and verified by its manifest at every use.
+An artifact is a folder named by the hash of everything that determines it, and holding all of that.
+It is built once, under a lock, and verified at every use: by its manifest, and by what it says that
+it is, so that a folder under another's name is never taken.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from benchmark.systems.processes import (
 )
 
 _COST_FILE = "cost.json"
+_CONTENT_FILE = "artifact.json"
 
 
 class ArtifactStore:
@@ -40,12 +42,12 @@ class ArtifactStore:
 
     ``reused_seconds`` is what the artifacts that this store handed out would have taken to build
     if somebody else had not done so before: a system's training time includes them, whichever run
-    came first.
-
+    came first. ``verify`` is called before something built is kept, and may refuse it by raising.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, verify: Callable[[], None] = lambda: None) -> None:
         self.root = root
+        self._verify = verify
         self._is_shared = False
         self.reused_seconds = 0.0
         self._known: set[Path] = set()
@@ -65,17 +67,19 @@ class ArtifactStore:
     def get(
         self, kind: str, determined_by: Mapping[str, Any], build: Callable[[Path], None]
     ) -> Path:
-        """The folder of the artifact, built by ``build(folder)`` if it is not there or damaged.
+        """The folder of the artifact, built by ``build(folder)`` if no sound one is there.
 
         ``kind`` names the artifact for people ("text-embeddings"); ``determined_by`` is the JSON
         value of everything that its content depends on, seeds and model hashes included. ``build``
         may get other artifacts.
         """
-        folder = self.root / f"{kind}-{sha256_of_json([kind, dict(determined_by)])[:24]}"
+        content = {"kind": kind, "determined_by": dict(determined_by)}
+        identity = sha256_of_json(content)
+        folder = self.root / f"{kind}-{identity[:24]}"
         self.root.mkdir(parents=True, exist_ok=True)
         follows = self._is_shared and not is_first_process()
         with nullcontext() if follows else FileLock(f"{folder}.lock"):
-            is_there = not follows and _is_sound(folder)
+            is_there = not follows and _is_sound(folder, identity)
             if self._is_shared:
                 is_there = agreed(is_there)
             if is_there:
@@ -87,8 +91,10 @@ class ArtifactStore:
 
             def build_and_measure(place: Path) -> None:
                 build(place)
+                self._verify()
                 seconds = time.perf_counter() - started + self.reused_seconds - reused_before
                 write_json(place / _COST_FILE, {"seconds": seconds})
+                write_json(place / _CONTENT_FILE, content)
 
             if follows:
                 with TemporaryDirectory() as place:
@@ -101,13 +107,15 @@ class ArtifactStore:
         return folder
 
 
-def _is_sound(folder: Path) -> bool:
-    """Whether an artifact is there; a damaged one is removed."""
+def _is_sound(folder: Path, identity: str) -> bool:
+    """Whether the artifact is there; one that is damaged or another is removed."""
     if not is_complete(folder):
         return False
     try:
         check_manifest(folder)
+        is_asked = sha256_of_json(read_json(folder / _CONTENT_FILE)) == identity
     except BenchmarkError:
+        is_asked = False
+    if not is_asked:
         shutil.rmtree(folder)
-        return False
-    return True
+    return is_asked

@@ -38,6 +38,9 @@ class SystemEntry:
     rows that the suite ``all`` leaves out. ``upstream`` names the rows whose fitted systems this
     one builds on (see :mod:`benchmark.systems.upstream`). ``needs_text`` says that the system makes
     no sense where the words of the texts are anonymous numbers (see :func:`refuse_without_text`).
+    Rows of one ``heading`` are variants of one system: tables show them under it, by their
+    ``label``. ``probe_of_lists`` marks a ranker without learning whose figures say whether matched
+    candidate lists give the target away: tables of such lists print them in the caption.
     """
 
     name: str
@@ -55,6 +58,9 @@ class SystemEntry:
     variant_field: str = ""
     upstream: tuple[str, ...] = ()
     needs_text: bool = False
+    heading: str = ""
+    label: str = ""
+    probe_of_lists: bool = False
 
     @property
     def module(self) -> str:

@@ -55,7 +55,8 @@ class RunContext:
     """Where and how a system runs. ``folder`` is the system's own place for checkpoints.
 
     ``code`` is a hash of the system's code, for artifacts that hold something trained; ``upstream``
-    holds the configurations of the systems that it builds on, by name.
+    holds the configurations of the systems that it builds on, by name. ``identity`` is that of the
+    job whose checkpoints ``folder`` holds.
     """
 
     seed: int
@@ -66,6 +67,7 @@ class RunContext:
     threads: int = 2
     trackers: tuple[str, ...] = ()  # accelerate's names, such as "tensorboard"
     code: str = ""
+    identity: str = ""
     upstream: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("benchmark"))
     progress: Callable[[str], None] = lambda message: None  # one short line of what goes on

@@ -27,6 +27,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.training import SEED, expect
 
 BOUGHT, TASTES, QUERIES, USERS, ROUNDS = 36, 3, 8, 60, 12
 ITEMS = BOUGHT + QUERIES
@@ -80,7 +81,7 @@ def cycle() -> World:
 
 
 def context(folder: Path) -> RunContext:
-    return RunContext(0, folder, ArtifactStore(folder))
+    return RunContext(SEED, folder, ArtifactStore(folder))
 
 
 def make_jsr(folder: Path, epochs: int = 1, **changes: Any) -> JSR:
@@ -138,8 +139,8 @@ def fitted(
 ) -> dict[str, tuple[JSR | SESRec, World]]:
     """Both systems, each with the world that it has learned."""
     systems: dict[str, tuple[JSR | SESRec, World]] = {
-        "jsr": (make_jsr(tmp_path_factory.mktemp("jsr"), 8), tastes),
-        "sesrec": (make_sesrec(tmp_path_factory.mktemp("sesrec"), 15), cycle),
+        "jsr": (make_jsr(tmp_path_factory.mktemp("jsr"), 12), tastes),
+        "sesrec": (make_sesrec(tmp_path_factory.mktemp("sesrec"), 20), cycle),
     }
     for system, world in systems.values():
         system.fit(world[2])
@@ -154,13 +155,14 @@ def requests_of(world: World, task: str) -> Requests:
 # ------------------------------------------------------------------------------------ both systems
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", MAKERS)
 def test_it_learns_the_planted_rule(name: str, task: str, fitted: Any) -> None:
     system, world = fitted[name]
     scores = system.score(requests_of(world, task))
     targets = world[1][task].test_candidates.target_column
-    assert mean_metrics(ranks_of_targets(scores, targets))["HR@1"] > 0.9
+    expect(mean_metrics(ranks_of_targets(scores, targets))["HR@1"], above=0.9)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -294,15 +296,16 @@ def test_hard_negatives_of_searches_come_from_behind_the_lists(tastes: World) ->
 # --------------------------------------------------------------------------------------------- JSR
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("changes", [{"item_text": True}, {"loss": "hinge"}])
 def test_the_options_of_jsr_learn_as_well(
     changes: dict[str, Any], tastes: World, tmp_path: Path
 ) -> None:
-    system = make_jsr(tmp_path, 8, **changes)
+    system = make_jsr(tmp_path, 12, **changes)
     system.fit(tastes[2])
     targets = tastes[1]["search"].test_candidates.target_column
     scores = system.score(requests_of(tastes, "search"))
-    assert mean_metrics(ranks_of_targets(scores, targets))["HR@1"] > 0.9
+    expect(mean_metrics(ranks_of_targets(scores, targets))["HR@1"], above=0.9)
 
 
 def test_an_unknown_user_gets_the_mean_of_the_others(fitted: Any) -> None:

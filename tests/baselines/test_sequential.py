@@ -31,6 +31,7 @@ from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
 from tests.golden.loading import requests_for
+from tests.training import SEED, expect
 
 ITEMS, USERS, EVENTS = 120, 100, 12
 SETTINGS = ProtocolSettings(negatives=19)
@@ -73,7 +74,7 @@ def planted() -> tuple[Dataset, Task, TrainingView]:
 
 
 def make(kind: Any, folder: Path, **config: Any) -> SequentialSystem:
-    return kind(kind.Config(**config), RunContext(0, folder, ArtifactStore(folder)))
+    return kind(kind.Config(**config), RunContext(SEED, folder, ArtifactStore(folder)))
 
 
 QUICK = TrainingSettings(epochs=15, batch_size=64, learning_rate=0.01, validate_every=0)
@@ -93,6 +94,7 @@ LEARNERS = {
 }
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_planted_next_item_is_learned(
     name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
@@ -101,9 +103,10 @@ def test_the_planted_next_item_is_learned(
     training = QUICK
     if kind is SASRecBCE:  # a step of eight users holds about as many targets
         training = QUICK.model_copy(update={"batch_size": 8})
-    assert hit_rate(make(kind, tmp_path, **config, training=training), planted, 1) > 0.9
+    expect(hit_rate(make(kind, tmp_path, **config, training=training), planted, 1), above=0.9)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("name", ["gru4rec", "sasrec, sequences"])
 def test_the_planted_next_item_is_learned_by_pairs(
     name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
@@ -111,7 +114,7 @@ def test_the_planted_next_item_is_learned_by_pairs(
     """One negative of 120 items says less than the whole softmax, so the bar is HR@5."""
     kind, config = LEARNERS[name]
     system = make(kind, tmp_path, **config, loss="BPR", training=QUICK)
-    assert hit_rate(system, planted, 5) > 0.9
+    expect(hit_rate(system, planted, 5), above=0.9)
 
 
 def hit_rate(

@@ -28,6 +28,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.training import SEED, expect
 
 CYCLE, KINDS, TASTES, USERS, ROUNDS = 12, 4, 3, 48, 10
 ITEMS = CYCLE + KINDS * TASTES
@@ -94,7 +95,7 @@ def make(folder: Path, pretraining: int = 1, training: int = 1, **changes: Any) 
         for name, epochs in (("pretraining", pretraining), ("training", training))
     }
     config = UnifiedSSRConfig(**{**SMALL, **stages, **changes})
-    return UnifiedSSR(config, RunContext(0, folder, ArtifactStore(folder)))
+    return UnifiedSSR(config, RunContext(SEED, folder, ArtifactStore(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -114,15 +115,17 @@ def hit_rate(system: UnifiedSSR, world: World, task: str) -> float:
 # -------------------------------------------------------------------------------------- learning
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("task", ["recommendation", "search"])
 def test_it_learns_the_planted_rule(task: str, planted: World, fitted: UnifiedSSR) -> None:
-    assert hit_rate(fitted, planted, task) > 0.9
+    expect(hit_rate(fitted, planted, task), above=0.9)
 
 
+@pytest.mark.training
 def test_stacked_layers_look_back_only_and_learn(planted: World, tmp_path: Path) -> None:
     system = make(tmp_path, 20, 0, layers=2, layer_wiring="stacked")
     system.fit(planted[2])
-    assert hit_rate(system, planted, "search") > 0.9
+    expect(hit_rate(system, planted, "search"), above=0.9)
     _assert_later_events_do_not_matter(system, planted)
 
 

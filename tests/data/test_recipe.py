@@ -18,7 +18,7 @@ FOLDER = "source: {kind: folder, path: log}\n"
 
 def complaint(tmp_path: Path, text: str, name: str = "r") -> str:
     path = tmp_path / f"{name}.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(BenchmarkError) as caught:
         load_recipe(path)
     message = str(caught.value)

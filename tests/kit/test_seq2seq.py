@@ -28,6 +28,7 @@ from benchmark.kit.seq2seq import (
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
+from tests.training import SEED
 
 TEXTS = ["Red shoes, size 42", "Blue shoes for running", "a red hat", "running hats: blue or red"]
 CODES = ["<code_a_0>", "<code_a_1>", "<code_b_0>"]
@@ -272,9 +273,10 @@ def test_a_window_of_one_batch_sorts_within_batches_only() -> None:
     assert all((np.diff(batch % 7) >= 0).all() for batch in batches)
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_it_learns_pairs_by_the_loop_of_the_suite(precision: str, tmp_path: Path) -> None:
-    context = RunContext(0, tmp_path, ArtifactStore(tmp_path), precision=precision)
+    context = RunContext(SEED, tmp_path, ArtifactStore(tmp_path), precision=precision)
     backbone = Backbone.make(SCRATCH, TEXTS, CODES, context)
     tokens = joined([backbone.tokenizer(TEXTS), backbone.tokenizer(CODES)])
     assert len(tokens) == len(TEXTS) + len(CODES)

@@ -30,6 +30,7 @@ from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import Instances, TrainingHistory, TrainingSettings, train
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
+from tests.training import SEED, expect
 
 EPOCHS, STEPS_AN_EPOCH = 4, 4
 STEPS = EPOCHS * STEPS_AN_EPOCH
@@ -89,7 +90,9 @@ def make_model(dropout: float = 0.3) -> nn.Module:
 
 
 def make_context(folder: Path, **changes: Any) -> RunContext:
-    return RunContext(seed=3, folder=folder, artifacts=ArtifactStore(folder / "art"), **changes)
+    return RunContext(
+        seed=3 + SEED, folder=folder, artifacts=ArtifactStore(folder / "art"), **changes
+    )
 
 
 def run_training(
@@ -98,6 +101,7 @@ def run_training(
     *,
     own_seed: int = 0,
     before_step: Step = lambda calls: None,
+    identity: str = "",
 ) -> tuple[State, TrainingHistory]:
     """Train the small model, from the same weights each time.
 
@@ -121,7 +125,8 @@ def run_training(
             x = torch.linspace(0, 2, 20)[:, None].expand(20, 3)
             return {"recommendation": {"NDCG@5": float(torch.sigmoid(model(x).sum()))}}
 
-    history = train(model, NoisyPoints(), loss, settings, make_context(folder), validate)
+    context = make_context(folder, identity=identity)
+    history = train(model, NoisyPoints(), loss, settings, context, validate)
     return copy_of_state(model), history
 
 
@@ -321,6 +326,17 @@ def test_damaged_checkpoints_are_not_used_and_the_run_ends_equal(
     assert_same_run(resumed, whole)
 
 
+def test_checkpoints_of_another_job_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped_run(tmp_path, COSINE, 3)
+    calls: list[int] = []
+    other = run_training(tmp_path, COSINE, before_step=calls.append, identity="other")
+    assert len(calls) == STEPS
+    assert not other[1].resumed
+    assert sum("is a checkpoint of another job" in line for line in caplog.messages) == 2
+
+
 def test_a_damaged_checkpoint_is_replaced_by_a_good_one_of_the_same_step(tmp_path: Path) -> None:
     stopped_run(tmp_path, COSINE, 3)
     for checkpoint in checkpoints(tmp_path):
@@ -353,16 +369,17 @@ def square_error(model: nn.Module) -> Callable[[dict[str, torch.Tensor]], torch.
 
 
 def seeded_model(dropout: float = 0.0) -> nn.Module:
-    torch.manual_seed(1)
+    torch.manual_seed(1 + SEED)
     return make_model(dropout)
 
 
+@pytest.mark.training
 def test_the_loss_falls(tmp_path: Path) -> None:
     model = seeded_model()
     settings = TrainingSettings(epochs=15, batch_size=7, learning_rate=0.02)
     history = train(model, ExactRows(), square_error(model), settings, make_context(tmp_path))
     losses = [row["loss"] for row in history.rows]
-    assert losses[-1] < 0.6 * losses[0]
+    expect(losses[-1] / losses[0], below=0.6)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

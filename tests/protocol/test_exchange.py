@@ -511,7 +511,7 @@ def test_export_then_import_then_evaluate(
     shown = capsys.readouterr().out
     columns = tasks["search"].test_candidates.target_column
     for metric, value in mean_metrics(ranks_of_targets(scores, columns)).items():
-        assert f"{metric:8}{value:.4f}" in shown
+        assert f"{metric:8}{value:.6f}" in shown
 
 
 def test_one_task_of_another_protocol(

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import SEARCH, Dataset, EventLog
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.hard_negatives import search_engine
-from benchmark.protocol.matched import COVERAGE, LENGTHS, PlaceLaw
+from benchmark.protocol.matched import COVERAGE
 from benchmark.protocol.metrics import gains, ranks_of_targets
+from benchmark.protocol.place_law import LENGTHS, PlaceLaw, Places
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import Task, build_tasks
 from tests.protocol.logs import alike_items_dataset, dataset_of
@@ -128,51 +129,76 @@ def test_a_catalogue_without_alike_items_is_refused_in_one_sentence() -> None:
         clean_task(dataset_of(log, items, texts=words, queries=words))
 
 
-@pytest.mark.parametrize("exponent", [0.25, 0.75, 1.0, 1.5])
-def test_given_a_list_every_member_is_equally_likely_the_target(exponent: float) -> None:
-    random = np.random.default_rng(0)
+def places_by(law: PlaceLaw, events: int, items: int, hits: int, seed: int = 0) -> Places:
+    """Targets that follow the law."""
+    random = np.random.default_rng(seed)
+    every = np.full(events, items), np.full(events, hits)
+    anywhere = Places(np.zeros(events, dtype=np.int64), *every, random.random(events))
+    rank = law.rank_at(random.random(events)[:, None], anywhere)[:, 0]
+    return Places(rank, *every, random.random(events))
+
+
+@pytest.mark.parametrize("hits", [0, 1, 120, 500])
+@pytest.mark.parametrize(("exponent", "odds"), [(0.25, 8.0), (0.75, 1.0), (1.0, 4.0), (1.5, 0.25)])
+def test_given_a_list_every_member_is_equally_likely_the_target(
+    exponent: float, odds: float, hits: int
+) -> None:
     events, items = 40_000, 500
-    law = PlaceLaw(exponent)
-    size = min(20, int(law.longest(np.array([items]))[0]))
-    rank = (items * random.random(events) ** (1 / exponent)).astype(np.int64)
-    others = law.comb(rank, np.full(events, items), random.random(events), size)
-    lists = np.sort(np.concatenate([rank[:, None], others], axis=1), axis=1)
+    law = PlaceLaw(exponent, odds)
+    places = places_by(law, events, items, hits)
+    size = min(20, int(law.longest(places)[0]))
+    assert size > 1
+    others = law.comb(places, size)
+    lists = np.sort(np.concatenate([places.rank[:, None], others], axis=1), axis=1)
     assert (np.diff(lists, axis=1) > 0).all()
     assert lists.min() >= 0
     assert lists.max() < items
-    place = np.count_nonzero(others < rank[:, None], axis=1)  # of the target in its list
+    place = np.count_nonzero(others < places.rank[:, None], axis=1)  # of the target in its list
     z = (np.bincount(place, minlength=size) - events / size) / np.sqrt(events / size)
     assert np.abs(z).max() < 4.5
 
 
-@pytest.mark.parametrize("items", [2, 3, 17, 100, 12_000])
+@pytest.mark.parametrize(("items", "hits"), [(2, 1), (3, 3), (17, 4), (100, 100), (12_000, 700)])
 @pytest.mark.parametrize("exponent", [0.03125, 0.5, 0.90625, 1.0, 1.25, 3.0])
-def test_no_list_of_the_longest_length_holds_an_item_twice(items: int, exponent: float) -> None:
-    law, random = PlaceLaw(exponent), np.random.default_rng(1)
-    size = int(law.longest(np.array([items]))[0])
-    assert 1 <= size <= items
-    size = min(size, 200)
+@pytest.mark.parametrize("odds", [0.1, 1.0, 5_000.0])
+def test_no_list_of_the_longest_length_holds_an_item_twice(
+    items: int, hits: int, exponent: float, odds: float
+) -> None:
+    law, random = PlaceLaw(exponent, odds), np.random.default_rng(1)
     rank = np.concatenate([np.zeros(200, int), random.integers(items, size=800), [items - 1] * 200])
-    others = law.comb(rank, np.full(len(rank), items), random.random(len(rank)), size)
+    every = np.full(1_200, items), np.full(1_200, hits)
+    places = Places(rank, *every, random.random(1_200))
+    size = int(law.longest(places)[0])
+    assert 1 <= size <= items
+    others = law.comb(places, min(size, 200))
     lists = np.sort(np.concatenate([rank[:, None], others], axis=1), axis=1)
     assert (np.diff(lists, axis=1) > 0).all()
 
 
 def test_the_law_is_found_again_and_hardly_moves_by_one_target() -> None:
-    random = np.random.default_rng(2)
-    items = np.full(5_000, 400)
-    rank = (items * random.random(5_000) ** (1 / 0.7)).astype(np.int64)
-    point = random.random(5_000)
-    law = PlaceLaw.of(rank, items, point)
+    places = places_by(PlaceLaw(0.7, 6.0), 5_000, 400, 150)
+    law = PlaceLaw.of(places)
     assert law.exponent == pytest.approx(0.7, abs=0.05)
+    assert law.odds == pytest.approx(6.0, rel=0.15)
+    assert law.most > 400
     less = (np.arange(5_000) != row for row in range(0, 5_000, 50))
-    moved = sum(PlaceLaw.of(rank[rows], items[rows], point[rows]) != law for rows in less)
-    assert moved <= 5
+    assert sum(PlaceLaw.of(places.select(rows)) != law for rows in less) <= 5
+
+
+def test_targets_that_stand_evenly_among_the_hits_get_long_lists_of_hits() -> None:
+    # All targets match, and none stands out: BM25 knows which items cannot be the target, no more.
+    places = places_by(PlaceLaw(1.0, 2.0**16), 2_000, 900, 150)
+    law = PlaceLaw.of(places)
+    assert law.exponent == 1.0
+    assert law.longest(places)[0] >= 140
+    assert (law.comb(places, 100) < 150).mean() > 0.99
 
 
 def test_targets_that_mostly_stand_first_get_short_lists_or_none() -> None:
-    items, point = np.full(200, 1_000), np.linspace(0.01, 0.99, 200)
-    always = PlaceLaw.of(np.zeros(200, dtype=np.int64), items, point)
-    assert always.longest(np.array([1_000])).tolist() == [1]  # the target alone
-    rank = np.where(np.arange(200) % 4 == 0, 0, np.arange(200) * 5)
-    assert PlaceLaw.of(rank, items, point).longest(np.array([1_000]))[0] <= 4
+    every = np.full(200, 1_000), np.full(200, 400)
+    point = np.linspace(0.01, 0.99, 200)
+    always = Places(np.zeros(200, dtype=np.int64), *every, point)
+    assert (PlaceLaw.of(always).longest(always) == 1).all()  # the target alone
+    rank = np.where(np.arange(200) % 4 == 0, 0, np.arange(200) * 2)
+    often = Places(rank, *every, point)
+    assert (PlaceLaw.of(often).longest(often) <= 4).all()

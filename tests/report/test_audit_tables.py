@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.audit.record import Audit, RankerResult, save_audit
+from benchmark.audit.record import Audit, RankerResult, Verdict, save_audit
 from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.grid import to_csv, to_latex, to_markdown
 
@@ -34,6 +34,27 @@ def test_a_row_a_figure_and_a_column_a_protocol() -> None:
     assert [group.title[:3] for group in grid.groups] == ["D1 ", "D7 "]
     assert [entry.text for entry in grid.groups[0].rows[0]] == ["test", "0.250", "0.000"]
     assert [entry.text for entry in grid.groups[1].rows[0]] == ["clean only", "–", "2.000"]
+
+
+def test_findings_are_footnotes_where_their_figures_begin() -> None:
+    def verdict(number: str, is_finding: bool) -> Verdict:
+        return Verdict(number=number, is_finding=is_finding, what="it leaks.", advice="Do so.")
+
+    paper = audit_of("paper", 0.25, verdicts=(verdict("D1", False), verdict("D7", True)))
+    clean = audit_of(
+        "clean",
+        0.0,
+        verdicts=(verdict("D1", True), verdict("D1", True)),
+        intervals={"D1": {"test": (0.0, 0.1)}},
+    )
+    grid = diagnostics_grid([paper, clean])
+    assert [entry.raised for entry in grid.groups[0].rows[0]] == ["", "", "1,2"]
+    assert [entry.raised for entry in grid.groups[1].rows[0]] == ["", "3", ""]
+    assert [note.mark for note in grid.footnotes] == ["1", "2", "3"]
+    assert grid.footnotes[2].text == "paper, D7: it leaks. Do so."
+    assert "0.000 to 0.100" in grid.groups[0].rows[0][2].detail
+    for form in (to_latex, to_markdown):
+        assert "it leaks. Do so." in form(grid)
 
 
 def test_figures_stand_in_reading_order() -> None:

@@ -117,9 +117,29 @@ def test_a_click_on_a_column_sorts_and_a_third_restores(page: Page) -> None:
     assert page(NAMES) == before
 
 
+def test_headings_of_variants_go_while_sorted_and_come_back(
+    browser: Page, make_run, runs_root: Path, tmp_path: Path
+) -> None:
+    from benchmark.systems.catalogue import entries
+
+    variants = [name for name, row in entries().items() if row.heading][:2]
+    for level, name in enumerate(("first", *variants, "last"), start=1):
+        make_run(name, display_name=f"Name {level}", search=0.1 * level, family="references")
+    browser.open(write_page(runs_root, tmp_path))
+    lines = f"[...{SEARCH}.querySelectorAll('tbody tr')].map((row) => row.className)"
+    before, names = browser(lines), browser(NAMES)
+    assert before.count("heading") == 1 and before.count("row variant") == 2
+    browser(SORT % 1)
+    assert "heading" not in browser(lines)
+    assert browser(NAMES) == ["Name 4", "Name 3", "Name 2", "Name 1"]
+    browser(SORT % 1)
+    browser(SORT % 1)
+    assert (browser(lines), browser(NAMES)) == (before, names)
+
+
 def test_names_sort_by_the_alphabet(page: Page) -> None:
     page(SORT % 0)
-    names = [re.sub(r"[\d†,]+$", "", name).strip().lower() for name in page(NAMES)]
+    names = [re.sub(r"[\d†,=]+$", "", name).strip().lower() for name in page(NAMES)]
     assert names[0] == "bge" and names[-1] == "zam"
 
 

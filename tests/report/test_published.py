@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,10 @@ def test_every_row_of_the_repository_has_a_source() -> None:
     for row in rows:
         assert row.source and row.url.startswith("https://")
         assert row.task in ("recommendation", "search")
+        # A reader can look the figures up: a paper, or files of a named commit of a repository.
+        assert "unchecked" not in row.source
+        if "github.com" in row.url:
+            assert re.search(r"/(blob|tree)/[0-9a-f]{7,40}(/|$)", row.url), row.url
 
 
 def test_impossible_rows_are_marked_and_others_are_not() -> None:

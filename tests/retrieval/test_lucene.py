@@ -16,8 +16,8 @@ from benchmark.retrieval.compare import compare_engines
 DOCUMENTS = ["", "red running shoes", "blue shoes", "a red hat", "hats and shoes and hats"]
 QUERIES = ["red shoes", "hat", "nothing", "red shoes"]
 
-# Pyserini and a Java runtime are a gigabyte, an extra that most machines lack. Our own engine plays
-# them in the other tests; this mark is for the one that compares hits with those of Lucene itself.
+# `make test` installs Pyserini and a Java runtime (where Python is 3.11, as Pyserini asks). Our own
+# engine plays them in the other tests; this mark is for the one that compares hits with Lucene's.
 needs_lucene = pytest.mark.skipif(bool(lucene.missing_packages()), reason="the extra is absent")
 
 

@@ -20,6 +20,7 @@
   for (const table of document.querySelectorAll("table.grid")) {
     const bodies = [...table.tBodies];
     const homes = new Map(rowsOf(table).map((row) => [row, row.parentNode]));
+    const contents = bodies.map((body) => [body, [...body.rows]]);
     const sorted = document.createElement("tbody");
     const heads = [...table.querySelectorAll("tr.names th")];
     heads.forEach((head, column) => {
@@ -35,7 +36,7 @@
         sorted.remove();
         bodies.forEach((body) => body.remove());
         if (order === "none") {
-          homes.forEach((body, row) => body.append(row));
+          contents.forEach(([body, lines]) => body.replaceChildren(...lines));
           table.append(...bodies);
         } else {
           const direction = order === "ascending" ? 1 : -1;
@@ -63,6 +64,8 @@
         row.hidden = wanted !== "" && !row.dataset.words.includes(wanted);
         if (!row.hidden) count += 1;
       }
+      // Rows have their whole names here, so a heading is no loss while only some are shown.
+      for (const heading of section.querySelectorAll("tr.heading")) heading.hidden = wanted !== "";
       for (const title of section.querySelectorAll("tr.family")) {
         title.hidden = ![...title.parentNode.querySelectorAll("tr.row")].some((row) => !row.hidden);
       }

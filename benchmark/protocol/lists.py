@@ -1,0 +1,156 @@
+"""The negatives of a task's held-out events, by the law of a protocol's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, IntArray
+from benchmark.errors import BenchmarkError
+from benchmark.hashing import row_hash
+from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives
+from benchmark.protocol.histories import EventSet
+from benchmark.protocol.matched import matched_lists
+from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.splits import Split, rows_but_the_test, training_rows
+from benchmark.protocol.urn import event_keys
+from benchmark.retrieval import BM25Engine
+
+HELD_OUT = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The held-out events of a task that get lists, with their negatives (events, any number)."""
+
+    valid: EventSet
+    test: EventSet
+    valid_negatives: IntArray
+    test_negatives: IntArray
+    notes: tuple[str, ...] = ()
+
+
+def lists_of(
+    dataset: Dataset,
+    behaviour: int,
+    splits: dict[int, Split],
+    settings: ProtocolSettings,
+    engine: BM25Engine | None,
+) -> Lists:
+    """The lists of the settings' law."""
+    split = splits[behaviour]
+    if behaviour == SEARCH and settings.search_negatives == "bm25-matched":
+        return _matched(dataset, splits, settings, engine)
+
+    def negatives(events: EventSet, allowed: NDArray[np.bool_] | None = None) -> IntArray:
+        if behaviour == RECOMMENDATION:
+            drawn = recommendation_negatives(dataset, split, events, settings, allowed)
+        else:
+            searches = SearchEvents.of(dataset, events.position, settings, allowed)
+            drawn, _ = bm25_negatives(dataset, searches, settings, engine)
+        _check_full(dataset, events, drawn)
+        return drawn
+
+    # What stands in no list of validation would be what the user touches in the test.
+    of_valid = negatives(split.valid, _but_the_test(dataset, splits, settings))
+    return Lists(split.valid, split.test, of_valid, negatives(split.test))
+
+
+def _but_the_test(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> NDArray[np.bool_]:
+    """The log rows that validation lists may depend on, (events,)."""
+    tested = np.concatenate([split.test.position for split in splits.values()])
+    hidden = np.concatenate([split.test.hidden for split in splits.values()])
+    return rows_but_the_test(dataset.log, tested, hidden, settings)
+
+
+def _matched(
+    dataset: Dataset,
+    splits: dict[int, Split],
+    settings: ProtocolSettings,
+    engine: BM25Engine | None,
+) -> Lists:
+    split = splits[SEARCH]
+    both = split.valid.followed_by(split.test)
+    pairs = trained_pairs_of(dataset, splits, settings)
+    allowed = _but_the_test(dataset, splits, settings)
+    asked = SearchEvents.of(dataset, split.valid.position, settings, allowed).followed_by(
+        SearchEvents.of(dataset, split.test.position, settings)
+    )
+    is_valid = np.arange(len(both)) < len(split.valid)
+    found = matched_lists(dataset, both, asked, is_valid, settings, pairs, engine)
+    valid, test = (np.flatnonzero(found.is_ranked & part) for part in (is_valid, ~is_valid))
+    for part, rows in zip(HELD_OUT, (valid, test), strict=True):
+        if not len(rows):
+            raise BenchmarkError(
+                f"data set {dataset.name}: no {part} search has items alike its target, so the "
+                "protocol setting search_negatives=bm25-matched makes no lists; allowed are "
+                "bm25-top and bm25-filtered."
+            )
+    return Lists(
+        both.select(valid),
+        both.select(test),
+        found.negatives[valid],
+        found.negatives[test],
+        found.notes,
+    )
+
+
+def trained_pairs_of(
+    dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
+) -> Exclusions:
+    """The (query, item) pairs of the searches that training may look at, by query."""
+    log = dataset.log
+    held_out = np.concatenate([split.held_out_positions() for split in splits.values()])
+    seen = training_rows(log, held_out, settings) & (log.behaviour == SEARCH)
+    return Exclusions.of_pairs(log.query[seen], log.item[seen], dataset.number_of_items)
+
+
+def recommendation_negatives(
+    dataset: Dataset,
+    split: Split,
+    events: EventSet,
+    settings: ProtocolSettings,
+    allowed: NDArray[np.bool_] | None = None,
+) -> IntArray:
+    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible.
+
+    Args:
+        allowed: (log rows,), those that say what was touched, and how often; all if absent.
+    """
+    log, size = dataset.log, dataset.number_of_items
+    user = log.user[events.position]
+    if settings.recommendation_exclude == "all-interactions":
+        known = log if allowed is None else log.keep(allowed)
+        exclusions, rows = Exclusions.of_log(known, size), user.astype(np.int64)
+    else:
+        earlier = events.position - log.offsets[user]
+        exclusions = Exclusions.of_prefixes(log, user, earlier, size)
+        rows = np.arange(len(events))
+    if settings.recommendation_negatives == "popularity":
+        kept = np.concatenate([split.train.position, split.held_out_positions()])
+        if allowed is not None:
+            kept = kept[allowed[kept]]
+        keys = row_hash(0, "time", event_keys(dataset, kept, 0), log.timestamp[kept])
+        law = HashedLaw.of_events(settings.seed, dataset.item_keys, keys, log.item[kept])
+    else:
+        law = HashedLaw.uniform(settings.seed, dataset.item_keys)
+    keys = event_keys(dataset, events.position, settings.seed)
+    targets = log.item[events.position]
+    return hashed_negatives(law, keys, rows, targets, exclusions, settings.negatives)[0]
+
+
+def _check_full(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
+    found = np.count_nonzero(negatives, axis=1)
+    worst = np.argmin(found)
+    if found[worst] < negatives.shape[1]:
+        user = dataset.users[dataset.log.user[events.position[worst]]]
+        raise BenchmarkError(
+            f"data set {dataset.name}: user {user!r} leaves only {found[worst]} eligible negatives "
+            f"of the {negatives.shape[1]} that the protocol asks for; lower the protocol setting "
+            "'negatives' or use a larger catalogue."
+        )

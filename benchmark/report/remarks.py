@@ -1,0 +1,135 @@
+"""What a main table says of its own lists and rows: leaks that probes find, ties, cold users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmark.protocol.metrics import CUTOFFS, METRIC_NAMES
+from benchmark.report.events import TaskEvents, Ties
+from benchmark.report.grid import Footnote
+from benchmark.runs.record import Run, TaskName
+from benchmark.systems.catalogue import entries
+
+if TYPE_CHECKING:
+    from benchmark.report.tables import Row
+
+TIED = "="
+"""The mark of a row whose targets are often tied."""
+
+OFTEN_TIED = 0.05
+ABOVE_CHANCE = 1.2
+"""How far above chance a probe may stand before the table warns."""
+
+MATCHED = "bm25-matched"
+"""The law of negatives whose lists are meant to give nothing away."""
+
+
+def mean_ties(seeds: Sequence[TaskEvents]) -> Ties | None:
+    """The mean over a system's seeds; None where a run does not tell."""
+    ties = [events.ties for events in seeds if events.ties is not None]
+    if not ties or len(ties) < len(seeds):
+        return None
+    shares = [one.share for one in ties]
+    total = sum(shares)
+    others = sum(one.share * one.others for one in ties) / total if total else 0.0
+    return Ties(total / len(shares), others)
+
+
+def ties_footnote(rows: Sequence[Row]) -> Footnote | None:
+    """The rows whose targets are often tied, and how often at most the others' are."""
+    often = [row for row in rows if is_often_tied(row)]
+    if not often:
+        return None
+    listed = "; ".join(
+        f"{row.display_name} {row.ties.share:.1%}, {row.ties.others:.1f}"
+        for row in often
+        if row.ties is not None
+    )
+    rest = [row.ties.share for row in rows if row.ties is not None and row not in often]
+    others = f" Of the other rows at most {max(rest):.1%} are." if rest else ""
+    return Footnote(
+        TIED,
+        f"More than {OFTEN_TIED:.0%} of the targets have the score of another candidate (share of "
+        f"the test events, mean number of candidates tied with the target in these): {listed}."
+        f"{others}",
+    )
+
+
+def is_often_tied(row: Row) -> bool:
+    """Whether the table marks the row's ties."""
+    return row.ties is not None and row.ties.share > OFTEN_TIED
+
+
+def cold_users_footnote(task: TaskName, runs: Sequence[Run]) -> Footnote | None:
+    """The share of test events of users without any training event, if there are such."""
+    share = max((run.record.protocol.cold_users.get(task, 0.0) for run in runs), default=0.0)
+    if share <= 0.0:
+        return None
+    return Footnote("", f"{share:.1%} of the test events belong to users never seen in training.")
+
+
+def protocol_footnotes(task: TaskName, runs: Sequence[Run]) -> tuple[Footnote, ...]:
+    """What must be shown of the protocol: what its lists leave out, where it is not as its source.
+
+    The notes are those of the test lists, which are the same for all runs of a table.
+    """
+    sentences: dict[str, None] = {}
+    for run in runs:
+        sentences |= dict.fromkeys(run.record.protocol.notes.get(task, ()))
+        sentences |= dict.fromkeys(run.record.protocol.remarks)
+    return tuple(Footnote("", sentence) for sentence in sentences)
+
+
+def list_length(task: TaskName, runs: Sequence[Run]) -> int:
+    """How many candidates each test event has; 0 if no run tells."""
+    return max((run.record.protocol.list_lengths.get(task, 0) for run in runs), default=0)
+
+
+def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -> tuple[str, ...]:
+    """Under a protocol of matched lists: what rows without learning reach, as multiples of chance.
+
+    The rows are those that the catalogue calls probes of lists. A further sentence warns of each
+    that stands more than :data:`ABOVE_CHANCE` times above chance.
+    """
+    settings = runs[0].record.protocol.settings
+    if settings.get("search_negatives") != MATCHED:
+        return ()
+    length = list_length(task, runs) or int(settings.get("negatives", 0)) + 1
+    cutoffs = CUTOFFS["HR"]
+    shown, above, absent = [], [], []
+    own = {row.system: row for row in rows}
+    for name, entry in entries().items():
+        if not entry.probe_of_lists or task not in entry.tasks:
+            continue
+        times = _times_of_chance(own[name], length) if name in own else []
+        if not times:
+            absent.append(entry.display_name)
+            continue
+        shown.append(f"{entry.display_name} {', '.join(f'{value:.2f}' for value in times)}")
+        above += [
+            f"{entry.display_name} at HR@{k} ({value:.2f})"
+            for k, value in zip(cutoffs, times, strict=True)
+            if value > ABOVE_CHANCE
+        ]
+    listed = "; ".join(shown) or "no such row was run"
+    missing = f"; not run: {', '.join(absent)}" if absent and shown else ""
+    at = ", ".join(map(str, cutoffs))
+    sentence = f"What the lists give away: HR@{at} as multiples of chance: {listed}{missing}."
+    if not above:
+        return (sentence,)
+    return (
+        sentence,
+        f"Warning: above {ABOVE_CHANCE:g} times chance without learning: {'; '.join(above)}.",
+    )
+
+
+def _times_of_chance(row: Row, length: int) -> list[float]:
+    """HR at each cutoff over that of a random order of ``length`` candidates; none if it failed."""
+    times = []
+    for k in CUTOFFS["HR"]:
+        mean = row.cells[METRIC_NAMES.index(f"HR@{k}")].mean
+        if mean is None:
+            return []
+        times.append(mean / min(1.0, k / length))
+    return times

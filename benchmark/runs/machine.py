@@ -1,0 +1,82 @@
+"""The machine under a run: which one it is, how many threads it gives, how much memory was used."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+from benchmark.runs.store import JobSpec
+from benchmark.systems.processes import number_of_processes
+from benchmark.systems.provenance import library_versions
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Limit the numerical libraries that are loaded already to ``number`` threads."""
+    from threadpoolctl import threadpool_limits
+
+    if "torch" in sys.modules:
+        set_torch_threads(number)
+    with threadpool_limits(limits=number):
+        yield
+
+
+def set_torch_threads(number: int) -> None:
+    """Limit torch, which is loaded by now, to ``number`` threads."""
+    import torch
+
+    torch.set_num_threads(number)
+
+
+def environment_of(job: JobSpec) -> dict[str, str]:
+    """What a job's record says of libraries, platform, processor, threads, device and precision."""
+    environment = {
+        **library_versions(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads": str(job.threads),
+        "processes": str(number_of_processes()),
+        "device": job.device,
+        "precision": job.precision,
+    }
+    if job.device.startswith("cuda"):
+        import torch
+
+        environment["accelerator"] = torch.cuda.get_device_name(job.device)
+    return environment
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def reset_peak_memory() -> None:
+    """Start a new measurement of peak memory where the kernel allows it (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory() -> int:
+    """Peak resident memory in bytes, since the last reset where that is possible."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource  # Unix only
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
