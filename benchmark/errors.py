@@ -16,6 +16,21 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 
+LONGEST_QUOTE = 200
+"""Characters of the input that one message shows at most."""
+
+
+def quoted(value: object) -> str:
+    """A piece of the input for a message: as Python writes it, and cut where it is long."""
+    return shortened(repr(value[: 2 * LONGEST_QUOTE] if isinstance(value, str) else value))
+
+
+def shortened(text: str) -> str:
+    """A text on one line, at most ``LONGEST_QUOTE`` characters of it."""
+    line = " ".join(text[: 4 * LONGEST_QUOTE].split())
+    return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1]}…"
+
+
 class BenchmarkError(Exception):
     """Bad input from the user; the message is the one sentence that is shown."""
 
@@ -30,11 +45,11 @@ def unknown_value(kind: str, given: str, allowed: Iterable[str], where: str = ""
     ``kind`` is what was asked for ("system", "preset"), ``where`` the file or option it stood in.
     """
     choices = sorted(allowed)
-    near = get_close_matches(given, choices, n=1)
+    near = get_close_matches(given[:LONGEST_QUOTE], choices, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     place = f"{where}: " if where else ""
     return BenchmarkError(
-        f"{place}unknown {kind} {given!r}{hint}; allowed are {', '.join(choices) or 'none'}."
+        f"{place}unknown {kind} {quoted(given)}{hint}; allowed are {', '.join(choices) or 'none'}."
     )
 
 
@@ -50,5 +65,5 @@ def sentence_of_validation(error: Any, where: str) -> BenchmarkError:
     reason = reasons.get(first["type"], said[:1].lower() + said[1:])
     # Of several keys together the reason names those that matter.
     is_told = first["type"] in reasons or isinstance(first["input"], dict)
-    given = "" if is_told else f", not {first['input']!r}"
+    given = "" if is_told else f", not {quoted(first['input'])}"
     return BenchmarkError(f"{where}: {key}: {reason}{given}.")

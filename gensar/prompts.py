@@ -255,18 +255,21 @@ class Prompts:
         self._parts: list[Tokens] = []
         self._size = 0
         wordings = WORDINGS[style]
+        # Beside our own tokens stand texts of others, whatever those hold.
+        queries, item_texts, pseudo_queries = (
+            tokenizer.as_text(own)
+            for own in (texts.queries, texts.item_texts, texts.pseudo_queries)
+        )
         self._separator = self._add([wordings.separator])
         # Each of these is the number of the first piece of a table over items, queries, ...
         self._clicked = self._add([rec_item + text for text in texts.collaborative])
         self._found = self._add([src_item + text for text in texts.semantic])
-        self._asked = self._add([src_query + text for text in texts.queries])
-        self._asked_before = self._add(
-            [src_query + text + wordings.separator for text in texts.queries]
-        )
+        self._asked = self._add([src_query + text for text in queries])
+        self._asked_before = self._add([src_query + text + wordings.separator for text in queries])
         self._collaborative = self._add(texts.collaborative)
         self._semantic = self._add(texts.semantic)
-        self._texts = self._add(texts.item_texts)
-        self._pseudo = self._add([src_query + text for text in texts.pseudo_queries])
+        self._texts = self._add(item_texts)
+        self._pseudo = self._add([src_query + text for text in pseudo_queries])
         self.identify = self._family(wordings.identify)
         self.describe = self._family(wordings.describe)
         self.recommend = self._family(wordings.recommend)
@@ -277,7 +280,7 @@ class Prompts:
 
     def _add(self, texts: Sequence[str]) -> int:
         first = self._size
-        self._parts.append(self._tokenizer(texts))
+        self._parts.append(self._tokenizer.marked(texts))
         self._size += len(texts)
         return first
 

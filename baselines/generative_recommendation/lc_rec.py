@@ -373,7 +373,8 @@ class Prompts:
 
         self._comma = add([","] if style == "instruction" else [""])
         # Each of these is the number of the first piece of a table over the items.
-        self._identifier = add(identifiers)
+        self._identifier = len(parts[0])
+        parts.append(tokenizer.marked(identifiers))
         self._title = add(titles, most_text_tokens)
         self._quoted_title = add([f'"{title}"' for title in titles], most_text_tokens)
         self._details = add(details, most_text_tokens)

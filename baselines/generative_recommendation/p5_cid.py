@@ -323,7 +323,7 @@ class Prompts:
         empty = np.array([not literal for literal in literals]).reshape(numbers.shape)
         self.literals = np.where(empty, _NOTHING, numbers)  # (wordings, literals)
         parts = [
-            tokenizer(texts)
+            tokenizer.marked(texts)
             for texts in (
                 literals,
                 [","],

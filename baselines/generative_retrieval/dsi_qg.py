@@ -135,7 +135,7 @@ class DSIQG(QueryToIdentifier):
         names, first_of_level = identifier_tokens(identifiers)
         self.backbone = Backbone.make(config.backbone, texts_of(view), names, self.context)
         tokenizer = self.backbone.tokenizer
-        ids = tokenizer(names).ids.astype(np.int64)
+        ids = tokenizer.marked(names).ids.astype(np.int64)
         self.targets = targets_of_codes(identifiers, first_of_level, ids, tokenizer.end)
 
     def query_tokens(self, corpus: Corpus) -> Tokens:

@@ -295,7 +295,7 @@ class WebUltron(QueryToIdentifier):
         words = targets_of_texts(tokenizer(texts, config.text_tokens - 1), tokenizer.end)
         kinds = {"text": words}
         if codes:
-            ids = tokenizer(names).ids.astype(np.int64)
+            ids = tokenizer.marked(names).ids.astype(np.int64)
             kinds["pq"] = targets_of_codes(codes, first_of_level, ids, None)
         self.targets = kinds[config.docid]
         if config.docid == "pq":

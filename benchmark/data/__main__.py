@@ -17,7 +17,7 @@ from rich.table import Column, Table
 from benchmark.cli import guarded
 from benchmark.data.dataset import Dataset
 from benchmark.data.prepare import PREPARED_ROOT, load
-from benchmark.data.recipe import RECIPE_FOLDER, load_recipe, recipe_names
+from benchmark.data.recipe import RECIPE_FOLDER, Recipe, load_recipe, recipe_names
 from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError
 
 _SUMMARY_MODEL = "Qwen/Qwen2.5-7B-Instruct"  # what the paper names
@@ -70,6 +70,12 @@ def _add_folder_commands(commands: Any) -> None:
     meaning = "list every fault of a folder of source files, with file, row and column"
     command = commands.add_parser("validate", help=meaning, description=meaning)
     command.add_argument("folder", type=Path)
+    command.add_argument(
+        "--recipe", help="read it by this recipe (name or path), with its search log and options"
+    )
+    command.add_argument(
+        "--recipes", type=Path, default=RECIPE_FOLDER, help="the folder of the recipes"
+    )
     meaning = "make item texts of a company's log short with an instruction model"
     command = commands.add_parser("summarise", help=meaning, description=meaning)
     command.add_argument("folder", type=Path, help="the folder with the table of items")
@@ -97,7 +103,8 @@ def _run(options: argparse.Namespace) -> int:
         console.print(_list_table(options.recipes))
         return 0
     if options.command == "validate":
-        return _validate(options.folder)
+        recipe = load_recipe(options.recipe, options.recipes) if options.recipe else None
+        return _validate(options.folder, recipe)
     if options.command == "summarise":
         from benchmark.data.summarise import summarise
 
@@ -145,10 +152,10 @@ def _compare(dataset: Dataset, options: argparse.Namespace) -> int:
     return 0
 
 
-def _validate(folder: Path) -> int:
+def _validate(folder: Path, recipe: Recipe | None) -> int:
     from benchmark.data.validate import validate
 
-    found = validate(folder)
+    found = validate(folder, recipe)
     for sentence in (*found.faults, *found.remarks):
         print(sentence)
     print(f"{folder}: {found.kind}, {len(found.faults) or 'no'} faults listed.")

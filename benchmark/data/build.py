@@ -1,7 +1,7 @@
 """From a source's raw log to a data set: the steps that all sources share, in this order.
 
-Core filter, construction of the searches, order of the events, dense ids, item text. Every step
-that could lose something says so in a note.
+Repeats counted once, core filter, construction of the searches, order of the events, dense ids,
+item text. Every step that could lose something says so in a note.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmark.data.dataset import (
 )
 from benchmark.data.queries import choose_attribute_queries, choose_category_queries
 from benchmark.data.recipe import ChannelSearch, Recipe, TwinSearch
-from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
+from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog, counted_once
 from benchmark.errors import BenchmarkError
 from benchmark.hashing import HashArray, row_hash, row_uniform, text_keys
 
@@ -35,7 +35,7 @@ def build_dataset(recipe: Recipe, raw: RawLog) -> Dataset:
     Raises:
         BenchmarkError: no event is left, or the searches that the recipe wants cannot be made.
     """
-    log = _without_unwanted_searches(recipe, raw)
+    log = counted_once(_without_unwanted_searches(recipe, raw))
     if not len(log):
         raise BenchmarkError(f"{recipe.name}: the source holds no events.")
     log = core_filter(log, recipe.source.core)

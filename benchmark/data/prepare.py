@@ -132,7 +132,8 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
     """
     from benchmark.data.sources import source_of
 
-    sources = {path.name: sha256_of_file(path) for path in source_of(recipe).files(recipe)}
+    files = source_of(recipe).files(recipe)
+    sources = {_name_of(recipe, path): sha256_of_file(path) for path in files}
     key = sha256_of_json(
         {
             "format": _FORMAT,
@@ -161,6 +162,13 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
         return found if found is not None else _built(recipe, target, sources)
     finally:
         lock.release()
+
+
+def _name_of(recipe: Recipe, path: Path) -> str:
+    """A source's file by its place below the source's folder: two parts may have one name."""
+    if recipe.reads_a_folder and path.is_relative_to(recipe.source_folder):
+        return path.relative_to(recipe.source_folder).as_posix()
+    return path.name
 
 
 @cache

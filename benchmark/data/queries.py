@@ -2,13 +2,15 @@
 
 The first rule is the one of the public Amazon product-search data (Ai et al., SIGIR 2017; read in
 github.com/QingyaoAi/Explainable-Product-Search-with-a-Dynamic-Relation-Embedding-Model, c998d97,
-utils/AmazonDataset), without its Krovetz stemming. The second is our own, made for catalogues such
+utils/AmazonDataset), without its Krovetz stemming; it knows the letters a to z alone, ours those of
+all scripts, and where it would leave one bare letter of a word with digits, ours leaves the word.
+The second is our own, made for catalogues such
 as MovieLens where one genre is too coarse a query and the full set of genres nearly names the item.
 """
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,8 +57,6 @@ within without worse worst would wow ye yet year yippee you your yours yourself 
 """
 INQUERY_STOP_WORDS = frozenset(_STOP_WORDS.split())
 
-_NEITHER_LETTER_NOR_BLANK = re.compile(r"[^A-Za-z ]")
-
 
 @dataclass(frozen=True)
 class ChosenQueries:
@@ -71,13 +71,26 @@ def query_of_path(path: Sequence[str]) -> str:
 
     >>> query_of_path(["Camera & Photo", "Digital Camera Lenses"])
     'photo digital camera lenses'
+    >>> query_of_path(["Möbel", "Küche & Bad"]), query_of_path(["MP3 Players", "4K TVs"])
+    ('möbel küche bad', 'mp players 4k tvs')
     """
     if len(path) < 2:
         return ""
-    words = _NEITHER_LETTER_NOR_BLANK.sub("", " ".join(path)).lower().split()
-    kept = [word for word in words if word not in INQUERY_STOP_WORDS]
+    words = (_query_word(word) for word in unicodedata.normalize("NFC", " ".join(path)).split())
+    kept = [word for word in words if word and word not in INQUERY_STOP_WORDS]
     last_first = dict.fromkeys(reversed(kept))  # of a word that stands twice, the last one stays
     return " ".join(reversed(last_first))
+
+
+def _query_word(word: str) -> str:
+    """The letters of a word in lower case, and its digits where it has but one letter beside them.
+
+    Marks that belong to letters, such as the vowel signs of Hindi, count as letters.
+    """
+    letters = "".join(sign for sign in word if unicodedata.category(sign)[0] in "LM").lower()
+    if len(letters) != 1 or letters in INQUERY_STOP_WORDS:
+        return letters
+    return "".join(sign for sign in word if sign.isalnum()).lower()
 
 
 def queries_of_item(paths: Paths) -> tuple[str, ...]:

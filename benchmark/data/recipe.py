@@ -20,10 +20,12 @@ from pydantic import (
     StrictInt,
     StrictStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
-from benchmark.errors import BenchmarkError, unknown_value
+from benchmark.data.zones import zone_of
+from benchmark.errors import BenchmarkError, quoted, unknown_value
 from benchmark.files import sha256_of_json
 from benchmark.yaml_files import read_yaml
 
@@ -135,6 +137,24 @@ class CompanySource(_JointSource):
     kind: Literal["company"]
     summaries: StrictBool = False
     """Take the item texts from the table ``summaries``."""
+
+    timestamps: Literal["seconds", "milliseconds"] = "seconds"
+    """The unit of timestamps that are numbers."""
+
+    time_zone: StrictStr = ""
+    """Of timestamps that are written without a zone: a name or an offset; "" for none stated."""
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, name: str) -> str:
+        try:
+            zone_of(name or "UTC")
+        except ValueError:
+            raise ValueError(
+                f"must be a zone such as Europe/Berlin, or an offset such as +02:00, not "
+                f"{quoted(name)}"
+            ) from None
+        return name
 
 
 class GeneratedSource(_Source):
@@ -396,13 +416,15 @@ def _as_sentence(error: ValidationError, content: dict[str, Any], where: str) ->
     if kind == "literal_error":
         allowed_values = get_args(TextField) if keys[0] == "text" else None
         expected = ", ".join(allowed_values) if allowed_values else context["expected"]
-        return BenchmarkError(f"{where}: {key}: {given!r} is not allowed; allowed are {expected}.")
+        return BenchmarkError(
+            f"{where}: {key}: {quoted(given)} is not allowed; allowed are {expected}."
+        )
     if kind == "value_error":
         return BenchmarkError(f"{where}: {key}: {context['error']}.")
     if key == "name" and kind == "string_pattern_mismatch":
         return BenchmarkError(
             f"{where}: name: may hold lower-case letters, digits, dots, dashes and underscores "
-            f"only, not {given!r}."
+            f"only, not {quoted(given)}."
         )
     reason = first["msg"][:1].lower() + first["msg"][1:]
     return BenchmarkError(f"{where}: {key}: {reason}, not {_short(given)}.")

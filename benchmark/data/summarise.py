@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.data.sources.company import ITEMS
-from benchmark.data.sources.schema import Problems, read_table
+from benchmark.data.sources.faults import settled
+from benchmark.data.sources.schema import read_table
 from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path
 
@@ -56,11 +57,7 @@ def summarise(
     Raises:
         BenchmarkError: the items or the model cannot be read.
     """
-    problems = Problems()
-    items = read_table(ITEMS, folder, problems)
-    problems.raise_first()
-    if items is None:
-        raise BenchmarkError(f"{folder}: holds no items.")
+    items = settled(lambda faults: read_table(ITEMS, ITEMS.find(folder, faults), faults))
     ids = items.ids("item_id")
     names = [ids.distinct[code] for code in ids.code.tolist()]
     texts = [
@@ -109,6 +106,16 @@ def _write(path: Path, names: Sequence[str], keys: Sequence[str], done: dict[str
         pq.write_table(table, temporary, write_page_checksum=True)
 
 
+def parted(prompt: str, special: Sequence[str]) -> str:
+    """The prompt with a blank inside the name of each special token that stands in it.
+
+    So an item's text can neither end the user's turn nor open another.
+    """
+    for name in sorted(special, key=len, reverse=True):
+        prompt = prompt.replace(name, f"{name[:1]} {name[1:]}")
+    return prompt
+
+
 def _model(name: str, max_new_tokens: int) -> Summariser:
     """A causal language model that answers greedily."""
     import torch
@@ -126,7 +133,10 @@ def _model(name: str, max_new_tokens: int) -> Summariser:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
 
+    special = [one.content for one in tokenizer.added_tokens_decoder.values() if one.special]
+
     def answer(prompts: Sequence[str]) -> list[str]:
+        prompts = [parted(prompt, special) for prompt in prompts]
         asked = [
             tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True

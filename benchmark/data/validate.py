@@ -1,41 +1,30 @@
 """``python -m benchmark.data validate <folder>``: every fault of a folder of source files.
 
-What the folder holds is told by its files. The rules are those that the loaders apply; a loader
-stops at the first fault, here all are listed with file, row and column.
+There are no rules here: the folder is read as the loaders read it, by a recipe or, without one, by
+the most lenient recipe of its kind, and the data set is built. All that a loader would refuse is
+listed, not the first fault alone; what it would note is a remark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmark.data.sources import amazon, company, kuaisar, qilin
-from benchmark.data.sources.lines import lines_of, record_of
-from benchmark.data.sources.schema import Column, Problems, TableSchema, read_table, rows_in
+from benchmark.data.build import build_dataset
+from benchmark.data.recipe import Recipe, parse_recipe
+from benchmark.data.sources import amazon, company, folder, kuaisar, qilin
+from benchmark.data.sources.faults import Faults
 from benchmark.errors import BenchmarkError
 
-_TIDY_ITEMS = company.ITEMS
-_TIDY_INTERACTIONS = TableSchema(
-    "interactions",
-    (
-        Column("user_id", "id"),
-        Column("item_id", "id"),
-        Column("timestamp", "seconds"),
-    ),
-    unique=("user_id", "item_id", "timestamp"),
-)
-_TIDY_SEARCHES = TableSchema(
-    "searches",
-    (
-        Column("user_id", "id"),
-        Column("item_id", "id"),
-        Column("query", "text"),
-        Column("timestamp", "seconds"),
-    ),
-    unique=("user_id", "item_id", "query", "timestamp"),
-)
+_LOADERS = {
+    "amazon": amazon.load,
+    "company": company.load,
+    "folder": folder.load,
+    "kuaisar": kuaisar.load,
+    "qilin": qilin.load,
+}
 
 
 @dataclass(frozen=True)
@@ -47,81 +36,99 @@ class Validation:
     remarks: tuple[str, ...]
 
 
-def validate(folder: Path) -> Validation:
-    """Check every table of the folder.
+def validate(place: Path, recipe: Recipe | None = None) -> Validation:
+    """Read every table of the folder ``place``, by the recipe if there is one.
 
     Raises:
-        BenchmarkError: it is no folder, or holds no files of a known kind.
+        BenchmarkError: it is no folder, holds no files of a known kind, or the recipe reads none.
     """
-    if not folder.is_dir():
-        raise BenchmarkError(f"{folder}: is not a folder.")
-    for kind, (is_it, check) in _KINDS.items():
-        if is_it(folder):
-            problems = Problems()
-            remarks = check(folder, problems)
-            return Validation(kind, tuple(problems.sentences()), tuple(remarks))
+    if not place.is_dir():
+        raise BenchmarkError(f"{place}: is not a folder.")
+    if recipe is not None and recipe.source.kind not in _LOADERS:
+        raise BenchmarkError(f"{recipe.name}: a source of kind {recipe.source.kind} has no folder.")
+    kind, recipes = _recipes_of(place) if recipe is None else (recipe.name, [recipe])
+    faults, remarks = Faults(), dict[str, None]()
+    for one in recipes:
+        given = one.model_copy(update={"given_folder": place, "is_downloaded": False})
+        remarks.update(dict.fromkeys(_read(given, faults)))
+    return Validation(kind, tuple(dict.fromkeys(faults.sentences())), tuple(remarks))
+
+
+def _read(recipe: Recipe, faults: Faults) -> tuple[str, ...]:
+    """Load and build; every fault is noted, and the data set's notes are returned."""
+    own = Faults()
+    log = _LOADERS[recipe.source.kind](recipe, own)
+    faults.take_over(own)
+    if log is None:
+        return ()
+    try:
+        return build_dataset(recipe, log).notes
+    except BenchmarkError as error:
+        reason = str(error).removeprefix(f"{recipe.name}: ")
+        faults.add_sentence(f"{recipe.source_folder}: {reason}")
+        return log.notes
+
+
+def _recipes_of(place: Path) -> tuple[str, list[Recipe]]:
+    """What the folder is, as told by its files, and the recipes that read all of them."""
+    for kind, (is_it, recipes) in _KINDS.items():
+        if is_it(place):
+            return kind, recipes(place)
     raise BenchmarkError(
-        f"{folder}: holds none of the tables that a data set begins with: "
+        f"{place}: holds none of the tables that a data set begins with: "
         "recommendations and searches (a company's log), interactions (the tidy format), rec_inter "
         "(KuaiSAR), recommendation_train (Qilin) or reviews_<category>_5.json.gz (Amazon)."
     )
 
 
-def _check_tidy(folder: Path, problems: Problems) -> list[str]:
-    items = read_table(_TIDY_ITEMS, folder, problems)
-    tables = [read_table(_TIDY_INTERACTIONS, folder, problems)]
-    if _TIDY_SEARCHES.find(folder):
-        tables.append(read_table(_TIDY_SEARCHES, folder, problems))
-    if items is None:
-        return []
-    for table in tables:
-        if table is not None:
-            rows_in(table, "item_id", items.ids("item_id").distinct, "items", problems)
-    return []
+def _recipe(kind: str, search: str, **source: Any) -> Recipe:
+    content = {
+        "name": kind,
+        "source": {"kind": kind, "path": ".", "core": 1, **source},
+        "search": {"kind": search},
+    }
+    return parse_recipe(content, "validate")
 
 
-def _check_amazon(folder: Path, problems: Problems) -> list[str]:
-    """The first fault of each file; a fault of a line hides those behind it."""
-    for path in sorted(folder.glob("*.json*")):
-        if path.is_file():
-            _note_first(path, problems, partial(_parse_all, path))
-    queries = folder / amazon.QUERY_FILE
-    number = 0
-    if queries.is_file():
-
-        def count() -> None:
-            nonlocal number
-            number = sum(1 for _ in lines_of(queries))
-
-        _note_first(queries, problems, count)
-    for name in amazon.RELEVANCE_FILES:
-        path = folder / name
-        if path.is_file():
-            _note_first(path, problems, partial(amazon.read_relevance, [path], number))
-    return []
+def _joint(kind: str) -> Callable[[Path], list[Recipe]]:
+    return lambda place: [_recipe(kind, "own", only_users_of_both=False)]
 
 
-def _parse_all(path: Path) -> None:
-    for number, line in lines_of(path):
-        record_of(path, number, line)
+def _tidy(place: Path) -> list[Recipe]:
+    return [_recipe("folder", "own" if folder.SEARCHES.places(place) else "none")]
 
 
-def _note_first(path: Path, problems: Problems, work: Callable[[], object]) -> None:
-    try:
-        work()
-    except BenchmarkError as error:
-        problems.add(path, 0, "", str(error).removeprefix(f"{path}: ").rstrip("."))
+def _amazon(place: Path) -> list[Recipe]:
+    """One recipe a category; with queries or relevance files beside them, those are read too."""
+    names = (path.name.removesuffix(".gz") for path in _reviews(place))
+    categories = (name.removeprefix("reviews_").removesuffix("_5.json") for name in names)
+    return [
+        _recipe("amazon", "own" if _has_queries(place, category) else "none", category=category)
+        for category in dict.fromkeys(categories)
+    ]
 
 
-_Check = Callable[[Path, Problems], list[str]]
-_KINDS: dict[str, tuple[Callable[[Path], object], _Check]] = {
-    "KuaiSAR": (
-        lambda folder: kuaisar.RECOMMENDATIONS.find(folder) or kuaisar.SEARCHES.find(folder),
-        kuaisar.check,
-    ),
-    "Qilin": (qilin.present, qilin.check),
-    "a company's log": (company.RECOMMENDATIONS.find, company.check),
-    "the tidy format": (_TIDY_INTERACTIONS.find, _check_tidy),
-    "Amazon": (lambda folder: list(folder.glob("reviews_*.json*")), _check_amazon),
-    "a company's log without recommendations": (company.SEARCHES.find, company.check),
+def _has_queries(place: Path, category: str) -> bool:
+    names = (amazon.QUERY_FILE, *amazon.RELEVANCE_FILES)
+    return any(amazon.at_hand(place, name, category) for name in names)
+
+
+def _reviews(place: Path) -> list[Path]:
+    return [*sorted(place.glob("reviews_*_5.json")), *sorted(place.glob("reviews_*_5.json.gz"))]
+
+
+def _any_of(*names: str) -> Callable[[Path], bool]:
+    """Whether a folder holds a table of one of these names, in whatever format."""
+    return lambda place: any(
+        path.name.partition(".")[0] in names for path in place.iterdir() if path.name[:1] != "."
+    )
+
+
+_KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Recipe]]]] = {
+    "KuaiSAR": (_any_of("rec_inter", "src_inter"), _joint("kuaisar")),
+    "Qilin": (qilin.present, _joint("qilin")),
+    "a company's log": (_any_of("recommendations"), _joint("company")),
+    "the tidy format": (_any_of("interactions"), _tidy),
+    "Amazon": (_reviews, _amazon),
+    "a company's log without recommendations": (_any_of("searches"), _joint("company")),
 }

@@ -9,7 +9,7 @@ user's own items are among them, and how often, is what the protocol's lists are
   (:mod:`benchmark.kit.touched`); everywhere else what the system draws, and nothing touched. Where
   lists hold nothing that the user touched, no negative is.
 
-Negatives that a system takes from the other events of its batch (E5, BGE) follow no such law.
+Negatives that a system takes from the other events of its batch follow no such law.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from torch import nn
 from benchmark.data.dataset import LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
+from benchmark.kit.markers import Markers
 from benchmark.kit.modules import load_state, save_state
 from benchmark.kit.text import EncoderFiles, Tokens, files_in, hub_folder
 from benchmark.kit.training import Batch, Instances
@@ -139,7 +140,9 @@ class BackboneSettings(BaseModel):
 class TextTokenizer:
     """Texts to token ids and back, without markers of beginning or end.
 
-    ``padding`` and ``end`` are the ids of T5's padding and end of a text.
+    ``padding`` and ``end`` are the ids of T5's padding and end of a text. A text is always split as
+    text: none of its tokens is the end, padding or an added token, whatever it holds. Where added
+    tokens are meant, :meth:`marked` is asked.
     """
 
     def __init__(self, backend: Any, padding: int, end: int) -> None:
@@ -147,6 +150,7 @@ class TextTokenizer:
         backend.no_padding()
         self._backend = backend
         self.padding, self.end = padding, end
+        self._find_markers()
 
     @classmethod
     def of_files(cls, files: EncoderFiles) -> TextTokenizer:
@@ -203,19 +207,51 @@ class TextTokenizer:
         from tokenizers import AddedToken
 
         self._backend.add_tokens([AddedToken(token, normalized=False) for token in tokens])
-        encoded = self(tokens)
+        self._find_markers()
+        encoded = self.marked(tokens)
         if (split := encoded.lengths != 1).any():
             token = tokens[int(np.flatnonzero(split)[0])]
             raise SystemFailure(f"the tokenizer does not encode the added token {token} as one id.")
         return encoded.ids.astype(np.int64)
 
     def __call__(self, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
-        """The ids of each text, the first ``most_tokens`` of them."""
-        ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
+        """The ids of each text, the first ``most_tokens`` of them, split as text throughout."""
+        ids: list[list[int]] = []
         for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
             part = list(texts[start : start + _TEXTS_TOKENISED_AT_ONCE])
-            found = self._backend.encode_batch_fast(part, add_special_tokens=False)
-            ids.extend(np.asarray(one.ids[:most_tokens], dtype=np.int32) for one in found)
+            rows = self._encoded(part)
+            for row in self._markers.found_in(part, rows):
+                rows[row] = self._encoded([self._markers.parted(part[row])])[0]
+            ids += rows
+        return self._as_tokens(ids, most_tokens)
+
+    def marked(self, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
+        """Like a call, for texts of our own in which the names of added tokens stand for them."""
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
+            ids += self._encoded(list(texts[start : start + _TEXTS_TOKENISED_AT_ONCE]))
+        return self._as_tokens(ids, most_tokens)
+
+    def as_text(self, texts: Sequence[str]) -> list[str]:
+        """The texts as they may stand beside added tokens in a text for :meth:`marked`."""
+        plain = list(texts)
+        for start in range(0, len(plain), _TEXTS_TOKENISED_AT_ONCE):
+            part = plain[start : start + _TEXTS_TOKENISED_AT_ONCE]
+            for row in self._markers.found_in(part, self._encoded(part)):
+                plain[start + row] = self._markers.parted(part[row])
+        return plain
+
+    def _find_markers(self) -> None:
+        added = self._backend.get_added_tokens_decoder()
+        self._markers = Markers(self._backend, [*added, self.padding, self.end], UNKNOWN_TOKEN)
+
+    def _encoded(self, texts: list[str]) -> list[list[int]]:
+        found = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        return [one.ids for one in found]
+
+    def _as_tokens(self, rows: Sequence[Sequence[int]], most_tokens: int | None) -> Tokens:
+        ids = [np.zeros(0, dtype=np.int32)]
+        ids += [np.asarray(row[:most_tokens], dtype=np.int32) for row in rows]
         return Tokens(np.concatenate(ids), np.cumsum([len(row) for row in ids]), self.padding)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:

@@ -30,6 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, sha256_of_file, sha256_of_json
+from benchmark.kit.markers import Markers
 from benchmark.systems.contract import FloatArray, RunContext
 
 Pooling = Literal["mean", "cls"]
@@ -224,17 +225,44 @@ class Tokenizer:
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
         self.padding = int(self._tokenizer.pad_token_id)
+        self._markers = Markers(
+            self._tokenizer.backend_tokenizer,
+            self._tokenizer.all_special_ids,
+            self._tokenizer.unk_token,
+        )
 
     def __call__(self, texts: Sequence[str], prompt: str, most_tokens: int) -> Tokens:
-        """``prompt`` and text, special tokens included, cut after ``most_tokens``."""
+        """``prompt`` and text, special tokens around them, cut after ``most_tokens``.
+
+        The names of special tokens within a text are text: no special token comes out of them.
+        """
         ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
         for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
             part = [prompt + text for text in texts[start : start + _TEXTS_TOKENISED_AT_ONCE]]
-            rows = self._tokenizer(part, truncation=True, max_length=most_tokens)["input_ids"]
+            rows, within = self._rows(part, most_tokens)
+            marked = self._markers.found_in(part, within)
+            if marked:
+                plain = [self._markers.parted(part[row]) for row in marked]
+                again, _ = self._rows(plain, most_tokens)
+                for row, found in zip(marked, again, strict=True):
+                    rows[row] = found
             # A text of no token at all would be attended to nowhere.
             ids.extend(np.asarray(row or [self.padding], dtype=np.int32) for row in rows)
         offsets = np.cumsum([len(row) for row in ids])
         return Tokens(np.concatenate(ids), offsets, self.padding)
+
+    def _rows(
+        self, texts: Sequence[str], most_tokens: int
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """The ids of each text, and those of them that came out of the text itself."""
+        found = self._tokenizer(
+            list(texts), truncation=True, max_length=most_tokens, return_special_tokens_mask=True
+        )
+        within = [
+            [number for number, around in zip(row, mask, strict=True) if not around]
+            for row, mask in zip(found["input_ids"], found["special_tokens_mask"], strict=True)
+        ]
+        return found["input_ids"], within
 
 
 # ----------------------------------------------------------------------------- tokens to vectors

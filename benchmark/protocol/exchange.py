@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset, IntArray, LongArray, fingerprint_of
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, quoted, shortened
 from benchmark.files import atomic_path, read_json, sha256_of_json, write_json
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.settings import ProtocolSettings
@@ -242,7 +242,7 @@ def _as_candidates(entries: _Entries, dataset: Dataset, task: Task) -> Candidate
         again = by_item[1:][repeated][np.argmin(order[by_item[1:][repeated]])]
         raise BenchmarkError(
             f"{entries.path}: {entries.place(int(order[again]))}: candidate "
-            f"{dataset.items.external_id[item[again]]!r} stands twice in the list of event "
+            f"{quoted(dataset.items.external_id[item[again]])} stands twice in the list of event "
             f"{ids[row[again]]!r}."
         )
     counts = np.bincount(row, minlength=len(ids))
@@ -265,13 +265,13 @@ def _as_candidates(entries: _Entries, dataset: Dataset, task: Task) -> Candidate
         first = int(order[event * items.shape[1]])
         raise BenchmarkError(
             f"{entries.path}: {entries.place(first)}: the list of event {ids[event]!r} lacks its "
-            f"target {dataset.items.external_id[targets[event]]!r}."
+            f"target {quoted(dataset.items.external_id[targets[event]])}."
         )
     return Candidates.with_targets(items, targets)
 
 
 def _entries_of_trec(path: Path, dataset: Dataset, task: Task) -> _Entries:
-    run = _read_run_lines(path, dataset, task)
+    run = _read_run_lines(path, dataset, task, reads_ranks=True)
     order = np.lexsort((run.rank, run.row))
     lines = run.line[order]
     return _Entries(path, run.row[order], run.item[order], lambda entry: f"line {lines[entry]}")
@@ -283,7 +283,7 @@ def _entries_of_parquet(path: Path, dataset: Dataset, task: Task) -> _Entries:
         events = table["event"].cast(pa.string()).combine_chunks()
         lists = table["candidates"].cast(pa.large_list(pa.string())).combine_chunks()
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = shortened(str(error))
         raise BenchmarkError(
             f"{path}: is not readable as Parquet with the columns event (text) and candidates "
             f"(lists of text): {reason}"
@@ -291,11 +291,11 @@ def _entries_of_parquet(path: Path, dataset: Dataset, task: Task) -> _Entries:
     row = _numbers_of(events, event_ids(task))
     if (row < 0).any():
         at = int(np.argmin(row))
-        raise BenchmarkError(f"{path}: row {at}: unknown event {events[at].as_py()!r}.")
+        raise BenchmarkError(f"{path}: row {at}: unknown event {quoted(events[at].as_py())}.")
     distinct, first = np.unique(row, return_index=True)
     if len(distinct) < len(row):
         at = int(np.setdiff1d(np.arange(len(row)), first)[0])
-        raise BenchmarkError(f"{path}: row {at}: event {events[at].as_py()!r} stands twice.")
+        raise BenchmarkError(f"{path}: row {at}: event {quoted(events[at].as_py())} stands twice.")
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     names = lists.flatten()
     item = _numbers_of(names, dataset.items.external_id)
@@ -303,7 +303,7 @@ def _entries_of_parquet(path: Path, dataset: Dataset, task: Task) -> _Entries:
     if (item <= 0).any():
         at = int(np.argmax(item <= 0))
         raise BenchmarkError(
-            f"{path}: row {owner[at]}: candidates: unknown item {names[at].as_py()!r}."
+            f"{path}: row {owner[at]}: candidates: unknown item {quoted(names[at].as_py())}."
         )
     return _Entries(path, row[owner], item, lambda entry: f"row {owner[entry]}")
 
@@ -332,7 +332,7 @@ class _RunLines:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The number and the six fields of each line that is not blank."""
     try:
-        with path.open(encoding="utf-8") as opened:
+        with path.open(encoding="utf-8-sig") as opened:  # with or without a byte order mark
             for number, line in enumerate(opened, start=1):
                 fields = line.split()
                 if not fields:
@@ -346,11 +346,17 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except FileNotFoundError:
         raise BenchmarkError(f"{path}: the file is missing.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{path}: cannot be read ({error}).") from None
+        raise BenchmarkError(f"{path}: cannot be read ({shortened(str(error))}).") from None
 
 
-def _read_run_lines(path: Path, dataset: Dataset, task: Task) -> _RunLines:
-    """All lines of a TREC run; every event and item must be known, every number a number."""
+def _read_run_lines(
+    path: Path, dataset: Dataset, task: Task, *, reads_ranks: bool = False
+) -> _RunLines:
+    """All lines of a TREC run; every event and item must be known, every number a number.
+
+    The field of ranks is read where it gives the order of a list. A run is ranked by its scores, so
+    whatever stands there is passed over, as by trec_eval.
+    """
     row_of = {event: row for row, event in enumerate(event_ids(task))}
     item_of = {name: item for item, name in enumerate(dataset.items.external_id) if item}
     rows, items, ranks, lines = array("q"), array("q"), array("q"), array("q")
@@ -359,20 +365,20 @@ def _read_run_lines(path: Path, dataset: Dataset, task: Task) -> _RunLines:
         row = row_of.get(event)
         if row is None:
             raise BenchmarkError(
-                f"{path}: line {number}: unknown event {event!r}; those of the {task.name} test "
-                f"are {task.name}-test-000000 to {task.name}-test-{len(row_of) - 1:06d}."
+                f"{path}: line {number}: unknown event {quoted(event)}; those of the {task.name} "
+                f"test are {task.name}-test-000000 to {task.name}-test-{len(row_of) - 1:06d}."
             )
         name = unquote(word) if "%" in word else word
         item = item_of.get(name)
         if item is None:
-            raise BenchmarkError(f"{path}: line {number}: unknown item {name!r}.")
+            raise BenchmarkError(f"{path}: line {number}: unknown item {quoted(name)}.")
         try:
-            ranks.append(int(rank))
+            ranks.append(_rank_of(rank) if reads_ranks else 0)
             scores.append(float(score))
-        except (ValueError, OverflowError):
+        except ValueError:
+            of_rank = f"rank {quoted(rank)} must be a whole number and " if reads_ranks else ""
             raise BenchmarkError(
-                f"{path}: line {number}: rank {rank!r} must be a whole number and score {score!r} "
-                "a number."
+                f"{path}: line {number}: {of_rank}score {quoted(score)} must be a number."
             ) from None
         rows.append(row)
         items.append(item)
@@ -384,6 +390,14 @@ def _read_run_lines(path: Path, dataset: Dataset, task: Task) -> _RunLines:
         score=np.frombuffer(scores, dtype=np.float64),
         line=np.frombuffer(lines, dtype=np.int64),
     )
+
+
+def _rank_of(text: str) -> int:
+    """A whole number, which may be written as ``1.0``."""
+    number = float(text)
+    if not number.is_integer() or abs(number) >= 2**53:
+        raise ValueError(text)
+    return int(number)
 
 
 @dataclass(frozen=True)
@@ -421,9 +435,9 @@ def read_run(path: Path, dataset: Dataset, task: Task) -> OutsideScores:
     repeated = np.flatnonzero(np.diff(key[order]) == 0)
     if len(repeated):
         at = int(order[repeated + 1].min())
+        name = quoted(dataset.items.external_id[run.item[at]])
         raise BenchmarkError(
-            f"{path}: line {run.line[at]}: item {dataset.items.external_id[run.item[at]]!r} stands "
-            f"twice for event {ids[run.row[at]]!r}."
+            f"{path}: line {run.line[at]}: item {name} stands twice for event {ids[run.row[at]]!r}."
         )
     candidates = task.test_candidates.items
     asked = np.arange(len(candidates))[:, None] * width + candidates

@@ -6,7 +6,9 @@ factor. It weighs every (term, document) pair once, in single precision like Luc
 queries is then one sparse product. Hits are ordered by score, then by document id as text. Anserini
 orders them so too and rounds the scores to 1e-4 afterwards; ours are not rounded. ``RankBM25``
 wraps the package rank-bm25 (BM25Okapi: exact lengths, another idf) and is meant for cross-checks:
-it is some hundred times slower.
+it is some hundred times slower. Where its idf is zero or less, which is the lot of words in half of
+the documents or more, we set it to a small positive weight: a document that shares a word with the
+query is always a hit.
 """
 
 from __future__ import annotations
@@ -251,6 +253,8 @@ class RankBM25(LocalEngine):
         # The package counts a blank document in N and in the average length; Lucene does not.
         corpus = [terms[column] for column in self._columns]
         self._okapi = BM25Okapi(corpus, k1=k1, b=b) if corpus else None
+        if self._okapi is not None:
+            _raise_to_floor(self._okapi.idf, self._okapi.epsilon)
 
     def _score_batch(self, queries: Sequence[str]) -> sparse.csr_array:
         scores = np.zeros((len(queries), len(self.document_ids)), dtype=np.float32)
@@ -258,6 +262,15 @@ class RankBM25(LocalEngine):
             for row, query in enumerate(queries):
                 scores[row, self._columns] = self._okapi.get_scores(self._analyse(query))
         return sparse.csr_array(np.maximum(scores, 0))
+
+
+def _raise_to_floor(idf: dict[str, float], share: float) -> None:
+    """Give terms with an idf of zero or less ``share`` of the smallest positive one, or 1."""
+    positive = [value for value in idf.values() if value > 0]
+    floor = share * min(positive) if positive else 1.0
+    for term, value in idf.items():
+        if value <= 0:
+            idf[term] = floor
 
 
 def lossy_length(lengths: ArrayLike) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import guarded
-from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, unknown_value
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened, unknown_value
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _list() -> int:
 
 
 def _chosen_suite(arguments: argparse.Namespace) -> Suite:
-    from benchmark.run.suite import load_suite
+    from benchmark.run.suite import load_suite, refuse_repetitions
 
     suite = load_suite(arguments.suite)
     changes: dict[str, Any] = {}
@@ -120,10 +120,17 @@ def _chosen_suite(arguments: argparse.Namespace) -> Suite:
             changes["seeds"] = tuple(int(seed) for seed in _split(arguments.seeds))
         except ValueError:
             raise BenchmarkError(
-                f"--seeds {arguments.seeds}: must be whole numbers separated by commas."
+                f"--seeds {shortened(arguments.seeds)}: must be whole numbers separated by commas."
             ) from None
         if any(seed < 0 for seed in changes["seeds"]):
-            raise BenchmarkError(f"--seeds {arguments.seeds}: must not be negative.")
+            raise BenchmarkError(f"--seeds {shortened(arguments.seeds)}: must not be negative.")
+    for option, key in (
+        ("--dataset", "datasets"),
+        ("--systems", "systems"),
+        ("--protocol", "protocols"),
+        ("--seeds", "seeds"),
+    ):
+        refuse_repetitions(changes.get(key, ()), option)
     return suite.model_copy(update=changes)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, quoted
 from benchmark.protocol.settings import DEFAULT_PRESET
 from benchmark.systems.catalogue import SystemChoice, choose, entries, with_settings
 from benchmark.systems.configuration import Overrides, named_path, read_typed
@@ -59,6 +60,24 @@ def load_suite(name: str) -> Suite:
     """A suite by name or by path.
 
     Raises:
-        BenchmarkError: it is unknown or malformed.
+        BenchmarkError: it is unknown or malformed, or names something twice.
     """
-    return read_typed(Suite, named_path("suite", name))
+    path = named_path("suite", name)
+    suite = read_typed(Suite, path)
+    for key in ("datasets", "systems", "protocols", "seeds"):
+        refuse_repetitions(getattr(suite, key), f"{path}: {key}")
+    return suite
+
+
+def refuse_repetitions(values: Iterable[Any], where: str) -> None:
+    """A job that stands twice would count twice in a mean; ``values`` may be the word "all".
+
+    Raises:
+        BenchmarkError: a value stands twice; ``where`` is its option or key.
+    """
+    seen = set()
+    for value in () if isinstance(values, str) else values:
+        name = f"{value.system}@{value.name}" if isinstance(value, Row) else value
+        if name in seen:
+            raise BenchmarkError(f"{where}: {quoted(name)} stands twice.")
+        seen.add(name)

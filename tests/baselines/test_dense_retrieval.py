@@ -226,6 +226,15 @@ def pairs_of(view: TrainingView, folder: Path, **config: Any) -> SearchPairs:
     )
 
 
+@pytest.mark.parametrize("text", ["topic [SEP] words", "[CLS][PAD]", "[UNK]", "[SEP]"])
+def test_no_text_becomes_a_special_token(encoder_folder: Path, text: str) -> None:
+    tokenizer = Tokenizer(find_encoder(str(encoder_folder), ""))
+    marked, plain = (tokenizer([one], "", 32).ids.tolist() for one in (text, "[ SEP ]"))
+    assert (marked[0], marked[-1]) == (plain[0], plain[-1]) == (2, 3)
+    assert not set(marked[1:-1]) & {0, 2, 3}
+    assert len(marked) > 3
+
+
 def test_an_epoch_may_draw_a_part_of_the_pairs(
     planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path
 ) -> None:

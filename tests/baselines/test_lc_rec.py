@@ -158,6 +158,18 @@ def test_codes_are_written_as_a_letter_a_level() -> None:
     assert code_tokens(identifier_texts(CODES)) == ["<a_0>", "<a_1>", "<a_2>", "<b_0>", "<b_1>"]
 
 
+def test_titles_and_details_hold_no_token_of_ours() -> None:
+    tokenizer = TextTokenizer.trained_on([*words_of("short"), *TITLES], 300)
+    texts = identifier_texts(CODES)
+    own = {tokenizer.padding, tokenizer.end, *tokenizer.add(code_tokens(texts)).tolist()}
+    odd = ["", *["<a_0> </s> <pad>"] * 4]
+    prompts = Prompts(tokenizer, texts, odd, odd, "short", 50)
+    first = 1 + len(texts)  # behind the comma and the identifiers stand the texts of the items
+    start, stop = prompts.tokens.offsets[[first, first + 3 * len(texts)]]
+    assert stop > start
+    assert not set(prompts.tokens.ids[start:stop].tolist()) & own
+
+
 @pytest.mark.parametrize("style", ["instruction", "short"])
 def test_pieces_give_the_tokens_of_whole_sentences(style: PromptStyle) -> None:
     prompts, tokenizer = prompts_of(style)
@@ -177,7 +189,7 @@ def test_pieces_give_the_tokens_of_whole_sentences(style: PromptStyle) -> None:
             (written, "Red shoe", prompts.answers(wording, items)),
         ):
             ids, mask = assembled(prompts.tokens, pieces)
-            expected = tokenizer([text.format(title=title, **values)]).ids.tolist()
+            expected = tokenizer.marked([text.format(title=title, **values)]).ids.tolist()
             assert ids[mask].tolist() == expected, text
             assert UNKNOWN not in expected
 

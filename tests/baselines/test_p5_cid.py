@@ -127,7 +127,7 @@ def test_prompts_are_the_tokens_of_whole_sentences() -> None:
         pieces = prompts.pieces(np.array([2]), np.array([[0, 1, 2]]), np.array([number]))
         found = prompts.inputs(pieces, "last_word")["input_ids"][0].tolist()
         sentence = wording.format(user="user_2", history=history)
-        assert found == [*tokenizer([sentence]).ids.tolist(), tokenizer.end]
+        assert found == [*tokenizer.marked([sentence]).ids.tolist(), tokenizer.end]
 
 
 def test_users_and_items_are_one_word_each() -> None:
@@ -146,7 +146,7 @@ def test_the_unknown_user_is_not_named(style: str) -> None:
         pieces = prompts.pieces(np.array([0]), np.array([[0, 1]]), np.array([number]))
         sentence = wording.format(user="", history=item_text("<CI0><CI1>", style))
         found = prompts.inputs(pieces, "last_word")["input_ids"][0].tolist()
-        assert found == [*tokenizer([sentence]).ids.tolist(), tokenizer.end]
+        assert found == [*tokenizer.marked([sentence]).ids.tolist(), tokenizer.end]
     assert len(wordings) > 1
 
 

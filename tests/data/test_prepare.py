@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from benchmark.data import build as build_module
@@ -17,8 +18,10 @@ from benchmark.data.__main__ import main
 from benchmark.data.dataset import Dataset, fingerprint_of
 from benchmark.data.describe import statistics
 from benchmark.data.prepare import prepare
+from benchmark.data.recipe import parse_recipe
 from benchmark.errors import BenchmarkError
 from benchmark.files import MANIFEST
+from tests.data.joint_files import write_qilin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GENERATED = """
@@ -142,6 +145,32 @@ def test_a_changed_source_is_another_data_set(
     second = prepare(make_recipe(), root=tmp_path / "prepared")
     assert first.fingerprint != second.fingerprint
     assert len(folders(tmp_path / "prepared")) == 2
+
+
+def test_parts_of_one_name_in_two_folders_are_two_files(tmp_path: Path) -> None:
+    folder = write_qilin(tmp_path / "qilin")
+    source = {"kind": "qilin", "path": str(folder), "core": 1}
+    recipe = parse_recipe({"name": "q", "source": source, "search": {"kind": "own"}}, "q")
+    before = prepare(recipe, root=tmp_path / "root")
+    part = folder / "search_train" / "00000.parquet"
+    pq.write_table(pq.read_table(part).slice(0, 2), part)
+    assert len(prepare(recipe, root=tmp_path / "root").log) < len(before.log)
+
+
+def test_tables_may_be_folders_of_parts(
+    write_folder: Any, make_recipe: Any, tmp_path: Path
+) -> None:
+    folder, recipe = write_folder(), make_recipe()
+    whole = prepare(recipe, root=tmp_path / "root")
+    for name in ("interactions", "items"):
+        table = pq.read_table(folder / f"{name}.parquet")
+        (folder / f"{name}.parquet").unlink()
+        (folder / name).mkdir()
+        for part in range(2):
+            pq.write_table(table.slice(part * 2, 2), folder / name / f"part-{part}.parquet")
+    parts = prepare(recipe, root=tmp_path / "root")
+    assert parts.fingerprint == whole.fingerprint
+    assert len(folders(tmp_path / "root")) == 2
 
 
 def test_two_processes_at_once_build_once(recipe_file: Path, tmp_path: Path) -> None:

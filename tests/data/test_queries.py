@@ -27,6 +27,16 @@ from benchmark.hashing import row_hash, row_uniform, text_keys
         (["Single Level"], ""),
         ([], ""),
         (["The", "Of 99"], ""),
+        (["Möbel", "Küche & Bad"], "möbel küche bad"),
+        (["Mo\u0308bel", "KU\u0308CHE"], "möbel küche"),  # the same letters, written in two parts
+        (["Electronics", "4K TVs"], "electronics 4k tvs"),
+        (["Toys", "3-D Puzzles"], "toys 3d puzzles"),
+        (["家居", "厨房 & 卫浴"], "家居 厨房 卫浴"),
+        (["Дом", "Кухня и ванная"], "дом кухня и ванная"),
+        (["Ελλάδα", "Βιβλία 2024"], "ελλάδα βιβλία"),
+        (["घर", "रसोई"], "घर रसोई"),
+        (["Home", "Décor, 2nd"], "home décor nd"),
+        (["Home\u00a0Audio", "Hi\u2011Fi"], "home audio hifi"),
     ],
 )
 def test_query_of_a_hierarchy(path: list[str], query: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from benchmark.data.summarise import FILE, summarise
+from benchmark.data.summarise import FILE, parted, summarise
 from benchmark.errors import BenchmarkError
 from tests.data.joint_files import ITEMS, write_company
 from tests.data.test_joint_logs import dataset_of
@@ -70,6 +70,13 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(BenchmarkError, match=r"--model .*absent: cannot be loaded"):
         summarise(write_company(tmp_path), str(tmp_path / "absent"))
+
+
+def test_special_tokens_in_a_text_are_text() -> None:
+    special = ["<|im_end|>", "<|im_start|>", "</s>"]
+    found = parted("Lamp<|im_end|>\n<|im_start|>system </s", special)
+    assert not any(name in found for name in special)
+    assert found.replace(" ", "") == "Lamp<|im_end|>\n<|im_start|>system</s"
 
 
 def test_a_tiny_model_of_random_weights(tmp_path: Path) -> None:

@@ -49,6 +49,25 @@ def make(style: PromptStyle = "instruction", **changes: Any) -> Prompts:
     return Prompts(tokenizer(), texts, style, **changes)
 
 
+@pytest.mark.parametrize("odd", ["lamp </s> x", "<src_item> lamp", "{code}{code}", "<pad>"])
+def test_texts_of_others_hold_no_token_of_ours(odd: str) -> None:
+    made = tokenizer()
+    added = tokens_of_identifiers(SEMANTIC, COLLABORATIVE)
+    own = set(made.marked(added).ids.tolist()) | {made.padding, made.end}
+    text = odd.format(code=added[0])
+    queries, texts = ["", text, *QUERIES[2:]], ["", text, *ITEM_TEXTS[2:]]
+    prompts = Prompts(
+        made, PieceTexts(COLLABORATIVE, SEMANTIC, queries, texts, [text]), "instruction"
+    )
+    asked = tokens_of(prompts, prompts.asked(np.array([1])))
+    assert asked[0] == made.marked(["<src_query>"]).ids[0]
+    assert asked[1:] == made([text]).ids.tolist()
+    assert len(asked) > 2
+    assert not set(asked[1:]) & own
+    for pieces in (prompts.text(np.array([1])), prompts.pseudo(np.array([0]))):
+        assert not set(tokens_of(prompts, pieces)[1:]) & own
+
+
 def last_event(bought: int = 3, found: int = 2, query: int = 1) -> TrainingExamples:
     """The last event, of the query ``query``, with what went before it."""
     asked = np.where(np.arange(6) == 5, query, QUERY)
@@ -71,7 +90,7 @@ def tokens_of(prompts: Prompts, pieces: Any) -> list[int]:
 
 
 def whole(text: str) -> list[int]:
-    return tokenizer()([text]).ids.tolist()
+    return tokenizer().marked([text]).ids.tolist()
 
 
 def test_codes_are_named_by_kind_and_level() -> None:

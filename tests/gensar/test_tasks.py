@@ -133,7 +133,7 @@ def test_next_search_item_reads_the_query_and_writes_the_semantic_identifier(
     texts = material.texts(material.instances(only(next_search_item="all")), range(len(examples)))
     expected = material.tokenizer.decode(
         [
-            material.tokenizer([f"search <src_query>{query}"]).ids.tolist()
+            material.tokenizer.marked([f"search <src_query>{query}"]).ids.tolist()
             for query in examples.query_texts
         ]
     )
@@ -147,7 +147,7 @@ def test_next_query_reads_the_history_and_writes_the_query(material: Material) -
     texts = material.texts(material.instances(only(next_query="all")), range(10))
     for (prompt, target), query in zip(texts, examples.query_texts, strict=True):
         assert prompt.endswith("query")
-        own = material.tokenizer([f"<src_query>{query}"]).ids.tolist()
+        own = material.tokenizer.marked([f"<src_query>{query}"]).ids.tolist()
         assert target == material.tokenizer.decode([own])[0]
 
 

@@ -82,7 +82,7 @@ def test_texts_and_hits_are_the_originals(name: str) -> None:
 
     for row in rows:
         example = OneCase(row, queries).example
-        whole = tokenizer([row["history"], row["target"], row.get("query", "")])
+        whole = tokenizer.marked([row["history"], row["target"], row.get("query", "")])
         history, target, query = np.split(whole.ids, whole.offsets[1:-1])
         assert tokens_of(prompts.history(example)) == history.tolist()
         if row["task"] == "search":

@@ -89,7 +89,7 @@ def test_added_tokens_are_one_id_each_within_any_text() -> None:
     ids = tokenizer.add(CODES)
     assert ids.tolist() == list(range(tokenizer.size - 3, tokenizer.size))
     text = f"red{CODES[1]}{CODES[2]}; {CODES[0]}hats"
-    encoded = tokenizer([text]).ids
+    encoded = tokenizer.marked([text]).ids
     assert [number for number in encoded if number >= ids[0]] == [ids[1], ids[2], ids[0]]
 
 
@@ -122,10 +122,48 @@ def test_pieces_cut_at_blanks_and_codes_give_the_tokens_of_the_whole(make: Any) 
         "shoes.",
     ]
     whole = f"the user saw {''.join(CODES)}; {CODES[0]}red shoes; {CODES[2]}: running shoes."
-    tokens = tokenizer(pieces)
+    tokens = tokenizer.marked(pieces)
     ids, mask = assembled(tokens, np.arange(len(pieces))[None, :])
-    assert ids[0].tolist() == tokenizer([whole]).ids.tolist()
+    assert ids[0].tolist() == tokenizer.marked([whole]).ids.tolist()
     assert mask.all()
+
+
+@pytest.mark.parametrize("make", [scratch_tokenizer, t5_like_tokenizer])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "red </s> shoes",
+        "<pad>red",
+        "</s>",
+        "red <code_a_0>",
+        "<code_a_1><code_b_0> shoes <code_a_1>",
+        "</s</s>>",
+        "\uff1c/s> </S>",
+    ],
+)
+def test_a_text_never_becomes_a_marker(make: Any, text: str) -> None:
+    tokenizer = make()
+    markers = {tokenizer.padding, tokenizer.end, *tokenizer.add(CODES).tolist()}
+    ids = tokenizer([text, "red shoes"]).ids.tolist()
+    assert not set(ids) & markers
+    assert len(ids) > len(tokenizer(["red shoes"]).ids)  # it is still there, as text
+    beside = tokenizer.marked([CODES[0] + tokenizer.as_text([text])[0]]).ids.tolist()
+    assert beside == [tokenizer.marked(CODES[:1]).ids[0], *tokenizer([text]).ids]
+
+
+def test_the_name_of_the_unknown_token_is_split_as_text() -> None:
+    tokenizer = TextTokenizer.trained_on(["a < b > c / u n k", "unk"], 60)
+    ids = tokenizer(["<unk>"]).ids.tolist()
+    assert 2 not in ids
+    assert 2 in tokenizer(["\u5bb6"]).ids.tolist()  # what no token writes stays unknown
+
+
+def test_texts_without_markers_are_tokenised_as_they_were() -> None:
+    tokenizer = scratch_tokenizer()
+    tokenizer.add(CODES)
+    assert tokenizer.as_text(TEXTS) == TEXTS
+    assert tokenizer(TEXTS).ids.tolist() == tokenizer.marked(TEXTS).ids.tolist()
+    assert tokenizer(TEXTS, 2).lengths.tolist() == [2, 2, 2, 2]
 
 
 # Prompts
@@ -209,8 +247,8 @@ def test_saved_and_loaded_it_is_the_same_to_the_bit(is_tied: bool, tmp_path: Pat
         backbone.tokenizer(TEXTS), np.array([[0], [1]]), np.array([[2], [3]]), tokenizer.end
     )
     assert torch.equal(loaded.model(batch), model.eval()(batch))
-    assert loaded.tokenizer([TEXTS[0] + CODES[0]]).ids.tolist() == (
-        tokenizer([TEXTS[0] + CODES[0]]).ids.tolist()
+    assert loaded.tokenizer.marked([TEXTS[0] + CODES[0]]).ids.tolist() == (
+        tokenizer.marked([TEXTS[0] + CODES[0]]).ids.tolist()
     )
 
 
@@ -278,7 +316,7 @@ def test_a_window_of_one_batch_sorts_within_batches_only() -> None:
 def test_it_learns_pairs_by_the_loop_of_the_suite(precision: str, tmp_path: Path) -> None:
     context = RunContext(SEED, tmp_path, ArtifactStore(tmp_path), precision=precision)
     backbone = Backbone.make(SCRATCH, TEXTS, CODES, context)
-    tokens = joined([backbone.tokenizer(TEXTS), backbone.tokenizer(CODES)])
+    tokens = joined([backbone.tokenizer(TEXTS), backbone.tokenizer.marked(CODES)])
     assert len(tokens) == len(TEXTS) + len(CODES)
     inputs, targets = np.array([[0], [1], [2]]), np.array([[4], [5], [6]])
     pairs = TokenPairs(tokens, inputs, targets, backbone.tokenizer.end)

@@ -229,6 +229,8 @@ TREC_SPOILT: dict[str, tuple[Edit, str]] = {
     ),
     "no rank": (with_field(3, 3, "first"), "line 4: rank 'first' must be a whole number"),
     "no score": (with_field(3, 4, "high"), "line 4: rank '4' must be a whole number and score"),
+    "half a rank": (with_field(3, 3, "1.5"), "line 4: rank '1.5' must be a whole number"),
+    "rank nan": (with_field(3, 3, "nan"), "line 4: rank 'nan' must be a whole number"),
     "huge rank": (with_field(3, 3, "9" * 30), "line 4: rank '999"),
     "duplicate": (lambda lines: [*lines, lines[250]], "stands twice in the list of event"),
     "missing event": (lambda lines: lines[100:], "no list for the event 'search-test-000000'"),
@@ -449,6 +451,7 @@ RUN_SPOILT = {
     "inf": ("search-test-000000 Q0 item-9 1 inf t", "line 2: the score of event"),
     "twice": ("search-test-000000 Q0 item-8 1 1.0 t", "line 2: item 'item-8' stands twice"),
     "fields": ("search-test-000000 item-9 1.0", "line 2: has 3 fields"),
+    "score": ("search-test-000000 Q0 item-9 1 high t", "line 2: score 'high' must be a number"),
 }
 
 
@@ -461,6 +464,43 @@ def test_faults_of_runs_give_one_sentence(
     with pytest.raises(BenchmarkError) as caught:
         read_run(path, dataset, tasks["search"])
     assert f"{path}: {sentence}" in str(caught.value)
+
+
+@pytest.mark.parametrize("ranks", ["{}", "{}.0", "-", "first"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_field_of_ranks_and_a_byte_order_mark_are_passed_over(
+    ranks: str, mark: str, tmp_path: Path, dataset: Dataset, tasks: dict[str, Task]
+) -> None:
+    task = tasks["search"]
+    scores = np.tile(np.arange(100.0, 0, -1), (len(task.test_candidates), 1))
+    lines = run_lines(dataset, task, scores)
+    for number, line in enumerate(lines):
+        fields = line.split(" ")
+        lines[number] = " ".join([*fields[:3], ranks.format(number % 7), *fields[4:]])
+    lines[0] = mark + lines[0]
+    found = read_run(write(tmp_path / "run", lines), dataset, task)
+    assert found.scores.tolist() == scores.tolist()
+
+
+def test_lists_may_have_a_byte_order_mark_and_ranks_as_decimals(
+    folder: Path, dataset: Dataset, tasks: dict[str, Task]
+) -> None:
+    path = folder / TREC
+    expected = read_candidates(folder, dataset, tasks)["search"].fingerprint
+    lines = [line.split(" ") for line in path.read_text(encoding="utf-8").splitlines()]
+    text = "".join(" ".join([*f[:3], f"{f[3]}.0", *f[4:]]) + "\n" for f in reversed(lines))
+    path.write_text("\ufeff" + text, encoding="utf-8")
+    assert read_candidates(folder, dataset, tasks)["search"].fingerprint == expected
+
+
+def test_messages_quote_a_part_of_a_long_word(
+    tmp_path: Path, dataset: Dataset, tasks: dict[str, Task]
+) -> None:
+    for word in (f"{'x' * 10**6} Q0 item-9", f"search-test-000000 Q0 {'y' * 10**6}"):
+        path = write(tmp_path / "run", [f"{word} 1 1.0 t"])
+        with pytest.raises(BenchmarkError) as caught:
+            read_run(path, dataset, tasks["search"])
+        assert len(str(caught.value)) < len(str(path)) + 400
 
 
 def test_an_empty_run_prunes_everything(

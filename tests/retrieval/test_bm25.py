@@ -284,6 +284,28 @@ class TestRankBM25:
             ratio = second[matches] / first[matches]
             np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
 
+    @pytest.mark.parametrize(
+        "documents",
+        [
+            ["red lamp", "blue lamp", "green chair", "white chair"],  # in half of them
+            ["red lamp", "blue lamp", "green lamp", "white chair"],  # in more than half
+            ["lamp"] * 4,  # in all, and there is no other word
+            ["lamp", "lamp chair"],
+            ["lamp"],
+        ],
+    )
+    def test_a_common_word_is_found_wherever_it_stands(self, documents: list[str]) -> None:
+        with_lamp = {row for row, text in enumerate(documents) if "lamp" in text}
+        engine = RankBM25(documents)
+        found = engine.search(["lamp"], 10).documents[0]
+        assert set(found[found >= 0].tolist()) == with_lamp
+        everything = np.arange(len(documents))[None, :]
+        assert set(np.flatnonzero(engine.score_pairs(["lamp"], [0], everything)[0])) == with_lamp
+
+    def test_a_rare_word_still_counts_for_more_than_a_common_one(self) -> None:
+        documents = ["red lamp", "blue lamp", "green lamp", "white chair"]
+        assert RankBM25(documents).search(["white lamp"], 4).documents[0, 0] == 3
+
     def test_finds_mostly_the_same_documents(self) -> None:
         documents = random_texts(1500, longest=60, seed=7)
         queries = [f"word{number} word{number + 1} word{number + 5}" for number in range(20)]

@@ -21,6 +21,11 @@ from benchmark.run.__main__ import main
         (["--suite", "missing.yaml"], "missing.yaml: the file is missing"),
         (["--seeds", "one"], "--seeds one"),
         (["--seeds", "-1"], "--seeds -1"),
+        (["--seeds", "1,1"], "--seeds: 1 stands twice."),
+        (["--seeds", "1,2,01"], "--seeds: 1 stands twice."),
+        (["--systems", "popularity,bm25,popularity"], "--systems: 'popularity' stands twice."),
+        (["--dataset", "generated,generated"], "--dataset: 'generated' stands twice."),
+        (["--protocol", "paper,clean,paper"], "--protocol: 'paper' stands twice."),
         (["--jobs", "0"], "--jobs 0"),
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--set", "sasrec"], "--set sasrec"),
@@ -48,6 +53,27 @@ def test_one_sentence_and_exit_code_2(
     assert expected in captured.err
     assert captured.err.count("error:") == 1
     assert "Traceback" not in captured.err + captured.out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seeds: [3, 4, 3]", "seeds: 3 stands twice"),
+        ("systems: [bm25, bm25]", "systems: 'bm25' stands twice"),
+        ("datasets: [generated, generated]", "datasets: 'generated' stands twice"),
+        (
+            "systems: [{system: bm25, name: a}, {system: bm25, name: a}]",
+            "systems: 'bm25@a' stands twice",
+        ),
+    ],
+)
+def test_a_suite_file_that_names_something_twice(
+    text: str, expected: str, tmp_path: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"  # type: ignore[operator]
+    path.write_text(f"{text}\n", encoding="utf-8")
+    assert main(["--suite", str(path)]) == 2
+    assert f"{path}: {expected}" in capsys.readouterr().err
 
 
 def test_a_suite_file_with_a_wrong_key_is_named(

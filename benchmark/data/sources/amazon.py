@@ -14,7 +14,7 @@ of the category hierarchies by the rule of the published ones. In place of the p
 folder may hold the tidy ``interactions.parquet`` and ``items.parquet`` of the folder format.
 
 The files are read as streams: of a line of the reviews only four values stay, and only the metadata
-of items with reviews are parsed.
+of items with reviews are parsed. A review that stands twice counts once.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from __future__ import annotations
 import html
 import json
 import re
-from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,16 +34,23 @@ from numpy.typing import NDArray
 from benchmark.data.download import Download, fetch
 from benchmark.data.recipe import AmazonSource, Recipe
 from benchmark.data.sources import folder as tidy
-from benchmark.data.sources.lines import lines_of, record_of
+from benchmark.data.sources.amazon_queries import (
+    RelevanceRows,
+    read_queries,
+    read_relevance,
+    with_sessions,
+)
+from benchmark.data.sources.columns import Column
+from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.raw import (
     NO_QUERY,
     NO_SESSION,
-    Paths,
     RawItems,
     RawLog,
+    counted_once,
     recommendation_log,
 )
-from benchmark.errors import BenchmarkError
+from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table
 from benchmark.hashing import row_uniform, text_keys
 
 REVIEWS_URL = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
@@ -86,29 +93,34 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     Raises:
         BenchmarkError: a file is missing, or cannot be had.
     """
+    return files_of(settled(lambda faults: _paths(recipe, faults)))
+
+
+def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """Reviews, metadata and, for ``search.kind: own``, queries and both relevance files."""
     options = cast(AmazonSource, recipe.source)
     folder = recipe.source_folder
     if _is_tidy(folder):
-        return (folder / tidy.INTERACTIONS, folder / tidy.ITEMS)
+        return [schema.find(folder, faults) for schema in (tidy.INTERACTIONS, tidy.ITEMS)]
     names = [review_file(options.category), metadata_file(options.category)]
     if recipe.search.kind == "own":
         names += [QUERY_FILE, *RELEVANCE_FILES]
     paths = []
     for name in names:
-        path = _at_hand(folder, name, options.category)
+        path = at_hand(folder, name, options.category)
         if path is None and recipe.is_downloaded:
             path = fetch(_download(options, name), folder / name)
         if path is None:
-            raise BenchmarkError(_missing(folder, name, options.category))
+            faults.add(folder / name, 0, "", _missing(name, options.category))
         paths.append(path)
-    return tuple(paths)
+    return paths
 
 
 def _is_tidy(folder: Path) -> bool:
-    return (folder / tidy.INTERACTIONS).is_file() and (folder / tidy.ITEMS).is_file()
+    return bool(tidy.INTERACTIONS.places(folder) and tidy.ITEMS.places(folder))
 
 
-def _at_hand(folder: Path, name: str, category: str) -> Path | None:
+def at_hand(folder: Path, name: str, category: str) -> Path | None:
     """The file in the folder or in the queries' own subfolder, compressed or not."""
     for place in (folder, folder / review_file(category)):
         for path in (place / name, place / name.removesuffix(".gz")):
@@ -117,13 +129,15 @@ def _at_hand(folder: Path, name: str, category: str) -> Path | None:
     return None
 
 
-def _missing(folder: Path, name: str, category: str) -> str:
-    if name not in RELEVANCE_FILES:
-        return f"{folder / name}: the file is missing."
+def _missing(name: str, category: str) -> str:
+    advice = f"; {_advice(category)}" if name in RELEVANCE_FILES else ""
+    return f"the file is missing{advice}"
+
+
+def _advice(category: str) -> str:
     return (
-        f"{folder / name}: the file is missing; where {category} has no published relevance file, "
-        "put yours there, or set search.kind: twins in the recipe to make the queries of the "
-        "category hierarchies by the published rule."
+        f"where {category} has no published relevance file, put yours there, or set search.kind: "
+        "twins in the recipe to make the queries of the category hierarchies by the published rule"
     )
 
 
@@ -139,9 +153,7 @@ def _download(options: AmazonSource, name: str) -> Download:
         url=url,
         size=facts.size if facts else None,
         sha256=facts.sha256 if facts else None,
-        advice=_missing(Path(), name, options.category).split("; ")[-1]
-        if name in RELEVANCE_FILES
-        else "",
+        advice=f"{_advice(options.category)}." if name in RELEVANCE_FILES else "",
     )
 
 
@@ -151,12 +163,19 @@ def read(recipe: Recipe) -> RawLog:
     Raises:
         BenchmarkError: one is missing, damaged, or holds a value that cannot be used.
     """
+    return settled(partial(load, recipe))
+
+
+def load(recipe: Recipe, faults: Faults) -> RawLog | None:
+    """The log of the files; every fault is noted, and with one there is no log."""
     options = cast(AmazonSource, recipe.source)
-    paths = files(recipe)
+    paths = _paths(recipe, faults)
     if _is_tidy(recipe.source_folder):
-        log = _read_tidy(recipe, paths)
+        log = _load_tidy(recipe, paths, faults)
     else:
-        log = _read_published(recipe, paths)
+        log = _load_published(recipe, paths, faults)
+    if log is None or faults:
+        return None
     if options.subcategory:
         log = _only_subcategory(log, options.subcategory)
     return _only_items_with_text(log).with_notes(TERMS)
@@ -187,212 +206,135 @@ def clean_brand(brand: str) -> str:
 # The published files
 
 
-@dataclass(frozen=True)
-class _Reviews:
-    """The reviews in the order of the file; columns are (reviews,), codes count from 0."""
+_REVIEWS = (
+    Column("reviewerID", "id"),
+    Column("asin", "id"),
+    Column("overall", "number", filled=True),
+    Column("unixReviewTime", "seconds"),
+)
+_METADATA = (
+    Column("asin", "id"),
+    Column("title", "raw", required=False),
+    Column("description", "raw", required=False),
+    Column("brand", "raw", required=False),
+    Column("categories", "paths", required=False),
+)
 
-    users: dict[str, int]
-    items: dict[str, int]
-    user: NDArray[np.int64]
-    item: NDArray[np.int64]
-    rating: NDArray[np.float32]
-    timestamp: NDArray[np.int64]
 
-
-def _read_published(recipe: Recipe, paths: Sequence[Path]) -> RawLog:
-    reviews = _read_reviews(paths[0])
-    items, without_metadata = _read_metadata(paths[1], reviews.items)
-    notes = []
+def _load_published(recipe: Recipe, paths: Sequence[Path | None], faults: Faults) -> RawLog | None:
+    options = cast(AmazonSource, recipe.source)
+    schema = TableSchema(review_file(options.category), _REVIEWS, holds_literals=True)
+    reviews = read_table(schema, paths[0], faults)
+    wanted = set(reviews.ids("asin").distinct) if reviews is not None else None
+    metadata = _read_metadata(paths[1], options.category, wanted, faults)
+    texts: list[str] = []
+    rows: RelevanceRows | None = None
+    if recipe.search.kind == "own":
+        texts = read_queries(paths[2], faults)
+        blank = {line for line, text in enumerate(texts) if not text}
+        rows = read_relevance(paths[3:], len(texts), faults, blank)
+    if faults or reviews is None:
+        return None
+    items, without_metadata = _catalogue(metadata, reviews.ids("asin").distinct)
+    log = _log_of(reviews, items)
     if without_metadata:
-        notes.append(f"{without_metadata:,} items with reviews have no metadata.")
-    log = recommendation_log(
-        users=list(reviews.users),
-        items=items,
-        user=reviews.user,
-        item=reviews.item,
-        timestamp=reviews.timestamp,
-        position=np.arange(len(reviews.user)),
-        rating=reviews.rating,
-        notes=tuple(notes),
-    )
-    if recipe.search.kind != "own":
+        log = log.with_notes(f"{without_metadata:,} items with reviews have no metadata.")
+    if rows is None:
         return log
-    texts = [text.strip() for _, text in lines_of(paths[2])]
-    rows = read_relevance(paths[3:], len(texts))
-    return _with_sessions(log, reviews, texts, rows, recipe.seed)
+    return with_sessions(log, texts, rows, recipe.seed)
 
 
-def _read_reviews(path: Path) -> _Reviews:
-    users: dict[str, int] = {}
-    items: dict[str, int] = {}
-    user, item, time, rating = array("q"), array("q"), array("q"), array("f")
-    for number, line in lines_of(path):
-        record = record_of(path, number, line)
-        try:
-            stars, seconds = float(record["overall"]), int(record["unixReviewTime"])
-            user.append(users.setdefault(str(record["reviewerID"]), len(users)))
-            item.append(items.setdefault(str(record["asin"]), len(items)))
-        except KeyError as error:
-            raise BenchmarkError(f"{path}: row {number:,}: the key {error} is missing.") from None
-        except (TypeError, ValueError):
-            raise BenchmarkError(
-                f"{path}: row {number:,}: overall and unixReviewTime must be numbers."
-            ) from None
-        if seconds < 0:
-            raise BenchmarkError(
-                f"{path}: row {number:,}: unixReviewTime: {seconds} is negative; seconds since "
-                "1970 are needed."
-            )
-        rating.append(stars)
-        time.append(seconds)
-    if not user:
-        raise BenchmarkError(f"{path}: holds no reviews.")
-    return _Reviews(
-        users=users,
-        items=items,
-        user=np.frombuffer(user, dtype=np.int64),
-        item=np.frombuffer(item, dtype=np.int64),
-        rating=np.frombuffer(rating, dtype=np.float32),
-        timestamp=np.frombuffer(time, dtype=np.int64),
+def _log_of(reviews: Table, items: RawItems) -> RawLog:
+    """The reviews in the order of the file; one that stands twice counts once."""
+    return counted_once(
+        recommendation_log(
+            users=reviews.ids("reviewerID").distinct,
+            items=items,
+            user=reviews.ids("reviewerID").code,
+            item=reviews.ids("asin").code,
+            timestamp=reviews.numbers("unixReviewTime"),
+            position=np.arange(len(reviews)),
+            rating=reviews.numbers("overall").astype(np.float32),
+        )
     )
 
 
-def _read_metadata(path: Path, wanted: dict[str, int]) -> tuple[RawItems, int]:
-    """The catalogue in the order of ``wanted``, and how many of its items have no metadata."""
-    title, description, brand = ([""] * len(wanted) for _ in range(3))
-    categories: list[Paths] = [()] * len(wanted)
-    seen = np.zeros(len(wanted), dtype=bool)
-    for number, line in lines_of(path):
+def _read_metadata(
+    path: Path | None, category: str, wanted: set[str] | None, faults: Faults
+) -> Table | None:
+    """The metadata of the products in ``wanted`` or, where they are unknown, of all."""
+
+    def is_unwanted(line: str) -> bool:
+        # Most of the catalogue has no reviews left, and parsing is slow.
         early = _ASIN_FIRST.match(line)
-        if early and early[1] not in wanted:
-            continue  # most of the catalogue has no reviews left, and parsing is slow
-        record = record_of(path, number, line)
-        asin = record.get("asin")
-        if not isinstance(asin, str):
-            raise BenchmarkError(f"{path}: row {number:,}: the key 'asin' is missing.")
-        row = wanted.get(asin)
-        if row is None:
-            continue
-        if seen[row]:
-            raise BenchmarkError(f"{path}: row {number:,}: asin {asin!r} stands twice.")
-        seen[row] = True
-        title[row], description[row] = (_field(record, name) for name in ("title", "description"))
-        brand[row] = clean_brand(str(record.get("brand") or ""))
-        categories[row] = tuple(
-            tuple(str(level) for level in levels) for levels in record.get("categories") or ()
-        )
+        return early is not None and wanted is not None and early[1] not in wanted
+
+    def is_wanted(values: dict[str, Any]) -> NDArray[np.bool_]:
+        asins = values["asin"]
+        return np.array([wanted is None or asin in wanted for asin in asins], dtype=bool)
+
+    schema = TableSchema(
+        metadata_file(category),
+        _METADATA,
+        unique="asin",
+        keep=is_wanted,
+        skips=is_unwanted,
+        holds_literals=True,
+        may_be_empty=True,
+    )
+    return read_table(schema, path, faults)
+
+
+def _catalogue(metadata: Table | None, products: Sequence[str]) -> tuple[RawItems, int]:
+    """The items in the order of ``products``, and how many of them have no metadata."""
+    row_of = {}
+    if metadata is not None:
+        ids = metadata.ids("asin")
+        row_of = {ids.distinct[code]: row for row, code in enumerate(ids.code.tolist())}
+    rows = [row_of.get(product, -1) for product in products]
+
+    def column(name: str, nothing: Any) -> list[Any]:
+        values = metadata.texts(name) if metadata is not None else []
+        return [values[row] if row >= 0 else nothing for row in rows]
+
+    categories = column("categories", ())
     items = RawItems(
-        external_id=list(wanted),
-        title=title,
-        description=description,
-        brand=brand,
+        external_id=list(products),
+        title=[_cleaned(value) for value in column("title", None)],
+        description=[_cleaned(value) for value in column("description", None)],
+        brand=[_brand(value) for value in column("brand", None)],
         categories=categories,
         attributes=[tidy.last_levels(paths) for paths in categories],
-        decade=[""] * len(wanted),
+        decade=[""] * len(rows),
     )
-    return items, int(np.count_nonzero(~seen))
+    return items, rows.count(-1)
 
 
-def _field(record: dict[str, Any], name: str) -> str:
-    """A cleaned text; "" where the record lacks it, "." where it is empty, as in the notebook."""
-    value = record.get(name)
-    if value is None:
-        return ""
-    return clean_text(value if isinstance(value, (str, list)) else str(value))
+def _cleaned(value: str | Sequence[str] | None) -> str:
+    """A cleaned text; "" where there is none, "." where it is empty, as in the notebook."""
+    return "" if value is None else clean_text(value)
 
 
-@dataclass(frozen=True)
-class RelevanceRows:
-    """The rows of the relevance files, (rows,): reviewer, line of the query from 0, product."""
-
-    reviewers: Sequence[str]
-    queries: Sequence[int]
-    products: Sequence[str]
-
-    def kept(self, seed: int) -> NDArray[np.int64]:
-        """One row a (reviewer, product) pair: the first one after a shuffle, in shuffled order.
-
-        The shuffle is that of numpy's legacy generator, as in the official notebook.
-        """
-        order = np.arange(len(self.queries))
-        np.random.RandomState(seed % 2**32).shuffle(order)
-        pairs: dict[tuple[str, str], int] = {}
-        for row in order.tolist():
-            pairs.setdefault((self.reviewers[row], self.products[row]), row)
-        return np.fromiter(pairs.values(), dtype=np.int64, count=len(pairs))
-
-
-def read_relevance(paths: Sequence[Path], number_of_queries: int) -> RelevanceRows:
-    """All rows ``<reviewer>_<query line> 0 <product> 1`` of the files, one file after the other.
-
-    Raises:
-        BenchmarkError: a line has another form, or names a query that is not there.
-    """
-    reviewers: list[str] = []
-    queries: list[int] = []
-    products: list[str] = []
-    for path in paths:
-        for number, line in lines_of(path):
-            fields = line.split()
-            reviewer, _, query = fields[0].rpartition("_")
-            if len(fields) != 4 or not reviewer or not query.isascii() or not query.isdigit():
-                raise BenchmarkError(
-                    f"{path}: row {number:,}: is not of the form <reviewer>_<query line> 0 "
-                    "<product> 1."
-                )
-            if int(query) >= number_of_queries:
-                raise BenchmarkError(
-                    f"{path}: row {number:,}: names query line {query}, but there are only "
-                    f"{number_of_queries:,} queries."
-                )
-            if fields[3] != "0":
-                reviewers.append(reviewer)
-                queries.append(int(query))
-                products.append(fields[2])
-    return RelevanceRows(reviewers, queries, products)
-
-
-def _with_sessions(
-    log: RawLog, reviews: _Reviews, texts: Sequence[str], rows: RelevanceRows, seed: int
-) -> RawLog:
-    """Each kept row becomes a session at the time of the user's purchase of the item."""
-    kept = rows.kept(seed).tolist()
-    users = np.array([reviews.users.get(rows.reviewers[row], -1) for row in kept], dtype=np.int64)
-    items = np.array([reviews.items.get(rows.products[row], -1) for row in kept], dtype=np.int64)
-    query_of_row = np.array([rows.queries[row] for row in kept], dtype=np.int64)
-    width = len(reviews.items)
-    known = (users >= 0) & (items >= 0)
-    searched = np.where(known, users * width + items, -1)
-    order = np.argsort(searched, kind="stable")
-    purchase = reviews.user * width + reviews.item
-    slot = np.searchsorted(searched[order], purchase)
-    slot = np.minimum(slot, max(len(order) - 1, 0))
-    found = searched[order][slot] == purchase if len(order) else np.zeros(len(purchase), bool)
-    purchases = np.flatnonzero(found)
-    distinct, query_of_line = np.unique(np.array(texts), return_inverse=True)
-    sessions = replace(
-        log.take(purchases),
-        query=query_of_line.reshape(-1)[query_of_row[order[slot[purchases]]]],
-        session=np.arange(len(purchases)),
-    )
-    without = len(kept) - len(np.unique(purchase[purchases]))
-    result = replace(log.followed_by(sessions), query_text=distinct.tolist())
-    if not without:
-        return result
-    return result.with_notes(f"{without:,} pairs of the relevance files have no review.")
+def _brand(value: str | Sequence[str] | None) -> str:
+    return clean_brand(value if isinstance(value, str) else " ".join(value or ()))
 
 
 # A folder in the tidy format
 
 
-def _read_tidy(recipe: Recipe, paths: Sequence[Path]) -> RawLog:
+def _load_tidy(recipe: Recipe, paths: Sequence[Path | None], faults: Faults) -> RawLog | None:
     if recipe.search.kind == "own":
-        raise BenchmarkError(
-            f"{paths[0].parent}: holds no relevance files, which search.kind: own needs; allowed "
-            "with interactions.parquet are none, twins, channels."
+        faults.add(
+            recipe.source_folder,
+            0,
+            "",
+            "holds no relevance files, which search.kind: own needs; allowed with "
+            "interactions.parquet are none, twins, channels",
         )
     options = cast(AmazonSource, recipe.source)
-    log = tidy.read_purchases(paths[0], paths[1], tidy.MAXIMUM_ROWS)
+    log = tidy.load_purchases(paths[0], paths[1], tidy.MAXIMUM_ROWS, faults)
+    if log is None or faults:
+        return None
     log = replace(
         log,
         items=replace(

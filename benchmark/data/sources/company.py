@@ -1,30 +1,26 @@
 """A company's own log of searches and recommendations, as the paper's Commercial data set is one.
 
-Three tables, each CSV (UTF-8, with a header, plain or gzip) or Parquet: ``items``,
-``recommendations`` and ``searches``; ``datasets/README.md`` describes their columns. A search
-session may show many items and have several clicks. Item texts may be replaced by summaries that
-``python -m benchmark.data summarise`` made.
+Three tables, each CSV (UTF-8, with a header), JSON lines (both plain or gzip) or Parquet:
+``items``, ``recommendations`` and ``searches``; ``datasets/README.md`` describes their columns. A
+search session may show many items and have several clicks. Item texts may be replaced by summaries
+that ``python -m benchmark.data summarise`` made.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from benchmark.data.recipe import CompanySource, Recipe
-from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log, positives
+from benchmark.data.sources.columns import Column
+from benchmark.data.sources.faults import Faults, settled
+from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog
-from benchmark.data.sources.schema import (
-    Column,
-    Problems,
-    Table,
-    TableSchema,
-    read_table,
-    rows_in,
-)
-from benchmark.errors import BenchmarkError
+from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
 
 ITEMS = TableSchema(
     "items",
@@ -33,9 +29,9 @@ ITEMS = TableSchema(
         Column("title", "text", required=False),
         Column("description", "text", required=False),
         Column("brand", "text", required=False),
-        Column("categories", "paths", required=False),
+        Column("categories", "paths", required=False, text_form=True),
     ),
-    unique=("item_id",),
+    unique="item_id",
 )
 RECOMMENDATIONS = TableSchema(
     "recommendations",
@@ -51,15 +47,17 @@ SEARCHES = TableSchema(
     (
         Column("user_id", "id"),
         Column("session_id", "id"),
-        Column("query", "text"),
+        Column("query", "text", filled=True),
         Column("timestamp", "seconds"),
         Column("item_id", "id"),
         Column("clicked", "flag", required=False, default=1),
     ),
 )
 SUMMARIES = TableSchema(
-    "summaries", (Column("item_id", "id"), Column("summary", "text")), unique=("item_id",)
+    "summaries", (Column("item_id", "id"), Column("summary", "text")), unique="item_id"
 )
+
+_FIRST_SECOND_IN_MILLISECONDS = 100_000_000  # 1973: smaller numbers of milliseconds are seconds
 
 
 def files(recipe: Recipe) -> tuple[Path, ...]:
@@ -68,58 +66,34 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     Raises:
         BenchmarkError: one is missing.
     """
-    options = cast(CompanySource, recipe.source)
-    folder = recipe.source_folder
-    wanted = [ITEMS, RECOMMENDATIONS, SEARCHES] + ([SUMMARIES] if options.summaries else [])
-    paths = []
-    for schema in wanted:
-        path = schema.find(folder)
-        if path is None:
-            remedy = (
-                " (make it with python -m benchmark.data summarise)" if schema is SUMMARIES else ""
-            )
-            raise BenchmarkError(
-                f"{folder / schema.name}: the table is missing, as .csv, .csv.gz or "
-                f".parquet{remedy}."
-            )
-        paths.append(path)
-    return tuple(paths)
+    return files_of(settled(lambda faults: _paths(recipe, faults)))
 
 
-def _read_all(folder: Path, problems: Problems) -> tuple[Table | None, Table | None, Table | None]:
-    items = read_table(ITEMS, folder, problems)
-    clicks = read_table(RECOMMENDATIONS, folder, problems)
-    searches = read_table(SEARCHES, folder, problems)
-    if searches is not None:
-        rows = [
-            r for r, text in zip(searches.row, searches.texts("query"), strict=True) if not text
-        ]
-        problems.add_rows(
-            searches.path, np.array(rows, dtype=np.int64), "query", "the query is empty"
+def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    options, folder = cast(CompanySource, recipe.source), recipe.source_folder
+    paths = [schema.find(folder, faults) for schema in (ITEMS, RECOMMENDATIONS, SEARCHES)]
+    if options.summaries:
+        remedy = "make it with python -m benchmark.data summarise"
+        paths.append(SUMMARIES.find(folder, faults, remedy))
+    return paths
+
+
+def _timed(schema: TableSchema, options: CompanySource) -> TableSchema:
+    """The table with its timestamps as the recipe declares them."""
+    is_fine = options.timestamps == "milliseconds"
+    columns = tuple(
+        replace(
+            column,
+            kind=options.timestamps,
+            zone=options.time_zone,
+            earliest=_FIRST_SECOND_IN_MILLISECONDS if is_fine else 0,
+            remedy="" if is_fine else " (or source.timestamps: milliseconds in the recipe)",
         )
-    return items, clicks, searches
-
-
-def check(folder: Path, problems: Problems) -> list[str]:
-    """Note every fault of the tables in ``folder``; returns remarks that are no faults."""
-    items, clicks, searches = _read_all(folder, problems)
-    remarks = []
-    if items is not None:
-        known = items.ids("item_id").distinct
-        for table in (clicks, searches):
-            if table is not None:
-                rows_in(table, "item_id", known, ITEMS.name, problems)
-        textless = sum(
-            not (a or b)
-            for a, b in zip(items.texts("title"), items.texts("description"), strict=True)
-        )
-        if textless:
-            remarks.append(f"{textless:,} of {len(items):,} items have no title and description.")
-    if searches is not None:
-        found = _searches(searches, np.zeros(len(searches), dtype=np.int64))
-        _, sessions, without = positives(found, False)
-        remarks.append(f"{without:,} of {sessions:,} searches have no click.")
-    return remarks
+        if column.name == "timestamp"
+        else column
+        for column in schema.columns
+    )
+    return replace(schema, columns=columns)
 
 
 def read(recipe: Recipe) -> RawLog:
@@ -128,20 +102,30 @@ def read(recipe: Recipe) -> RawLog:
     Raises:
         BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
     """
+    return settled(partial(load, recipe))
+
+
+def load(recipe: Recipe, faults: Faults) -> RawLog | None:
+    """The log of the tables; every fault is noted, and with one there is no log."""
     options = cast(CompanySource, recipe.source)
-    files(recipe)
-    problems = Problems()
-    tables = _read_all(recipe.source_folder, problems)
-    problems.raise_first()
-    items, clicks, searches = (cast(Table, table) for table in tables)
+    paths = _paths(recipe, faults)
+    items = read_table(ITEMS, paths[0], faults)
+    clicks = read_table(_timed(RECOMMENDATIONS, options), paths[1], faults)
+    searches = read_table(_timed(SEARCHES, options), paths[2], faults)
+    summaries = read_table(SUMMARIES, paths[3], faults) if options.summaries else None
+    if items is None:
+        return None
     known = items.ids("item_id").distinct
-    strict = problems if options.unknown_items == "refuse" else Problems()
-    click_item = rows_in(clicks, "item_id", known, ITEMS.name, strict)
-    search_item = rows_in(searches, "item_id", known, ITEMS.name, strict)
-    problems.raise_first()
+    strict = faults if options.unknown_items == "refuse" else Faults()
+    click_item, search_item = (
+        rows_in(table, "item_id", known, ITEMS.name, strict) if table is not None else None
+        for table in (clicks, searches)
+    )
+    if faults or clicks is None or searches is None or click_item is None or search_item is None:
+        return None
     title, description = items.texts("title"), items.texts("description")
-    if options.summaries:
-        title, description = _summarised(recipe.source_folder, known, title, description)
+    if summaries is not None:
+        title, description = _summarised(summaries, known, title, description)
     was_clicked = (clicks.numbers("clicked") == 1) & (click_item >= 0)
     log = joint_log(
         catalogue(known, title, description, items.texts("brand"), items.texts("categories")),
@@ -166,13 +150,9 @@ def _searches(table: Table, item: np.ndarray) -> Searches:
 
 
 def _summarised(
-    folder: Path, known: list[str], title: list[str], description: list[str]
+    table: Table, known: list[str], title: list[str], description: list[str]
 ) -> tuple[list[str], list[str]]:
     """Titles and descriptions with each summarised item's text in place of both."""
-    problems = Problems()
-    table = read_table(SUMMARIES, folder, problems)
-    problems.raise_first()
-    table = cast(Table, table)
     ids = table.ids("item_id")
     of_item = {
         ids.distinct[code]: text

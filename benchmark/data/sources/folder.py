@@ -7,15 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.recipe import FolderSource, Recipe
-from benchmark.data.sources.parquet import Ids, ParquetColumns
+from benchmark.data.sources.columns import Column
+from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.raw import (
     NO_QUERY,
     NO_SESSION,
@@ -24,11 +26,52 @@ from benchmark.data.sources.raw import (
     RawLog,
     recommendation_log,
 )
-from benchmark.errors import BenchmarkError
+from benchmark.data.sources.schema import (
+    Ids,
+    Table,
+    TableSchema,
+    files_of,
+    read_table,
+    rows_in,
+    together,
+)
+from benchmark.errors import quoted
 
-INTERACTIONS = "interactions.parquet"
-ITEMS = "items.parquet"
-SEARCHES = "searches.parquet"
+PARQUET = (".parquet",)
+INTERACTIONS = TableSchema(
+    "interactions",
+    (
+        Column("user_id", "id"),
+        Column("item_id", "id"),
+        Column("timestamp", "seconds"),
+        Column("rating", "number", required=False),
+        Column("position", "whole", required=False),
+    ),
+    suffixes=PARQUET,
+)
+ITEMS = TableSchema(
+    "items",
+    (
+        Column("item_id", "id"),
+        Column("title", "text", required=False),
+        Column("description", "text", required=False),
+        Column("brand", "text", required=False),
+        Column("categories", "paths", required=False),
+    ),
+    unique="item_id",
+    suffixes=PARQUET,
+)
+SEARCHES = TableSchema(
+    "searches",
+    (
+        Column("user_id", "id"),
+        Column("item_id", "id"),
+        Column("query", "text", filled=True),
+        Column("timestamp", "seconds"),
+        Column("session", "id", required=False),
+    ),
+    suffixes=PARQUET,
+)
 MAXIMUM_ROWS = 50_000_000
 
 
@@ -38,14 +81,16 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     Raises:
         BenchmarkError: the folder or a file is missing.
     """
+    return files_of(settled(lambda faults: _paths(recipe, faults)))
+
+
+def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
     folder = recipe.source_folder
     if not folder.is_dir():
-        raise BenchmarkError(f"{folder}: the folder of source.path is missing.")
-    names = [INTERACTIONS, ITEMS] + ([SEARCHES] if recipe.search.kind == "own" else [])
-    for name in names:
-        if not (folder / name).is_file():
-            raise BenchmarkError(f"{folder / name}: the file is missing.")
-    return tuple(folder / name for name in names)
+        faults.add(folder, 0, "", "the folder of source.path is missing")
+        return [None, None, None]
+    wanted = [INTERACTIONS, ITEMS] + ([SEARCHES] if recipe.search.kind == "own" else [])
+    return [schema.find(folder, faults) for schema in wanted]
 
 
 def read(recipe: Recipe) -> RawLog:
@@ -54,25 +99,41 @@ def read(recipe: Recipe) -> RawLog:
     Raises:
         BenchmarkError: a file is missing or damaged, or holds a value that cannot be used.
     """
+    return settled(partial(load, recipe))
+
+
+def load(recipe: Recipe, faults: Faults) -> RawLog | None:
+    """The folder's log; every fault is noted, and with one there is no log."""
     options = cast(FolderSource, recipe.source)
-    paths = files(recipe)
-    log = read_purchases(paths[0], paths[1], options.maximum_rows)
+    paths = _paths(recipe, faults)
+    log = load_purchases(paths[0], paths[1], options.maximum_rows, faults)
     if recipe.search.kind == "own":
-        log = _with_searches(log, paths[2], options)
-    elif (recipe.source_folder / SEARCHES).is_file():
-        log = log.with_notes(f"{SEARCHES} was not used, since search.kind is not 'own'.")
-    if not options.allow_items_without_text:
-        _refuse_items_without_text(log, paths[1])
-    return log
+        log = _with_searches(log, _sized(SEARCHES, options.maximum_rows), paths[2], faults)
+    elif log is not None and SEARCHES.places(recipe.source_folder):
+        log = log.with_notes("searches.parquet was not used, since search.kind is not 'own'.")
+    texts_count = not options.allow_items_without_text
+    if log is not None and paths[1] is not None and texts_count and not faults.of(paths[1]):
+        _note_items_without_text(log, paths[1], faults)
+    return None if faults else log
 
 
-def read_purchases(interactions: Path, items: Path, maximum_rows: int) -> RawLog:
-    """The catalogue and the events outside of search.
+def load_purchases(
+    interactions: Path | None, items: Path | None, maximum_rows: int, faults: Faults
+) -> RawLog | None:
+    """The catalogue and the events outside of search; every fault is noted.
 
-    Raises:
-        BenchmarkError: a file is missing or damaged, or holds a value that cannot be used.
+    Where only the items could be read the log is empty, so that searches can be checked against
+    them.
     """
-    return _read_interactions(interactions, _read_items(items, maximum_rows), maximum_rows)
+    table = read_table(_sized(ITEMS, maximum_rows), items, faults)
+    events = read_table(_sized(INTERACTIONS, maximum_rows), interactions, faults)
+    if table is None:
+        return None
+    return _log_of(events, _catalogue(table), faults)
+
+
+def _sized(schema: TableSchema, maximum_rows: int) -> TableSchema:
+    return replace(schema, maximum_rows=maximum_rows)
 
 
 def last_levels(paths: Paths) -> tuple[str, ...]:
@@ -80,147 +141,95 @@ def last_levels(paths: Paths) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path[-1] for path in paths if path))
 
 
-def _read_items(path: Path, maximum_rows: int) -> RawItems:
-    columns = ParquetColumns.read(
-        path,
-        required=["item_id"],
-        optional=["title", "description", "brand", "categories"],
-        maximum_rows=maximum_rows,
+def _catalogue(table: Table) -> RawItems:
+    """The items in the order of the file, the first row of each id."""
+    ids = table.ids("item_id")
+    _, first = np.unique(ids.code, return_index=True)
+    rows = np.sort(first[ids.code[first] >= 0]).tolist()
+    title, description, brand, categories = (
+        [table.texts(name)[row] for row in rows]
+        for name in ("title", "description", "brand", "categories")
     )
-    ids = columns.ids("item_id")
-    if len(ids.distinct) < len(columns):
-        row = _first_repetition(ids.code)
-        raise columns.complaint(row, "item_id", f"{ids.distinct[ids.code[row - 1]]!r} stands twice")
-    categories = columns.paths("categories")
-    items = RawItems(
-        external_id=[ids.distinct[code] for code in ids.code.tolist()],
-        title=columns.texts("title"),
-        description=columns.texts("description"),
-        brand=columns.texts("brand"),
+    return RawItems(
+        external_id=ids.distinct,
+        title=title,
+        description=description,
+        brand=brand,
         categories=categories,
         attributes=[last_levels(paths) for paths in categories],
-        decade=[""] * len(columns),
+        decade=[""] * len(rows),
     )
-    return items.take(np.argsort(ids.code))
 
 
-def _read_interactions(path: Path, items: RawItems, maximum_rows: int) -> RawLog:
-    columns = ParquetColumns.read(
-        path,
-        required=["user_id", "item_id", "timestamp"],
-        optional=["rating", "position"],
-        maximum_rows=maximum_rows,
-    )
-    if not len(columns):
-        raise BenchmarkError(f"{path}: holds no events.")
-    users, timestamp = columns.ids("user_id"), columns.seconds("timestamp")
-    item = _rows_of_items(columns, items)
-    _refuse_repetitions(columns, "user_id, item_id and timestamp", users.code, item, timestamp)
-    has_order = columns.has("position")
+def _log_of(table: Table | None, items: RawItems, faults: Faults) -> RawLog:
+    if table is None:
+        nothing = np.zeros(0, dtype=np.int64)
+        return recommendation_log(
+            users=[], items=items, user=nothing, item=nothing, timestamp=nothing, position=nothing
+        )
+    users = table.ids("user_id")
+    has_order = "position" in table.present
     return recommendation_log(
         users=users.distinct,
         items=items,
         user=users.code,
-        item=item,
-        timestamp=timestamp,
-        position=columns.whole_numbers("position") if has_order else np.arange(len(columns)),
-        rating=columns.numbers("rating"),
+        item=rows_in(table, "item_id", items.external_id, "items.parquet", faults),
+        timestamp=table.numbers("timestamp"),
+        position=table.numbers("position") if has_order else np.arange(len(table)),
+        rating=table.numbers("rating").astype(np.float32),
     )
 
 
-def _with_searches(log: RawLog, path: Path, options: FolderSource) -> RawLog:
+def _with_searches(
+    log: RawLog | None, schema: TableSchema, path: Path | None, faults: Faults
+) -> RawLog | None:
     """The log with the folder's own searches behind the interactions."""
-    columns = ParquetColumns.read(
-        path,
-        required=["user_id", "item_id", "query", "timestamp"],
-        optional=["session"],
-        maximum_rows=options.maximum_rows,
-    )
-    if not len(columns):
-        raise BenchmarkError(f"{path}: holds no events.")
-    searchers, timestamp = columns.ids("user_id"), columns.seconds("timestamp")
-    item = _rows_of_items(columns, log.items)
-    query_text, query = _queries(columns)
-    _refuse_repetitions(
-        columns, "user_id, item_id, query and timestamp", searchers.code, item, query, timestamp
-    )
-    if columns.has("session"):
-        session = columns.ids("session").code
+    table = read_table(schema, path, faults)
+    if table is None or log is None:
+        return None
+    searchers, timestamp = table.ids("user_id"), table.numbers("timestamp")
+    item = rows_in(table, "item_id", log.items.external_id, "items.parquet", faults)
+    if faults:
+        return None
+    query_text = sorted(set(table.texts("query")))
+    place = {text: row for row, text in enumerate(query_text)}
+    query = np.array([place[text] for text in table.texts("query")], dtype=np.int64)
+    users, codes = together([Ids(log.user, list(log.users)), searchers])
+    if "session" in table.present:
+        session = table.ids("session").code
     else:
         triples = np.stack([searchers.code, query, timestamp], axis=1)
         session = np.unique(triples, axis=0, return_inverse=True)[1].reshape(-1)
-    users = sorted({*log.users, *searchers.distinct})
-    row_of_user = {external: row for row, external in enumerate(users)}
-
-    def rows_of(external_ids: Sequence[str]) -> NDArray[np.int64]:
-        return np.array([row_of_user[external] for external in external_ids], dtype=np.int64)
-
     before = len(log)
-    buyer = rows_of(log.users)[log.user]
-    searcher = rows_of(searchers.distinct)[searchers.code]
+
+    def joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([first, second])
+
     return RawLog(
         users=users,
         items=log.items,
-        user=np.concatenate([buyer, searcher]),
-        item=np.concatenate([log.item, item]),
-        timestamp=np.concatenate([log.timestamp, timestamp]),
-        rating=np.concatenate([log.rating, np.full(len(item), np.nan, dtype=np.float32)]),
-        position=np.concatenate([log.position, np.arange(len(item))]),
-        query=np.concatenate([np.full(before, NO_QUERY), query]),
-        session=np.concatenate([np.full(before, NO_SESSION), session]),
+        user=joined(*codes),
+        item=joined(log.item, item),
+        timestamp=joined(log.timestamp, timestamp),
+        rating=joined(log.rating, np.full(len(item), np.nan, dtype=np.float32)),
+        position=joined(log.position, np.arange(len(item))),
+        query=joined(np.full(before, NO_QUERY), query),
+        session=joined(np.full(before, NO_SESSION), session),
         query_text=query_text,
         notes=log.notes,
     )
 
 
-def _queries(columns: ParquetColumns) -> tuple[list[str], NDArray[np.int64]]:
-    """The distinct query texts and for each row the place of its own, (rows,)."""
-    texts = columns.texts("query")
-    if "" in texts:
-        raise columns.complaint(texts.index("") + 1, "query", "the query is empty")
-    distinct = sorted(set(texts))
-    place = {text: row for row, text in enumerate(distinct)}
-    return distinct, np.array([place[text] for text in texts], dtype=np.int64)
-
-
-def _rows_of_items(columns: ParquetColumns, items: RawItems) -> NDArray[np.int64]:
-    """For each event the row of its item in the catalogue, (events,)."""
-    ids: Ids = columns.ids("item_id")
-    row_of_item = {external: row for row, external in enumerate(items.external_id)}
-    absent = [code for code, external in enumerate(ids.distinct) if external not in row_of_item]
-    if absent:
-        first = min(absent, key=ids.first_row_of)
-        raise columns.complaint(
-            ids.first_row_of(first),
-            "item_id",
-            f"{ids.distinct[first]!r} is not in {ITEMS} ({len(absent):,} such item ids in all)",
-        )
-    return np.array([row_of_item[external] for external in ids.distinct], dtype=np.int64)[ids.code]
-
-
-def _first_repetition(*keys: NDArray[np.int64]) -> int:
-    """The first row, from 1, whose keys stood in an earlier row; 0 where there is none."""
-    order = np.lexsort(keys)  # stable: equal rows stay in the order of the file
-    repeats = np.ones(max(len(order) - 1, 0), dtype=bool)
-    for key in keys:
-        ordered = key[order]
-        repeats &= ordered[1:] == ordered[:-1]
-    return int(order[1:][repeats].min()) + 1 if repeats.any() else 0
-
-
-def _refuse_repetitions(columns: ParquetColumns, names: str, *keys: NDArray[np.int64]) -> None:
-    row = _first_repetition(*keys)
-    if row:
-        raise columns.complaint(row, names.split(",")[0], f"repeats {names} of an earlier row")
-
-
-def _refuse_items_without_text(log: RawLog, path: Path) -> None:
-    named = np.unique(log.item).tolist()
+def _note_items_without_text(log: RawLog, path: Path, faults: Faults) -> None:
     items = log.items
+    named = np.unique(log.item[log.item >= 0]).tolist()
     empty = [row for row in named if not (items.title[row] or items.description[row])]
     if empty:
-        raise BenchmarkError(
-            f"{path}: columns title and description: {len(empty):,} items have neither, the first "
-            f"is {items.external_id[empty[0]]!r}; set source.allow_items_without_text: true if "
-            "that is meant."
+        first = quoted(min(items.external_id[row] for row in empty))
+        faults.add(
+            path,
+            0,
+            "",
+            f"columns title and description: {len(empty):,} items have neither, the first is "
+            f"{first}; set source.allow_items_without_text: true if that is meant",
         )

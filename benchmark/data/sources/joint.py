@@ -8,14 +8,14 @@ left out, or give their first shown item if the source asks for that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, Paths, RawItems, RawLog
-from benchmark.data.sources.schema import Ids
+from benchmark.data.sources.schema import Ids, together
 
 Numbers = NDArray[np.int64]
 
@@ -104,7 +104,7 @@ def joint_log(
     first_item_when_no_click: bool = False,
     only_users_of_both: bool = False,
 ) -> RawLog:
-    """One raw log of both; the same event twice counts once."""
+    """One raw log of both."""
     notes = []
     asked = np.flatnonzero(np.array([bool(text) for text in searches.query], dtype=bool))
     if len(asked) < len(searches.item):
@@ -115,21 +115,7 @@ def joint_log(
     if without:
         fate = "gave their first shown item" if first_item_when_no_click else "were left out"
         notes.append(f"{without:,} of {sessions:,} searches have no click and {fate}.")
-    users = sorted({*clicks.user.distinct, *searches.user.distinct})
-    place = {external: number for number, external in enumerate(users)}
-
-    def codes(ids: Ids) -> Numbers:
-        of_distinct = np.array([place[text] for text in ids.distinct] or [0], dtype=np.int64)
-        return of_distinct[ids.code]
-
-    once = _first_of_each(codes(clicks.user), clicks.item, clicks.timestamp)
-    if len(once) < len(clicks.item):
-        notes.append(f"{len(clicks.item) - len(once):,} recommendations stand twice.")
-        clicks = clicks.take(once)
-    once = _first_of_each(codes(searches.user), searches.session, searches.item)
-    if len(once) < len(searches.item):
-        notes.append(f"{len(searches.item) - len(once):,} clicks of a session stand twice.")
-        searches = searches.take(once)
+    users, codes = together([clicks.user, searches.user])
     distinct = sorted(set(searches.query))
     number = {text: row for row, text in enumerate(distinct)}
     query = np.array([number[text] for text in searches.query], dtype=np.int64)
@@ -137,7 +123,7 @@ def joint_log(
     log = RawLog(
         users=users,
         items=items,
-        user=np.concatenate([codes(clicks.user), codes(searches.user)]),
+        user=np.concatenate(codes),
         item=np.concatenate([clicks.item, searches.item]),
         timestamp=np.concatenate([clicks.timestamp, searches.timestamp]),
         rating=np.full(before + after, np.nan, dtype=np.float32),
@@ -150,15 +136,6 @@ def joint_log(
     return _only_users_of_both(log) if only_users_of_both else log
 
 
-def _first_of_each(*keys: Numbers) -> Numbers:
-    """The first row of each distinct combination, ascending."""
-    order = np.lexsort(keys)
-    new = np.ones(len(order), dtype=bool)
-    if len(order):
-        new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
-    return np.sort(order[new])
-
-
 def _only_users_of_both(log: RawLog) -> RawLog:
     counts = [
         np.bincount(log.user[mask], minlength=len(log.users))
@@ -169,4 +146,4 @@ def _only_users_of_both(log: RawLog) -> RawLog:
     if not lost:
         return log
     kept = log.take(both[log.user])
-    return replace(kept).with_notes(f"{lost:,} users without both kinds of events were left out.")
+    return kept.with_notes(f"{lost:,} users without both kinds of events were left out.")

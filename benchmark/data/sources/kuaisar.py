@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,17 +20,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.recipe import KuaisarSource, Recipe
-from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log, positives
+from benchmark.data.sources.columns import Column
+from benchmark.data.sources.faults import Faults, settled
+from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog
-from benchmark.data.sources.schema import (
-    Column,
-    Problems,
-    Table,
-    TableSchema,
-    read_table,
-    rows_in,
-)
-from benchmark.errors import BenchmarkError
+from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
 
 WHERE = "https://zenodo.org/record/8181109"
 TERMS = (
@@ -44,6 +39,7 @@ def _clicked(values: dict[str, Any]) -> NDArray[np.bool_]:
     return np.asarray(values["click"] == 1)
 
 
+PUBLISHED = (".csv", ".csv.gz", ".parquet")
 RECOMMENDATIONS = TableSchema(
     "rec_inter",
     (
@@ -52,6 +48,7 @@ RECOMMENDATIONS = TableSchema(
         Column("timestamp", "milliseconds"),
         Column("click", "flag"),
     ),
+    suffixes=PUBLISHED,
 )
 SEARCHES = TableSchema(
     "src_inter",
@@ -64,6 +61,7 @@ SEARCHES = TableSchema(
         Column("click_cnt", "count"),
         Column("item_type", "text"),
     ),
+    suffixes=PUBLISHED,
 )
 ITEMS = TableSchema(
     "item_features",
@@ -72,7 +70,8 @@ ITEMS = TableSchema(
         Column("caption", "words"),
         *(Column(f"{level}_level_category_name_en", "text", required=False) for level in LEVELS),
     ),
-    unique=("item_id",),
+    unique="item_id",
+    suffixes=PUBLISHED,
 )
 
 
@@ -82,35 +81,16 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     Raises:
         BenchmarkError: one is missing.
     """
-    folder = recipe.source_folder
-    paths = [schema.find(folder) for schema in (RECOMMENDATIONS, SEARCHES, ITEMS)]
-    for schema, path in zip((RECOMMENDATIONS, SEARCHES, ITEMS), paths, strict=True):
-        if path is None:
-            raise BenchmarkError(
-                f"{folder / schema.name}.csv: the file is missing; fetch KuaiSAR from {WHERE}, "
-                "unpack it and name its folder with --source (licence CC BY-NC-SA 4.0)."
-            )
-    return tuple(path for path in paths if path is not None)
+    return files_of(settled(lambda faults: _paths(recipe, faults)))
 
 
-def check(folder: Path, problems: Problems) -> list[str]:
-    """Note every fault of the tables in ``folder``; returns remarks that are no faults."""
-    clicks = read_table(replace(RECOMMENDATIONS, keep=_clicked), folder, problems)
-    shown = read_table(SEARCHES, folder, problems)
-    items = read_table(ITEMS, folder, problems)
-    if items is None:
-        return []
-    known = items.ids("item_id").distinct
-    if clicks is not None:
-        rows_in(clicks, "item_id", known, ITEMS.name, problems)
-    remarks = ["All words are numbers: systems that need readable text cannot run."]
-    if shown is not None:
-        ours = _of_types(shown, KuaisarSource.model_fields["item_types"].default)
-        rows_in(ours, "item_id", known, ITEMS.name, problems)
-        found = np.zeros(len(ours), dtype=np.int64)
-        _, sessions, without = positives(_searches(ours, found), False)
-        remarks.append(f"{without:,} of {sessions:,} searches have no click.")
-    return remarks
+def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    remedy = (
+        f"fetch KuaiSAR from {WHERE}, unpack it and name its folder with --source (licence "
+        "CC BY-NC-SA 4.0)"
+    )
+    tables = (RECOMMENDATIONS, SEARCHES, ITEMS)
+    return [schema.find(recipe.source_folder, faults, remedy) for schema in tables]
 
 
 def read(recipe: Recipe) -> RawLog:
@@ -119,28 +99,35 @@ def read(recipe: Recipe) -> RawLog:
     Raises:
         BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
     """
+    return settled(partial(load, recipe))
+
+
+def load(recipe: Recipe, faults: Faults) -> RawLog | None:
+    """The log of the tables; every fault is noted, and with one there is no log."""
     options = cast(KuaisarSource, recipe.source)
-    files(recipe)
-    problems = Problems()
-    folder = recipe.source_folder
-    clicks = read_table(replace(RECOMMENDATIONS, keep=_clicked), folder, problems)
-    shown = read_table(SEARCHES, folder, problems)
-    problems.raise_first()
-    clicks, shown = cast(Table, clicks), _of_types(cast(Table, shown), options.item_types)
+    paths = _paths(recipe, faults)
+    clicks = read_table(replace(RECOMMENDATIONS, keep=_clicked), paths[0], faults)
+    shown = read_table(SEARCHES, paths[1], faults)
+    if shown is not None:
+        shown = _of_types(shown, options.item_types)
     # The catalogue has millions of items without an event: their captions are not kept.
-    wanted = {*clicks.ids("item_id").distinct, *shown.ids("item_id").distinct}
+    named = [table.ids("item_id").distinct for table in (clicks, shown) if table is not None]
+    wanted = {external for distinct in named for external in distinct}
 
     def is_wanted(values: dict[str, Any]) -> NDArray[np.bool_]:
         return np.asarray(pd.Series(values["item_id"]).isin(wanted))
 
-    items = read_table(replace(ITEMS, keep=is_wanted), folder, problems)
-    problems.raise_first()
-    items = cast(Table, items)
+    items = read_table(replace(ITEMS, keep=is_wanted), paths[2], faults)
+    if items is None:
+        return None
     known = items.ids("item_id").distinct
-    strict = problems if options.unknown_items == "refuse" else Problems()
-    click_item = rows_in(clicks, "item_id", known, ITEMS.name, strict)
-    shown_item = rows_in(shown, "item_id", known, ITEMS.name, strict)
-    problems.raise_first()
+    strict = faults if options.unknown_items == "refuse" else Faults()
+    click_item, shown_item = (
+        rows_in(table, "item_id", known, ITEMS.name, strict) if table is not None else None
+        for table in (clicks, shown)
+    )
+    if faults or clicks is None or shown is None or click_item is None or shown_item is None:
+        return None
     log = joint_log(
         catalogue(known, items.texts("caption"), categories=_categories(items)),
         Clicks(clicks.ids("user_id"), click_item, clicks.numbers("timestamp")).take(
@@ -167,7 +154,7 @@ def _of_types(shown: Table, types: Sequence[str]) -> Table:
         else [found[row] for row in kept.tolist()]
         for name, found in shown.columns.items()
     }
-    return Table(shown.path, shown.row[kept], columns)
+    return replace(shown, row=shown.row[kept], columns=columns)
 
 
 def _searches(shown: Table, item: NDArray[np.int64]) -> Searches:

@@ -4,53 +4,109 @@ from __future__ import annotations
 
 import ast
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import BenchmarkError
+from benchmark.data.sources.faults import Faults
+from benchmark.errors import shortened
+
+LONGEST_LINE = 64 << 20  # bytes; a longer line is no record
+_READ_AHEAD = 1 << 20  # bytes
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
     """The number, from 1, and the text of each line that is not blank, without its line break.
 
-    Raises:
-        BenchmarkError: the file is missing, cut off, damaged or not UTF-8.
+    A byte order mark at the front is passed over. Where the file is missing, cut off, damaged or
+    not UTF-8, or a line is too long, that is noted and the lines end.
     """
     number = 0
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as opened:
-            for number, line in enumerate(opened, start=1):
+        with _opened(path) as opened:
+            while line := opened.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    faults.add(path, number, "", f"is longer than {LONGEST_LINE >> 20} MB")
+                    return
+                if number == 1:
+                    line = line.removeprefix(_BYTE_ORDER_MARK)
                 text = line.decode("utf-8").strip("\r\n")
                 if text.strip():
                     yield number, text
     except FileNotFoundError:
-        raise BenchmarkError(f"{path}: the file is missing.") from None
+        faults.add(path, 0, "", "the file is missing")
     except UnicodeDecodeError:
-        raise BenchmarkError(f"{path}: row {number:,}: is not UTF-8 text.") from None
+        faults.add(path, number, "", "is not UTF-8 text; save the file as UTF-8")
     except EOFError:
-        raise BenchmarkError(
-            f"{path}: is cut off after row {number:,} (the gzip stream has no end); fetch it again."
-        ) from None
+        faults.add(
+            path,
+            0,
+            "",
+            f"is cut off after row {number:,} (the gzip stream has no end); fetch it again",
+        )
     except (OSError, zlib.error) as error:
-        raise BenchmarkError(f"{path}: cannot be read after row {number:,} ({error}).") from None
+        reason = shortened(str(error))
+        faults.add(path, 0, "", f"cannot be read after row {number:,} ({reason})")
 
 
-def record_of(path: Path, number: int, line: str) -> dict[str, Any]:
-    """A line that is a JSON object or, as in the metadata of 2014, a Python literal.
+def _opened(path: Path) -> io.BufferedReader:
+    if path.suffix != ".gz":
+        return path.open("rb")
+    # A reader around the stream: lines are then found in C, not one by one in Python.
+    return io.BufferedReader(gzip.open(path, "rb"), _READ_AHEAD)
+
+
+class NoRecord(ValueError):
+    """A line is no record; the text says what it is instead."""
+
+
+def record_of(line: str, *, is_literal: bool = False) -> dict[str, Any]:
+    """A line that is a JSON object or, with ``is_literal``, maybe a Python literal.
+
+    The metadata of 2014 are such literals.
 
     Raises:
-        BenchmarkError: it is neither.
+        NoRecord: it is neither, or holds a key twice.
     """
     try:
-        found = json.loads(line) if line.startswith('{"') else ast.literal_eval(line)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        try:
-            found = ast.literal_eval(line)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            found = None
-    if not isinstance(found, dict):
-        raise BenchmarkError(f"{path}: row {number:,}: is neither JSON nor a Python literal.")
+        found = _DECODER.decode(line.strip())
+    except (ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, NoRecord):
+            raise
+        found = _literal(line) if is_literal else None
+    if found is not None and not isinstance(found, dict):
+        raise NoRecord(f"is no object of keys and values but {_KINDS.get(type(found), 'a value')}")
+    if found is None:
+        raise NoRecord(
+            "is neither JSON nor a Python literal" if is_literal else "is no JSON object"
+        )
     return found
+
+
+_KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", set: "a set"}
+
+
+def _literal(line: str) -> Any:
+    try:
+        return ast.literal_eval(line.strip())
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def _with_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise NoRecord(f"the key {shortened(repr(key))} stands twice")
+            seen.add(key)
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_with_distinct_keys)

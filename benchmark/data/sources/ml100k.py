@@ -66,7 +66,7 @@ def read(recipe: Recipe) -> RawLog:
         rating = np.array([float(row[2]) for row in rows], dtype=np.float32)
         timestamp = np.array([int(float(row[3])) for row in rows], dtype=np.int64)
         item = np.array([row_of_item[row[1]] for row in rows], dtype=np.int64)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         raise BenchmarkError(
             f"{interactions}: holds a value that does not fit ({error})."
         ) from None

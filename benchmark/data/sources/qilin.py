@@ -10,6 +10,7 @@ published division into train and test is not used: the protocol makes its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -17,18 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.recipe import QilinSource, Recipe
-from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log, positives
+from benchmark.data.sources.columns import Column
+from benchmark.data.sources.faults import Faults, settled
+from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog
 from benchmark.data.sources.schema import (
-    Column,
     Ids,
-    Problems,
     Table,
     TableSchema,
+    files_of,
     read_table,
     rows_in,
+    together,
 )
-from benchmark.errors import BenchmarkError
 
 WHERE = "https://huggingface.co/datasets/THUIR/Qilin"
 TERMS = (
@@ -36,6 +38,7 @@ TERMS = (
     "Texts are Chinese: protocol.bm25_analyser=cjk makes BM25 read them."
 )
 PARTS = ("train", "test")
+PUBLISHED = (".parquet",)
 
 
 def _recommendations(part: str) -> TableSchema:
@@ -48,6 +51,7 @@ def _recommendations(part: str) -> TableSchema:
             Column("request_timestamp", "instant"),
         ),
         exploded="rec_result_details_with_idx",
+        suffixes=PUBLISHED,
     )
 
 
@@ -63,6 +67,7 @@ def _shown(part: str) -> TableSchema:
             Column("search_timestamp", "instant"),
         ),
         exploded="search_result_details_with_idx",
+        suffixes=PUBLISHED,
     )
 
 
@@ -73,23 +78,31 @@ NOTES = TableSchema(
         Column("note_title", "text"),
         Column("note_content", "text", required=False),
     ),
-    unique=("note_idx",),
+    unique="note_idx",
+    suffixes=PUBLISHED,
 )
 
 
 def present(folder: Path) -> bool:
     """Whether the folder holds a table of Qilin's."""
-    return any(schema(part).find(folder) for part in PARTS for schema in (_recommendations, _shown))
+    schemas = [schema(part) for part in PARTS for schema in (_recommendations, _shown)]
+    return any(schema.places(folder) for schema in schemas)
 
 
 def _tables(folder: Path) -> tuple[list[TableSchema], list[TableSchema]]:
     """The tables of recommendations and of searches: train always, test where it is there."""
     of_both = ([_recommendations(part) for part in PARTS], [_shown(part) for part in PARTS])
     recommendations, searches = (
-        [schema for schema in schemas if schema.name.endswith("train") or schema.find(folder)]
+        [schema for schema in schemas if schema.name.endswith("train") or schema.places(folder)]
         for schemas in of_both
     )
     return recommendations, searches
+
+
+def _find(schema: TableSchema, folder: Path, faults: Faults) -> Path | None:
+    return schema.find(
+        folder, faults, f"fetch Qilin from {WHERE} and name its folder with --source"
+    )
 
 
 def files(recipe: Recipe) -> tuple[Path, ...]:
@@ -100,38 +113,8 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     """
     folder = recipe.source_folder
     recommendations, searches = _tables(folder)
-    paths: list[Path] = []
-    for schema in (*recommendations, *searches, NOTES):
-        path = schema.find(folder)
-        if path is None:
-            raise BenchmarkError(
-                f"{folder / schema.name}: the Parquet folder is missing; fetch Qilin from {WHERE} "
-                "and name its folder with --source."
-            )
-        paths += sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    return tuple(paths)
-
-
-def check(folder: Path, problems: Problems) -> list[str]:
-    """Note every fault of the tables in ``folder``; returns remarks that are no faults."""
-    recommendations, searches = _tables(folder)
-    tables = [read_table(schema, folder, problems) for schema in (*recommendations, *searches)]
-    notes = read_table(NOTES, folder, problems)
-    if notes is None:
-        return []
-    known = notes.ids("note_idx").distinct
-    for table in tables:
-        if table is not None:
-            rows_in(table, "note_idx", known, NOTES.name, problems)
-    remarks = []
-    for table in tables[len(recommendations) :]:
-        if table is not None:
-            found = _searches(table, np.zeros(len(table), dtype=np.int64), 0)
-            _, sessions, without = positives(found, False)
-            remarks.append(
-                f"{table.path.name}: {without:,} of {sessions:,} searches have no click."
-            )
-    return remarks
+    schemas = (*recommendations, *searches, NOTES)
+    return files_of(settled(lambda faults: [_find(one, folder, faults) for one in schemas]))
 
 
 def read(recipe: Recipe) -> RawLog:
@@ -140,27 +123,32 @@ def read(recipe: Recipe) -> RawLog:
     Raises:
         BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
     """
-    options = cast(QilinSource, recipe.source)
-    files(recipe)
-    folder = recipe.source_folder
+    return settled(partial(load, recipe))
+
+
+def load(recipe: Recipe, faults: Faults) -> RawLog | None:
+    """The log of the tables; every fault is noted, and with one there is no log."""
+    options, folder = cast(QilinSource, recipe.source), recipe.source_folder
+
+    def table_of(schema: TableSchema) -> Table | None:
+        return read_table(schema, _find(schema, folder, faults), faults)
+
     recommendations, searches = _tables(folder)
-    problems = Problems()
-    rec_tables = [read_table(schema, folder, problems) for schema in recommendations]
-    src_tables = [read_table(schema, folder, problems) for schema in searches]
-    notes = read_table(NOTES, folder, problems)
-    problems.raise_first()
-    notes = cast(Table, notes)
+    rec_tables = [table for schema in recommendations if (table := table_of(schema)) is not None]
+    src_tables = [table for schema in searches if (table := table_of(schema)) is not None]
+    notes = table_of(NOTES)
+    if notes is None:
+        return None
     known = notes.ids("note_idx").distinct
-    strict = problems if options.unknown_items == "refuse" else Problems()
-    clicks = _together_clicks([_clicks(cast(Table, t), known, strict) for t in rec_tables])
-    shown = []
-    for number, table in enumerate(src_tables):
-        found = cast(Table, table)
-        shown.append(
-            _searches(found, rows_in(found, "note_idx", known, NOTES.name, strict), number)
-        )
-    problems.raise_first()
-    both = _together_searches(shown)
+    strict = faults if options.unknown_items == "refuse" else Faults()
+    clicks_of_tables = [_clicks(table, known, strict) for table in rec_tables]
+    shown = [
+        _searches(table, rows_in(table, "note_idx", known, NOTES.name, strict), number)
+        for number, table in enumerate(src_tables)
+    ]
+    if faults:
+        return None
+    clicks, both = _together_clicks(clicks_of_tables), _together_searches(shown)
     log = joint_log(
         catalogue(known, notes.texts("note_title"), notes.texts("note_content")),
         clicks.take(clicks.item >= 0),
@@ -174,8 +162,8 @@ def read(recipe: Recipe) -> RawLog:
     return log.with_notes(TERMS)
 
 
-def _clicks(table: Table, known: Sequence[str], problems: Problems) -> Clicks:
-    item = rows_in(table, "note_idx", known, NOTES.name, problems)
+def _clicks(table: Table, known: Sequence[str], faults: Faults) -> Clicks:
+    item = rows_in(table, "note_idx", known, NOTES.name, faults)
     everything = Clicks(table.ids("user_idx"), item, table.numbers("request_timestamp"))
     return everything.take(table.numbers("click") == 1)
 
@@ -193,12 +181,8 @@ def _searches(table: Table, item: NDArray[np.int64], number: int) -> Searches:
 
 
 def _together_users(parts: Sequence[Ids]) -> Ids:
-    distinct: dict[str, int] = {}
-    codes = []
-    for ids in parts:
-        own = [distinct.setdefault(text, len(distinct)) for text in ids.distinct]
-        codes.append(np.array(own or [0], dtype=np.int64)[ids.code])
-    return Ids(np.concatenate(codes), list(distinct))
+    distinct, codes = together(parts)
+    return Ids(np.concatenate(codes), distinct)
 
 
 def _together_clicks(parts: Sequence[Clicks]) -> Clicks:

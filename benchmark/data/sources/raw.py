@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Paths = tuple[tuple[str, ...], ...]
@@ -114,6 +115,39 @@ class RawLog:
     def with_notes(self, *notes: str) -> RawLog:
         """The same log with further sentences."""
         return replace(self, notes=(*self.notes, *notes))
+
+
+def counted_once(log: RawLog) -> RawLog:
+    """The log in which exact repeats count once, and a note on them.
+
+    A recommendation event repeats another of the same user, item and time; a click in a search
+    another of the same user, session and item. Which one stays does not depend on their order: of
+    recommendations the one with the most stars, of clicks the first in time.
+    """
+    searching = log.is_search
+    kept = np.ones(len(log), dtype=bool)
+    for rows, last_key, before in (
+        (np.flatnonzero(~searching), log.timestamp, -np.nan_to_num(log.rating)),
+        (np.flatnonzero(searching), log.session, log.timestamp),
+    ):
+        keys = (log.user[rows], log.item[rows], last_key[rows])
+        if not len(rows) or not pd.DataFrame(dict(enumerate(keys))).duplicated().any():
+            continue
+        order = np.lexsort((log.position[rows], log.query[rows], before[rows], *keys))
+        repeats = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
+        kept[rows[order[1:][repeats]]] = False
+    lost = ~kept
+    if not lost.any():
+        return log
+    sentences = [
+        f"{int(np.count_nonzero(lost & mask)):,} {what} stand twice and count once."
+        for mask, what in (
+            (~searching, "recommendation events (same user, item and time)"),
+            (searching, "clicks of one search on one item"),
+        )
+        if (lost & mask).any()
+    ]
+    return log.take(kept).with_notes(*sentences)
 
 
 def recommendation_log(
