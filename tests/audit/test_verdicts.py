@@ -263,8 +263,11 @@ def test_top_hits_give_the_target_away_and_matched_ones_do_not() -> None:
     ]
     assert "times chance" in reverse
     assert "protocol.search_negatives=bm25-matched" in reverse
-    clean = findings(dataset, settings_of("clean"))["D17"]
-    assert not [line for line in clean if "lowest BM25" in line]
+    # Of a dozen rules on three worlds, chance alone may lift one above its bound, not one on each.
+    clean = [
+        findings(search_dataset(seed, users=200), settings_of("clean"))["D17"] for seed in range(3)
+    ]
+    assert sum(any("BM25" in line for line in of_world) for of_world in clean) <= 1
 
 
 def test_the_usual_place_in_an_order_is_learned_on_validation_lists() -> None:
