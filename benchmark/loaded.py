@@ -7,13 +7,17 @@ in the moment in which Python looks for the module; see :mod:`benchmark.systems.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+
+from benchmark.errors import BenchmarkError
 
 Stamp = tuple[int, int, int]
 """When a file's content and when its entry were last changed, in nanoseconds, and its bytes."""
@@ -67,3 +71,31 @@ def watch() -> None:
     """Take notes from now on; a second call changes nothing."""
     if not any(isinstance(finder, _Notes) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Notes())
+
+
+def sources_as_loaded(package: str) -> dict[str, str]:
+    """Module → SHA-256 of its source, for a module or a package with all that is below it.
+
+    Raises:
+        BenchmarkError: a source was changed after this process had loaded it, so that the file no
+            longer says what runs here.
+    """
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise BenchmarkError(f"{package}: there is no such module.")
+    place = Path(spec.origin)
+    paths = [place] if place.name != "__init__.py" else sorted(place.parent.rglob("*.py"))
+    digests = {}
+    for path in paths:
+        below = path.relative_to(place.parent).with_suffix("") if len(paths) > 1 else Path()
+        parts = [part for part in below.parts if part != "__init__"]
+        module = ".".join([package, *parts])
+        at_load = stamp_at_load(module, path)
+        content = path.read_bytes()
+        if at_load is not None and at_load != stamp_of(path):
+            raise BenchmarkError(
+                f"{path}: was changed after this process had loaded it, so nothing is kept under "
+                "its name; start the command again."
+            )
+        digests[module] = hashlib.sha256(content).hexdigest()
+    return digests

@@ -26,6 +26,7 @@ from benchmark.data.queries import choose_attribute_queries, choose_category_que
 from benchmark.data.recipe import ChannelSearch, Recipe, TwinSearch
 from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog, counted_once
 from benchmark.errors import BenchmarkError
+from benchmark.files import sha256_of_json
 from benchmark.hashing import HashArray, row_hash, row_uniform, text_keys
 
 
@@ -275,7 +276,15 @@ def _with_dense_ids(recipe: Recipe, log: RawLog) -> Dataset:
         ),
         notes=log.notes,
         has_readable_text=recipe.source.readable_text,
+        salt=_salt_of(recipe),
     )
+
+
+def _salt_of(recipe: Recipe) -> str:
+    """A hash of what the recipe says, but for where the files lie."""
+    said = recipe.model_dump(mode="json")
+    said["source"] = {k: v for k, v in said["source"].items() if k not in ("path", "files")}
+    return sha256_of_json(said)
 
 
 def _numbered_queries(log: RawLog) -> tuple[list[str], NDArray[np.int64]]:

@@ -170,7 +170,9 @@ class Dataset:
 
     ``users`` holds external user ids, entry 0 for the unknown user. ``fingerprint`` is a SHA-256
     of the content, so that equal data have equal fingerprints wherever they came from.
-    ``has_readable_text`` is false where the words of all texts are anonymous numbers.
+    ``has_readable_text`` is false where the words of all texts are anonymous numbers. ``salt`` is
+    what the draws of candidate lists hang on besides a protocol's seed: systems never get it, since
+    whoever knows how a list was drawn can tell the one item that was not.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Dataset:
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
     has_readable_text: bool = True
+    salt: str = ""
 
     @property
     def number_of_items(self) -> int:
@@ -218,8 +221,9 @@ class Dataset:
 
 
 def fingerprint_of(dataset: Dataset) -> str:
-    """SHA-256 over the catalogue's texts, the users and every column of the log."""
+    """SHA-256 over the catalogue's texts, the users, every column of the log, and the salt."""
     digest = _digest_of_texts(dataset)
+    digest.update(dataset.salt.encode("utf-8"))
     log = dataset.log
     for array in (log.user, log.item, log.query, log.behaviour, log.timestamp, log.session):
         digest.update(np.ascontiguousarray(array).tobytes())

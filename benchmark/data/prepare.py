@@ -34,6 +34,7 @@ from benchmark.files import (
     sweep_partial,
     write_json,
 )
+from benchmark.loaded import sources_as_loaded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,7 +144,7 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
         }
     )
     target = root / f"{recipe.name}-{key[:16]}"
-    found = _stored(target)
+    found = _stored(target, key)
     if found is not None:
         return found
     try:
@@ -158,8 +159,8 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
         reason = error.strerror or error
         raise BenchmarkError(f"{root}: cannot be written ({reason}).") from error
     try:
-        found = _stored(target)
-        return found if found is not None else _built(recipe, target, sources)
+        found = _stored(target, key)
+        return found if found is not None else _built(recipe, target, sources, key)
     finally:
         lock.release()
 
@@ -173,17 +174,15 @@ def _name_of(recipe: Recipe, path: Path) -> str:
 
 @cache
 def _hash_of_code() -> str:
-    """SHA-256 of the sources of this package, since they determine what a recipe gives."""
-    package = Path(__file__).parent
-    return sha256_of_json(
-        {
-            path.relative_to(package).as_posix(): sha256_of_file(path)
-            for path in sorted(package.rglob("*.py"))
-        }
-    )
+    """SHA-256 of the sources of this package, since they determine what a recipe gives.
+
+    Raises:
+        BenchmarkError: one was changed after this process had loaded it.
+    """
+    return sha256_of_json(sources_as_loaded("benchmark.data"))
 
 
-def _built(recipe: Recipe, target: Path, sources: dict[str, str]) -> Dataset:
+def _built(recipe: Recipe, target: Path, sources: dict[str, str], key: str) -> Dataset:
     """Build and store; called under the lock, with no sound data set in ``target``."""
     from benchmark.data.build import build_dataset
     from benchmark.data.sources import source_of
@@ -196,11 +195,13 @@ def _built(recipe: Recipe, target: Path, sources: dict[str, str]) -> Dataset:
             shutil.rmtree(target)
         except OSError as error:
             raise BenchmarkError(f"{target}: cannot be removed ({error.strerror}).") from error
-    build_folder(target, lambda folder: _write(folder, dataset, recipe, sources))
+    build_folder(target, lambda folder: _write(folder, dataset, recipe, sources, key))
     return dataset
 
 
-def _write(folder: Path, dataset: Dataset, recipe: Recipe, sources: dict[str, str]) -> None:
+def _write(
+    folder: Path, dataset: Dataset, recipe: Recipe, sources: dict[str, str], key: str
+) -> None:
     import pyarrow as pa
 
     log, items = dataset.log, dataset.items
@@ -224,8 +225,10 @@ def _write(folder: Path, dataset: Dataset, recipe: Recipe, sources: dict[str, st
             "fingerprint": dataset.fingerprint,
             "notes": list(dataset.notes),
             "has_readable_text": dataset.has_readable_text,
+            "salt": dataset.salt,
             "recipe": recipe.model_dump(mode="json"),
             "sources": sources,
+            "key": key,
         },
     )
 
@@ -243,14 +246,20 @@ def _write_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, write_page_checksum=True)
 
 
-def _stored(target: Path) -> Dataset | None:
-    """The data set in ``target``; None where there is none, or none that can be trusted."""
+def _stored(target: Path, key: str | None = None) -> Dataset | None:
+    """The data set in ``target``; None where there is none, or none that can be trusted.
+
+    Args:
+        key: that of what was asked for; a folder that holds anything else is not taken.
+    """
     if not is_complete(target):
         return None
     import pyarrow as pa
 
     try:
         check_manifest(target)
+        if key is not None and read_json(target / _META)["key"] != key:
+            raise BenchmarkError("it holds another data set than its name says")
         return _read(target)
     except (
         BenchmarkError,
@@ -285,6 +294,7 @@ def _read(folder: Path) -> Dataset:
         fingerprint=meta["fingerprint"],
         notes=tuple(meta["notes"]),
         has_readable_text=meta["has_readable_text"],
+        salt=meta["salt"],
     )
 
 

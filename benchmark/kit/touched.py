@@ -145,7 +145,7 @@ def _spread(view: TrainingView) -> Iterator[tuple[LongArray, IntArray]]:
     """Log rows and touched items where each item of the catalogue is as likely in a list."""
     log, position = view.log, view.examples("search").position
     touches = FirstTouches(log, view.corpus.number_of_items)
-    random = stable_random(view.seed, "touched hits")
+    random = stable_random(0, "touched hits")
     unit = unit_of_rows(log, view.protocol)
     before = np.cumsum(unit[position] - log.offsets[log.user[position]])  # no fewer than the pairs
     parts = np.flatnonzero(np.diff(before // _PAIRS_AT_ONCE)) + 1

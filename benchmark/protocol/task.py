@@ -11,8 +11,6 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-import benchmark.hashing
-import benchmark.retrieval
 from benchmark.data.dataset import (
     BEHAVIOURS,
     RECOMMENDATION,
@@ -32,6 +30,7 @@ from benchmark.files import (
     sha256_of_json,
     write_json,
 )
+from benchmark.loaded import sources_as_loaded
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.hard_negatives import search_engine
 from benchmark.protocol.histories import EventSet
@@ -40,7 +39,7 @@ from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import Split, split_task, training_events, training_rows
-from benchmark.protocol.urn import event_keys
+from benchmark.protocol.urn import asking_keys
 from benchmark.retrieval import BM25Engine
 
 TASKS: tuple[str, ...] = tuple(BEHAVIOURS)
@@ -163,7 +162,8 @@ def _task(
     log, name, split = dataset.log, TASKS[behaviour], splits[behaviour]
 
     def candidates(events: EventSet, negatives: IntArray) -> Candidates:
-        keys = event_keys(dataset, events.position, settings.seed)
+        # The order must not hang on the target.
+        keys = asking_keys(dataset, events.position, settings.seed)
         targets = log.item[events.position]
         return Candidates.from_negatives(targets, negatives, keys, dataset.item_keys)
 
@@ -248,13 +248,13 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            kept = _read_if_whole(folder)
+            kept = _read_if_whole(folder, key)
             if kept is not None:
                 return kept
             tasks = build_tasks(dataset, settings)
             if folder.exists():
                 shutil.rmtree(folder)
-            build_folder(folder, lambda place: _write(place, tasks))
+            build_folder(folder, lambda place: _write(place, tasks, key))
     except OSError as error:
         reason = error.strerror or error
         raise BenchmarkError(f"{root}: tasks cannot be kept there ({reason}).") from error
@@ -262,28 +262,31 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
 
 
 def _code_version() -> str:
-    """A hash of the sources that decide what the lists are."""
-    folders = [Path(__file__).parent, Path(benchmark.retrieval.__file__).parent]
-    sources = [path for folder in folders for path in sorted(folder.glob("*.py"))]
-    sources.append(Path(benchmark.hashing.__file__))
-    return sha256_of_json([path.read_text(encoding="utf-8") for path in sources])
+    """A hash of the sources that decide what the lists are, as this process has loaded them."""
+    packages = ("benchmark.protocol", "benchmark.retrieval", "benchmark.hashing")
+    return sha256_of_json([sources_as_loaded(package) for package in packages])
 
 
-def _read_if_whole(folder: Path) -> dict[str, Task] | None:
-    """The tasks kept in ``folder``; None if there are none, or what is there is damaged."""
+def _read_if_whole(folder: Path, key: str) -> dict[str, Task] | None:
+    """The tasks kept in ``folder``; None if there are none, or damaged ones, or others than asked.
+
+    Args:
+        key: that of the tasks that are asked for.
+    """
     if not is_complete(folder):
         return None
     try:
         check_manifest(folder)
-        return _read(folder)
+        return _read(folder) if read_json(folder / _INDEX)["key"] == key else None
     except Exception:
         return None  # whatever is wrong with it, it is made again
 
 
+_INDEX = "tasks.json"
 _EVENT_COLUMNS = ("position", "seen_recommendation", "seen_search", "hidden")
 
 
-def _write(folder: Path, tasks: dict[str, Task]) -> None:
+def _write(folder: Path, tasks: dict[str, Task], key: str) -> None:
     index: dict[str, Any] = {}
     for name, task in tasks.items():
         arrays: dict[str, Any] = {"known_users": task.known_users}
@@ -298,11 +301,11 @@ def _write(folder: Path, tasks: dict[str, Task]) -> None:
         with atomic_path(folder / f"{name}.npz") as path, path.open("wb") as opened:
             np.savez(opened, **arrays)
         index[name] = {"fill_ups": task.fill_ups, "notes": list(task.notes)}
-    write_json(folder / "tasks.json", index)
+    write_json(folder / _INDEX, {"key": key, "tasks": index})
 
 
 def _read(folder: Path) -> dict[str, Task]:
-    index = read_json(folder / "tasks.json")
+    index = read_json(folder / _INDEX)["tasks"]
     tasks = {}
     for name in sorted(index, key=TASKS.index):
         with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset, IntArray, LongArray
-from benchmark.hashing import HashArray, row_hash
+from benchmark.hashing import HashArray, row_hash, text_keys
 
 _BITS_OF_A_SLOT = 2  # a slot holds 4 to 8 elements in the mean, so that few move with another
 _PLACES = 24  # of a slot; that more are needed is as good as never
@@ -21,13 +21,24 @@ _LOW_HALF = np.uint64(0xFFFF_FFFF)
 
 
 def event_keys(dataset: Dataset, rows: LongArray, seed: int) -> HashArray:
-    """The hash of seed, user, item and query of each log row, (rows,), by external ids."""
+    """The hash of seed, user, item and query of each log row, (rows,), by external ids.
+
+    With the data set's salt, which no system knows: who could compute the draws of each candidate
+    would see which one drew the others.
+    """
+    return row_hash(
+        0, "event", asking_keys(dataset, rows, seed), dataset.item_keys[dataset.log.item[rows]]
+    )
+
+
+def asking_keys(dataset: Dataset, rows: LongArray, seed: int) -> HashArray:
+    """The hash of seed, user and query of each log row, (rows,): all but the target."""
     log = dataset.log
     return row_hash(
         seed,
-        "event",
+        "asking",
+        text_keys([dataset.salt]),
         dataset.user_keys[log.user[rows]],
-        dataset.item_keys[log.item[rows]],
         dataset.query_keys[log.query[rows]],
     )
 

@@ -97,8 +97,8 @@ class TrainingView:
         keep = training_rows(dataset.log, held_out, settings)
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
-        self.seed = settings.seed
-        self.protocol = settings
+        # Without the seed of the lists, which is no business of who is ranked by them.
+        self.protocol = settings.model_copy(update={"seed": 0})
         self.evaluation_depth = (
             self.corpus.number_of_items
             if "search" in tasks and tasks["search"].has_outside_lists

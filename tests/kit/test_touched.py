@@ -83,7 +83,8 @@ def test_where_lists_are_no_best_hits_a_touched_item_is_as_likely_as_any_other()
     sampler, random = NegativeSampler(view, "search"), np.random.default_rng(1)
     drew = np.mean([share_of_touched(view, sampler.draw(position, 4, random)) for _ in range(20)])
     expected = np.mean([len(touched_before(view, int(row))) for row in position]) / 150
-    assert drew == pytest.approx(expected, rel=0.1)
+    # The touched items of a list are drawn once, so their number keeps the noise of one draw.
+    assert drew == pytest.approx(expected, rel=0.25)
 
 
 def test_only_touched_hits_take_the_place_of_other_negatives() -> None:
