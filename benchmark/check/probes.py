@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from benchmark.check.reach import arrays_held_by
 from benchmark.check.sight import (
     events_of_one_user_tell_nothing_of_each_other,
+    is_at_chance_where_all_is_chance,
     never_sees_a_target,
     never_sees_a_test_event,
     never_sees_a_validation_target,
@@ -406,6 +407,7 @@ PROBES: tuple[Probe, ...] = (
     never_sees_a_test_event,
     never_sees_a_validation_target,
     never_sees_a_target,
+    is_at_chance_where_all_is_chance,
     remembers_no_request,
     events_of_one_user_tell_nothing_of_each_other,
     leaves_its_inputs_alone,

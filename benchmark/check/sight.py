@@ -18,13 +18,17 @@ from benchmark.check.subject import (
 from benchmark.check.world import (
     World,
     make_world,
+    make_world_of_chance,
     make_world_over_time,
     poisoned,
     with_other_labels,
     with_other_targets,
 )
 from benchmark.data.dataset import UNKNOWN_USER
+from benchmark.protocol.metrics import gains, ranks_of_targets
 from benchmark.systems.contract import System
+
+_BEYOND_CHANCE = 1e-4  # so unlikely must be what is seen for it to be no chance
 
 
 def never_sees_a_test_event(subject: Subject) -> str:
@@ -59,6 +63,27 @@ def never_sees_a_target(subject: Subject) -> str:
         _require_same(requests, other, f"the requests of the {task} task", "their targets")
         require_equal(requests, subject.expected[task], subject.score(other), "with other targets")
     return "equal to the bit"
+
+
+def is_at_chance_where_all_is_chance(subject: Subject) -> str:
+    """On data in which nobody can know a target, it puts no more of them first than chance does."""
+    from scipy.stats import binom
+
+    world = make_world_of_chance()
+    system = subject.fit(world.view())
+    seen = []
+    for task in subject.tasks:
+        requests, lists = world.requests(task), world.tasks[task].test_candidates
+        ranks = ranks_of_targets(subject.score(requests, system), lists.target_column)
+        first = float(gains(ranks, "HR@1").sum())
+        events, candidates = lists.items.shape
+        if binom.sf(np.ceil(first - 1e-9) - 1, events, 1 / candidates) < _BEYOND_CHANCE:
+            raise Violation(
+                f"{first:.0f} of {events} targets of the {task} task stand first, "
+                f"{events / candidates:.0f} would by chance: it learns them from somewhere."
+            )
+        seen.append(f"{task} {first:.1f} of {events}")
+    return ", ".join(seen)
 
 
 def remembers_no_request(subject: Subject) -> str:

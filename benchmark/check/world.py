@@ -19,6 +19,7 @@ from benchmark.data.dataset import (
     UNKNOWN_USER,
     Dataset,
     EventLog,
+    Items,
     LongArray,
     Queries,
     fingerprint_of,
@@ -41,6 +42,7 @@ UNKNOWN_WORDS = "qzxwv jkqzz"
 EMPTY_QUERY = ""
 
 _SEED = 7
+_SALT = "of the world of chance"
 _LATE = 0.96
 
 
@@ -116,6 +118,48 @@ def make_world_over_time() -> World:
     dataset = dataset.with_log(replace(log, timestamp=timestamp))
     dataset = replace(dataset, fingerprint=fingerprint_of(dataset))
     return World(dataset, build_tasks(dataset, OVER_TIME), OVER_TIME)
+
+
+def make_world_of_chance() -> World:
+    """A world in which every event is chance, so that nobody can know a target.
+
+    Queries share no word with any item, so the lists of both tasks are draws of untouched items.
+    """
+    random = np.random.default_rng(_SEED)
+    users, items, each = 80, 300, 12
+    taken = np.stack([random.permutation(items)[:each] for _ in range(users)]) + 1
+    behaviour = (random.random((users, each)) < 0.5).astype(np.int8)
+    query = np.where(behaviour == 1, random.integers(1, 6, size=(users, each)), 0)
+    searches = behaviour.reshape(-1) == BEHAVIOURS["search"]
+    words = np.array([f"w{chr(97 + number)}rd" for number in range(20)])
+    texts = ["", *(" ".join(random.choice(words, size=4)) for _ in range(items))]
+    nothing = [""] * (items + 1)
+    log = EventLog.from_columns(
+        user=np.repeat(np.arange(1, users + 1), each),
+        item=taken.reshape(-1),
+        query=query.reshape(-1),
+        behaviour=behaviour.reshape(-1),
+        timestamp=np.sort(random.integers(1, 10**8, size=(users, each)), axis=1).reshape(-1),
+        session=np.where(searches, np.cumsum(searches), 0),
+        number_of_users=users,
+    )
+    dataset = Dataset(
+        name="chance",
+        items=Items(
+            external_id=["", *(f"i{number:04d}" for number in range(1, items + 1))],
+            title=texts,
+            description=nothing,
+            brand=nothing,
+            categories=[()] * (items + 1),
+            text=texts,
+        ),
+        queries=Queries(["", *(f"q{letter}ery" for letter in "abcde")]),
+        users=["", *(f"u{number:04d}" for number in range(1, users + 1))],
+        log=log,
+        salt=_SALT,
+    )
+    dataset = replace(dataset, fingerprint=fingerprint_of(dataset))
+    return World(dataset, build_tasks(dataset, SETTINGS))
 
 
 def poisoned(world: World) -> tuple[World, LongArray]:

@@ -89,7 +89,7 @@ ALL_TASKS: dict[str, Any] = {
     "knowledge_weight": 0.1,
     "between_weight": 0.1,
 }
-QUICK = TrainingSettings(epochs=12, batch_size=64, learning_rate=0.02, validate_every=0)
+QUICK = TrainingSettings(epochs=20, batch_size=64, learning_rate=0.01, validate_every=0)
 ONE_EPOCH = TrainingSettings(epochs=1, batch_size=128)
 
 

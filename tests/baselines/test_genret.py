@@ -41,10 +41,10 @@ from benchmark.systems.view import TrainingView
 from tests.baselines.planted import searched_things, small_t5
 from tests.training import SEED, expect
 
-ITEMS, USERS, ROUNDS = 30, 20, 10
+ITEMS, USERS, ROUNDS = 30, 40, 10
 SETTINGS = ProtocolSettings(negatives=9)
 CODES = 8
-QUICK: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.01}
+QUICK: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.005}
 CONFIG: dict[str, Any] = {
     "backbone": small_t5(),
     "pseudo_queries": {

@@ -85,7 +85,7 @@ def by_taste() -> World:
     return make_world(with_taste=True)
 
 
-QUICK = TrainingSettings(epochs=40, batch_size=64, learning_rate=0.005, validate_every=0)
+QUICK = TrainingSettings(epochs=90, batch_size=64, learning_rate=0.005, validate_every=0)
 ONE_EPOCH = TrainingSettings(epochs=1, batch_size=256, validate_every=1)
 SMALL = {"embedding_size": 16, "embedding_deviation": 0.1, "minimum_word_count": 1}
 JOINT = {"form": "joint_framework", "embedding_size": 16, "word_size": 8, "item_size": 16}
@@ -136,7 +136,7 @@ def strange_requests(world: World, query: int) -> Requests:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_planted_item_of_a_query_is_learned(name: str, by_query: World, tmp_path: Path) -> None:
     kind, config = SYSTEMS[name]
-    system = make(kind, tmp_path, **config, training=QUICK.model_copy(update={"epochs": 15}))
+    system = make(kind, tmp_path, **config, training=QUICK.model_copy(update={"epochs": 25}))
     system.fit(by_query[2])
     expect(hit_rate(system, by_query), above=0.9)
 

@@ -36,7 +36,7 @@ SETTINGS = ProtocolSettings(negatives=19)
 SMALL_FMLP = {"history_length": 5, "hidden_size": 32, "hidden_dropout_prob": 0.0}
 SMALL_LRU = {"history_length": 10, "hidden_units": 32, "dropout": 0.1, "recurrence_dropout": 0.1}
 LEARN_FMLP = TrainingSettings(
-    epochs=40, batch_size=50, learning_rate=0.01, schedule="linear", validate_every=0
+    epochs=60, batch_size=50, learning_rate=0.01, schedule="linear", validate_every=0
 )
 LEARN_LRU = LRURec.Config().training.model_copy(
     update={"epochs": 30, "batch_size": 20, "learning_rate": 0.01, "validate_every": 0}

@@ -44,7 +44,7 @@ SMALL: dict[str, Any] = {
 }
 QUICK = {
     "epochs": 40,
-    "batch_size": 64,
+    "batch_size": 32,
     "learning_rate": 0.01,
     "schedule": "cosine",
     "validate_every": 0,

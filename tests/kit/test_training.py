@@ -376,7 +376,7 @@ def seeded_model(dropout: float = 0.0) -> nn.Module:
 @pytest.mark.training
 def test_the_loss_falls(tmp_path: Path) -> None:
     model = seeded_model()
-    settings = TrainingSettings(epochs=15, batch_size=7, learning_rate=0.02)
+    settings = TrainingSettings(epochs=60, batch_size=7, learning_rate=0.02)
     history = train(model, ExactRows(), square_error(model), settings, make_context(tmp_path))
     losses = [row["loss"] for row in history.rows]
     expect(losses[-1] / losses[0], below=0.6)

@@ -24,6 +24,8 @@ from benchmark.check.probes import PROBES, Outcome
 from benchmark.check.reach import held_by
 from benchmark.check.subject import Subject
 from benchmark.errors import SystemFailure
+from benchmark.hashing import row_hash, text_keys
+from benchmark.protocol.negatives import HashedLaw
 from benchmark.protocol.requests import Requests
 from benchmark.systems import catalogue
 from benchmark.systems import view as views
@@ -694,7 +696,9 @@ def test_a_cheat_would_be_found_if_the_harness_leaked(
     monkeypatch.setattr(sight, "_require_same_view", lambda *_: None)
     monkeypatch.setattr(sight, "_require_same", lambda *_: None)
     assert not failures_of(Toy)
-    assert list(failures_of(cheat)) == probes
+    found = failures_of(cheat)
+    found.pop("is_at_chance_where_all_is_chance", None)  # finds some cheats too
+    assert list(found) == probes
 
 
 @pytest.mark.parametrize("cheat", LEAKS, ids=lambda cheat: cheat.__name__)
@@ -713,9 +717,55 @@ def test_a_cheat_gains_nothing_as_it_is(cheat: type[System]) -> None:
 
 
 def test_every_probe_has_a_fault_that_it_finds() -> None:
-    named = {probe for probes in FAULTS.values() for probe in probes} | {"fits"}
+    named = {"is_at_chance_where_all_is_chance"}  # see DrawsTheListsAgain
+    named |= {probe for probes in FAULTS.values() for probe in probes} | {"fits"}
     named |= {probe for _, probes in LEAKS.values() for probe in probes}
     assert named == {probe.__name__ for probe in PROBES}
+
+
+class DrawsTheListsAgain(Toy):
+    """Prefers the candidate whose event would have drawn the others, if seed and salt are known."""
+
+    seed, salt = 2024, ""
+
+    def learn_words(self, corpus: Corpus) -> None:
+        super().learn_words(corpus)
+        self.item_keys = text_keys(corpus.items.external_id)
+
+    def plain_scores(self, requests: Requests) -> Any:
+        law = HashedLaw.uniform(self.seed, self.item_keys)
+        users = text_keys([f"u{number:04d}" for number in range(1, 81)])[:, None, None]
+        queries = text_keys(requests.query_texts)
+        scores = super().plain_scores(requests).astype(float)
+        for row, candidates in enumerate(requests.candidates):
+            asking = row_hash(self.seed, "asking", text_keys([self.salt]), users, queries[row])
+            event = row_hash(0, "event", asking[:, 0], self.item_keys[candidates])
+            draws = row_hash(self.seed, "draw", event[..., None], np.arange(40))
+            drawn = law.urn.draw(draws)  # (users, candidates, draws)
+            others = (np.isin(drawn, candidates) & (drawn > 0)).sum(axis=2)
+            scores[row] += 1e4 * (others / np.maximum((drawn > 0).sum(axis=2), 1)).max(axis=0)
+        return scores
+
+
+def test_who_knew_how_lists_are_drawn_would_be_found_and_nobody_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probe = [sight.is_at_chance_where_all_is_chance]
+    monkeypatch.setattr("benchmark.check.probes.PROBES", probe)
+    assert not failures_of(DrawsTheListsAgain)
+    monkeypatch.setattr(DrawsTheListsAgain, "salt", worlds.make_world_of_chance().dataset.salt)
+    (seen,) = failures_of(DrawsTheListsAgain).values()
+    assert "targets of the recommendation task stand first" in seen
+
+
+def test_no_system_is_handed_what_lists_are_drawn_by() -> None:
+    world = worlds.make_world_of_chance()
+    view = world.view()
+    handed = [view, *(world.requests(task) for task in world.tasks)]
+    assert world.dataset.salt
+    values = [value for one in handed for value in held_by(one).values()]
+    assert not any(value == world.dataset.salt for value in values if isinstance(value, str))
+    assert view.protocol.seed == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
