@@ -54,9 +54,14 @@ def unknown_value(kind: str, given: str, allowed: Iterable[str], where: str = ""
 
 
 def sentence_of_validation(error: Any, where: str) -> BenchmarkError:
-    """The first complaint of a pydantic ``ValidationError`` as one sentence: place, key, reason."""
+    """The first complaint of a pydantic ``ValidationError`` as one sentence: place, key, reason.
+
+    Where keys of the top level contradict each other the reason alone names them.
+    """
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    key = ".".join(str(part) for part in first["loc"])
+    if not key and first["type"] != "value_error":
+        key = "(top level)"
     reasons = {
         "extra_forbidden": "there is no such key",
         "missing": "the key is required but missing",
@@ -66,4 +71,5 @@ def sentence_of_validation(error: Any, where: str) -> BenchmarkError:
     # Of several keys together the reason names those that matter.
     is_told = first["type"] in reasons or isinstance(first["input"], dict)
     given = "" if is_told else f", not {quoted(first['input'])}"
-    return BenchmarkError(f"{where}: {key}: {reason}{given}.")
+    place = f"{where}: {key}" if key else where
+    return BenchmarkError(f"{place}: {reason}{given}.")

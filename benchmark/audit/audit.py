@@ -1,4 +1,4 @@
-"""The audit of a data set under a protocol: diagnostics D1 to D19, rankers in two views, verdicts.
+"""The audit of a data set under a protocol: diagnostics D1 to D20, rankers in two views, verdicts.
 
 An audit is saved as a record of its own (:mod:`benchmark.audit.record`); the report shows those
 that belong to the data sets of its runs.

@@ -16,9 +16,9 @@ from benchmark.audit.rankers import FEWER_EVENTS, MOST_SCORES
 from benchmark.audit.record import AUDIT_FOLDER, TITLES, Audit, save_audit
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
-from benchmark.protocol.settings import PRESETS
+from benchmark.overrides import protocol_changes
+from benchmark.protocol.settings import PRESETS, configure_protocol
 from benchmark.protocol.task import load_tasks
-from benchmark.systems.configuration import configure_protocol, parse_assignments
 
 EXIT_FINDING = 1
 
@@ -77,12 +77,9 @@ def run(dataset: Dataset, options: argparse.Namespace) -> int:
         raise BenchmarkError(f"--catalogue-events {options.catalogue_events}: must be at least 1.")
     if options.draws < 0 or options.draws == 1:
         raise BenchmarkError(f"--draws {options.draws}: must be 0, or at least 2.")
-    changes = parse_assignments(options.set)
-    other = sorted(set(changes) - {"protocol"})
-    if other:
-        raise BenchmarkError(f"--set {other[0]}.…: only protocol.KEY=VALUE has a meaning here.")
+    changes = protocol_changes(options.set)
     names = [name.strip() for name in options.protocol.split(",") if name.strip()]
-    chosen = [configure_protocol(name, changes.get("protocol", {})) for name in names]
+    chosen = [configure_protocol(name, changes) for name in names]
     audits = []
     for name, settings in chosen:
         tasks = load_tasks(dataset, settings, options.root)

@@ -36,6 +36,7 @@ TITLES: dict[str, str] = {
     "D17": "BM25 and pairs of training against chance (search)",
     "D18": "Test events in the histories of validation",
     "D19": "Test events of users that training never saw",
+    "D20": "Popularity and age against chance (search)",
 }
 """What each diagnostic is about, in order."""
 

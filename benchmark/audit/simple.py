@@ -1,7 +1,7 @@
 """Rules that learn nothing, or only count, against chance on the candidate lists.
 
-What such a rule reaches above chance, the lists give away (D8, D9, D16, D17). The rules stand here
-and not in the catalogue, whose rows may change: audits of all times ask the same.
+What such a rule reaches above chance, the lists give away (D8, D9, D16, D17) or the log (D20). The
+rules stand here and not in the catalogue, whose rows may change: audits of all times ask the same.
 """
 
 from __future__ import annotations
@@ -50,6 +50,16 @@ class Reached:
     def above(self, factor: float) -> list[int]:
         """The cutoffs at which the lower bound is more than ``factor`` times chance."""
         return [k for k, rate in self.rates.items() if rate.low > factor * self.chance[k]]
+
+    def telling(self, factor: float) -> list[int]:
+        """The cutoffs at which lists are long enough for a hit rate above ``factor`` × chance."""
+        return [k for k, chance in self.chance.items() if factor * chance < 1]
+
+    @property
+    def length(self) -> int:
+        """Candidates a list."""
+        shortest = min(self.chance)
+        return round(shortest / self.chance[shortest])
 
     def ahead_of(self, other: Reached, cutoff: int) -> Measured:
         """By how much its hits are more than those of another rule on the same events."""
@@ -145,6 +155,21 @@ def least_popular_first(trained: EventLog, task: str, number_of_items: int) -> R
     rows = trained.index_of(BEHAVIOURS[task]).positions
     counts = np.bincount(trained.item[rows], minlength=number_of_items + 1)
     return lambda requests: -counts[requests.candidates].astype(np.float32)
+
+
+def most_popular_first(trained: EventLog, task: str, number_of_items: int) -> Rule:
+    """The most events of the task in the log ``trained`` first."""
+    least = least_popular_first(trained, task, number_of_items)
+    return lambda requests: -least(requests)
+
+
+def newest_first(trained: EventLog, number_of_items: int) -> Rule:
+    """The latest first appearance in the log ``trained`` first; what never appears is newest."""
+    first = np.full(number_of_items + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, trained.item, trained.timestamp)
+    # Places in the order of times, since float32 holds no second of this century.
+    age = np.unique(first, return_inverse=True)[1].reshape(-1).astype(np.float32)
+    return lambda requests: age[requests.candidates]
 
 
 def longest_history(requests: Requests) -> int:

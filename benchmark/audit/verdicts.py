@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmark.audit import simple
+from benchmark.audit import advice, simple
 from benchmark.audit.diagnostics import has_twin_in, has_wrong_prefix
 from benchmark.audit.intervals import Measured, measured
 from benchmark.audit.record import Verdict
@@ -55,15 +55,16 @@ def judge(dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings) 
     _visible_targets(found, dataset, tasks, settings)
     _wrong_histories(found, dataset, tasks, settings)
     if "recommendation" in tasks:
-        _unpopular_first(found, dataset, tasks["recommendation"], view)
+        _unpopular_first(found, dataset, tasks["recommendation"], settings, view)
     copied = {
         name: reached("copied history", simple.Copier().score, dataset, task)
         for name, task in tasks.items()
     }
     _copied_histories(found, copied, settings)
     if "search" in tasks:
-        _own_clicks(found, dataset, tasks["search"], view)
+        _own_clicks(found, dataset, tasks["search"], settings, view)
         _lists_of_search(found, dataset, tasks["search"], settings, view, copied["search"])
+        _counts_and_ages(found, dataset, tasks["search"], view)
     found.figures["D18"] = validation_sees_tests(dataset, tasks, view)
     has = "have a test event in the history that training gets"
     found.verdicts += _absent(
@@ -123,12 +124,7 @@ def _visible_targets(
     found: Judgement, dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings
 ) -> None:
     """D1 to D3: targets that stand in the history more often than negatives do."""
-    advice = (
-        "Take protocol.history_cut=strict-time (presets paper and clean hide the event's twin)."
-        if settings.history_cut == "released"
-        else "Users come back to items, and negatives are others: read every figure beside the row "
-        "that copies the history."
-    )
+    told = advice.on_visible_targets(settings)
     for number, own, behaviour in (
         ("D1", "search", "recommendation"),
         ("D2", "recommendation", "recommendation"),
@@ -148,7 +144,7 @@ def _visible_targets(
             f"the target stands among the visible {_BEHAVIOUR_WORDS[behaviour]} in "
             f"{share_of(share)} {own} test events, a negative in {others.value:.1%}."
         )
-        verdict = _verdict(number, words, share, advice)
+        verdict = _verdict(number, words, share, told)
         if share.value == 0 or share.low <= FACTOR * others.value:
             verdict = verdict.model_copy(update={"is_finding": False, "advice": ""})
         found.verdicts.append(verdict)
@@ -167,7 +163,7 @@ def _wrong_histories(
         found.verdicts += _absent(
             "D4",
             [_MustBeNone(wrong, "recommendation test events", "have another row's history")],
-            "Take protocol.counters=by-key (presets paper and clean).",
+            advice.take(settings, "counters", "by-key", advice.UNEXPECTED),
         )
     if len(tasks) < 2:
         return
@@ -178,15 +174,22 @@ def _wrong_histories(
         found.figures["D5"][f"{own} test in {other} train"] = share
         has = f"have a twin (same user, item and time) among the training targets of {other}"
         shares.append(_MustBeNone(share, f"{own} test events", has))
-    found.verdicts += _absent("D5", shares, "Take protocol.twins=removed (preset clean).")
+    told = advice.take(settings, "twins", "removed", advice.UNEXPECTED)
+    found.verdicts += _absent("D5", shares, told)
 
 
-def _unpopular_first(found: Judgement, dataset: Dataset, task: Task, view: TrainingView) -> None:
+def _unpopular_first(
+    found: Judgement,
+    dataset: Dataset,
+    task: Task,
+    settings: ProtocolSettings,
+    view: TrainingView,
+) -> None:
     """D8: lists of popular negatives, in which the least popular item is the target."""
     rule = simple.least_popular_first(view.log, task.name, dataset.number_of_items)
     result = reached("least popular first", rule, dataset, task)
-    advice = "Take protocol.recommendation_negatives=uniform (presets paper and clean)."
-    found.verdicts += _above_chance("D8", [(result, advice)])
+    told = advice.on_unpopular_targets(settings)
+    found.verdicts += _above_chance("D8", [(result, told)])
 
 
 def _copied_histories(
@@ -196,11 +199,17 @@ def _copied_histories(
     found.figures["D9"] = {
         f"{name} HR@{k}": rate for name, one in copied.items() for k, rate in one.rates.items()
     }
-    results = [(one, _advice_on_copies(name, settings)) for name, one in copied.items()]
+    results = [(one, advice.on_copies(name, settings)) for name, one in copied.items()]
     found.verdicts += _above_chance("D9", results)
 
 
-def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingView) -> None:
+def _own_clicks(
+    found: Judgement,
+    dataset: Dataset,
+    task: Task,
+    settings: ProtocolSettings,
+    view: TrainingView,
+) -> None:
     """D15 and D16: other clicks of the search, and items that the user had touched."""
     found.figures["D15"] = clicks = clicks_of_one_search(dataset, task)
     events, another = "search test events", "have another click of their search"
@@ -211,7 +220,7 @@ def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingVi
             _MustBeNone(clicks[LISTED], events, f"{another} among the negatives"),
             _MustBeNone(clicks[SPLIT], "users", "have one search in validation and test"),
         ],
-        "Take protocol.searches=whole (presets paper and clean).",
+        advice.take(settings, "searches", "whole", advice.UNEXPECTED),
     )
     rule = simple.query_item_prior(view.log, len(dataset.queries), dataset.number_of_items)
     counted = reached("clicks counted by query", rule, dataset, task)
@@ -229,7 +238,7 @@ def _own_clicks(found: Judgement, dataset: Dataset, task: Task, view: TrainingVi
         f"{shares[TARGETS].value:.1%} of the targets; putting these last changes the HR@1 of "
         f"clicks counted by query by {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})."
     )
-    verdict = _verdict("D16", words, gain, "Take protocol.search_exclude=touched (preset clean).")
+    verdict = _verdict("D16", words, gain, advice.on_touched_items(settings))
     if gain.low <= 0:
         verdict = verdict.model_copy(update={"is_finding": False, "advice": ""})
     found.verdicts.append(verdict)
@@ -248,19 +257,14 @@ def _lists_of_search(
     ``copied`` is shown beside these; D9 judges it.
     """
     bm25 = simple.bm25(dataset, settings)
-    advice = (
-        f"The catalogue ({dataset.number_of_items:,} items) is too small for such lists: lower "
-        "protocol.negatives, or read search figures only beside this rule's."
-        if settings.search_negatives == "bm25-matched"
-        else "Take protocol.search_negatives=bm25-matched (preset clean)."
-    )
+    told = advice.on_hits(settings, dataset.number_of_items)
     rules = [
         ("BM25", bm25),
         ("lowest BM25 first", lambda requests: -bm25(requests)),
         ("usual place in BM25's order", simple.usual_place(bm25, dataset, task)),
         ("pair of training", simple.known_pair(view.log, dataset.number_of_items)),
     ]
-    results = [(reached(name, rule, dataset, task), advice) for name, rule in rules]
+    results = [(reached(name, rule, dataset, task), told) for name, rule in rules]
     found.figures["D17"] = {
         f"{one.rule} HR@{k}": rate
         for one in (*(one for one, _ in results), copied)
@@ -269,18 +273,26 @@ def _lists_of_search(
     found.verdicts += _above_chance("D17", results)
 
 
-def _advice_on_copies(task: str, settings: ProtocolSettings) -> str:
-    if settings.history_cut == "released":
-        return "Take protocol.history_cut=strict-time (presets paper and clean hide such targets)."
-    if task == "search":
-        return "Take protocol.search_exclude=touched (preset clean)."
-    return "Users come back to items: read every figure beside the row that copies the history."
+def _counts_and_ages(found: Judgement, dataset: Dataset, task: Task, view: TrainingView) -> None:
+    """D20: what the training log alone says of the candidates, whatever the query and the user."""
+    size = dataset.number_of_items
+    rare, popular = advice.ON_RARE_TARGETS, advice.ON_POPULAR_TARGETS
+    rules = (
+        ("least popular first", simple.least_popular_first(view.log, task.name, size), rare),
+        ("most popular first", simple.most_popular_first(view.log, task.name, size), popular),
+        ("newest first", simple.newest_first(view.log, size), rare),
+    )
+    results = [(reached(name, rule, dataset, task), told) for name, rule, told in rules]
+    found.figures["D20"] = {
+        f"{one.rule} HR@{k}": rate for one, _ in results for k, rate in one.rates.items()
+    }
+    found.verdicts += _above_chance("D20", results)
 
 
 def _above_chance(number: str, results: Sequence[tuple[Reached, str]]) -> list[Verdict]:
     """A finding for each rule that stands above chance; one that nothing was found otherwise."""
     findings = []
-    for one, advice in results:
+    for one, told in results:
         cutoffs = one.above(FACTOR)
         if not cutoffs:
             continue
@@ -292,14 +304,16 @@ def _above_chance(number: str, results: Sequence[tuple[Reached, str]]) -> list[V
         )
         words = f"{one.rule}, a rule without learning, reaches on the {one.task} lists {shown}."
         highest = max(ratios.values(), key=lambda ratio: ratio.low)
-        findings.append(_verdict(number, words, highest, advice))
+        findings.append(_verdict(number, words, highest, told))
     return findings or [_not_above(number, [one for one, _ in results])]
 
 
 def _not_above(number: str, results: Sequence[Reached]) -> Verdict:
     """How far the rules were followed in vain."""
     names = ", ".join(dict.fromkeys(one.rule for one in results))
-    highest = max(one.rates[k].low / one.chance[k] for one in results for k in one.rates)
+    highest = max(one.rates[k].low / one.chance[k] for one in results for k in one.telling(FACTOR))
+    asked = sorted({k for one in results for k in one.telling(FACTOR)})
+    cutoffs = ", ".join(str(k) for k in asked)
     events = ", ".join(
         f"{rates.events:,} of {task}"
         for task, rates in {one.task: one.rates[1] for one in results}.items()
@@ -307,6 +321,19 @@ def _not_above(number: str, results: Sequence[Reached]) -> Verdict:
     return Verdict(
         number=number,
         is_finding=False,
-        what=f"{names} at HR@1, 5, 10 on all test events ({events}); the highest lower bound is "
-        f"{highest:.2f} times chance, {FACTOR} would be a finding.",
+        what=f"{names} at HR@{cutoffs} on all test events ({events}); the highest lower bound is "
+        f"{highest:.2f} times chance, {FACTOR} would be a finding{_silent(results)}.",
     )
+
+
+def _silent(results: Sequence[Reached]) -> str:
+    """At which cutoffs nothing can be found: the lists are hardly longer, or shorter."""
+    parts = []
+    for task, one in {one.task: one for one in results}.items():
+        silent = ", ".join(str(k) for k in one.rates if k not in one.telling(FACTOR))
+        if silent:
+            parts.append(
+                f"; HR@{silent} of {task} says nothing, since lists of {one.length} candidates are "
+                "too short for it"
+            )
+    return "".join(parts)

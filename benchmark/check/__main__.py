@@ -106,7 +106,7 @@ def _overrides(assignments: Sequence[str]) -> dict[str, Any]:
     Raises:
         BenchmarkError: one is not of the form field=value.
     """
-    from benchmark.systems.configuration import merged
+    from benchmark.overrides import merged
     from benchmark.yaml_files import parse_yaml
 
     overrides: dict[str, Any] = {}

@@ -82,17 +82,43 @@ class TrainingSettings(BaseModel):
     """Least time between two checkpoints; it does not change the result."""
 
     @model_validator(mode="after")
-    def _a_plateau_is_waited_for(self) -> TrainingSettings:
-        if self.schedule != "plateau" or self.patience is None:
+    def _a_plateau_can_act(self) -> TrainingSettings:
+        """Refuse a plateau schedule under which no epoch could ever train with a lower rate."""
+        if self.schedule != "plateau" or not self.epochs:
             return self
-        if self.patience <= self.plateau_patience + 1:
-            raise ValueError(
-                f"with patience {self.patience} training stops before a rate lowered after "
-                f"{self.plateau_patience + 1} validations without a better score (plateau_patience "
-                f"{self.plateau_patience}) is ever used; set patience to at least "
-                f"{self.plateau_patience + 2}, or schedule to constant"
-            )
+        why = self._why_the_rate_never_falls()
+        if why:
+            raise ValueError(f"{why}, or schedule to constant")
         return self
+
+    def _why_the_rate_never_falls(self) -> str:
+        # The first validation is always the best so far; one more failure than is borne lowers.
+        needed = self.plateau_patience + 2
+        waited = (
+            f"a rate lowered after {needed - 1} validations without a better score "
+            f"(plateau_patience {self.plateau_patience}) is ever used"
+        )
+        if not self.validate_every:
+            return (
+                "with validate_every 0 the schedule plateau has no score to follow; set "
+                "validate_every to at least 1"
+            )
+        if self.learning_rate <= self.plateau_minimum:
+            return (
+                f"the schedule plateau never lowers learning_rate {self.learning_rate}, since it "
+                f"is not above plateau_minimum {self.plateau_minimum}; set plateau_minimum lower"
+            )
+        if self.patience is not None and self.patience < needed:
+            return (
+                f"with patience {self.patience} training stops before {waited}; set patience to "
+                f"at least {needed}"
+            )
+        if self.epochs <= self.validate_every * needed:
+            return (
+                f"with epochs {self.epochs} and validate_every {self.validate_every} training ends "
+                f"before {waited}; set epochs to at least {self.validate_every * needed + 1}"
+            )
+        return ""
 
 
 class Instances(ABC):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from benchmark.cli import guarded
 from benchmark.errors import BenchmarkError
-from benchmark.protocol.settings import DEFAULT_PRESET, PRESETS, protocol_preset
+from benchmark.overrides import protocol_changes
+from benchmark.protocol.settings import DEFAULT_PRESET, PRESETS, configure_protocol
 
 TASK_NAMES = ("recommendation", "search")
 
@@ -32,6 +33,13 @@ def _parser() -> argparse.ArgumentParser:
             "--protocol",
             default=DEFAULT_PRESET,
             help=f"{', '.join(PRESETS)} (default: {DEFAULT_PRESET})",
+        )
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="protocol.KEY=VALUE",
+            help="change one protocol setting (repeatable)",
         )
         command.add_argument(
             "--prepared",
@@ -73,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
     from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
     from benchmark.protocol.task import load_tasks
 
-    settings = protocol_preset(options.protocol)
+    protocol, settings = configure_protocol(options.protocol, protocol_changes(options.set))
     dataset = data.load(options.dataset, root=options.prepared)
     tasks = load_tasks(dataset, settings, options.prepared)
     asked = [options.task] if options.command == "evaluate" else options.task or list(tasks)
@@ -82,14 +90,14 @@ def _run(options: argparse.Namespace) -> int:
             raise BenchmarkError(f"data set {dataset.name}: has no {name} events.")
     chosen = {name: tasks[name] for name in asked}
     if options.command == "export":
-        exchange.export_tasks(options.folder, dataset, chosen, options.protocol, settings)
+        exchange.export_tasks(options.folder, dataset, chosen, protocol, settings)
         for name, task in chosen.items():
             print(f"{name}: {_described(task.test_candidates.items.shape)}")
             print(f"  fingerprint {task.test_candidates.fingerprint}")
     elif options.command == "import":
         for name, lists in exchange.read_candidates(options.folder, dataset, chosen).items():
             same = lists.fingerprint == chosen[name].test_candidates.fingerprint
-            whose = f"those of protocol {options.protocol}" if same else "other lists than ours"
+            whose = f"those of protocol {protocol}" if same else "other lists than ours"
             print(f"{name}: {_described(lists.items.shape)}, {whose}")
             print(f"  fingerprint {lists.fingerprint}")
     else:

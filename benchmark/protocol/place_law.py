@@ -18,10 +18,9 @@ from benchmark.data.dataset import LongArray
 LENGTHS = (99, 79, 59, 49, 39, 29, 24, 19, 14, 9, 7, 4, 3, 2, 1)
 """How many negatives lists may have where the protocol's number is too many."""
 
-_COARSEST_STEP = 1 / 32  # to which an exponent is rounded
-_ODDS_STEPS_AN_OCTAVE = 4
+_EXPONENT_STEP = 3.0  # about, in deviations of an exponent near 1
+_ODDS_STEP = 4.0  # about, in deviations of the logarithm of odds near 1
 _LARGEST_ODDS_OCTAVE = 16
-_TOLD_APART = 2.0  # in deviations of an exponent near 1
 _STANDS_OUT = 1.5  # so many times the law's share of targets at the first place is too many for it
 _ALMOST_ONE = 1.0 + 1e-9  # so that a list may hold all items of a kind in spite of rounding
 
@@ -60,10 +59,7 @@ class PlaceLaw:
 
     @classmethod
     def of(cls, places: Places) -> PlaceLaw:
-        """The most likely law of these targets, rounded so that one less hardly changes it.
-
-        The exponent is 1 where it cannot be told from it: then a list may hold all of a kind.
-        """
+        """The most likely law of these targets, rounded so that one less seldom changes it."""
         law = cls(_exponent_of(places.select(places.rank < places.hits)), _odds_of(places))
         first = float(np.mean(places.rank == 0))
         expected = float(law.before(np.ones(len(places)), places).mean())
@@ -136,11 +132,13 @@ def _exponent_of(hits: Places) -> float:
         return 1.0
     place = np.maximum((hits.rank + hits.point) / hits.hits, 1e-12)
     likely = len(place) / max(-float(np.log(place).sum()), 1e-12)
-    if abs(likely - 1.0) <= _TOLD_APART / np.sqrt(len(place)):
-        return 1.0
-    # About the deviation of an exponent near 1.
-    step = min(_COARSEST_STEP, 2.0 ** np.floor(np.log2(2.0 / np.sqrt(len(place)))))
+    step = _step(_EXPONENT_STEP, len(place))
     return float(max(step, np.round(likely / step) * step))
+
+
+def _step(deviations: float, targets: int) -> float:
+    """To what an estimate of so many targets is rounded: a power of two."""
+    return float(2.0 ** np.round(np.log2(deviations / np.sqrt(targets))))
 
 
 def _odds_of(places: Places) -> float:
@@ -157,4 +155,5 @@ def _odds_of(places: Places) -> float:
             low = middle
         else:
             high = middle
-    return float(2.0 ** (np.round(low * _ODDS_STEPS_AN_OCTAVE) / _ODDS_STEPS_AN_OCTAVE))
+    step = _step(_ODDS_STEP, len(mixed))
+    return float(2.0 ** (np.round(low / step) * step))

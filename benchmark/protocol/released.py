@@ -48,11 +48,17 @@ def released_negatives(
             hits: Sequence[Sequence[int]] = [()] * len(events)
             if behaviour == SEARCH:
                 engine = engine or search_engine(dataset, settings)
-                hits = _hits(dataset, events, number + _SPARE_HITS, engine)
+                hits = _hits(dataset, events, _depth(number, settings), engine)
             lists[behaviour, name] = _draw(
                 dataset, events, behaviour, hits, pool, number, generator
             )
     return lists
+
+
+def _depth(number: int, settings: ProtocolSettings) -> int:
+    """How many hits are looked at for ``number`` negatives."""
+    depth = number + _SPARE_HITS
+    return depth if settings.search_depth is None else min(depth, settings.search_depth)
 
 
 def _pool(log: EventLog, split: Split, behaviour: int) -> list[int]:

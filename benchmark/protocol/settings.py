@@ -10,11 +10,13 @@ commit bd1a126, data/process_orig.ipynb and data/process_raw.ipynb.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from benchmark.errors import unknown_value
+from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
+from benchmark.overrides import merged
 
 
 class ProtocolSettings(BaseModel):
@@ -34,11 +36,12 @@ class ProtocolSettings(BaseModel):
 
     counters: Literal["by-key", "by-position"] = "by-key"
     """Whether a recommendation row carries its own history counters or, as released, those of the
-    row that stands at the same place of another sort order."""
+    row that stands at the same place of another sort order; only with ``history_cut: released``."""
 
     training_rows: Literal["before-first-held-out", "all-remaining"] = "before-first-held-out"
     """Train on the events before the user's first held-out event of either task, or (released) on
-    all events of a task that are not held out in that task."""
+    all events of a task that are not held out in that task. With ``split: global-time`` training
+    ends where validation begins, whatever the user's first held-out event."""
 
     twins: Literal["kept", "removed"] = "kept"
     """Whether a (user, item) pair that one task holds out may be a training target of the other."""
@@ -70,7 +73,8 @@ class ProtocolSettings(BaseModel):
     """Documents of equal BM25 score are ordered by a seeded key per event, or as Lucene does."""
 
     sampler: Literal["vectorised", "released"] = "vectorised"
-    """``released`` draws with Python's random module in the official order, number for number."""
+    """``released`` draws with Python's random module in the official order, number for number. It
+    knows one law of lists, so the settings of that law must have the values of preset released."""
 
     negatives: int = Field(default=99, ge=1)
     """Negatives an event; a candidate list holds one item more."""
@@ -78,23 +82,75 @@ class ProtocolSettings(BaseModel):
     ties: Literal["expected", "pessimistic", "optimistic"] = "expected"
     """How candidates of equal score count, see :mod:`benchmark.protocol.metrics`."""
 
-    collision: Literal["expected", "pessimistic", "string"] = "expected"
-    """How candidates that share an identifier count. ``string``: a hit is equality of the
-    identifier, and colliding candidates vanish from the competition."""
+    collision: Literal["expected", "string"] = "expected"
+    """How candidates that share an identifier count: as tied. ``string`` notes that the official
+    code counts equality of the identifier as a hit; that is not followed, as :attr:`remarks` says.
+    """
 
     bm25_engine: str = "sparse"
     bm25_analyser: str = "english"
     seed: int = Field(default=2024, ge=0)
 
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> ProtocolSettings:
+        """Refuse a setting that another one would leave without effect, in all or in part."""
+        for (key, value), needed in _NEEDED:
+            if getattr(self, key) != value:
+                continue
+            for other, allowed in needed.items():
+                given = getattr(self, other)
+                if given not in allowed:
+                    values = " or ".join(f"{other}={_written(one)}" for one in allowed)
+                    raise ValueError(
+                        f"{key}={value} does not follow {other}={_written(given)}; allowed beside "
+                        f"it is {values}"
+                    )
+        return self
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on where the protocol is not what its source did, for every table."""
-        if self.history_cut != "released":
-            return ()
-        return (
-            "Model selection sees no test event, other than in the official code, whose validation "
-            "histories hold test events of the other task.",
-        )
+        remarks = []
+        if self.history_cut == "released":
+            remarks.append(
+                "Model selection sees no test event, other than in the official code, whose "
+                "validation histories hold test events of the other task."
+            )
+        if self.collision == "string":
+            remarks.append(
+                "Candidates that share an identifier count as tied, other than in the official "
+                "code, which counts equality of the identifier as a hit."
+            )
+        return tuple(remarks)
+
+
+def _written(value: object) -> str:
+    """A value as YAML has it."""
+    return "null" if value is None else str(value)
+
+
+_NEEDED: tuple[tuple[tuple[str, str], dict[str, tuple[str | None, ...]]], ...] = (
+    (
+        ("sampler", "released"),
+        {
+            "recommendation_negatives": ("popularity",),
+            "recommendation_exclude": ("earlier-interactions",),
+            "search_negatives": ("bm25-top",),
+            "search_exclude": ("none",),
+            "search_ties": ("document-id",),
+            "searches": ("single-clicks",),
+        },
+    ),
+    (
+        ("search_negatives", "bm25-matched"),
+        {"search_depth": (None,), "search_ties": ("per-event",)},
+    ),
+    (("history_cut", "released"), {"searches": ("single-clicks",)}),
+    (("counters", "by-position"), {"history_cut": ("released",)}),
+    (("collision", "string"), {"sampler": ("released",)}),
+    (("split", "global-time"), {"training_rows": ("before-first-held-out",)}),
+)
+"""A setting and value, and the values that other settings must have beside it."""
 
 
 PRESETS: dict[str, ProtocolSettings] = {
@@ -131,3 +187,35 @@ def protocol_preset(name: str) -> ProtocolSettings:
     if name not in PRESETS:
         raise unknown_value("protocol", name, PRESETS)
     return PRESETS[name]
+
+
+def configure_protocol(name: str, changes: Mapping[str, Any]) -> tuple[str, ProtocolSettings]:
+    """The protocol's name ("custom:<preset>" if anything is changed) and its settings.
+
+    Raises:
+        BenchmarkError: the preset or a key is unknown, or a value is not allowed, alone or beside
+            the others.
+    """
+    preset = protocol_preset(name)
+    if not changes:
+        return name, preset
+    settings = with_changes(preset, changes, name)
+    return (name, preset) if settings == preset else (f"custom:{name}", settings)
+
+
+def with_changes(
+    settings: ProtocolSettings, changes: Mapping[str, Any], name: str = "custom"
+) -> ProtocolSettings:
+    """The settings with others in place of some; ``name`` is what a complaint calls the protocol.
+
+    Raises:
+        BenchmarkError: a key is unknown or a value is not allowed, alone or beside the others.
+    """
+    try:
+        return ProtocolSettings.model_validate(merged(settings.model_dump(), changes))
+    except ValidationError as error:
+        complaint = sentence_of_validation(error, f"protocol {name!r}")
+        if error.errors()[0]["type"] == "extra_forbidden":
+            known = ", ".join(ProtocolSettings.model_fields)
+            complaint = BenchmarkError(f"{complaint} Its keys are: {known}.")
+        raise complaint from None

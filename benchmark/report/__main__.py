@@ -11,6 +11,7 @@ import gc
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ from benchmark.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchmarkError
 from benchmark.report.build import build_report, refresh_references, write_grid
 from benchmark.report.compare import compare_folders
 from benchmark.report.simulate import HIT_AT_10, World, simulation_grid
+from benchmark.report.simulate_unpaired import unpaired_grid
 from benchmark.report.terminal import print_grid, print_tables
 from benchmark.report.trec import TIES_EXPLAINED, write_trec
 
@@ -136,6 +138,20 @@ def _simulate_parser() -> argparse.ArgumentParser:
         type=_from(0),
         default=0,
         help="users who share the events, unequally; 0 gives each event its own (default)",
+    )
+    add(
+        "--second-events",
+        metavar="N",
+        type=_from(2),
+        help="test `compare` instead, of a first folder with --events and --users and a second "
+        "one with so many test events of its own",
+    )
+    add(
+        "--second-users",
+        metavar="N",
+        type=_from(0),
+        default=0,
+        help="users who share the second folder's events (default: each event has its own)",
     )
     add(
         "--within-users",
@@ -296,6 +312,13 @@ def _reference(options: argparse.Namespace) -> int:
 def _simulate(options: argparse.Namespace) -> int:
     if options.users > options.events:
         raise BenchmarkError(f"--users {options.users}: are more than the {options.events} events.")
+    if options.second_users and options.second_events is None:
+        raise BenchmarkError("--second-users: needs --second-events.")
+    if options.second_users > (options.second_events or 0):
+        raise BenchmarkError(
+            f"--second-users {options.second_users}: are more than the {options.second_events} "
+            "events of --second-events."
+        )
     if options.gain >= 1.0 - HIT_AT_10:
         raise BenchmarkError(
             f"--gain {options.gain:g}: HR@10 is {HIT_AT_10:g} without it and must stay below 1."
@@ -313,7 +336,12 @@ def _simulate(options: argparse.Namespace) -> int:
         )
         for systems in options.systems
     ]
-    grid = simulation_grid(worlds, options.repetitions, options.seed)
+    if options.second_events is None:
+        grid = simulation_grid(worlds, options.repetitions, options.seed)
+    else:
+        of_second = {"events": options.second_events, "users": options.second_users}
+        both = [(world, replace(world, **of_second)) for world in worlds]
+        grid = unpaired_grid(both, options.repetitions, options.seed)
     print_grid(grid, Console())
     if options.out is not None:
         for path in write_grid(grid, options.out):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LONGEST_LABEL = 26
+_LONGEST_LABEL = 34
 _LONGEST_TITLE = 38
 _USE_OF_LEVEL = re.compile(r"codebook_use_(\d+)")
 _MOST_RANKS = 100

@@ -10,8 +10,9 @@ users of its own, and the caption says so.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +25,19 @@ from benchmark.report.collect import Collection, RunGroup, collect
 from benchmark.report.differences import difference_entry
 from benchmark.report.events import TaskEvents
 from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup
-from benchmark.report.simultaneous import (
-    LEVEL,
-    Differences,
-    Means,
-    beside,
-    judged,
-    largest_by_chance,
-    means_of,
-)
+from benchmark.report.simultaneous import judged, largest_by_chance, means_of
 from benchmark.report.statistics import CONFIDENCE, SEED, collect_events, users_of
+from benchmark.report.studentised import LEVEL, Differences
 from benchmark.report.tables import CLEAR, place_in_catalogue, place_of_family, tested_how
 from benchmark.report.text import clean, file_name, shortened
+from benchmark.report.unpaired import Unpaired
 from benchmark.runs.record import TaskName
 from benchmark.systems.catalogue import family_title
 
 _TASKS: tuple[TaskName, ...] = ("recommendation", "search")
 _LONGEST_NAME = 60
+
+_Side = Mapping[str, Sequence[TaskEvents]]  # system → its events, one entry a seed
 
 
 def compare_folders(first: Path, second: Path) -> tuple[tuple[Grid, ...], tuple[str, ...]]:
@@ -112,14 +109,13 @@ def _matched(
 class Part:
     """Systems of one task that ranked as many events as each other, before they are judged.
 
-    ``means`` are those of the first side's systems, then those of the second's; ``pairs`` are
-    (second, first); ``largest`` is the largest difference by chance, (flips, metrics).
+    ``largest`` is the largest difference by chance, (flips, metrics); ``judged`` makes of such an
+    array the differences of the systems, second side minus first.
     """
 
     names: tuple[str, ...]
-    means: Means
-    pairs: NDArray[np.int64]
     largest: NDArray[np.float64]
+    judged: Callable[[NDArray[np.float64]], Differences]
 
 
 @dataclass(frozen=True)
@@ -169,10 +165,9 @@ def parts_of(
     parts = []
     for lengths, names in by_length.items():
         sides = [{name: of_side[name] for name in names} for of_side in events]
-        means = _means(sides, paired and len(set(lengths)) == 1)
-        pairs = np.stack([np.arange(len(names)) + len(names), np.arange(len(names))], axis=1)
         random = stable_random(SEED, "compare", purpose, *names)
-        parts.append(Part(tuple(names), means, pairs, largest_by_chance(means, pairs, random)))
+        part = _paired if paired and len(set(lengths)) == 1 else _unpaired
+        parts.append(part(tuple(names), sides, random))
     return parts
 
 
@@ -183,24 +178,31 @@ def judged_together(parts: Sequence[Part]) -> list[Differences]:
     differences come together: that is on the safe side.
     """
     largest = np.max([part.largest.max(axis=1) for part in parts], axis=0)[:, None]
-    return [judged(part.means, part.pairs, largest) for part in parts]
+    return [part.judged(largest) for part in parts]
 
 
-def _means(sides: Sequence[Mapping[str, Sequence[TaskEvents]]], paired: bool) -> Means:
-    """The means of the first side's systems, then those of the second's."""
-    values = [
-        [np.stack([of_seed.gains for of_seed in seeds]) for seeds in side.values()]
-        for side in sides
-    ]
-    known = [users_of(side) for side in sides]
-    if paired:
-        users = next((of_side for of_side in known if of_side is not None), None)
-        return means_of([*values[0], *values[1]], _or_one_each(users, values[0]))
-    one, other = (
-        means_of(of_side, _or_one_each(users, of_side))
-        for of_side, users in zip(values, known, strict=True)
+def _paired(names: tuple[str, ...], sides: Sequence[_Side], random: np.random.Generator) -> Part:
+    """The users of both sides are the same."""
+    values = [of_system for side in sides for of_system in _values(side)]
+    known = [users for users in map(users_of, sides) if users is not None]
+    means = means_of(values, _or_one_each(known[0] if known else None, values))
+    first = np.arange(len(names))
+    pairs = np.stack([first + len(names), first], axis=1)
+    return Part(names, largest_by_chance(means, pairs, random), partial(judged, means, pairs))
+
+
+def _unpaired(names: tuple[str, ...], sides: Sequence[_Side], random: np.random.Generator) -> Part:
+    """Each side has users of its own."""
+    first, second = (
+        means_of(_values(side), _or_one_each(users_of(side), _values(side))) for side in sides
     )
-    return beside(one, other)
+    samples = Unpaired(first, second)
+    return Part(names, samples.largest_by_chance(random), samples.judged)
+
+
+def _values(side: _Side) -> list[NDArray[np.float64]]:
+    """For each system (seeds, events, metrics)."""
+    return [np.stack([of_seed.gains for of_seed in seeds]) for seeds in side.values()]
 
 
 def _or_one_each(
@@ -266,8 +268,8 @@ def _caption(block: _Block) -> str:
     trained_once = " One seed a side: about these trained instances only." * (block.seeds == 1)
     return clean(
         f"{block.task.capitalize()} on {block.groups[1].key.dataset}: second minus first ({how}). "
-        f"First: {sides[0]}. Second: {sides[1]}. {tested_how(block.seeds)}; in brackets "
-        f"simultaneous {CONFIDENCE:.0%} intervals. {CLEAR}: the interval leaves out zero. All "
-        "data sets, tasks, systems and metrics shown are one family: the chance of any false "
+        f"First: {sides[0]}. Second: {sides[1]}. {tested_how(block.seeds, block.paired)}; in "
+        f"brackets simultaneous {CONFIDENCE:.0%} intervals. {CLEAR}: the interval leaves out zero. "
+        "All data sets, tasks, systems and metrics shown are one family: the chance of any false "
         f"{CLEAR} is at most {LEVEL:g}.{trained_once}"
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from benchmark.protocol.metrics import METRIC_NAMES
 from benchmark.report.grid import Entry, Grid, GridGroup
-from benchmark.report.simultaneous import LEVEL, Differences
 from benchmark.report.statistics import CONFIDENCE, PairTests, Statistics
+from benchmark.report.studentised import LEVEL, Differences
 from benchmark.report.tables import CLEAR, DECIMALS, DECIMALS_OF_ENDS, Row, Table, tested_how
 from benchmark.report.text import clean, counted
 

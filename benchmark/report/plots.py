@@ -33,7 +33,7 @@ GREY = "#8a8a8a"
 HOVER = "hover:"
 """Begins the id of what a page explains when the pointer rests on it; the sentence follows."""
 _HAIRLINE = "#9a9a9a"
-_LONGEST_LABEL = 26
+_LONGEST_LABEL = 34
 _LABEL_SIZE = 7.0
 _RUG_SIZE = 6.5
 SLOPE = 60.0  # degrees, of names along an axis

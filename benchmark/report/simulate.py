@@ -24,13 +24,8 @@ from scipy.special import ndtr, ndtri, stdtr
 from benchmark.protocol.metrics import Ranks, gains
 from benchmark.randomness import stable_random
 from benchmark.report.grid import Entry, Grid, GridGroup, number
-from benchmark.report.simultaneous import (
-    LEVEL,
-    all_pairs,
-    judged,
-    largest_by_chance,
-    means_of,
-)
+from benchmark.report.simultaneous import all_pairs, judged, largest_by_chance, means_of
+from benchmark.report.studentised import LEVEL
 from benchmark.report.text import counted
 
 OURS = "All pairs at once"

@@ -18,10 +18,11 @@ mean over events is the ratio of two sums over users, and its variance is that o
 
 *Runs.* With several seeds a system's mean is one over runs that were drawn from many possible ones.
 Runs deviate from each other as a whole, and event by event; the latter is chance of events that the
-signs already have, so its part is taken from the variance between runs. New runs are drawn from a
-normal law with the covariance of those at hand, and their variance is estimated anew, as it
-was from the real ones: with three seeds it is mostly wrong, and the largest difference by chance
-knows it.
+signs already have, so its part is taken from the variance between runs. How new runs are drawn says
+:mod:`benchmark.report.studentised`.
+
+Here all systems ranked the same events; for two samples of events see
+:mod:`benchmark.report.unpaired`.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-LEVEL = 0.05
-FLIPS = 4999
-"""How often all signs are flipped: p-values are multiples of 1 / 5,000."""
-
-_CELLS_AT_ONCE = 2_000_000  # of an array of resampled values, so that memory stays small
-_NO_VARIANCE = 1e-22  # below it a difference is the same for every user, but for rounding
-_NO_DIFFERENCE = 1e-12
-_ROUNDING = 1e-9  # by which equal values may seem to differ
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from benchmark.report.studentised import (
+    CELLS_AT_ONCE,
+    FLIPS,
+    NO_DIFFERENCE,
+    NO_VARIANCE,
+    Differences,
+    Floats,
+    Integers,
+    Runs,
+    judged_against,
+    of_sample,
+    scores_by_chance,
+)
 
 
 @dataclass(frozen=True)
@@ -50,46 +52,20 @@ class Means:
     """Means of systems over test events, and what their error is made of.
 
     ``value`` is (systems, metrics). ``sums`` is (users, systems, metrics): each user's part of each
-    mean, so that they add up to it; ``sizes`` (users,) is each user's share of the events. ``runs``
-    has for each system (runs, metrics): how far each run's mean lies from the mean over the runs;
-    ``by_event`` (metrics,) is how much of the variance between runs their events explain, which
-    each run finds in its own way.
+    mean, so that they add up to it; ``sizes`` (users,) is each user's share of the ``events``.
     """
 
     value: Floats
     sums: Floats
     sizes: Floats
-    runs: tuple[Floats, ...]
-    by_event: tuple[Floats, ...]
+    events: int
+    runs: Runs
 
     @property
     def variance_of_events(self) -> Floats:
         """Of each mean, from the users alone, (systems, metrics)."""
         terms = self.sums - self.sizes[:, None, None] * self.value
-        return np.asarray(_of_sample(len(terms)) * (terms**2).sum(axis=0))
-
-    @property
-    def has_runs(self) -> bool:
-        """Whether any system has several runs."""
-        return any(len(of_system) > 1 for of_system in self.runs)
-
-
-@dataclass(frozen=True)
-class Differences:
-    """First minus second of each pair, judged together; every array is (pairs, metrics).
-
-    ``low`` and ``high`` are the ends of simultaneous intervals, ``p_value`` is corrected.
-    """
-
-    value: Floats
-    low: Floats
-    high: Floats
-    p_value: Floats
-
-    @property
-    def significant(self) -> NDArray[np.bool_]:
-        """Which differences are not explained by chance: their intervals leave out zero."""
-        return self.p_value <= LEVEL
+        return np.asarray(of_sample(len(terms)) * (terms**2).sum(axis=0))
 
 
 def means_of(values: Sequence[Floats], users: Integers) -> Means:
@@ -107,22 +83,25 @@ def means_of(values: Sequence[Floats], users: Integers) -> Means:
         value,
         sums / len(users),
         sizes / len(users),
-        tuple(means - means.mean(axis=0) for means in of_runs),
-        tuple(_variance_by_event(of_system, users) for of_system in values),
+        len(users),
+        Runs(
+            tuple(means - means.mean(axis=0) for means in of_runs),
+            tuple(_variance_by_event(of_system, users) for of_system in values),
+        ),
     )
 
 
 def _variance_by_event(values: Floats, users: Integers) -> Floats:
     """The variance of a run's mean that comes from what it makes of single users, (metrics,)."""
     runs, events, metrics = values.shape
-    if runs == 1:
-        return np.zeros(metrics)
     sums, sizes = sums_of_users(values.transpose(1, 0, 2), users)
+    if runs == 1 or len(sizes) == 1:
+        return np.zeros(metrics)
     means = values.mean(axis=1)
     own = sums - sums.mean(axis=1, keepdims=True)
     own = own - sizes[:, None, None] * (means - means.mean(axis=0))
     squares = (own**2).sum(axis=(0, 1)) / (runs - 1) / events**2
-    return np.asarray(_of_sample(len(sizes)) * squares)
+    return np.asarray(of_sample(len(sizes)) * squares)
 
 
 def sums_of_users(values: Floats, users: Integers) -> tuple[Floats, Floats]:
@@ -133,29 +112,6 @@ def sums_of_users(values: Floats, users: Integers) -> tuple[Floats, Floats]:
     if len(first) == len(users):
         return values, sizes
     return np.add.reduceat(values[order], first, axis=0), sizes
-
-
-def beside(one: Means, other: Means) -> Means:
-    """The systems of both as of two samples: no user of one is a user of the other.
-
-    Each sample is centred at means of its own, so nothing is left for ``sizes`` to centre; that
-    users with many events draw the means towards themselves is made up for as by the jackknife.
-    """
-    of_one, of_other = (
-        (means.sums - means.sizes[:, None, None] * means.value)
-        / np.maximum(1.0 - means.sizes, _NO_DIFFERENCE)[:, None, None]
-        for means in (one, other)
-    )
-    sums = np.concatenate(
-        [
-            np.pad(of_one, ((0, 0), (0, len(other.value)), (0, 0))),
-            np.pad(of_other, ((0, 0), (len(one.value), 0), (0, 0))),
-        ]
-    )
-    value = np.concatenate([one.value, other.value])
-    return Means(
-        value, sums, np.zeros(len(sums)), (*one.runs, *other.runs), (*one.by_event, *other.by_event)
-    )
 
 
 def all_pairs(systems: int) -> Integers:
@@ -179,8 +135,8 @@ def largest_by_chance(
     """
     users, systems, metrics = means.sums.shape
     squares = _squares(means, pairs, np.zeros_like(means.value))
-    alike = np.ptp(means.sizes) < _NO_DIFFERENCE
-    at_once = max(1, _CELLS_AT_ONCE // max(users, len(pairs) * metrics))
+    alike = np.ptp(means.sizes) < NO_DIFFERENCE
+    at_once = max(1, CELLS_AT_ONCE // max(users, len(pairs) * metrics))
     largest = np.zeros((flips, metrics))
     columns = means.sums.reshape(users, -1)
     weighed = means.sizes[:, None] * columns
@@ -191,7 +147,7 @@ def largest_by_chance(
         moved = (signs @ columns).reshape(rows, systems, metrics)
         difference = moved[:, first] - moved[:, second]
         if alike:
-            if not means.has_runs:
+            if not means.runs.several:
                 largest[start : start + rows] = _largest_of_alike(difference, squares, means.sizes)
                 continue
             left = squares - _centring(means.sizes) * difference**2
@@ -199,12 +155,8 @@ def largest_by_chance(
             cross = (signs @ weighed).reshape(rows, systems, metrics)
             cross = cross[:, first] - cross[:, second]
             left = squares - 2.0 * difference * cross + (means.sizes**2).sum() * difference**2
-        of_events = _of_sample(users) * np.maximum(left, 0.0)
-        score = (
-            _scores_with_runs(means, pairs, difference, of_events, random)
-            if means.has_runs
-            else _studentised(difference, of_events)
-        )
+        of_events = of_sample(users) * np.maximum(left, 0.0)
+        score = scores_by_chance(difference, of_events, users - 1, means.runs, pairs, random)
         largest[start : start + rows] = score.max(axis=1)
     return largest
 
@@ -216,10 +168,10 @@ def _centring(sizes: Floats) -> float:
 
 def _largest_of_alike(difference: Floats, squares: Floats, sizes: Floats) -> Floats:
     """The largest score where all users have as many events: it rises with one ratio."""
-    scale = np.where(squares > _NO_VARIANCE, 1.0 / np.maximum(squares, _NO_VARIANCE), 0.0)
+    scale = np.where(squares > NO_VARIANCE, 1.0 / np.maximum(squares, NO_VARIANCE), 0.0)
     most = (difference**2 * scale).max(axis=1)
-    left = np.maximum(1.0 - _centring(sizes) * most, _NO_DIFFERENCE)
-    return np.asarray(np.sqrt(most / left / _of_sample(len(sizes))))
+    left = np.maximum(1.0 - _centring(sizes) * most, NO_DIFFERENCE)
+    return np.asarray(np.sqrt(most / left / of_sample(len(sizes))))
 
 
 def judged(means: Means, pairs: Integers, largest: Floats) -> Differences:
@@ -232,32 +184,11 @@ def judged(means: Means, pairs: Integers, largest: Floats) -> Differences:
             are one family.
     """
     value = means.value[pairs[:, 0]] - means.value[pairs[:, 1]]
-    of_runs = np.stack(
-        [
-            _variance_from_runs(deviations, by_event)
-            for deviations, by_event in zip(means.runs, means.by_event, strict=True)
-        ]
-    )
-    of_events = _of_sample(len(means.sums)) * _squares(means, pairs, means.value)
-    variance, freedom = _variance_and_freedom(means, pairs, of_events, of_runs)
-    score = _studentised(value, variance)
-    if means.has_runs:
-        score = _as_normal(score, freedom)
-    ordered = np.sort(np.broadcast_to(largest, (len(largest), value.shape[1])), axis=0)
-    flips = len(ordered)
-    as_large = np.stack(
-        [
-            flips - np.searchsorted(column, of_metric - _ROUNDING, side="left")
-            for column, of_metric in zip(ordered.T, score.T, strict=True)
-        ],
-        axis=1,
-    )
-    place = min(int(np.ceil((1.0 - LEVEL) * (flips + 1))), flips) - 1
-    critical = np.broadcast_to(ordered[place], value.shape)
-    if means.has_runs:
-        critical = _from_normal(critical, freedom)
-    half = critical * np.sqrt(variance)
-    return Differences(value, value - half, value + half, (as_large + 1.0) / (flips + 1.0))
+    users = len(means.sums)
+    of_events = np.full(value.shape, np.inf)  # one user says nothing of how much users differ
+    if users > 1:
+        of_events = of_sample(users) * _squares(means, pairs, means.value)
+    return judged_against(largest, value, of_events, users - 1, means.runs, pairs)
 
 
 def _signs(random: np.random.Generator, rows: int, users: int) -> Floats:
@@ -267,11 +198,6 @@ def _signs(random: np.random.Generator, rows: int, users: int) -> Floats:
     signs *= 2.0
     signs -= 1.0
     return signs
-
-
-def _of_sample(users: int) -> float:
-    """By which a sum of squares about the sample's own mean is too small."""
-    return users / (users - 1) if users > 1 else np.inf
 
 
 def _squares(means: Means, pairs: Integers, centre: Floats) -> Floats:
@@ -285,104 +211,5 @@ def _squares(means: Means, pairs: Integers, centre: Floats) -> Floats:
 
 
 def _blocks(number: int, cells: int) -> Iterator[slice]:
-    at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
+    at_once = max(1, CELLS_AT_ONCE // max(1, cells))
     return (slice(start, start + at_once) for start in range(0, number, at_once))
-
-
-def _scores_with_runs(
-    means: Means,
-    pairs: Integers,
-    difference: Floats,
-    of_events: Floats,
-    random: np.random.Generator,
-) -> Floats:
-    """Studentised differences with runs drawn anew, (rows, pairs, metrics).
-
-    Args:
-        means: of the systems.
-        pairs: (pairs, 2).
-        difference: (rows, pairs, metrics), resampled from the users.
-        of_events: its variance.
-        random: draws the runs.
-    """
-    shape = (len(difference), *means.value.shape)
-    shift, of_runs = np.zeros(shape), np.zeros(shape)
-    for place, (deviations, by_event) in enumerate(zip(means.runs, means.by_event, strict=True)):
-        runs = len(deviations)
-        if runs > 1:
-            between = np.maximum((deviations**2).sum(axis=0) / (runs - 1), _NO_VARIANCE)
-            scale = np.sqrt(between)
-            # The variance between runs may be larger than few of them say.
-            unknown = (runs - 1) / random.chisquare(runs - 1, (len(difference), 1, 1))
-            as_a_whole = np.sqrt(np.maximum(between * unknown - by_event, 0.0)) / scale
-            weights = random.standard_normal((2, len(difference), runs, runs)) / np.sqrt(runs - 1)
-            whole, event_by_event = weights @ deviations
-            whole *= as_a_whole
-            event_by_event *= np.sqrt(by_event) / scale
-            shift[:, place] = whole.mean(axis=1)
-            drawn = whole + event_by_event
-            drawn -= drawn.mean(axis=1, keepdims=True)
-            of_runs[:, place] = _variance_from_runs(drawn, by_event)
-    variance, freedom = _variance_and_freedom(means, pairs, of_events, of_runs)
-    moved = difference + shift[:, pairs[:, 0]] - shift[:, pairs[:, 1]]
-    return _as_normal(_studentised(moved, variance), freedom)
-
-
-def _variance_and_freedom(
-    means: Means, pairs: Integers, of_events: Floats, of_runs: Floats
-) -> tuple[Floats, Floats]:
-    """Each difference's variance and its degrees of freedom after Satterthwaite.
-
-    Args:
-        means: of the systems.
-        pairs: (pairs, 2).
-        of_events: (..., pairs, metrics) the variance from the users.
-        of_runs: (..., systems, metrics) the variance of each system's mean from its runs.
-    """
-    degrees = np.array([max(len(of_system) - 1, 1) for of_system in means.runs], dtype=float)
-    parts = of_runs**2 / degrees[:, None]
-    first, second = pairs[:, 0], pairs[:, 1]
-    variance = of_events + of_runs[..., first, :] + of_runs[..., second, :]
-    weighed = of_events**2 / max(len(means.sums) - 1, 1)
-    weighed = weighed + parts[..., first, :] + parts[..., second, :]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = np.where(weighed > 0.0, variance**2 / weighed, 1.0)
-    return variance, freedom
-
-
-def _variance_from_runs(deviations: Floats, by_event: Floats) -> Floats:
-    """The variance of a mean over runs from the runs as a whole, (..., metrics).
-
-    Args:
-        deviations: (..., runs, metrics) about their own mean.
-        by_event: (metrics,) see :class:`Means`.
-    """
-    runs = deviations.shape[-2]
-    between = (deviations**2).sum(axis=-2) / max(runs - 1, 1)
-    return np.asarray(np.maximum(between - by_event, 0.0) / runs)
-
-
-def _studentised(difference: Floats, variance: Floats) -> Floats:
-    """Differences in their standard errors; without variance, 0 or infinite."""
-    size = np.abs(difference)
-    certain = np.where(size > _NO_DIFFERENCE, np.inf, 0.0)
-    scale = np.sqrt(np.maximum(variance, _NO_VARIANCE))
-    return np.where(variance > _NO_VARIANCE, size / scale, certain)
-
-
-def _as_normal(score: Floats, freedom: Floats) -> Floats:
-    """The normal quantile that is about as rare as ``score`` under Student's law (Wallace 1959).
-
-    It only has to make differences of unequal freedom comparable: the law of the largest is
-    resampled on the same scale, so an approximation costs no validity.
-    """
-    return np.asarray(_wallace(freedom) * np.sqrt(freedom * np.log1p(score**2 / freedom)))
-
-
-def _from_normal(quantile: Floats, freedom: Floats) -> Floats:
-    """The inverse of :func:`_as_normal`."""
-    return np.asarray(np.sqrt(freedom * np.expm1((quantile / _wallace(freedom)) ** 2 / freedom)))
-
-
-def _wallace(freedom: Floats) -> Floats:
-    return (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0)

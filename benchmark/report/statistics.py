@@ -29,14 +29,13 @@ from benchmark.randomness import stable_random
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.events import TaskEvents, read_events
 from benchmark.report.simultaneous import (
-    LEVEL,
-    Differences,
     all_pairs,
     judged,
     largest_by_chance,
     means_of,
     sums_of_users,
 )
+from benchmark.report.studentised import LEVEL, Differences
 from benchmark.runs.record import Run, TaskName
 from benchmark.systems.catalogue import base_name
 

@@ -33,13 +33,13 @@ from benchmark.report.remarks import (
     protocol_footnotes,
     ties_footnote,
 )
-from benchmark.report.simultaneous import FLIPS, LEVEL
 from benchmark.report.statistics import (
     CONFIDENCE,
     NOTABLE_DESIGN_EFFECT,
     RESAMPLES,
     Statistics,
 )
+from benchmark.report.studentised import FLIPS, LEVEL
 from benchmark.report.text import clean, counted, csv_cell, file_name, shortened
 from benchmark.report.unbeaten import not_clearly_beaten, unbeaten_sentences
 from benchmark.runs.record import Run, TaskName, finished_at
@@ -502,12 +502,13 @@ def _tested(statistics: Statistics) -> str:
     )
 
 
-def tested_how(seeds: int) -> str:
+def tested_how(seeds: int, paired: bool = True) -> str:
     """How pairs of systems are tested, up to the level."""
+    chance = "sign flips of the users' terms" if paired else "exchanges of users between the sides"
     runs = " with runs redrawn from the deviation between seeds" if seeds > 1 else ""
     return (
         "All pairs are tested at once, two-sided, against the largest studentised difference "
-        f"under {FLIPS:,} sign flips of the users' terms{runs}"
+        f"under {FLIPS:,} {chance}{runs}"
     )
 
 

@@ -109,7 +109,7 @@ def _lists_of(run: Run, prepared: Path) -> tuple[Dataset, dict[str, Task]]:
         settings = ProtocolSettings.model_validate(run.record.protocol.settings)
     except ValidationError:
         raise BenchmarkError(
-            f"{run.folder}: its protocol has settings that this version does not know."
+            f"{run.folder}: its protocol has settings that this version does not take."
         ) from None
     return dataset, load_tasks(dataset, settings, prepared)
 

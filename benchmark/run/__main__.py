@@ -173,9 +173,9 @@ def _device(asked: str | None) -> str:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from benchmark.overrides import parse_assignments
     from benchmark.run.plan import due, plan
     from benchmark.runs.store import RunStore
-    from benchmark.systems.configuration import parse_assignments
 
     console = Console(stderr=True)
     suite, options = _chosen_suite(arguments), _options(arguments)

@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError, unknown_value
-from benchmark.protocol.settings import ProtocolSettings
+from benchmark.overrides import PROTOCOL_KEY
+from benchmark.protocol.settings import ProtocolSettings, configure_protocol
 from benchmark.protocol.task import Task
 from benchmark.run.suite import Suite
 from benchmark.runs.evaluation import fingerprint_of_lists
@@ -17,12 +18,7 @@ from benchmark.runs.execute import load_data
 from benchmark.runs.identity import job_code, job_identity
 from benchmark.runs.store import JobSpec, JobState, RunStore
 from benchmark.systems.catalogue import SystemChoice
-from benchmark.systems.configuration import (
-    PROTOCOL_KEY,
-    configure,
-    configure_protocol,
-    load_preset,
-)
+from benchmark.systems.configuration import configure, load_preset
 
 
 @dataclass(frozen=True)

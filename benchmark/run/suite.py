@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import BenchmarkError, quoted
+from benchmark.overrides import Overrides
 from benchmark.protocol.settings import DEFAULT_PRESET
 from benchmark.systems.catalogue import SystemChoice, choose, entries, with_settings
-from benchmark.systems.configuration import Overrides, named_path, read_typed
+from benchmark.systems.configuration import named_path, read_typed
 
 
 class Row(BaseModel):

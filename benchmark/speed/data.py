@@ -154,7 +154,10 @@ def histories_and_splits(users: int = 192_000, sample: int = 60_000) -> list[Mea
     """Counters, filters and splits of three million merged events, against a walk over rows."""
     log = _merged_log(users, mean=6)
     settings = ProtocolSettings(
-        target_rows="both-histories", history_cut="released", counters="by-position"
+        target_rows="both-histories",
+        history_cut="released",
+        counters="by-position",
+        searches="single-clicks",
     )
 
     def ours() -> None:

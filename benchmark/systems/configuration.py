@@ -1,8 +1,8 @@
-"""Presets and ``--set``: from YAML and options to one typed configuration a system."""
+"""Presets and changes of them: from YAML and options to one typed configuration a system."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
-from benchmark.protocol.settings import ProtocolSettings, protocol_preset
+from benchmark.overrides import Overrides, merged
 from benchmark.systems.catalogue import (
     SystemChoice,
     SystemEntry,
@@ -18,15 +18,10 @@ from benchmark.systems.catalogue import (
     entries,
     named_files,
 )
-from benchmark.yaml_files import parse_yaml, read_yaml
+from benchmark.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from benchmark.systems.contract import SystemConfig
-
-PROTOCOL_KEY = "protocol"
-"""``--set protocol.negatives=50`` changes the protocol instead of a system."""
-
-Overrides = dict[str, Any]
 
 
 class Preset(BaseModel):
@@ -103,39 +98,6 @@ def load_preset(name: str) -> Preset:
     return preset
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Overrides]:
-    """``["sys.training.epochs=3"]`` → ``{"sys": {"training": {"epochs": 3}}}``.
-
-    Raises:
-        BenchmarkError: one is not of the form system.key=value.
-    """
-    parsed: dict[str, Overrides] = {}
-    for text in assignments:
-        path, equals, value = text.partition("=")
-        owner, dot, key = path.partition(".")
-        if not (equals and dot and owner and all(key.split("."))):
-            raise BenchmarkError(
-                f"--set {text}: must look like system.key=value or {PROTOCOL_KEY}.key=value."
-            )
-        nested: Any = parse_yaml(value, f"--set {text}")
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        parsed[owner] = merged(parsed.get(owner, {}), nested)
-    return parsed
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Overrides:
-    """``base`` with ``changes`` laid over it, mapping by mapping."""
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            result[key] = merged(old, value)
-        else:
-            result[key] = value
-    return result
-
-
 def configure(choice: SystemChoice, *overrides: Mapping[str, Any]) -> SystemConfig:
     """The system's configuration: the paper's defaults, then each of ``overrides`` in turn.
 
@@ -149,24 +111,8 @@ def configure(choice: SystemChoice, *overrides: Mapping[str, Any]) -> SystemConf
     try:
         return config_class.model_validate(values)
     except ValidationError as error:
-        known = ", ".join(config_class.model_fields) or "none"
         complaint = sentence_of_validation(error, f"system {choice.name!r}")
-        raise BenchmarkError(f"{complaint} Its keys are: {known}.") from None
-
-
-def configure_protocol(name: str, changes: Mapping[str, Any]) -> tuple[str, ProtocolSettings]:
-    """The protocol's name ("custom:<preset>" if anything is changed) and its settings.
-
-    Raises:
-        BenchmarkError: the preset or a key is unknown, or a value is not allowed.
-    """
-    preset = protocol_preset(name)
-    if not changes:
-        return name, preset
-    try:
-        settings = ProtocolSettings.model_validate(merged(preset.model_dump(), changes))
-    except ValidationError as error:
-        known = ", ".join(ProtocolSettings.model_fields)
-        complaint = sentence_of_validation(error, f"protocol {name!r}")
-        raise BenchmarkError(f"{complaint} Its keys are: {known}.") from None
-    return (name, preset) if settings == preset else (f"custom:{name}", settings)
+        if error.errors()[0]["type"] == "extra_forbidden":
+            known = ", ".join(config_class.model_fields) or "none"
+            complaint = BenchmarkError(f"{complaint} Its keys are: {known}.")
+        raise complaint from None

@@ -2,9 +2,12 @@
 
 A system never sees the target of a request, nor, while it is fitted and selected, a test event:
 neither is in what it is handed, private attributes included. A held-out event stands only in the
-histories of requests for what came after it. Of other systems it sees those that its row of the
-catalogue declares. To add one, subclass :class:`System`, give it a ``Config`` whose defaults are
-the paper's values, and add a row to the catalogue.
+histories of requests for what came after it. The promise is about what a system is handed: it does
+not stop one that walks the interpreter's own objects (the lists of the garbage collector, the
+frames of its callers) or reads the data set's files from disk. Systems run in the process that
+holds the targets, so read the code of those that you do not trust. Of other systems a system sees
+those that its row of the catalogue declares. To add one, subclass :class:`System`, give it a
+``Config`` whose defaults are the paper's values, and add a row to the catalogue.
 """
 
 from __future__ import annotations

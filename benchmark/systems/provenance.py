@@ -113,15 +113,6 @@ def _parsed(module: str, path: Path) -> _Source:
     return hashlib.sha256(ast.dump(tree).encode("utf-8")).hexdigest(), tuple(names)
 
 
-def _imported_from(node: ast.ImportFrom, package: str) -> str:
-    """The full name of the module behind ``from``, in a module of ``package``."""
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".")
-    above = parts[: len(parts) + 1 - node.level]
-    return ".".join([*above, node.module] if node.module else above)
-
-
 def code_digests(*modules: str) -> dict[str, str]:
     """Module → hash of its source, for all that ``modules`` and the evaluation import first-party.
 

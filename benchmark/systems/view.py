@@ -84,10 +84,14 @@ class TrainingView:
     ``log`` holds no held-out event and, unless the protocol says otherwise, nothing that a user did
     after the first one, nor (``twins: removed``) the twin of a held-out event. Examples of a
     task point into this log. Validation histories hold no test event and no purchase that a test
-    search duplicates, in every protocol: nothing that the view holds depends on a test event but
-    what the protocol lets the candidate lists tell. ``evaluation_depth`` is the deepest BM25 rank
-    that evaluation lists of searches may hold: the last one where they may hold any item;
-    ``protocol`` says how lists are made.
+    search duplicates, in every protocol. So no test event stands in the view, but what is missing
+    depends on which events are tested: ``log`` ends before a user's first held-out event, of
+    validation or test; validation histories lack the purchase that a test search hides as its twin
+    and, with ``twins: removed``, the other task's events of a test event's user and item; and
+    validation lists take no account of these rows.
+
+    ``evaluation_depth`` is the deepest BM25 rank that evaluation lists of searches may hold: the
+    last one where they may hold any item; ``protocol`` says how lists are made.
     """
 
     def __init__(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmark.audit import simple
+from benchmark.audit import advice, simple
 from benchmark.audit.intervals import Measured
 from benchmark.audit.searches import (
     LISTED,
@@ -26,7 +27,7 @@ from benchmark.data.dataset import SEARCH, Dataset, EventLog
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.requests import Requests
-from benchmark.protocol.settings import PRESETS, ProtocolSettings
+from benchmark.protocol.settings import PRESETS, ProtocolSettings, with_changes
 from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.view import TrainingView
 from tests.protocol.logs import dataset_of, log_of, search_dataset, shop_dataset
@@ -262,7 +263,7 @@ def test_top_hits_give_the_target_away_and_matched_ones_do_not() -> None:
         line for line in findings(dataset, settings_of("paper"))["D17"] if "lowest BM25" in line
     ]
     assert "times chance" in reverse
-    assert "protocol.search_negatives=bm25-matched" in reverse
+    assert "Take protocol.search_negatives=bm25-matched" in reverse
     # Of a dozen rules on three worlds, chance alone may lift one above its bound, not one on each.
     clean = [
         findings(search_dataset(seed, users=200), settings_of("clean"))["D17"] for seed in range(3)
@@ -354,7 +355,127 @@ def test_every_question_gets_an_answer_in_the_order_of_the_numbers() -> None:
     settings = settings_of("clean")
     verdicts = judge(dataset, build_tasks(dataset, settings), settings).verdicts
     numbers = list(dict.fromkeys(verdict.number for verdict in verdicts))
-    assert numbers == ["D1", "D2", "D3", "D4", "D5", "D8", "D9", "D15", "D16", "D17", "D18"]
+    assert numbers == ["D1", "D2", "D3", "D4", "D5", "D8", "D9", "D15", "D16", "D17", "D18", "D20"]
     for verdict in verdicts:
         assert ("nothing found" in verdict.sentence) != verdict.is_finding
         assert bool(verdict.advice) == verdict.is_finding
+
+
+IN_FORCE = {
+    **PRESETS,
+    "matched in vain": with_changes(PRESETS["paper"], {"search_negatives": "bm25-matched"}),
+    "popular": with_changes(PRESETS["clean"], {"recommendation_negatives": "popularity"}),
+    "own sampler": with_changes(
+        PRESETS["released"], {"sampler": "vectorised", "collision": "expected"}
+    ),
+}
+MENDS = {
+    "history_cut": "strict-time",
+    "counters": "by-key",
+    "twins": "removed",
+    "recommendation_negatives": "uniform",
+    "search_negatives": "bm25-matched",
+    "search_exclude": "touched",
+    "searches": "whole",
+}
+
+
+@pytest.mark.parametrize("name", IN_FORCE)
+def test_advice_can_be_followed_and_changes_something(name: str) -> None:
+    settings = IN_FORCE[name]
+    told = [advice.take(settings, key, value, "nothing") for key, value in MENDS.items()]
+    told += [
+        advice.on_visible_targets(settings),
+        advice.on_unpopular_targets(settings),
+        advice.on_copies("search", settings),
+        advice.on_touched_items(settings),
+        advice.on_hits(settings, 100),
+    ]
+    for sentence in told:
+        for key, value in re.findall(r"Take protocol\.(\w+)=([\w-]+)", sentence):
+            assert getattr(settings, key) != value
+            assert getattr(with_changes(settings, {key: value}), key) == value
+        for preset in re.findall(r"preset (paper|clean)", sentence):
+            assert settings != PRESETS[preset], sentence
+    in_force = [
+        sentence
+        for sentence, (key, value) in zip(told, MENDS.items(), strict=False)
+        if getattr(settings, key) == value
+    ]
+    assert all(sentence == "nothing" for sentence in in_force)
+
+
+def test_uniform_negatives_are_not_advised_where_they_are_drawn_so() -> None:
+    """Each target of the test is new: training never saw it, so the least popular item wins."""
+    rows = []
+    for user in range(1, 81):
+        items = [1 + (8 * user + place) % 96 for place in range(8)] + [97 + user % 4]
+        rows += [(user, "r", item, place) for place, item in enumerate(items)]
+    dataset = dataset_of(log_of(rows), 100)
+    changes = {"negatives": 15}
+    (line,) = findings(dataset, with_changes(PRESETS["paper"], changes))["D8"]
+    assert "No setting mends it: negatives are uniform already" in line
+    changes |= {"recommendation_negatives": "popularity"}
+    (line,) = findings(dataset, with_changes(PRESETS["paper"], changes))["D8"]
+    assert "Take protocol.recommendation_negatives=uniform (presets paper and clean)." in line
+
+
+def test_counts_and_ages_are_those_of_the_training_log() -> None:
+    dataset = search_dataset(2, users=80)
+    settings = settings_of("paper")
+    tasks = build_tasks(dataset, settings)
+    log, size = TrainingView(dataset, tasks, settings).log, dataset.number_of_items
+    requests = tasks["search"].requests(dataset, "test")
+    lists = requests.candidates.tolist()
+    searched = log.item[log.search.positions].tolist()
+    counts = [[searched.count(item) for item in row] for row in lists[:20]]
+    popular = simple.most_popular_first(log, "search", size)(requests)[:20]
+    np.testing.assert_array_equal(popular, np.array(counts, dtype=np.float32))
+    np.testing.assert_array_equal(
+        simple.least_popular_first(log, "search", size)(requests)[:20], -popular
+    )
+    first: dict[int, float] = {}
+    for item, time in zip(log.item.tolist(), log.timestamp.tolist(), strict=True):
+        first[item] = min(time, first.get(item, np.inf))
+    times = np.array([[first.get(item, np.inf) for item in row] for row in lists])
+    age = simple.newest_first(log, size)(requests)
+    np.testing.assert_array_equal(
+        age[:, :, None] > age[:, None, :], times[:, :, None] > times[:, None, :]
+    )
+
+
+def test_new_search_targets_are_a_property_of_the_log() -> None:
+    """Every item matches the query; the last search of each user finds what nobody had found."""
+    rows = []
+    for user in range(1, 81):
+        items = [1 + (user + place) % 20 for place in range(8)] + [20 + user]
+        rows += [(user, "s", item, place) for place, item in enumerate(items)]
+    dataset = dataset_of(log_of(rows), 100, texts=["word"] * 100)
+    found = findings(dataset, settings_of("paper", negatives=15))["D20"]
+    assert [line.split(",")[0] for line in found] == [
+        "D20: least popular first",
+        "D20: newest first",
+    ]
+    for line in found:
+        assert "times chance" in line
+        assert "A property of the log, through time, and not of the lists" in line
+
+
+def test_cutoffs_that_lists_are_too_short_for_are_not_said_to_be_looked_at() -> None:
+    dataset = search_dataset(0, users=60)
+    for negatives, sentence in (
+        (2, "at HR@1 on all test events"),
+        (7, "at HR@1, 5 on all test events"),
+        (30, "at HR@1, 5, 10 on all test events"),
+    ):
+        settings = with_changes(PRESETS["clean"], {"negatives": negatives})
+        tasks = {"search": build_tasks(dataset, settings)["search"]}
+        verdicts = judge(dataset, tasks, settings).verdicts
+        (verdict,) = [one for one in verdicts if one.number == "D9"]
+        assert sentence in verdict.sentence
+        length = tasks["search"].test_candidates.items.shape[1]
+        silent = {2: "5, 10", 7: "10"}.get(negatives)
+        assert (
+            f"; HR@{silent} of search says nothing, since lists of {length} candidates are too "
+            "short for it." in verdict.sentence
+        ) == (silent is not None)

@@ -319,7 +319,7 @@ def test_an_unknown_user_gets_the_mean_of_the_others(fitted: Any) -> None:
 def test_jsr_validates_with_the_vectors_that_it_scores_with(tastes: World, tmp_path: Path) -> None:
     view, seen = tastes[2], []
     system = make_jsr(tmp_path)
-    training = JSRTraining(epochs=3, validate_every=1)
+    training = JSRTraining(epochs=3, schedule="constant", validate_every=1)
     system.config = system.config.model_copy(update={"training": training})
     validate = view.validate
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.overrides import merged
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
@@ -18,7 +19,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.run.suite import load_suite
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
-from benchmark.systems.configuration import configure, load_preset, merged
+from benchmark.systems.configuration import configure, load_preset
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
 from gensar import gensar as module

@@ -596,6 +596,48 @@ def test_a_rate_that_falls_when_training_has_stopped_is_refused(patience: int) -
     TrainingSettings(schedule="constant", patience=patience)
 
 
+@pytest.mark.parametrize(
+    ("given", "allowed", "sentence"),
+    [
+        (
+            {"patience": 50, "epochs": 5},
+            {"patience": 50, "epochs": 6},
+            r"epochs 5 and validate_every 1 .*\(plateau_patience 3\).* epochs to at least 6",
+        ),
+        (
+            {"patience": 50, "epochs": 50, "validate_every": 10},
+            {"patience": 50, "epochs": 51, "validate_every": 10},
+            r"epochs 50 and validate_every 10 .*epochs to at least 51",
+        ),
+        ({"validate_every": 0}, {"validate_every": 1}, "validate_every 0 .* at least 1"),
+        (
+            {"learning_rate": 1e-6},
+            {"learning_rate": 2e-6},
+            "learning_rate 1e-06, .* not above plateau_minimum 1e-06",
+        ),
+    ],
+)
+def test_a_plateau_that_can_never_act_is_refused(
+    given: dict[str, Any], allowed: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValidationError, match=f"{sentence}.*or schedule to constant"):
+        TrainingSettings(schedule="plateau", **given)
+    TrainingSettings(schedule="plateau", **allowed)
+    TrainingSettings(schedule="constant", **given)
+    TrainingSettings(schedule="plateau", **{**given, "epochs": 0})
+
+
+@pytest.mark.parametrize(("epochs", "is_lowered"), [(4, False), (5, True)])
+def test_the_fewest_epochs_that_a_plateau_needs(
+    epochs: int, is_lowered: bool, tmp_path: Path
+) -> None:
+    settings = TrainingSettings(
+        epochs=5, batch_size=21, schedule="plateau", plateau_patience=2, patience=None
+    ).model_copy(update={"epochs": epochs})
+    rates = rates_of(settings, tmp_path, scores=[0.5, 0.4, 0.3, 0.2, 0.1][:epochs])
+    assert (rates[-1] < rates[0]) == is_lowered
+
+
 def test_the_plateau_schedule_follows_the_validation_score(tmp_path: Path) -> None:
     settings = TrainingSettings(
         epochs=5,

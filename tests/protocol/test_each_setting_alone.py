@@ -1,4 +1,4 @@
-"""Every setting of a protocol can be changed alone: lists are made, and the name says so."""
+"""Every setting can be changed, alone or with what it needs: lists are made, the name says so."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from benchmark.protocol.settings import ProtocolSettings
+from benchmark.errors import BenchmarkError
+from benchmark.protocol.settings import ProtocolSettings, configure_protocol
 from benchmark.protocol.task import build_tasks
-from benchmark.systems.configuration import configure_protocol
 from tests.protocol.logs import shop_dataset
 
 CHANGES: list[tuple[str, Any]] = [
@@ -25,12 +25,28 @@ NUMBERS: list[tuple[str, Any]] = [
     ("bm25_engine", "rank-bm25"),
     ("bm25_analyser", "cjk"),
 ]
+BESIDE: dict[tuple[str, Any], dict[str, Any]] = {
+    ("sampler", "released"): {
+        "recommendation_negatives": "popularity",
+        "recommendation_exclude": "earlier-interactions",
+        "search_ties": "document-id",
+        "searches": "single-clicks",
+    },
+    ("history_cut", "released"): {"searches": "single-clicks"},
+    ("counters", "by-position"): {"history_cut": "released", "searches": "single-clicks"},
+}
+BESIDE["collision", "string"] = {"sampler": "released", **BESIDE["sampler", "released"]}
+"""What a change needs beside it, since its value follows no other law."""
 DATASET = shop_dataset(4, users=40, items=150)
 
 
 @pytest.mark.parametrize(("name", "value"), CHANGES + NUMBERS)
 def test_a_setting_alone(name: str, value: Any) -> None:
-    called, settings = configure_protocol("paper", {"negatives": 20, name: value})
+    beside = BESIDE.get((name, value), {})
+    if beside:
+        with pytest.raises(BenchmarkError, match="allowed beside it is"):
+            configure_protocol("paper", {name: value})
+    called, settings = configure_protocol("paper", {"negatives": 20, name: value, **beside})
     assert called == "custom:paper"
     assert getattr(settings, name) == value
     tasks = build_tasks(DATASET, settings)

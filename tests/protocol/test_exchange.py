@@ -20,7 +20,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.protocol.__main__ import main
 from benchmark.protocol.exchange import event_ids, export_tasks, read_candidates, read_run
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
-from benchmark.protocol.settings import PRESETS
+from benchmark.protocol.settings import PRESETS, configure_protocol
 from benchmark.protocol.task import Task, build_tasks
 from tests.protocol.logs import shop_dataset
 
@@ -566,6 +566,57 @@ def test_one_task_of_another_protocol(
     # Under paper other searches are tested, since clean leaves out whose target it cannot hide.
     assert command("import", "--from", str(out), "--task", "search") == 2
     assert "belong to other events than the search test" in capsys.readouterr().err
+
+
+def test_a_changed_protocol_makes_the_same_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = shop_dataset(seed=1, days=60)
+    monkeypatch.setattr("benchmark.data.load", lambda name, root: dataset)
+
+    def command(verb: str, *arguments: str) -> int:
+        return main([verb, "any", "--prepared", str(tmp_path / "prepared"), *arguments])
+
+    changes = {"negatives": 20, "split": "global-time"}
+    given = [part for key in changes for part in ("--set", f"protocol.{key}={changes[key]}")]
+    _, settings = configure_protocol("paper", changes)
+    task = build_tasks(dataset, settings)["search"]
+    out = tmp_path / "out"
+    assert command("export", "--out", str(out), *given) == 0
+    assert task.test_candidates.fingerprint in capsys.readouterr().out
+    assert json.loads((out / "meta.json").read_text())["protocol"] == "custom:paper"
+    assert command("import", "--from", str(out), *given) == 0
+    assert "those of protocol custom:paper" in capsys.readouterr().out
+
+    scores = np.random.default_rng(0).random(task.test_candidates.items.shape)
+    run = write(tmp_path / "run.trec", run_lines(dataset, task, scores))
+    assert command("evaluate", "--run", str(run), "--task", "search", *given) == 0
+    shown = capsys.readouterr().out
+    ranks = ranks_of_targets(scores, task.test_candidates.target_column)
+    for metric, value in mean_metrics(ranks).items():
+        assert f"{metric:8}{value:.6f}" in shown
+    assert "  0 candidates are not in the run" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("protocol.negative=5", "negative: there is no such key. Its keys are: split, "),
+        ("sasrec.width=5", "--set sasrec.…: only protocol.KEY=VALUE has a meaning here."),
+        ("negatives=5", "--set negatives=5: must look like"),
+        ("protocol.search_depth=9", "search_negatives=bm25-matched does not follow search_depth=9"),
+    ],
+)
+def test_a_wrong_change_gives_one_sentence(
+    command: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+    sentence: str,
+) -> None:
+    given = ("--protocol", "clean", "--set", change)
+    assert command("export", "--out", str(tmp_path / "out"), *given) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_bad_input_ends_with_2_and_one_sentence(

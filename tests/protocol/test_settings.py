@@ -12,6 +12,7 @@ from benchmark.protocol.settings import (
     DEFAULT_PRESET,
     PRESETS,
     ProtocolSettings,
+    configure_protocol,
     protocol_preset,
 )
 
@@ -74,6 +75,104 @@ def test_wrong_settings_give_one_sentence(given: dict[str, Any], sentence: str) 
     with pytest.raises(ValidationError) as caught:
         ProtocolSettings.model_validate(given)
     assert str(sentence_of_validation(caught.value, "here")).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "sentence"),
+    [
+        (
+            "released",
+            {"search_exclude": "touched"},
+            "sampler=released does not follow search_exclude=touched; allowed beside it is "
+            "search_exclude=none",
+        ),
+        (
+            "released",
+            {"search_negatives": "bm25-matched"},
+            "sampler=released does not follow search_negatives=bm25-matched; allowed beside it is "
+            "search_negatives=bm25-top",
+        ),
+        (
+            "released",
+            {"search_negatives": "bm25-filtered"},
+            "sampler=released does not follow search_negatives=bm25-filtered; allowed beside it is "
+            "search_negatives=bm25-top",
+        ),
+        (
+            "released",
+            {"searches": "whole"},
+            "sampler=released does not follow searches=whole; allowed beside it is "
+            "searches=single-clicks",
+        ),
+        (
+            "released",
+            {"recommendation_negatives": "uniform"},
+            "sampler=released does not follow recommendation_negatives=uniform; allowed beside it "
+            "is recommendation_negatives=popularity",
+        ),
+        (
+            "released",
+            {"recommendation_exclude": "all-interactions"},
+            "sampler=released does not follow recommendation_exclude=all-interactions; allowed "
+            "beside it is recommendation_exclude=earlier-interactions",
+        ),
+        (
+            "released",
+            {"search_ties": "per-event"},
+            "sampler=released does not follow search_ties=per-event; allowed beside it is "
+            "search_ties=document-id",
+        ),
+        (
+            "released",
+            {"sampler": "vectorised"},
+            "collision=string does not follow sampler=vectorised; allowed beside it is "
+            "sampler=released",
+        ),
+        (
+            "released",
+            {"split": "global-time"},
+            "split=global-time does not follow training_rows=all-remaining; allowed beside it is "
+            "training_rows=before-first-held-out",
+        ),
+        (
+            "clean",
+            {"search_depth": 50},
+            "search_negatives=bm25-matched does not follow search_depth=50; allowed beside it is "
+            "search_depth=null",
+        ),
+        (
+            "clean",
+            {"search_ties": "document-id"},
+            "search_negatives=bm25-matched does not follow search_ties=document-id; allowed beside "
+            "it is search_ties=per-event",
+        ),
+        (
+            "paper",
+            {"counters": "by-position"},
+            "counters=by-position does not follow history_cut=merged-time; allowed beside it is "
+            "history_cut=released",
+        ),
+        (
+            "paper",
+            {"history_cut": "released"},
+            "history_cut=released does not follow searches=whole; allowed beside it is "
+            "searches=single-clicks",
+        ),
+    ],
+)
+def test_a_setting_that_another_would_ignore_is_refused(
+    preset: str, change: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(BenchmarkError) as caught:
+        configure_protocol(preset, change)
+    assert str(caught.value) == f"protocol {preset!r}: {sentence}."
+
+
+def test_the_remarks_say_what_is_not_followed() -> None:
+    assert not PRESETS["paper"].remarks
+    selection, collision = PRESETS["released"].remarks
+    assert selection.startswith("Model selection sees no test event")
+    assert collision.startswith("Candidates that share an identifier count as tied")
 
 
 def test_settings_are_frozen() -> None:

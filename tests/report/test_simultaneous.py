@@ -8,15 +8,8 @@ from scipy import stats
 
 from benchmark.report.__main__ import main
 from benchmark.report.simulate import BY_EVENT, CHOSEN_BEST, OURS, World, simulate
-from benchmark.report.simultaneous import (
-    LEVEL,
-    Differences,
-    all_pairs,
-    beside,
-    judged,
-    largest_by_chance,
-    means_of,
-)
+from benchmark.report.simultaneous import all_pairs, judged, largest_by_chance, means_of
+from benchmark.report.studentised import LEVEL, Differences
 
 
 def all_judged(values: list[np.ndarray], users: np.ndarray | None = None) -> Differences:
@@ -120,18 +113,6 @@ def test_runs_that_disagree_make_it_less_certain() -> None:
     assert steady.significant[0, 0] and not shaken.significant[0, 0]
 
 
-def test_two_samples_are_welchs_test() -> None:
-    first, second = systems(1, 1, 200, 1)[0], systems(1, 1, 600, 1, seed=1)[0] + 0.06
-    means = beside(means_of([first], np.arange(200)), means_of([second], np.arange(600)))
-    pairs = np.array([[1, 0]])
-    found = judged(means, pairs, largest_by_chance(means, pairs, np.random.default_rng(0)))
-    expected = stats.ttest_ind(second[0, :, 0], first[0, :, 0], equal_var=False)
-    interval = expected.confidence_interval(0.95)
-    assert found.value[0, 0] == pytest.approx(second.mean() - first.mean())
-    assert found.p_value[0, 0] == pytest.approx(expected.pvalue, abs=0.02)
-    assert found.low[0, 0] == pytest.approx(interval.low, abs=0.003)
-
-
 # Error rates: would fail with an error of 0.15, and with the tests that were wrong before
 
 
@@ -197,6 +178,8 @@ def test_the_command_prints_and_writes_the_figures(tmp_path, capsys) -> None:
     (["--within-users", "1"], "--within-users"),
     (["--run-deviation", "-1"], "--run-deviation"),
     (["--users", "901"], "--users"),
+    (["--second-users", "9"], "--second-events"),
+    (["--second-events", "8", "--second-users", "9"], "--second-users"),
     (["--gain", "0.5"], "--gain"),
 ])  # fmt: skip
 def test_options_that_make_no_sense_are_one_sentence(options, named: str, capsys) -> None:

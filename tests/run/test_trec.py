@@ -67,12 +67,14 @@ def trec_folder(root: Path) -> Path:
     return root / "results" / "trec" / "tiny-paper-smoke"
 
 
-def evaluated(root: Path, task: str, run: Path, capsys: pytest.CaptureFixture[str]) -> list[float]:
+def evaluated(
+    root: Path, task: str, run: Path, capsys: pytest.CaptureFixture[str], *changes: str
+) -> list[float]:
     """The figures that the command prints."""
     prepared = str(root / "datasets" / "prepared")
     recipe = str(root / "datasets" / "tiny.yaml")
     given = ["evaluate", recipe, "--prepared", prepared, "--task", task, "--run", str(run)]
-    assert protocol(given) == 0
+    assert protocol([*given, *changes]) == 0
     printed = dict(line.split() for line in capsys.readouterr().out.splitlines()[3:])
     return [float(printed[name]) for name in METRIC_NAMES]
 
@@ -87,6 +89,21 @@ def test_evaluate_gives_the_tables_figures(
             tag = f"{run.record.system.name}-{SEED}-{task}.trec"
             found = evaluated(exported, task, trec_folder(exported) / tag, capsys)
             assert found == pytest.approx([figures[name] for name in METRIC_NAMES], abs=1e-6), tag
+
+
+def test_runs_under_a_changed_protocol_make_the_round(
+    project: ProjectCopy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["--set", "protocol.split=global-time", "--set", "protocol.negatives=30"]
+    done = project.run("--dataset", "tiny", "--systems", "history-copy", *changes)
+    assert done.returncode == 0, done.stderr
+    done = project.run("--trec", module="benchmark.report")
+    assert done.returncode == 0, done.stderr
+    (run,) = runs_of(project.root)
+    for task, figures in run.metrics.items():
+        (path,) = (project.root / "results" / "trec").rglob(f"*-{task}.trec")
+        found = evaluated(project.root, task, path, capsys, *changes)
+        assert found == pytest.approx([figures[name] for name in METRIC_NAMES], abs=1e-6)
 
 
 def test_an_outside_evaluator_agrees_where_nothing_is_tied(exported: Path) -> None:
