@@ -22,7 +22,7 @@ IN_RANGE := import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3,
 help:
 	@echo "make benchmark   install what is missing, then run the whole suite"
 	@echo "make test        install what is missing, then lint, type check and test"
-	@echo "make test-slow   the slow tests: trainings with ten seeds on several instruction sets (an hour)"
+	@echo "make test-slow   the slow tests: trainings with ten seeds on several instruction sets (hours)"
 	@echo "make lint        style, types and the direction of imports, without the tests"
 	@echo "make format      rewrite the code in the project's format"
 	@echo "make install     the environment alone, in $(VENV)"
