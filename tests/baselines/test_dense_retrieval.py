@@ -128,7 +128,7 @@ def make(kind: Any, folder: Path, artifacts: Path | None = None, **config: Any) 
 
 
 QUICK = TrainingSettings(
-    epochs=24, batch_size=32, learning_rate=0.003, optimizer="adamw", validate_every=0
+    epochs=40, batch_size=32, learning_rate=0.003, optimizer="adamw", validate_every=0
 )
 ONE_STEP = TrainingSettings(epochs=1, batch_size=300)
 SMALL = {"query_tokens": 12, "item_tokens": 12}
