@@ -36,8 +36,9 @@ def runs_of(folder: Path, dataset: Dataset, settings: ProtocolSettings) -> list[
         try:
             run = read_run(place)
             finished = finished_at(run)
+            choose(run.record.system.name)
         except BenchmarkError:
-            continue  # the report names damaged runs
+            continue  # the report names damaged runs; others are of systems that are here no more
         record = run.record
         same_data = record.dataset.fingerprint == dataset.fingerprint
         same_protocol = record.protocol.settings == settings.model_dump(mode="json")

@@ -196,6 +196,11 @@ class Dataset:
         return len(self.users) - 1
 
     @property
+    def content_and_salt(self) -> str:
+        """What the lists of a protocol are a function of: the fingerprint and the salt."""
+        return f"{self.fingerprint or fingerprint_of(self)} {self.salt}"
+
+    @property
     def has_search(self) -> bool:
         """Whether the log holds any search event."""
         return bool(len(self.log.search.positions))
@@ -221,9 +226,8 @@ class Dataset:
 
 
 def fingerprint_of(dataset: Dataset) -> str:
-    """SHA-256 over the catalogue's texts, the users, every column of the log, and the salt."""
+    """SHA-256 over the catalogue's texts, the users and every column of the log."""
     digest = _digest_of_texts(dataset)
-    digest.update(dataset.salt.encode("utf-8"))
     log = dataset.log
     for array in (log.user, log.item, log.query, log.behaviour, log.timestamp, log.session):
         digest.update(np.ascontiguousarray(array).tobytes())

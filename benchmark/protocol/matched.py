@@ -166,13 +166,14 @@ def _notes(
     notes = []
     if length < settings.negatives:
         notes.append(
-            f"Search lists hold {length + 1} candidates instead of {settings.negatives + 1}: so "
-            "many items that are alike the target have half of the searches."
+            f"Search lists hold {length + 1} candidates instead of {settings.negatives + 1}, since "
+            "only half of the searches have so many items that are alike the target."
         )
     if not is_ranked.all():
         seen = f" ({np.mean(was_seen):.1%} since the user saw the target before)"
         notes.append(
-            f"{np.mean(~is_ranked):.1%} of the held-out searches are not ranked, for too few items "
+            f"{np.mean(~is_ranked):.1%} of the searches held out for validation and test are not "
+            "ranked, for too few items "
             f"alike the target{seen if was_seen.any() else ''}."
         )
     return tuple(notes)

@@ -18,7 +18,6 @@ from benchmark.data.dataset import (
     Dataset,
     IntArray,
     LongArray,
-    fingerprint_of,
 )
 from benchmark.errors import BenchmarkError
 from benchmark.files import (
@@ -242,8 +241,7 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
     Raises:
         BenchmarkError: see :func:`build_tasks`; or ``root`` cannot be written.
     """
-    content = dataset.fingerprint or fingerprint_of(dataset)
-    key = sha256_of_json([content, settings.model_dump(), _code_version()])
+    key = sha256_of_json([dataset.content_and_salt, settings.model_dump(), _code_version()])
     folder = root / f"tasks-{key[:24]}"
     try:
         root.mkdir(parents=True, exist_ok=True)

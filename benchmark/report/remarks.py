@@ -96,13 +96,13 @@ def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -
     if settings.get("search_negatives") != MATCHED:
         return ()
     length = list_length(task, runs) or int(settings.get("negatives", 0)) + 1
-    cutoffs = CUTOFFS["HR"]
+    cutoffs = tuple(k for k in CUTOFFS["HR"] if k < length)  # the others say nothing
     shown, above, absent = [], [], []
     own = {row.system: row for row in rows}
     for name, entry in entries().items():
         if not entry.probe_of_lists or task not in entry.tasks:
             continue
-        times = _times_of_chance(own[name], length) if name in own else []
+        times = _times_of_chance(own[name], length, cutoffs) if name in own else []
         if not times:
             absent.append(entry.display_name)
             continue
@@ -124,10 +124,10 @@ def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -
     )
 
 
-def _times_of_chance(row: Row, length: int) -> list[float]:
+def _times_of_chance(row: Row, length: int, cutoffs: Sequence[int]) -> list[float]:
     """HR at each cutoff over that of a random order of ``length`` candidates; none if it failed."""
     times = []
-    for k in CUTOFFS["HR"]:
+    for k in cutoffs:
         mean = row.cells[METRIC_NAMES.index(f"HR@{k}")].mean
         if mean is None:
             return []

@@ -59,6 +59,9 @@ def unbeaten_sentences(
         best = max((round(mean, decimals) for mean in means if mean is not None), default=None)
         if best is None:
             continue
+        reached = [row.cells[column].mean for row in (*references, *trained)]
+        if all(mean is None or mean >= 1.0 for mean in reached):
+            continue  # lists no longer than the cutoff: the metric says nothing
         for row in references:
             mean = row.cells[column].mean
             if mean is None:

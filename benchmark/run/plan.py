@@ -152,7 +152,7 @@ def _job(
             configuration=configuration,
             upstream=upstream,
             code=code,
-            dataset_fingerprint=subject.dataset.fingerprint,
+            data=subject.dataset.content_and_salt,
             protocol=settings,
             candidates=subject.lists,
             seed=seed,

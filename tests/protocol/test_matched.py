@@ -80,7 +80,10 @@ def test_lists_are_as_long_as_half_of_the_searches_allow() -> None:
     held_out = len(task.valid) + len(task.test) + len(task.unranked)
     assert len(task.valid) + len(task.test) >= 0.9 * COVERAGE * held_out  # the law is fitted again
     assert any(f"hold {length + 1} candidates instead of 100" in note for note in task.notes)
-    assert any("of the held-out searches are not ranked" in note for note in task.notes)
+    assert any(
+        "of the searches held out for validation and test are not ranked" in note
+        for note in task.notes
+    )
     shorter = clean_task(negatives=5)
     assert shorter.test_candidates.items.shape[1] == 6
     assert len(shorter.test) >= len(task.test)

@@ -204,7 +204,9 @@ def test_chance_is_that_of_the_lists_as_they_are(make_run) -> None:
     """Matched lists may be shorter than the setting asks for; the record says how long they are."""
     run = make_run("one", search=hits(0.1, 0.5, 1.0), family="references", settings=MATCHED)
     caption = main_table("search", [with_protocol(run, list_lengths={"search": 8})]).caption
-    assert "One 0.80, 0.80, 1.00;" in caption and "Warning" not in caption
+    # Among 8 candidates HR@10 says nothing, so it is not shown.
+    assert "HR@1, 5 as multiples of chance: One 0.80, 0.80;" in caption
+    assert "Warning" not in caption
     assert "800 test events with 8 candidates each)" in caption
 
 

@@ -65,9 +65,11 @@ def test_a_run_tells_cold_users_and_where_its_protocol_leaves_the_source(project
     assert done.returncode == 0, done.stderr
     released = records(project.root)["popularity"]["protocol"]
     assert released["cold_users"] == {"recommendation": 0.0, "search": 0.0}
-    (remark,) = released["remarks"]
-    assert remark.startswith("Model selection sees no test event")
-    assert remark in " ".join(done.stdout.split())
+    selection, collision = released["remarks"]
+    assert selection.startswith("Model selection sees no test event")
+    assert "equality of the identifier" in collision
+    for remark in (selection, collision):
+        assert remark in " ".join(done.stdout.split())
     shutil.rmtree(project.root / "results")
     done = project.run(*common, "--set", "protocol.split=global-time")
     assert done.returncode == 0, done.stderr
