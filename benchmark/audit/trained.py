@@ -19,7 +19,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.runs.record import RANKS_FILE, Run, find_run_folders, finished_at, read_run
 from benchmark.systems.artifacts import ArtifactStore
-from benchmark.systems.catalogue import choose
+from benchmark.systems.catalogue import base_name, choose, entries
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import Corpus
 
@@ -36,9 +36,8 @@ def runs_of(folder: Path, dataset: Dataset, settings: ProtocolSettings) -> list[
         try:
             run = read_run(place)
             finished = finished_at(run)
-            choose(run.record.system.name)
         except BenchmarkError:
-            continue  # the report names damaged runs; others are of systems that are here no more
+            continue  # the report names damaged runs
         record = run.record
         same_data = record.dataset.fingerprint == dataset.fingerprint
         same_protocol = record.protocol.settings == settings.model_dump(mode="json")
@@ -76,13 +75,12 @@ def pruned(runs: list[Run]) -> Figures:
 
 
 def fitted(runs: list[Run], dataset: Dataset, artifacts: Path) -> list[Ranker]:
-    """The systems of the runs that can be loaded again."""
+    """The systems of the runs that can be loaded again; not those that the catalogue lacks now."""
     rankers = []
     for run in runs:
-        saved = run.folder / "system"
-        if not saved.is_dir():
+        saved, record = run.folder / "system", run.record
+        if not saved.is_dir() or base_name(record.system.name).partition(":")[0] not in entries():
             continue
-        record = run.record
         system_class = choose(record.system.name).entry.load()
         context = RunContext(
             seed=record.seed, folder=run.folder, artifacts=ArtifactStore(artifacts)

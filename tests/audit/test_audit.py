@@ -20,7 +20,7 @@ from benchmark.audit.rankers import (
     sampled_rows,
 )
 from benchmark.audit.record import Audit, read_audits, save_audit
-from benchmark.audit.trained import runs_of
+from benchmark.audit.trained import fitted, runs_of
 from benchmark.audit.verdicts import Judgement
 from benchmark.data.__main__ import main
 from benchmark.data.dataset import Dataset
@@ -251,3 +251,19 @@ def test_of_several_runs_of_a_system_the_newest_is_audited(shop: Dataset, tmp_pa
         )
     (run,) = runs_of(tmp_path, shop, settings)
     assert run.record.system.configuration == {"layers": 1}
+
+
+def test_a_system_that_the_catalogue_lacks_now_is_passed_over(
+    shop: Dataset, tmp_path: Path
+) -> None:
+    settings = PRESETS["paper"]
+    write_run(
+        tmp_path,
+        search=0.1,
+        fingerprint=shop.fingerprint,
+        settings=settings.model_dump(mode="json"),
+        finished_at="2026-01-01T09:00:00Z",
+    )
+    (run,) = runs_of(tmp_path, shop, settings)
+    (run.folder / "system").mkdir()
+    assert fitted([run], shop, tmp_path / "artifacts") == []
