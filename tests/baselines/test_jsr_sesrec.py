@@ -328,11 +328,11 @@ def test_jsr_validates_with_the_vectors_that_it_scores_with(tastes: World, tmp_p
         seen.append((users[0].clone(), users[1:].mean(dim=0)))
         return validate(scorer, tasks)
 
-    view.validate = watched  # type: ignore[method-assign]
+    view.validate = watched
     try:
         system.fit(view)
     finally:
-        del view.validate  # type: ignore[attr-defined]
+        del view.validate
     assert len(seen) == 3
     for unknown, mean in seen:
         torch.testing.assert_close(unknown, mean)

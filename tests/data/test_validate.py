@@ -607,7 +607,7 @@ def test_odd_types_in_parquet_never_give_a_traceback(number: int, tmp_path: Path
         for own in pq.read_schema(tidy(tmp_path / "files", found) / f"{name}.parquet").names:
             for form, others in (("folder", tidy), ("company", company)):
                 folder = tmp_path / f"{form} {name} {own}"
-                others(folder, found, *(".parquet",) * (form == "company"))  # type: ignore[operator]
+                others(folder, found, *(".parquet",) * (form == "company"))
                 there = name if form == "folder" else name.replace("interact", "recommendat")
                 path = folder / f"{there}.parquet"
                 table = pq.read_table(path)

@@ -70,7 +70,7 @@ def test_one_sentence_and_exit_code_2(
 def test_a_suite_file_that_names_something_twice(
     text: str, expected: str, tmp_path: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "mine.yaml"  # type: ignore[operator]
+    path = tmp_path / "mine.yaml"
     path.write_text(f"{text}\n", encoding="utf-8")
     assert main(["--suite", str(path)]) == 2
     assert f"{path}: {expected}" in capsys.readouterr().err
@@ -79,7 +79,7 @@ def test_a_suite_file_that_names_something_twice(
 def test_a_suite_file_with_a_wrong_key_is_named(
     tmp_path: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "mine.yaml"  # type: ignore[operator]
+    path = tmp_path / "mine.yaml"
     path.write_text("datasets: [ml-100k]\nsystem: all\n", encoding="utf-8")
     assert main(["--suite", str(path)]) == 2
     assert f"{path}: system: there is no such key" in capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_a_suite_file_with_a_wrong_key_is_named(
 def test_a_preset_that_names_an_unknown_system_is_refused(
     tmp_path: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "mine.yaml"  # type: ignore[operator]
+    path = tmp_path / "mine.yaml"
     path.write_text("systems: {nosuch: {epochs: 1}}\n", encoding="utf-8")
     assert main(["--preset", str(path), "--results", str(tmp_path)]) == 2  # type: ignore[arg-type]
     assert "unknown system 'nosuch'" in capsys.readouterr().err

@@ -673,7 +673,7 @@ def leak_the_log(patch: pytest.MonkeyPatch) -> None:
 
     def leaking(self: Requests, task: str, log: Any, *others: Any) -> None:
         make(self, task, log, *others)
-        self._log = log  # type: ignore[attr-defined]
+        self._log = log
 
     patch.setattr(Requests, "__init__", leaking)
 
