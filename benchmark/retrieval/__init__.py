@@ -5,10 +5,12 @@ from benchmark.retrieval.bm25 import (
     ENGINES,
     BM25Engine,
     Hits,
+    RaggedHits,
     RankBM25,
     SparseBM25,
     lossy_length,
     make_engine,
+    score_steps,
 )
 
 __all__ = [
@@ -16,10 +18,12 @@ __all__ = [
     "ENGINES",
     "BM25Engine",
     "Hits",
+    "RaggedHits",
     "RankBM25",
     "SparseBM25",
     "analyse_cjk_bigrams",
     "analyse_english",
     "lossy_length",
     "make_engine",
+    "score_steps",
 ]

@@ -47,6 +47,28 @@ class Hits:
     scores: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class RaggedHits:
+    """The best documents per query, a different number for each, best first.
+
+    Row ``q`` is ``slice(offsets[q], offsets[q + 1])`` of the other arrays.
+
+    Attributes:
+        offsets: (queries + 1,) int64, from 0.
+        documents: (hits,) int32, document ids.
+        scores: (hits,) float32, descending within a row.
+    """
+
+    offsets: NDArray[np.int64]
+    documents: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+    def row(self, query: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The documents and scores of one query, views of the arrays."""
+        part = slice(self.offsets[query], self.offsets[query + 1])
+        return self.documents[part], self.scores[part]
+
+
 class BM25Engine(Protocol):
     """What the suite asks of a BM25 provider. Documents are known by their ids."""
 
@@ -54,6 +76,19 @@ class BM25Engine(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
         """The k best documents of each query, among those that share a term with it."""
+        ...
+
+    def best_with_ties(self, queries: Sequence[str], k: ArrayLike, step: float) -> RaggedHits:
+        """The k best documents of each query, and all that tie with the last of them.
+
+        Documents tie whose scores are the same number of :func:`score_steps`. Fewer documents
+        come back where fewer share a term with the query, none where k is 0.
+
+        Args:
+            queries: each gets a row of its own, so ask each distinct one once.
+            k: one number, or (queries,), of at least 0.
+            step: the width of a step, above 0.
+        """
         ...
 
     def score_pairs(
@@ -129,6 +164,43 @@ class LocalEngine(ABC):
             reached = values >= worst
             columns, values = columns[reached], values[reached]
         order = np.lexsort((self._place_as_text[columns], -values))[:k]
+        return columns[order], values[order]
+
+    def best_with_ties(self, queries: Sequence[str], k: ArrayLike, step: float) -> RaggedHits:
+        """The k best documents of each query, and all that tie with the last of them."""
+        wanted = np.asarray(k, dtype=np.int64)
+        if wanted.shape not in ((), (len(queries),)) or np.any(wanted < 0):
+            raise BenchmarkError(
+                f"BM25 needs k of at least 0, one number or one for each of {len(queries)} queries."
+            )
+        if not step > 0:
+            raise BenchmarkError(f"BM25 needs a step above 0, not {step}.")
+        wanted = np.broadcast_to(wanted, (len(queries),))
+        documents, scores = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+        for first, batch in self._batches(queries, _QUERIES_AT_ONCE):
+            for offset, (start, stop) in enumerate(pairwise(batch.indptr)):
+                columns, values = self._best_and_ties(
+                    batch.indices[start:stop],
+                    batch.data[start:stop],
+                    int(wanted[first + offset]),
+                    step,
+                )
+                documents.append(self.document_ids[columns])
+                scores.append(values)
+        lengths = [len(part) for part in documents]
+        return RaggedHits(np.cumsum(lengths), np.concatenate(documents), np.concatenate(scores))
+
+    def _best_and_ties(
+        self, columns: NDArray[np.int32], values: NDArray[np.float32], k: int, step: float
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The k best of one query's matches (matches,) and what ties with the last, in order."""
+        if k == 0:
+            return columns[:0], values[:0]
+        if len(values) > k:
+            steps = score_steps(values, step)
+            reached = steps >= np.partition(steps, len(steps) - k)[len(steps) - k]
+            columns, values = columns[reached], values[reached]
+        order = np.lexsort((self._place_as_text[columns], -values))
         return columns[order], values[order]
 
     def score_pairs(
@@ -271,6 +343,18 @@ def _raise_to_floor(idf: dict[str, float], share: float) -> None:
     for term, value in idf.items():
         if value <= 0:
             idf[term] = floor
+
+
+def score_steps(scores: NDArray[np.floating], step: float) -> NDArray[np.int64]:
+    """Scores of hits in whole steps, rounded half to even (same shape): equal ones tie.
+
+    At least 1, since every hit beats what does not match.
+
+    >>> score_steps(np.array([0.00002, 0.00012, 1.23456]), 1e-4).tolist()
+    [1, 1, 12346]
+    """
+    steps = np.rint(scores.astype(np.float64) / step).astype(np.int64)
+    return np.maximum(steps, 1)
 
 
 def lossy_length(lengths: ArrayLike) -> NDArray[np.int64]:

@@ -232,6 +232,51 @@ class TestSearch:
         np.testing.assert_array_equal(pairs, hits.scores)
 
 
+class TestBestWithTies:
+    STEP = 1e-4
+
+    def expected(self, scores: NDArray[np.float32], k: int, step: float) -> list[int]:
+        """By the definition, document by document."""
+        steps = {i: max(round(float(score) / step), 1) for i, score in enumerate(scores) if score}
+        if k == 0 or not steps:
+            return []
+        last = sorted(steps.values(), reverse=True)[:k][-1]
+        reached = [document for document in steps if steps[document] >= last]
+        return sorted(reached, key=lambda document: (-scores[document], str(document)))
+
+    @pytest.mark.parametrize("step", [1e-4, 0.3])
+    def test_all_that_reach_the_step_of_the_last(self, engine: BM25Engine, step: float) -> None:
+        wanted = np.arange(len(QUERIES)) % 11
+        hits = engine.best_with_ties(QUERIES, wanted, step)
+        assert hits.documents.dtype == np.int32 and hits.scores.dtype == np.float32
+        for row, scores in enumerate(engine.score_all(QUERIES).toarray()):
+            documents, found = hits.row(row)
+            assert documents.tolist() == self.expected(scores, int(wanted[row]), step)
+            assert found.tolist() == scores[documents].tolist()
+        assert hits.offsets[-1] == len(hits.documents)
+        assert step < 0.1 or np.any(np.diff(hits.offsets) > wanted), "no query has ties"
+
+    def test_one_number_is_for_all_and_repeated_queries_have_rows(self, engine: BM25Engine) -> None:
+        twice = [*QUERIES, *QUERIES]
+        hits = engine.best_with_ties(twice, 5, self.STEP)
+        for row in range(len(QUERIES)):
+            np.testing.assert_array_equal(hits.row(row)[0], hits.row(row + len(QUERIES))[0])
+
+    def test_nothing_asked_or_found(self, engine: BM25Engine) -> None:
+        assert engine.best_with_ties([], 3, self.STEP).offsets.tolist() == [0]
+        assert engine.best_with_ties(["", "unheard"], 3, self.STEP).offsets.tolist() == [0, 0, 0]
+
+    @pytest.mark.parametrize("k", [-1, [1, 2]])
+    def test_k_is_checked(self, engine: BM25Engine, k: int | list[int]) -> None:
+        with pytest.raises(BenchmarkError, match="at least 0, one number or one for each of 1"):
+            engine.best_with_ties(["case"], k, self.STEP)
+
+    @pytest.mark.parametrize("step", [0.0, math.nan])
+    def test_the_step_is_checked(self, engine: BM25Engine, step: float) -> None:
+        with pytest.raises(BenchmarkError, match="step above 0"):
+            engine.best_with_ties(["case"], 1, step)
+
+
 class TestScorePairs:
     def test_equals_the_scores_of_search(self, engine: BM25Engine) -> None:
         hits = engine.search(QUERIES, 30)
