@@ -115,22 +115,13 @@ class LuceneBM25(LocalEngine, Generic[Index]):
             ),
         ]
 
-    def _matrix(
-        self, parts: Sequence[_Part[Index]], answers: Sequence[tuple[NDArray[Any], ...]]
+    def _in_order(
+        self, parts: Sequence[_Part[Index]], scores: Sequence[sparse.csr_array]
     ) -> sparse.csr_array:
-        """Scores (queries, documents) from each part's offsets, places and scores."""
-        documents = len(self.document_ids)
-        scores = sparse.vstack(
-            [
-                sparse.csr_array(
-                    (values.astype(np.float32), self._columns_by_place[places], offsets),
-                    shape=(len(part.rows), documents),
-                )
-                for part, (offsets, places, values) in zip(parts, answers, strict=True)
-            ],
-            format="csr",
-        )
-        return scores if len(parts) == 1 else scores[np.argsort(_rows_of(parts))]
+        """Scores (queries, documents) from those of each part."""
+        if len(parts) == 1:
+            return scores[0]
+        return sparse.vstack(scores, format="csr")[np.argsort(_rows_of(parts))]
 
 
 def _rows_of(parts: Sequence[_Part[Any]]) -> NDArray[np.int64]:
@@ -144,9 +135,13 @@ class SparseBM25(LuceneBM25[sparse.csr_array]):
         return postings.matrix()
 
     def _score_batch(self, queries: Sequence[str]) -> sparse.csr_array:
-        parts = self._parts(queries)
-        products = [part.asked.matrix(part.index.shape[0]) @ part.index for part in parts]
-        return self._matrix(parts, [(one.indptr, one.indices, one.data) for one in products])
+        parts, scores = self._parts(queries), []
+        for part in parts:
+            product = part.asked.matrix(part.index.shape[0]) @ part.index
+            columns = self._columns_by_place[product.indices]
+            values = product.data.astype(np.float32)
+            scores.append(sparse.csr_array((values, columns, product.indptr), shape=product.shape))
+        return self._in_order(parts, scores)
 
 
 class PrunedBM25(LuceneBM25[PrunedPostings]):
@@ -160,17 +155,12 @@ class PrunedBM25(LuceneBM25[PrunedPostings]):
         return PrunedPostings(postings)
 
     def _score_batch(self, queries: Sequence[str]) -> sparse.csr_array:
-        parts = self._parts(queries)
-        everything = len(self.document_ids)
-        return self._matrix(
-            parts,
-            [
-                part.index.best(
-                    part.asked, np.full(len(part.rows), everything), 0, is_ordered=False
-                )
-                for part in parts
-            ],
-        )
+        parts, scores = self._parts(queries), []
+        for part in parts:
+            offsets, columns, values = part.index.all(part.asked, self._columns_by_place)
+            shape = len(part.rows), len(self.document_ids)
+            scores.append(sparse.csr_array((values, columns, offsets), shape=shape))
+        return self._in_order(parts, scores)
 
     def _best(self, queries: Sequence[str], wanted: NDArray[np.int64], step: float) -> RaggedHits:
         blocks = []

@@ -108,7 +108,7 @@ class BM25Engine(Protocol):
         ...
 
     def score_all(self, queries: Sequence[str]) -> sparse.csr_array:
-        """Scores (queries, documents) float32; columns follow ``document_ids``."""
+        """Scores (queries, documents) float32, the columns as ``document_ids``, but unsorted."""
         ...
 
 
@@ -142,12 +142,12 @@ class LocalEngine(ABC):
         """Scores (queries, documents) float32 of a few queries, only positive ones stored."""
 
     def score_all(self, queries: Sequence[str]) -> sparse.csr_array:
-        """Scores (queries, documents) float32; columns follow ``document_ids``."""
+        """Scores (queries, documents) float32, the columns as ``document_ids``, but unsorted."""
         distinct, rows = distinct_queries(queries)
         batches = [batch for _, batch in self._batches(distinct, _QUERIES_AT_ONCE)]
         if not batches:
             return sparse.csr_array((0, len(self.document_ids)), dtype=np.float32)
-        scores = sparse.vstack(batches, format="csr")
+        scores = batches[0] if len(batches) == 1 else sparse.vstack(batches, format="csr")
         return scores if len(distinct) == len(queries) else scores[rows]
 
     def search(self, queries: Sequence[str], k: int) -> Hits:

@@ -180,6 +180,49 @@ def scores_of(
     return scores
 
 
+@compiled
+def all_hits(
+    index: Index,
+    offsets: NDArray[np.int64],
+    terms: NDArray[np.int64],
+    counts: NDArray[np.float64],
+    names: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Every document that matches, in no order: offsets (queries + 1,), names and scores (hits,).
+
+    ``names`` (documents,) are what to call the documents at each place.
+    """
+    documents = len(names)
+    most = 0
+    for query in range(len(offsets) - 1):
+        postings = 0
+        for asked in range(offsets[query], offsets[query + 1]):
+            postings += index.starts[terms[asked] + 1] - index.starts[terms[asked]]
+        most += min(postings, documents)
+    found = np.empty(most + 1, dtype=np.int32)  # the last one is for what is not new
+    scores = np.empty(most, dtype=np.float32)
+    hit_offsets = np.zeros(len(offsets), dtype=np.int64)
+    sums = np.zeros(documents, dtype=np.float64)
+    first, number = 0, 0
+    for query in range(len(offsets) - 1):
+        for asked in range(offsets[query], offsets[query + 1]):
+            term, count = terms[asked], counts[asked]
+            for posting in range(index.starts[term], index.starts[term + 1]):
+                place = index.places[posting]
+                total = sums[place]
+                found[number] = place  # overwritten where the place is not new
+                number += total == 0
+                sums[place] = total + count * np.float64(index.impacts[posting])
+        for hit in range(first, number):
+            place = found[hit]
+            scores[hit] = sums[place]
+            sums[place] = 0
+            found[hit] = names[place]
+        first = number
+        hit_offsets[query + 1] = number
+    return hit_offsets, found[:number], scores[:number]
+
+
 # A hit is one number: the bits of its score upside down, which order positive scores, then its
 # place. The smaller the number, the better the hit.
 

@@ -59,15 +59,16 @@ class PrunedPostings:
         max_score.fill_tables(self._index)
 
     def best(
-        self, asked: QueryTerms, wanted: NDArray[np.int64], step: float, is_ordered: bool = True
+        self, asked: QueryTerms, wanted: NDArray[np.int64], step: float
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """The best hits of each query, as offsets (queries + 1,), places and scores (hits,).
+
+        The best come first, what ties in the order of places.
 
         Args:
             wanted: (queries,) int64, how many.
             step: documents tie whose scores are equally many steps, and what ties with the last is
                 a hit as well; with 0 a query has no more hits than wanted.
-            is_ordered: best first, ties by place; otherwise in no particular order.
         """
         offsets, keys = self._code.best_hits(
             self._index,
@@ -78,12 +79,21 @@ class PrunedPostings:
             float(step),
             min(self.documents, _WINDOW),
         )
-        if is_ordered:
-            for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-                keys[first:last].sort()
+        for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+            keys[first:last].sort()
         places = (keys & _PLACE).astype(np.int32)
         scores = (~keys >> np.uint64(32)).astype(np.uint32).view(np.float32)
         return offsets, places, scores
+
+    def all(
+        self, asked: QueryTerms, names: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """All hits of each query, in no order: offsets (queries + 1,), names and scores (hits,).
+
+        Args:
+            names: (documents,) int32, what to call the document at each place.
+        """
+        return self._code.all_hits(self._index, asked.offsets, asked.terms, asked.counts, names)
 
     def scores(
         self, asked: QueryTerms, row: NDArray[np.int64], places: NDArray[np.int64]
