@@ -18,7 +18,8 @@ for the few documents that may still get in. What is ours:
 Nothing here decides by a rounded bound alone: what passes the bounds is summed in the order of
 :class:`benchmark.retrieval.postings.QueryTerms`, as the sparse product does, and compared in single
 precision, so hits and scores equal those of scoring everything, bit for bit. Without numba, these
-functions are plain Python, too slow to be of use.
+functions are plain Python, too slow to be of use. They share one file because numba's cache on disk
+notices a change in the file of the function that is called, not in one that it calls.
 """
 
 from __future__ import annotations
