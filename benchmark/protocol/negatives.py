@@ -44,7 +44,11 @@ class Exclusions:
         cls, row: NDArray[np.integer], item: NDArray[np.integer], number_of_items: int
     ) -> Exclusions:
         """Exclude each ``item[i]`` for ``row[i]``; arrays of shape (pairs,)."""
-        return cls(np.unique(row.astype(np.int64) * (number_of_items + 1) + item), number_of_items)
+        keys = row.astype(np.int64) * (number_of_items + 1) + item
+        keys.sort()
+        is_new = np.ones(len(keys), dtype=bool)
+        np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
+        return cls(keys[is_new], number_of_items)
 
     @classmethod
     def of_log(cls, log: EventLog, number_of_items: int) -> Exclusions:
@@ -71,13 +75,21 @@ class Exclusions:
 
     def items_of(self, rows: NDArray[np.integer]) -> tuple[LongArray, LongArray]:
         """All exclusions of ``rows`` as (index into rows, item), each of shape (pairs,)."""
+        start, count = self._places(rows)
+        index = np.repeat(np.arange(len(rows)), count)
+        within = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count)
+        return index, self.keys[start[index] + within] % (self.number_of_items + 1)
+
+    def counts(self, rows: NDArray[np.integer]) -> LongArray:
+        """How many exclusions each of ``rows`` has, (rows,)."""
+        return self._places(rows)[1]
+
+    def _places(self, rows: NDArray[np.integer]) -> tuple[LongArray, LongArray]:
+        """Where the keys of each of ``rows`` begin, and how many there are."""
         width = self.number_of_items + 1
         first_key = rows.astype(np.int64) * width
         start = np.searchsorted(self.keys, first_key)
-        count = np.searchsorted(self.keys, first_key + width) - start
-        index = np.repeat(np.arange(len(rows)), count)
-        within = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count)
-        return index, self.keys[start[index] + within] % width
+        return start, np.searchsorted(self.keys, first_key + width) - start
 
     def among(self, rows: NDArray[np.integer]) -> Exclusions:
         """The exclusions of ``rows`` under the row numbers 0 … len(rows) - 1."""
