@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,15 @@ def _mix(number: int) -> int:
     return number ^ (number >> 31)
 
 
+def _next(state: int, part: int) -> int:
+    return _mix(((state ^ part) + _INCREMENT) % 2**64)
+
+
+@cache
+def _start(seed: int, purpose: str) -> int:
+    return _next(_next(0, seed), _key_of(purpose))
+
+
 def _mix_all(values: HashArray) -> None:
     """The same of each number of a contiguous array, in place."""
     flat = values.reshape(-1)
@@ -56,10 +66,10 @@ def row_hash(seed: int, purpose: str, *parts: NDArray[Any] | int) -> HashArray:
     ``purpose`` keeps decisions about the same ids apart: whether an event is a search says nothing
     about which query it gets.
     """
-    state: int | HashArray = _mix((seed + _INCREMENT) % 2**64)
-    for part in (_key_of(purpose), *parts):
+    state: int | HashArray = _start(seed % 2**64, purpose)
+    for part in parts:
         if isinstance(state, int) and np.ndim(part) == 0:
-            state = _mix(((state ^ (int(part) % 2**64)) + _INCREMENT) % 2**64)
+            state = _next(state, int(part) % 2**64)
         else:
             before = np.asarray(state, dtype=np.uint64)
             state = before ^ np.asarray(part).astype(np.uint64, copy=False)

@@ -71,11 +71,19 @@ class Orders:
             distinct, start = np.unique(events.query, return_index=True)
             texts = [self.dataset.queries.text[number] for number in distinct]
             scores = self.engine.score_all(texts).tocsr()
+            of_query, known = self.trained_pairs.items_of(distinct)
+            known_start = np.searchsorted(of_query, np.arange(len(distinct) + 1))
             for number, query in enumerate(distinct.tolist()):
                 row = slice(scores.indptr[number], scores.indptr[number + 1])
                 documents = scores.indices[row].astype(np.int32)
                 place_of[documents] = np.arange(1, len(documents) + 1)
-                hits = _Hits(query, documents, score_levels(scores.data[row]), place_of)
+                hits = _Hits(
+                    query,
+                    documents,
+                    score_levels(scores.data[row]),
+                    known[known_start[number] : known_start[number + 1]],
+                    place_of,
+                )
                 end = start[number + 1] if number + 1 < len(start) else len(part)
                 middle = start[number] + np.count_nonzero(~events.is_known[start[number] : end])
                 groups = [
@@ -91,13 +99,14 @@ class Orders:
 class _Hits:
     """The ``documents`` (hits,) that match a query and their ``levels``, in any order.
 
-    ``place_of`` (items + 1,) is for a while the place of each item among them, from 1; 0 for what
-    does not match.
+    ``known`` are the items that training pairs with the query. ``place_of`` (items + 1,) is for a
+    while the place of each item among the hits, from 1; 0 for what does not match.
     """
 
     query: int
     documents: IntArray
     levels: LongArray
+    known: LongArray
     place_of: IntArray
 
 
@@ -165,8 +174,7 @@ class _KindOrder:
 
     def __init__(self, orders: Orders, hits: _Hits, is_known: bool) -> None:
         self._orders, self._all, self._is_known = orders, hits, is_known
-        known = orders.trained_pairs.items_of(np.array([hits.query]))[1].astype(np.int32)
-        places = hits.place_of[known]
+        known, places = hits.known.astype(np.int32), hits.place_of[hits.known]
         self._known_misses = known[places == 0]
         self._known_hits = np.sort(places[places > 0]) - 1
         self.size = len(known) if is_known else orders.dataset.number_of_items - len(known)

@@ -98,7 +98,7 @@ class HitOrder:
         if not len(places):
             return np.zeros(0, dtype=np.int64)
         levels = self.levels[places]
-        distinct = np.unique(levels).tolist()
+        distinct = sorted(set(levels.tolist()))
         if self._is_sorted(distinct):
             return self._rank_of_place[places]
         ranks = self._better_than(levels)
@@ -113,7 +113,7 @@ class HitOrder:
         if not len(ranks):
             return np.zeros(0, dtype=np.int32)
         levels = self._sorted_levels[ranks]
-        distinct = np.unique(levels).tolist()
+        distinct = sorted(set(levels.tolist()))
         if self._is_sorted(distinct):
             return self.documents[self._order[ranks]]
         within = ranks - self._better_than(levels)
