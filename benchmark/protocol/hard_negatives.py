@@ -162,7 +162,7 @@ def bm25_negatives(
         items that the user never touched, and is 0 where there are too few of these.
     """
     engine = engine or search_engine(dataset, settings)
-    known = _known_pairs(dataset) if settings.search_negatives == "bm25-filtered" else None
+    known = known_pairs(dataset) if settings.search_negatives == "bm25-filtered" else None
     negatives = np.zeros((len(events), settings.negatives), dtype=np.int32)
     found = np.zeros(len(events), dtype=np.int64)
     source = tied_hits if settings.search_ties == "per-event" else _ordered_hits
@@ -228,7 +228,7 @@ def _ordered_hits(
             )
 
 
-def _known_pairs(dataset: Dataset) -> Exclusions:
+def known_pairs(dataset: Dataset) -> Exclusions:
     """The (query, item) pairs of the whole log, as exclusions by query."""
     searched = dataset.log.search.positions
     return Exclusions.of_pairs(

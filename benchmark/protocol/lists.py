@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, IntArray
+from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, IntArray, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.hashing import row_hash
 from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives
@@ -51,7 +51,7 @@ def lists_of(
         else:
             searches = SearchEvents.of(dataset, events.position, settings, allowed)
             drawn, _ = bm25_negatives(dataset, searches, settings, engine)
-        _check_full(dataset, events, drawn)
+        _check_some(dataset, events, drawn)
         return drawn
 
     # What stands in no list of validation would be what the user touches in the test.
@@ -117,20 +117,13 @@ def recommendation_negatives(
     settings: ProtocolSettings,
     allowed: NDArray[np.bool_] | None = None,
 ) -> IntArray:
-    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible.
+    """Sampled negatives (events, negatives) by the settings' law, then 0 where all were taken.
 
     Args:
         allowed: (log rows,), those that say what was touched, and how often; all if absent.
     """
-    log, size = dataset.log, dataset.number_of_items
-    user = log.user[events.position]
-    if settings.recommendation_exclude == "all-interactions":
-        known = log if allowed is None else log.keep(allowed)
-        exclusions, rows = Exclusions.of_log(known, size), user.astype(np.int64)
-    else:
-        earlier = events.position - log.offsets[user]
-        exclusions = Exclusions.of_prefixes(log, user, earlier, size)
-        rows = np.arange(len(events))
+    log = dataset.log
+    exclusions, rows = touched_by_users(dataset, events, settings, allowed)
     if settings.recommendation_negatives == "popularity":
         kept = np.concatenate([split.train.position, split.held_out_positions()])
         if allowed is not None:
@@ -144,13 +137,31 @@ def recommendation_negatives(
     return hashed_negatives(law, keys, rows, targets, exclusions, settings.negatives)[0]
 
 
-def _check_full(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
-    found = np.count_nonzero(negatives, axis=1)
-    worst = np.argmin(found)
-    if found[worst] < negatives.shape[1]:
-        user = dataset.users[dataset.log.user[events.position[worst]]]
+def touched_by_users(
+    dataset: Dataset,
+    events: EventSet,
+    settings: ProtocolSettings,
+    allowed: NDArray[np.bool_] | None = None,
+) -> tuple[Exclusions, LongArray]:
+    """What cannot be a negative of each recommendation event, and each event's row there.
+
+    Args:
+        allowed: (log rows,), those that say what was touched; all of them if absent.
+    """
+    log, size = dataset.log, dataset.number_of_items
+    user = log.user[events.position]
+    if settings.recommendation_exclude == "all-interactions":
+        known = log if allowed is None else log.keep(allowed)
+        return Exclusions.of_log(known, size), user.astype(np.int64)
+    earlier = events.position - log.offsets[user]
+    return Exclusions.of_prefixes(log, user, earlier, size), np.arange(len(events))
+
+
+def _check_some(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
+    without = np.flatnonzero(~negatives.any(axis=1))
+    if len(without):
+        user = dataset.users[dataset.log.user[events.position[without[0]]]]
         raise BenchmarkError(
-            f"data set {dataset.name}: user {user!r} leaves only {found[worst]} eligible negatives "
-            f"of the {negatives.shape[1]} that the protocol asks for; lower the protocol setting "
-            "'negatives' or use a larger catalogue."
+            f"data set {dataset.name}: user {user!r} touched every item, so that none is left to "
+            "rank a target against; the catalogue must be larger."
         )

@@ -30,10 +30,12 @@ from benchmark.files import (
     write_json,
 )
 from benchmark.loaded import sources_as_loaded
+from benchmark.protocol.all_items import barred_items
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.hard_negatives import search_engine
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.lists import HELD_OUT, Lists, lists_of
+from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
@@ -97,10 +99,15 @@ class Task:
             dataset.log,
             getattr(self, split),
             dataset.queries.text,
-            self.candidates(split).items,
+            self.candidates(split).shown,
             self.known_users,
             allowed,
+            dataset.number_of_items,
         )
+
+    def barred(self, dataset: Dataset, settings: ProtocolSettings) -> Exclusions:
+        """What each test event is not ranked against among all items; rows are test events."""
+        return barred_items(dataset, self.behaviour, self.test, settings)
 
     def share_of_cold_users(self, dataset: Dataset) -> float:
         """The share of test events whose user has no event in the training log."""
@@ -171,18 +178,19 @@ def _task(
     fill_ups = 0
     if engine is not None and behaviour == SEARCH:
         fill_ups = _fill_ups(dataset, engine, lists.test, lists.test_negatives)
+    test_lists = candidates(lists.test, lists.test_negatives)
     return Task(
         name=name,
         train=training_events(log, split, others, settings),
         valid=lists.valid,
         test=lists.test,
         valid_candidates=candidates(lists.valid, lists.valid_negatives),
-        test_candidates=candidates(lists.test, lists.test_negatives),
+        test_candidates=test_lists,
         known_users=_known_users(dataset, splits, settings),
         unranked=np.setdiff1d(split.held_out_positions(), ranked),
         unranked_test=np.setdiff1d(split.test.position, ranked),
         fill_ups=fill_ups,
-        notes=(*_notes(name, split), *lists.notes),
+        notes=(*_notes(name, split), *lists.notes, *_shorter(name, test_lists)),
     )
 
 
@@ -228,11 +236,24 @@ def _notes(name: str, split: Split) -> tuple[str, ...]:
     return (f"Not tested on {name}, for fewer than three {units}: {split.skipped_users} users.",)
 
 
+def _shorter(name: str, lists: Candidates) -> tuple[str, ...]:
+    """A sentence on the test events that have shorter lists than the others, if there are any."""
+    longest = lists.items.shape[1]
+    shorter = np.count_nonzero(lists.lengths < longest)
+    if not shorter:
+        return ()
+    return (
+        f"{shorter:,} of {len(lists):,} {name} test lists are shorter than {longest:,} candidates, "
+        f"the shortest {lists.lengths.min():,}, since no other items may be negatives there.",
+    )
+
+
 def _fill_ups(dataset: Dataset, engine: BM25Engine, events: EventSet, negatives: IntArray) -> int:
     """How many negatives of search events are no BM25 hits: those without a score."""
     distinct, row = np.unique(dataset.log.query[events.position], return_inverse=True)
     texts = [dataset.queries.text[number] for number in distinct]
-    return int(np.count_nonzero(engine.score_pairs(texts, row.reshape(-1), negatives) == 0))
+    scores = engine.score_pairs(texts, row.reshape(-1), negatives)
+    return int(np.count_nonzero((scores == 0) & (negatives > 0)))
 
 
 def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict[str, Task]:
@@ -241,7 +262,7 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
     Raises:
         BenchmarkError: see :func:`build_tasks`; or ``root`` cannot be written.
     """
-    key = sha256_of_json([dataset.content_and_salt, settings.model_dump(), _code_version()])
+    key = sha256_of_json([dataset.content_and_salt, settings.of_lists(), _code_version()])
     folder = root / f"tasks-{key[:24]}"
     try:
         root.mkdir(parents=True, exist_ok=True)
