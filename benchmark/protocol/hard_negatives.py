@@ -178,7 +178,7 @@ class _Maker:
     ) -> None:
         self.dataset, self.events, self.settings, self.engine = dataset, events, settings, engine
         is_filtered = settings.search_negatives == "bm25-filtered"
-        self.known = _known_pairs(dataset) if is_filtered else None
+        self.known = known_pairs(dataset) if is_filtered else None
         self.law = HashedLaw.uniform(settings.seed, dataset.item_keys)
 
     def block(self, rows: LongArray) -> Arrays:
@@ -234,13 +234,14 @@ class _Maker:
 def count_fill_ups(
     dataset: Dataset, engine: BM25Engine, query: IntArray, negatives: IntArray
 ) -> int:
-    """How many negatives (events, any) of searches (events,) are no BM25 hits: have no score."""
+    """How many negatives (events, any; 0 for none) of searches (events,) are no BM25 hits."""
     distinct, row = np.unique(query, return_inverse=True)
     texts = [dataset.queries.text[number] for number in distinct]
-    return int(np.count_nonzero(engine.score_pairs(texts, row.reshape(-1), negatives) == 0))
+    scores = engine.score_pairs(texts, row.reshape(-1), negatives)
+    return int(np.count_nonzero((scores == 0) & (negatives > 0)))
 
 
-def _known_pairs(dataset: Dataset) -> Exclusions:
+def known_pairs(dataset: Dataset) -> Exclusions:
     """The (query, item) pairs of the whole log, as exclusions by query."""
     searched = dataset.log.search.positions
     return Exclusions.of_pairs(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import SEARCH, Dataset, IntArray
+from benchmark.data.dataset import SEARCH, Dataset, IntArray, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.hashing import row_hash
 from benchmark.protocol.blocks import Arrays, Blocks, ranges
@@ -66,7 +66,7 @@ def lists_of(
     for part, rows in zip(HELD_OUT, (allowed, None), strict=True):
         events: EventSet = getattr(split, part)
         drawn.append(recommendation_negatives(dataset, split, events, settings, rows, blocks, part))
-        _check_full(dataset, events, drawn[-1])
+        _check_some(dataset, events, drawn[-1])
     return Lists(split.valid, split.test, drawn[0], drawn[1])
 
 
@@ -89,7 +89,7 @@ def _best(
 ) -> Lists:
     asked = _asked(dataset, split, settings, allowed)
     negatives, found = bm25_negatives(dataset, asked, settings, engine, blocks)
-    _check_full(dataset, split.valid.followed_by(split.test), negatives)
+    _check_some(dataset, split.valid.followed_by(split.test), negatives)
     # Only what was filled up can be no hit.
     tested = np.arange(len(asked)) >= len(split.valid)
     filled = np.flatnonzero(tested & (found < negatives.shape[1]))
@@ -162,22 +162,15 @@ def recommendation_negatives(
     blocks: Blocks | None = None,
     part: str = "",
 ) -> IntArray:
-    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible.
+    """Sampled negatives (events, negatives) by the settings' law, then 0 where all were taken.
 
     Args:
         allowed: (log rows,), those that say what was touched, and how often; all if absent.
         blocks: where finished ones are kept; nowhere if absent.
         part: what to call these events there.
     """
-    log, size = dataset.log, dataset.number_of_items
-    user = log.user[events.position]
-    if settings.recommendation_exclude == "all-interactions":
-        known = log if allowed is None else log.keep(allowed)
-        exclusions, rows = Exclusions.of_log(known, size), user.astype(np.int64)
-    else:
-        earlier = events.position - log.offsets[user]
-        exclusions = Exclusions.of_prefixes(log, user, earlier, size)
-        rows = np.arange(len(events))
+    log = dataset.log
+    exclusions, rows = touched_by_users(dataset, events, settings, allowed)
     if settings.recommendation_negatives == "popularity":
         kept = np.concatenate([split.train.position, split.held_out_positions()])
         if allowed is not None:
@@ -200,13 +193,31 @@ def recommendation_negatives(
     return negatives
 
 
-def _check_full(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
-    found = np.count_nonzero(negatives, axis=1)
-    worst = np.argmin(found)
-    if found[worst] < negatives.shape[1]:
-        user = dataset.users[dataset.log.user[events.position[worst]]]
+def touched_by_users(
+    dataset: Dataset,
+    events: EventSet,
+    settings: ProtocolSettings,
+    allowed: NDArray[np.bool_] | None = None,
+) -> tuple[Exclusions, LongArray]:
+    """What cannot be a negative of each recommendation event, and each event's row there.
+
+    Args:
+        allowed: (log rows,), those that say what was touched; all of them if absent.
+    """
+    log, size = dataset.log, dataset.number_of_items
+    user = log.user[events.position]
+    if settings.recommendation_exclude == "all-interactions":
+        known = log if allowed is None else log.keep(allowed)
+        return Exclusions.of_log(known, size), user.astype(np.int64)
+    earlier = events.position - log.offsets[user]
+    return Exclusions.of_prefixes(log, user, earlier, size), np.arange(len(events))
+
+
+def _check_some(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
+    without = np.flatnonzero(~negatives.any(axis=1))
+    if len(without):
+        user = dataset.users[dataset.log.user[events.position[without[0]]]]
         raise BenchmarkError(
-            f"data set {dataset.name}: user {user!r} leaves only {found[worst]} eligible negatives "
-            f"of the {negatives.shape[1]} that the protocol asks for; lower the protocol setting "
-            "'negatives' or use a larger catalogue."
+            f"data set {dataset.name}: user {user!r} touched every item, so that none is left to "
+            "rank a target against; the catalogue must be larger."
         )

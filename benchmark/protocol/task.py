@@ -30,11 +30,13 @@ from benchmark.files import (
     write_json,
 )
 from benchmark.loaded import sources_as_loaded
+from benchmark.protocol.all_items import barred_items
 from benchmark.protocol.blocks import Blocks
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.hard_negatives import count_fill_ups, search_engine
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.lists import HELD_OUT, Lists, lists_of
+from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
@@ -98,10 +100,15 @@ class Task:
             dataset.log,
             getattr(self, split),
             dataset.queries.text,
-            self.candidates(split).items,
+            self.candidates(split).shown,
             self.known_users,
             allowed,
+            dataset.number_of_items,
         )
+
+    def barred(self, dataset: Dataset, settings: ProtocolSettings) -> Exclusions:
+        """What each test event is not ranked against among all items; rows are test events."""
+        return barred_items(dataset, self.behaviour, self.test, settings)
 
     def share_of_cold_users(self, dataset: Dataset) -> float:
         """The share of test events whose user has no event in the training log."""
@@ -185,18 +192,19 @@ def _task(
 
     others = [other for number, other in splits.items() if number != behaviour]
     ranked = np.concatenate([lists.valid.position, lists.test.position])
+    test_lists = candidates(lists.test, lists.test_negatives)
     return Task(
         name=name,
         train=training_events(log, split, others, settings),
         valid=lists.valid,
         test=lists.test,
         valid_candidates=candidates(lists.valid, lists.valid_negatives),
-        test_candidates=candidates(lists.test, lists.test_negatives),
+        test_candidates=test_lists,
         known_users=_known_users(dataset, splits, settings),
         unranked=np.setdiff1d(split.held_out_positions(), ranked),
         unranked_test=np.setdiff1d(split.test.position, ranked),
         fill_ups=lists.fill_ups,
-        notes=(*_notes(name, split), *lists.notes),
+        notes=(*_notes(name, split), *lists.notes, *_shorter(name, test_lists)),
     )
 
 
@@ -242,6 +250,18 @@ def _notes(name: str, split: Split) -> tuple[str, ...]:
     return (f"Not tested on {name}, for fewer than three {units}: {split.skipped_users} users.",)
 
 
+def _shorter(name: str, lists: Candidates) -> tuple[str, ...]:
+    """A sentence on the test events that have shorter lists than the others, if there are any."""
+    longest = lists.items.shape[1]
+    shorter = np.count_nonzero(lists.lengths < longest)
+    if not shorter:
+        return ()
+    return (
+        f"{shorter:,} of {len(lists):,} {name} test lists are shorter than {longest:,} candidates, "
+        f"the shortest {lists.lengths.min():,}, since no other items may be negatives there.",
+    )
+
+
 def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict[str, Task]:
     """:func:`build_tasks`, kept below ``root`` by the content of data set and settings.
 
@@ -250,7 +270,7 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
     Raises:
         BenchmarkError: see :func:`build_tasks`; or ``root`` cannot be written.
     """
-    key = sha256_of_json([dataset.content_and_salt, settings.model_dump(), _code_version()])
+    key = sha256_of_json([dataset.content_and_salt, settings.of_lists(), _code_version()])
     folder = root / f"tasks-{key[:24]}"
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -24,10 +24,11 @@ from benchmark.protocol.metrics import CUTOFFS, METRIC_NAMES, Ranks, TieRule, ga
 from benchmark.runs.record import RANKS_FILE, Run
 
 TOP_FILE = "top.npz"
-LARGEST_CUTOFF = max(k for cutoffs in CUTOFFS.values() for k in cutoffs)
+LARGEST_CUTOFF = CUTOFFS["lists"][-1]
 _TOLERANCE = 1e-6  # between the mean of the events and the metric that the run recorded
 _COLUMNS = ["task", "event", "above", "tied", "returned"]
 _USER = "user"
+_VIEW = "view"
 _USER_STEPS = "user-steps"
 
 
@@ -142,7 +143,10 @@ def _read_columns(path: Path, names: list[str]) -> dict[str, dict[str, NDArray[n
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as opened:
             stored = opened.schema_arrow.names
-            table = opened.read(columns=[n for n in names if n in stored or n in _COLUMNS])
+            asked = [*names, _VIEW]
+            table = opened.read(columns=[n for n in asked if n in stored or n in _COLUMNS])
+        if _VIEW in stored:
+            table = table.filter(pc.equal(table[_VIEW], "lists")).drop_columns([_VIEW])
         found = {}
         for task in pc.unique(table["task"]).to_pylist():
             own = table.filter(pc.equal(table["task"], task))

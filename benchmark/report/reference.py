@@ -63,7 +63,7 @@ def _write_run(run: Run, target: Path) -> None:
     def fill(folder: Path) -> None:
         write_json(folder / RUN_FILE, read_json(run.folder / RUN_FILE))
         if run.record.status == "finished":
-            write_json(folder / METRICS_FILE, run.metrics)
+            write_json(folder / METRICS_FILE, run.metrics_of_views())
         if (run.folder / RANKS_FILE).is_file():
             ranks = run.folder / RANKS_FILE
             write_top(folder / TOP_FILE, read_ranks(ranks), read_users(ranks))

@@ -96,7 +96,7 @@ def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -
     if settings.get("search_negatives") != MATCHED:
         return ()
     length = list_length(task, runs) or int(settings.get("negatives", 0)) + 1
-    cutoffs = tuple(k for k in CUTOFFS["HR"] if k < length)  # the others say nothing
+    cutoffs = tuple(k for k in CUTOFFS["lists"] if k < length)  # the others say nothing
     shown, above, absent = [], [], []
     own = {row.system: row for row in rows}
     for name, entry in entries().items():

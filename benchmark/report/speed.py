@@ -102,8 +102,9 @@ def _copy(run: Run, target: Path, dataset: str, seed: int) -> None:
 
     def write(folder: Path) -> None:
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
-        write_json(folder / METRICS_FILE, run.metrics)
-        write_ranks(folder / RANKS_FILE, ranks, users)
+        write_json(folder / METRICS_FILE, run.metrics_of_views())
+        others = {task: np.full(len(of_task), 99) for task, of_task in ranks.items()}
+        write_ranks(folder / RANKS_FILE, {"lists": ranks}, {"lists": others}, users)
         write_curves(folder, read_curves(run.folder))
 
     build_folder(target, write)

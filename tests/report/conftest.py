@@ -142,10 +142,16 @@ def write_run(
     def write(folder: Path) -> None:
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
         if error is None:
-            write_json(folder / METRICS_FILE, metrics)
+            write_json(folder / METRICS_FILE, {"lists": metrics, "all-items": {}})
         if ranks:
             of_events = {task: np.arange(1, len(of_task) + 1) for task, of_task in ranks.items()}
-            write_ranks(folder / RANKS_FILE, ranks, {**of_events, **(users or {})})
+            others = {task: np.full(len(of_task), 99) for task, of_task in ranks.items()}
+            write_ranks(
+                folder / RANKS_FILE,
+                {"lists": ranks},
+                {"lists": others},
+                {**of_events, **(users or {})},
+            )
         if curve:
             lines = (
                 {"epoch": i + 1, "loss": 1 / (i + 1), "validation": {"search": {"NDCG@5": value}}}
