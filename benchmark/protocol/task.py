@@ -144,15 +144,17 @@ def build_tasks(
             f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives'."
         )
     engine = search_engine(dataset, settings) if SEARCH in splits else None
-    if settings.sampler == "released":
-        lists = _released_lists(dataset, splits, settings, engine)
-    else:
-        lists = {
-            behaviour: lists_of(dataset, behaviour, splits, settings, engine, blocks or Blocks())
-            for behaviour in splits
-        }
+    is_released = settings.sampler == "released"
+    drawn = _released_lists(dataset, splits, settings, engine) if is_released else {}
+
+    def lists(behaviour: int) -> Lists:
+        if is_released:
+            return drawn.pop(behaviour)
+        return lists_of(dataset, behaviour, splits, settings, engine, blocks or Blocks())
+
+    # One task after the other, so that the negatives of one are gone before the next has any.
     return {
-        TASKS[behaviour]: _task(dataset, behaviour, splits, lists[behaviour], settings)
+        TASKS[behaviour]: _task(dataset, behaviour, splits, lists(behaviour), settings)
         for behaviour in splits
     }
 
