@@ -24,6 +24,7 @@ from benchmark.protocol.query_order import HashOrder, HitOrder, order_of_misses,
 from benchmark.retrieval import BM25Engine
 
 _QUERIES_AT_ONCE = 64
+_BEHIND_ALL = 1  # the level of hits that are of another kind
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Orders:
                 hits = _Hits(
                     query,
                     documents,
-                    score_levels(scores.data[row]),
+                    score_levels(scores.data[row]).astype(np.int32),
                     known[known_start[number] : known_start[number + 1]],
                     place_of,
                 )
@@ -105,7 +106,7 @@ class _Hits:
 
     query: int
     documents: IntArray
-    levels: LongArray
+    levels: IntArray
     known: LongArray
     place_of: IntArray
 
@@ -177,16 +178,24 @@ class _KindOrder:
         known, places = hits.known.astype(np.int32), hits.place_of[hits.known]
         self._known_misses = known[places == 0]
         self._known_hits = np.sort(places[places > 0]) - 1
-        self.size = len(known) if is_known else orders.dataset.number_of_items - len(known)
         documents, levels = hits.documents, hits.levels
         if is_known:
+            self.size, size = len(known), len(self._known_hits)
             documents, levels = documents[self._known_hits], levels[self._known_hits]
-        elif len(self._known_hits):
-            documents = np.delete(documents, self._known_hits)
-            levels = np.delete(levels, self._known_hits)
-        dataset = orders.dataset
-        query_key = int(dataset.query_keys[hits.query])
-        self.hits = HitOrder(documents, levels, orders.seed, query_key, dataset.item_keys)
+        else:
+            self.size = orders.dataset.number_of_items - len(known)
+            size = len(documents) - len(self._known_hits)
+            if len(self._known_hits):
+                levels = levels.copy()
+                levels[self._known_hits] = _BEHIND_ALL
+        self.hits = HitOrder(
+            documents,
+            levels,
+            size,
+            orders.seed,
+            int(orders.dataset.query_keys[hits.query]),
+            orders.dataset.item_keys,
+        )
 
     @cached_property
     def misses(self) -> HashOrder:
@@ -201,28 +210,29 @@ class _KindOrder:
     def members(self, items: NDArray[np.integer], hashes: HashArray) -> _Members:
         """These items of the kind; asked only while the places of the hits are there."""
         place = self._all.place_of[items].astype(np.int64)
+        is_hit = place > 0
         level = np.zeros(len(place), dtype=np.int64)
-        level[place > 0] = self._all.levels[place[place > 0] - 1]
-        known_before = np.searchsorted(self._known_hits, place - 1)
-        own = known_before + 1 if self._is_known else place - known_before
-        return _Members(np.where(place > 0, own, 0), level, hashes)
+        level[is_hit] = self._all.levels[place[is_hit] - 1]
+        if self._is_known:
+            place[is_hit] = np.searchsorted(self._known_hits, place[is_hit] - 1) + 1
+        return _Members(place, level, hashes)
 
     def ranks(self, members: _Members) -> LongArray:
         """Their ranks, (members,)."""
         is_hit = members.place > 0
         ranks = np.empty(len(is_hit), dtype=np.int64)
-        ranks[is_hit] = self.hits.ranks(members.place[is_hit] - 1)
+        ranks[is_hit] = self.hits.ranks(members.place[is_hit] - 1, members.hashes[is_hit])
         if not is_hit.all():
-            ranks[~is_hit] = len(self.hits) + self.misses.ranks(members.hashes[~is_hit])
+            ranks[~is_hit] = self.hits.size + self.misses.ranks(members.hashes[~is_hit])
         return ranks
 
     def items_at(self, ranks: LongArray) -> IntArray:
         """The items at ``ranks``, of any shape."""
         items = np.empty(ranks.shape, dtype=np.int32)
-        is_hit = ranks < len(self.hits)
+        is_hit = ranks < self.hits.size
         items[is_hit] = self.hits.at(ranks[is_hit])
         if not is_hit.all():
-            items[~is_hit] = self.misses.at(ranks[~is_hit] - len(self.hits))
+            items[~is_hit] = self.misses.at(ranks[~is_hit] - self.hits.size)
         return items
 
 
@@ -242,7 +252,7 @@ class _Group:
     @property
     def allowed_hits(self) -> LongArray:
         """How many hits the list of each event may hold, its target included if it is one."""
-        return len(self.order.hits) - self.number_of(self.barred.place > 0)
+        return self.order.hits.size - self.number_of(self.barred.place > 0)
 
     def rank_of_target(self) -> LongArray:
         """The allowed rank of each event's target, (events,)."""

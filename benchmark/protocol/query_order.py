@@ -80,32 +80,34 @@ def order_of_misses(
 class HitOrder:
     """The items of one kind that match a query, in BM25's order.
 
-    ``documents`` and ``levels`` are (hits,), in any order; ``levels`` are below 0, the best lowest.
+    ``documents``, and ``levels`` as int32, are (documents,), in any order; the best level is the
+    lowest. ``size`` of them count, those of a level below 0.
     """
 
     documents: IntArray
-    levels: LongArray
+    levels: IntArray
+    size: int
     seed: int
     query_key: int
     item_keys: HashArray
     _levels: dict[int, HashOrder] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(self.documents)
+    def ranks(self, places: LongArray, hashes: HashArray) -> LongArray:
+        """The rank of each of the hits at ``places`` of ``documents``, with their hashes.
 
-    def ranks(self, places: LongArray) -> LongArray:
-        """The rank of each of the hits at ``places`` (places,) of ``documents``."""
+        All three have shape (places,).
+        """
         if not len(places):
             return np.zeros(0, dtype=np.int64)
         levels = self.levels[places]
         distinct = sorted(set(levels.tolist()))
         if self._is_sorted(distinct):
             return self._rank_of_place[places]
-        ranks = self._better_than(levels)
-        hashes = self._hashes(self.documents[places])
+        ranks = np.zeros(len(places), dtype=np.int64)
         for level in distinct:
             own = levels == level
-            ranks[own] += self._of_level(level).ranks(hashes[own])
+            better = np.count_nonzero(self.levels < level)
+            ranks[own] = better + self._of_level(level).ranks(hashes[own])
         return ranks
 
     def at(self, ranks: LongArray) -> IntArray:
@@ -116,7 +118,7 @@ class HitOrder:
         distinct = sorted(set(levels.tolist()))
         if self._is_sorted(distinct):
             return self.documents[self._order[ranks]]
-        within = ranks - self._better_than(levels)
+        within = ranks - np.searchsorted(self._sorted_levels, levels)
         found = np.zeros(len(ranks), dtype=np.int32)
         for level in distinct:
             own = levels == level
@@ -125,15 +127,13 @@ class HitOrder:
 
     def level_at(self, ranks: LongArray) -> LongArray:
         """The level at ``ranks`` (ranks,); 0 beyond the last hit."""
-        levels = np.append(self._sorted_levels, 0)
-        return levels[np.minimum(ranks, len(self))]
+        levels = np.zeros(len(ranks), dtype=np.int64)
+        inside = ranks < self.size
+        levels[inside] = self._sorted_levels[ranks[inside]]
+        return levels
 
     def _is_sorted(self, levels: list[int]) -> bool:
-        return len(self) <= _SORTED or len(levels) > _LEVELS_AT_MOST
-
-    def _better_than(self, levels: LongArray) -> LongArray:
-        """How many hits are of a better level than each of ``levels``."""
-        return np.searchsorted(self._sorted_levels, levels).astype(np.int64)
+        return len(self.documents) <= _SORTED or len(levels) > _LEVELS_AT_MOST
 
     def _of_level(self, level: int) -> HashOrder:
         if level not in self._levels:
@@ -145,17 +145,17 @@ class HitOrder:
         return tie_hashes(self.seed, self.query_key, self.item_keys[documents])
 
     @cached_property
-    def _sorted_levels(self) -> LongArray:
+    def _sorted_levels(self) -> IntArray:
         return np.sort(self.levels)
 
     @cached_property
     def _order(self) -> LongArray:
-        """The places of all hits in BM25's order, (hits,)."""
+        """The places of all hits in BM25's order, (documents,)."""
         order: LongArray = np.lexsort((self._hashes(self.documents), self.levels))
         return order
 
     @cached_property
     def _rank_of_place(self) -> LongArray:
-        rank = np.empty(len(self), dtype=np.int64)
-        rank[self._order] = np.arange(len(self))
+        rank = np.empty(len(self.documents), dtype=np.int64)
+        rank[self._order] = np.arange(len(self.documents))
         return rank
