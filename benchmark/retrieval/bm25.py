@@ -119,12 +119,12 @@ class LuceneBM25(LocalEngine, Generic[Index]):
         self, parts: Sequence[_Part[Index]], answers: Sequence[tuple[NDArray[Any], ...]]
     ) -> sparse.csr_array:
         """Scores (queries, documents) from each part's offsets, places and scores."""
-        shape = len(self.document_ids)
+        documents = len(self.document_ids)
         scores = sparse.vstack(
             [
                 sparse.csr_array(
                     (values.astype(np.float32), self._columns_by_place[places], offsets),
-                    shape=(len(part.rows), shape),
+                    shape=(len(part.rows), documents),
                 )
                 for part, (offsets, places, values) in zip(parts, answers, strict=True)
             ],

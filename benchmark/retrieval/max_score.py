@@ -9,8 +9,9 @@ for the few documents that may still get in. What is ours:
 * A score to reach is known before the first document: of each term it is stored what its k-th best
   posting adds, for k of 1, 2, 4 and so on.
 * Essential postings are read in one of two ways. *Summed*: the documents in windows that fit a
-  cache, one sum a document. *Scanned*: a list alone, in which only few postings add enough; it is
-  chosen where a count of these, from the same stored figures, says that it is cheaper.
+  cache, one sum a document. *Alone*: one list, whose documents are looked up in the others. Short
+  lists are read so first, since their documents set a score that few others reach; and long ones
+  last, where the same stored figures say that few of their postings add enough.
 * Look-ups take one step for the most frequent terms, which have a row as wide as the collection,
   and few for the others, of which a table says where in the postings ranges of places begin.
 
@@ -229,12 +230,14 @@ def _cut(
     if step == 0:
         return wanted, score, last
     steps = _steps_of(score, step)
+    surely = (steps - 0.5) * step * (1 + 2 * _SLACK)
     number = wanted
     for hit in range(wanted, size):
-        if _steps_of(_score_of(kept[hit]), step) >= steps:
+        score = _score_of(kept[hit])
+        if score > surely or _steps_of(score, step) >= steps:
             kept[number] = kept[hit]
             number += 1
-    return number, _lowest_tie(score, step), _WORST
+    return number, _lowest_tie(_score_of(last), step), _WORST
 
 
 @compiled
@@ -260,7 +263,7 @@ def _offer(
         if size == len(kept):
             size, low, last = _cut(kept, size, wanted, step)
             if 2 * size > len(kept):
-                longer = np.empty(2 * len(kept), dtype=np.uint64)
+                longer = np.empty(4 * len(kept), dtype=np.uint64)
                 longer[:size] = kept[:size]
                 kept = longer
             if score < low or key > last:
@@ -412,6 +415,57 @@ def _at_least(index: Index, term: int, least: float) -> int:
 
 
 @compiled
+def _read_alone(
+    index: Index,
+    terms: NDArray[np.int64],
+    counts: NDArray[np.float64],
+    rest: NDArray[np.float64],
+    asked: int,
+    kept: NDArray[np.uint64],
+    size: int,
+    low: np.float32,
+    last: np.uint64,
+    wanted: int,
+    step: float,
+    places: NDArray[np.int32],
+    sums: NDArray[np.float64],
+) -> tuple[NDArray[np.uint64], int, np.float32, np.uint64]:
+    """Offer the documents of one term that contain none of the terms before it."""
+    term, count = terms[asked], counts[asked]
+    end = index.starts[term + 1]
+    for start in range(index.starts[term], end, len(places)):
+        goal = np.float64(low) * (1 - _SLACK)
+        if rest[asked] < goal:
+            break
+        least = np.float32((goal - rest[asked + 1]) / count * (1 - _SLACK))
+        stop = min(start + len(places), end)
+        number = _scan(index, start, stop, count, least, places, sums)
+        number = _complete(index, terms, counts, rest, asked + 1, goal, places, sums, number)
+        number = _without(index, terms[:asked], low, places, sums, number)
+        kept, size, low, last = _offer(kept, size, low, last, places, sums, number, wanted, step)
+    return kept, size, low, last
+
+
+@compiled
+def _leading(lengths: NDArray[np.int64], wanted: int) -> int:
+    """How many terms to read alone before the others: so few that have the wanted documents.
+
+    These are likely to be good ones, so that the others need not be read, or not wholly. 0 where
+    looking the documents up in all other lists costs more than reading these.
+    """
+    documents = 0
+    others = lengths.sum()
+    for asked in range(len(lengths)):
+        documents += lengths[asked]
+        others -= lengths[asked]
+        if documents * _LOOK_UP_COST * (len(lengths) - 1) > others:
+            break
+        if documents >= wanted:
+            return asked + 1
+    return 0
+
+
+@compiled
 def _best_of_query(
     index: Index,
     terms: NDArray[np.int64],
@@ -424,71 +478,64 @@ def _best_of_query(
 ) -> tuple[NDArray[np.uint64], int]:
     """The hits of one query, as keys in no order at the front of the array; returns how many."""
     number_of_terms = len(terms)
+    lengths = index.starts[terms + 1] - index.starts[terms]
     rest = np.zeros(number_of_terms + 1, dtype=np.float64)  # what the terms from here can add
     low = np.float32(0)  # a score that the wanted best reach
-    postings = 0
     for asked in range(number_of_terms - 1, -1, -1):
         term, count = terms[asked], counts[asked]
         rest[asked] = (rest[asked + 1] + count * np.float64(index.largest[term])) * (1 + _SUM_SLACK)
-        postings += index.starts[term + 1] - index.starts[term]
         for entry in range(index.quantile_starts[term], index.quantile_starts[term + 1]):
             if 1 << (entry - index.quantile_starts[term]) >= wanted:
                 low = max(low, np.float32(count * np.float64(index.quantiles[entry])))
                 break
     low = _lowest_tie(low, step)
-    goal = np.float64(low) * (1 - _SLACK)
-    kept = np.empty(min(2 * wanted, max(postings, 1)), dtype=np.uint64)
+    kept = np.empty(min(2 * wanted, max(lengths.sum(), 1)), dtype=np.uint64)
     size, last = 0, _WORST
+
+    leading = _leading(lengths, wanted)
+    for asked in range(leading):
+        kept, size, low, last = _read_alone(
+            index, terms, counts, rest, asked,
+            kept, size, low, last, wanted, step, places, sums,
+        )  # fmt: skip
+    if size >= wanted:
+        size, low, last = _cut(kept, size, wanted, step)
+    goal = np.float64(low) * (1 - _SLACK)
     essential = number_of_terms
-    while essential > 0 and rest[essential - 1] < goal:
+    while essential > leading and rest[essential - 1] < goal:
         essential -= 1
 
+    # From the end, terms of which few documents can get in are read alone, and last.
     summed = essential
-    while summed > 0:
+    while summed > leading:
         term = terms[summed - 1]
         likely = _at_least(index, term, (goal - rest[summed]) / counts[summed - 1])
-        length = index.starts[term + 1] - index.starts[term]
-        if likely * _LOOK_UP_COST * (number_of_terms - 1) > 2 * length:
+        if likely * _LOOK_UP_COST * (number_of_terms - 1) > 2 * lengths[summed - 1]:
             break
         summed -= 1
     reading = summed
     cursors = index.starts[terms[:summed]]
     while True:
-        while reading > 0 and rest[reading - 1] < goal:
+        while reading > leading and rest[reading - 1] < goal:
             reading -= 1
-        if reading == 0:
+        if reading == leading:
             break
         number = _sum_window(
-            index,
-            terms[:reading],
-            counts[:reading],
-            cursors[:reading],
-            window,
-            goal - rest[reading],
-            places,
-            sums,
-        )
+            index, terms[leading:reading], counts[leading:reading], cursors[leading:reading],
+            window, goal - rest[reading], places, sums,
+        )  # fmt: skip
         if number < 0:
             break
         number = _complete(index, terms, counts, rest, reading, goal, places, sums, number)
+        number = _without(index, terms[:leading], low, places, sums, number)
         kept, size, low, last = _offer(kept, size, low, last, places, sums, number, wanted, step)
         goal = np.float64(low) * (1 - _SLACK)
-
-    # If a summed term has ceased to be essential on the way, so have these.
+    # Where a summed term has ceased to be essential, these have too: they can add less.
     for asked in range(summed, essential):
-        term, count = terms[asked], counts[asked]
-        for start in range(index.starts[term], index.starts[term + 1], len(places)):
-            if rest[asked] < goal:
-                break
-            least = np.float32((goal - rest[asked + 1]) / count * (1 - _SLACK))
-            stop = min(start + len(places), index.starts[term + 1])
-            number = _scan(index, start, stop, count, least, places, sums)
-            number = _complete(index, terms, counts, rest, asked + 1, goal, places, sums, number)
-            number = _without(index, terms[:asked], low, places, sums, number)
-            kept, size, low, last = _offer(
-                kept, size, low, last, places, sums, number, wanted, step
-            )
-            goal = np.float64(low) * (1 - _SLACK)
+        kept, size, low, last = _read_alone(
+            index, terms, counts, rest, asked,
+            kept, size, low, last, wanted, step, places, sums,
+        )  # fmt: skip
     size = _cut(kept, size, wanted, step)[0]
     return kept, size
 

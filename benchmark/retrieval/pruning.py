@@ -74,7 +74,7 @@ class PrunedPostings:
             asked.offsets,
             asked.terms,
             asked.counts,
-            wanted.astype(np.int64),
+            np.minimum(wanted, self.documents),
             float(step),
             min(self.documents, _WINDOW),
         )

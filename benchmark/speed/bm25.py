@@ -10,7 +10,8 @@ that a busy machine disturbs them little; the ranks are compared with Lucene's i
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from benchmark.speed.measure import Measurement
 
 HITS = 109
 QUERIES = 500
-REPEATS = 5
+REPEATS = 3
 SIZES = (10_000,)
 
 _ITEMS_PER_TOPIC = 105
@@ -29,19 +30,19 @@ _ATTRIBUTES = 16
 _SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprtvz" for vowel in "aou"]
 
 
-def bm25(sizes: Sequence[int] = SIZES) -> list[Measurement | str]:
-    """All engines on collections of these sizes.
+def bm25(sizes: Sequence[int] = SIZES) -> Iterator[Measurement | str]:
+    """All engines on collections of these sizes, one after the other.
 
     Raises:
         BenchmarkError: a size is below 1.
     """
     if not sizes or min(sizes) < 1:
         raise BenchmarkError("--documents: must be numbers of at least 1, such as 10000,100000.")
-    return [line for size in sizes for line in _compare(size)]
+    return chain.from_iterable(map(_compare, sizes))
 
 
 def _compare(size: int) -> list[Measurement | str]:
-    documents, asked = collection(size)
+    documents, asked = collection(size, QUERIES)
     lucene: dict[str, Documents] = {}
     lines: list[Measurement | str] = []
     indexed: list[Measurement] = []
@@ -82,22 +83,22 @@ def _measure(
     built: list[Engine] = []
     seconds = processor_seconds(lambda: built.append(kind(documents)))
     engine, what = built.pop(), f"BM25, {len(documents):,} documents"
-    measured = [Measurement(f"{what}, index", kind.title(), seconds, len(documents))]
-    for name, queries in asked.items():
-        found = engine.found(engine.search(queries, HITS), HITS)
+    measured = [Measurement(f"{what}, index", engine.title(), seconds, len(documents))]
+    for one, (name, queries) in product(engine.variants(), asked.items()):
+        found = one.found(one.search(queries, HITS), HITS)
         if kind is OTHERS[0]:
             lucene[name] = found
         measured.append(
             Measurement(
                 f"{what}, top {HITS}, {name}",
-                kind.title(),
-                engine.seconds(queries, HITS, REPEATS),
+                one.title(),
+                one.seconds(queries, HITS, REPEATS),
                 len(queries),
                 _agreement(found, lucene.get(name)),
             )
         )
     engine.close()
-    del engine
+    del engine, one
     gc.collect()
     return measured
 
@@ -110,7 +111,7 @@ def _agreement(found: Documents, lucene: Documents | None) -> str:
     return f"ranks are Lucene's for {same} of {len(lucene)} queries"
 
 
-def collection(size: int, queries: int = QUERIES) -> tuple[list[str], dict[str, list[str]]]:
+def collection(size: int, queries: int) -> tuple[list[str], dict[str, list[str]]]:
     """The texts of a collection and its queries by kind; the same at every call."""
     draw = np.random.default_rng(size)
     topics = max(1, size // _ITEMS_PER_TOPIC)

@@ -19,6 +19,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -52,11 +53,14 @@ class Engine(ABC):
     most_documents: ClassVar[int | None] = None
     folder: str | None = None
 
-    @classmethod
-    def title(cls) -> str:
+    def title(self) -> str:
         """Its name with the version."""
-        first = next(iter(cls.packages.values()), None)
-        return f"{cls.name} {version(first)}" if first else cls.name
+        first = next(iter(self.packages.values()), None)
+        return f"{self.name} {version(first)}" if first else self.name
+
+    def variants(self) -> list[Engine]:
+        """This engine, and others over the same index."""
+        return [self]
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -156,10 +160,9 @@ class Pruned(_Ours):
     remedy = "pip install 'gensar-benchmark[fast]'"
     build = PrunedBM25
 
-    @classmethod
-    def title(cls) -> str:
+    def title(self) -> str:
         """With the version of numba."""
-        return f"{cls.name}, numba {version('numba')}"
+        return f"{self.name}, numba {version('numba')}"
 
 
 class BM25S(Engine):
@@ -223,12 +226,11 @@ class Tantivy(Engine):
 
 
 class Pisa(Engine):
-    """PISA with our terms and exact lengths; ``algorithm`` is one of its own."""
+    """PISA with our terms and exact lengths, by its default algorithm."""
 
     name = "PISA"
     packages: ClassVar[dict[str, str]] = {"pyterrier_pisa": "pyterrier-pisa"}
     remedy = "pip install pyterrier-pisa"
-    algorithm: ClassVar[str]
 
     def __init__(self, documents: Sequence[str]) -> None:
         with _silence(), warnings.catch_warnings():
@@ -242,14 +244,18 @@ class Pisa(Engine):
                 for place, text in enumerate(documents)
             )
             index.toks_indexer("toks", mode="overwrite", scale=1.0).index(counts)
-            self._engine = index.bm25(
-                k1=K1, b=B, threads=1, query_algorithm=self.algorithm, query_weighted=True
-            )
+            self._engine = index.bm25(k1=K1, b=B, threads=1, query_weighted=True)
+        self._algorithm = "block_max_wand"
 
-    @classmethod
-    def title(cls) -> str:
+    def title(self) -> str:
         """With the algorithm."""
-        return f"{super().title()}, {cls.algorithm}"
+        return f"{super().title()}, {self._algorithm}"
+
+    def variants(self) -> list[Engine]:
+        """Its default, and the fastest of its other algorithms for short queries."""
+        other = copy(self)
+        other._algorithm = "block_max_maxscore"
+        return [self, other]
 
     def search(self, queries: Sequence[str], k: int) -> Any:
         """Its own objects."""
@@ -265,7 +271,7 @@ class Pisa(Engine):
         documents, scores = np.empty(size, dtype=object), np.empty(size, dtype=np.float32)
         hits = _pisathon.retrieve(
             self._engine._ctxt,
-            self.algorithm,
+            self._algorithm,
             asked,
             k=k,
             threads=1,
@@ -284,18 +290,6 @@ class Pisa(Engine):
         found = np.full((queries, k), -1, dtype=np.int64)
         found[rows, ranks] = documents.astype(np.int64)
         return found
-
-
-class PisaWand(Pisa):
-    """Its default."""
-
-    algorithm = "block_max_wand"
-
-
-class PisaMaxScore(Pisa):
-    """The fastest of its others for short queries."""
-
-    algorithm = "block_max_maxscore"
 
 
 @contextlib.contextmanager
@@ -320,8 +314,7 @@ OTHERS: tuple[type[Engine], ...] = (
     Lucene,
     BM25S,
     Tantivy,
-    PisaWand,
-    PisaMaxScore,
+    Pisa,
     RankBM25Package,
 )
 OURS: tuple[type[Engine], ...] = (Product, Pruned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def metrics(events: int = 200_000, candidates: int = 100) -> list[Measurement]:
     ]
 
 
-TOPICS: dict[str, Callable[[], Sequence[Measurement | str]]] = {
+TOPICS: dict[str, Callable[[], Iterable[Measurement | str]]] = {
     "metrics": metrics,
     "bm25": bm25,
     "data": data,
