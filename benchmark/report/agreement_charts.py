@@ -140,6 +140,10 @@ def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None
         _places({name: means[view] for name, means in shown.means.items()}, rows)
         for view in range(2)
     ]
+    heads = [
+        f"{view}, {metric}"
+        for view, metric in zip(("Candidate lists", "All items"), shown.metrics, strict=True)
+    ]
     moving = {
         name
         for changed in (shown.changed, shown.changed_references)
@@ -153,7 +157,10 @@ def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None
             {name: f"{_name_of(row)}  {shown.means[name][view]:.3f}" for name, row in rows.items()}
             for view in range(2)
         ]
-        left, right = (max(width_of_text(t, 7) for t in of.values()) / 72 + 0.25 for of in labels)
+        left, right = (
+            max(width_of_text(text, 7.5) for text in (head, *of.values())) / 72 + 0.25
+            for head, of in zip(heads, labels, strict=True)
+        )
         height = _LINE * len(rows)
         legend = 0.25 + 0.19 * -(-(len(looks) + 1) // 2)
         figure = new_figure(max(left + _SLOPES + right, 5.4), legend + height + 0.75)
@@ -171,15 +178,14 @@ def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None
         axes.set(xlim=(0.0, 1.0), ylim=(len(rows) - 0.5, -0.5), xticks=[], yticks=[])
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        heads = ("Candidate lists", "All items")
-        for x, head, metric in zip((0.0, 1.0), heads, shown.metrics, strict=True):
+        for x, head in enumerate(heads):
             axes.annotate(
-                f"{head}, {metric}",
+                head,
                 (x, 1.0),
                 (0, 5),
                 xycoords="axes fraction",
                 textcoords="offset points",
-                ha="right" if x == 0 else "left",
+                ha="left" if x else "right",
                 size=7.5,
             )
         legend_of_families(figure, looks, columns=2, more=_thick_line() if moving else None)

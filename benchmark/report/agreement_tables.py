@@ -43,8 +43,9 @@ def agreement_grid(table: Table, orders: Sequence[OrdersOfViews]) -> Grid | None
             f"How alike both views order the systems. {_summary(table)} Kendall's tau-b between "
             "the means among candidate lists and among all items, in brackets its "
             f"{CONFIDENCE:.0%} percentile interval over {RESAMPLES:,} resamples of the users, "
-            "the same ones in both views. Reversed: pairs of systems that the views order otherwise. Significantly: "
-            "those of which one view calls one system significantly better, and the other view "
+            "the same ones in both views. Reversed: pairs of systems that the views order "
+            "otherwise. Significantly: those of which one view calls one system "
+            "significantly better, and the other view "
             f"the other system{_only_with_learning(everyone)}. {_family(_seeds(table))}"
         ),
         head=("Metric", "Systems", "Tau", "Pairs", "Reversed", "Significantly"),
