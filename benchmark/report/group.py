@@ -28,7 +28,7 @@ from benchmark.report.printed import as_grid
 from benchmark.report.rows import Table
 from benchmark.report.statistics import EventsOfRuns, collect_events, statistics_of, systems_of
 from benchmark.report.tables import ablated_systems, ablation_table, main_table
-from benchmark.report.views import WORDS, headline, with_view
+from benchmark.report.views import WORDS, has_view, headline, with_view
 from benchmark.runs.record import TaskName
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ class GroupReport:
 def group_report(group: RunGroup) -> GroupReport:
     """Make every table and figure of a group."""
     events = collect_events(group.runs)
-    views = {view: _view_report(group, view, events) for view in VIEWS}
-    if not views["all-items"].tables:
-        del views["all-items"]
+    views = {
+        view: _view_report(group, view, events) for view in VIEWS if has_view(group.runs, view)
+    }
     lists = views["lists"].main
     title = title_of(lists["recommendation"], lists["search"])
     figures = {

@@ -483,7 +483,7 @@ def _draw_legend(
 def title_of(recommendation: Table, search: Table) -> str:
     """The line above a plot: data set, protocol, preset, number of seeds and all items."""
     key = recommendation.key
-    seeds = max(len(row.seeds) for row in (*recommendation.rows, *search.rows))
+    seeds = max((len(row.seeds) for row in (*recommendation.rows, *search.rows)), default=1)
     averaged = f" · mean of {counted(seeds, 'seed')}" if seeds > 1 else ""
     variant = f" (variant {recommendation.variant})" if recommendation.variant else ""
     return clean(

@@ -45,7 +45,7 @@ from benchmark.report.rows import (
 from benchmark.report.statistics import Statistics
 from benchmark.report.text import clean, shortened
 from benchmark.report.unbeaten import not_clearly_beaten, unbeaten_sentences
-from benchmark.report.views import columns_of, further_metrics
+from benchmark.report.views import columns_of, further_metrics, has_view
 from benchmark.runs.record import Run, TaskName, finished_at
 from benchmark.systems.catalogue import base_name, entries, family_title
 
@@ -83,7 +83,7 @@ def main_table(
     key = _common_key(runs)
     columns = columns_of(runs[0].record, view)
     by_system: defaultdict[str, list[Run]] = defaultdict(list)
-    for run in runs if _has(view, task, runs) else ():
+    for run in runs if has_view(runs, view, task) else ():
         if run.record.system.name == base_name(run.record.system.name):
             by_system[run.record.system.name].append(run)
     with_task = {
@@ -130,11 +130,6 @@ def main_table(
         further=further_metrics(runs[0].record, view),
         above=above,
     )
-
-
-def _has(view: View, task: TaskName, runs: Sequence[Run]) -> bool:
-    """Whether there is a table of the view: not of runs from before there was a second one."""
-    return view == "lists" or any(run.metrics_of(view).get(task) for run in runs)
 
 
 def _above(
@@ -185,7 +180,7 @@ def ablation_table(
         sum(_failure(task, run, view) is None for run in of_row) for of_row in by_name.values()
     )
     rows = tuple(_row(task, by_name[name], most_seeds, footnotes, view) for name in sorted(by_name))
-    does_it = _has(view, task, own) and any(task in run.record.system.tasks for run in own)
+    does_it = has_view(own, view, task) and any(task in run.record.system.tasks for run in own)
     title = entries()[system].display_name if system in entries() else system
     groups = (RowGroup(system, title, rows),) if does_it else ()
     return Table(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from benchmark.protocol.metrics import CUTOFFS, View, every_metric, shown_metrics
 from benchmark.report.text import file_name
-from benchmark.runs.record import RunRecord
+from benchmark.runs.record import Run, RunRecord, TaskName
 
 WORDS: dict[View, str] = {
     "lists": "candidate lists",
@@ -38,6 +38,14 @@ def further_metrics(record: RunRecord, view: View) -> tuple[str, ...]:
     """The metrics that runs have besides: those are in the CSV form of a table only."""
     shown = columns_of(record, view)
     return tuple(name for name in every_metric(cutoffs_of(record, view)) if name not in shown)
+
+
+def has_view(runs: Sequence[Run], view: View, task: TaskName | None = None) -> bool:
+    """Whether a view is shown, of a task or at all: older runs have no second one."""
+    if view == "lists":
+        return True
+    tasks = [run.metrics_of(view) for run in runs]
+    return any(of_run if task is None else of_run.get(task) for of_run in tasks)
 
 
 def headline(columns: Sequence[str], view: View) -> str:
