@@ -89,7 +89,7 @@ def write_run(
     curve: Sequence[float] = (),
     users: Mapping[str, np.ndarray] | None = None,
     all_items: Mapping[str, Ranks] | None = None,
-    others: int = 999,
+    others: int | np.ndarray = 999,
     ranking_of_all_items: str = "",
 ) -> Run:
     """Write a run folder below ``root`` and read it back.
@@ -97,7 +97,7 @@ def write_run(
     ``recommendation`` and ``search`` are a level for :func:`figures`, the metrics themselves, or
     ranks, which are written too; the tasks of the system are those given, or ``tasks``. ``users``
     are those of each task's events, one each where they are not given. ``all_items`` are the
-    ranks among all items, ``others`` besides the target, of the tasks that have ranks.
+    ranks among all items, ``others`` besides the target of each event, of the tasks that have ranks.
     """
     given = {"recommendation": recommendation, "search": search}
     metrics = {task: _as_metrics(v) for task, v in given.items() if v is not None}
@@ -132,7 +132,7 @@ def write_run(
             settings=dict(settings),
             candidates={task: f"{candidates}-{task}" for task in BOTH},
             test_events={"recommendation": 900, "search": 800},
-            all_items=dict.fromkeys(all_items, others + 1.0),
+            all_items=dict.fromkeys(all_items, float(np.mean(others)) + 1.0),
         ),
         system=SystemPart(
             name=system,
@@ -166,7 +166,7 @@ def write_run(
             views = {"lists": ranks} | ({"all-items": all_items} if all_items else {})
             numbers = {"lists": 99, "all-items": others}
             of_views = {
-                view: {task: np.full(len(of), numbers[view]) for task, of in tasks.items()}
+                view: {task: np.broadcast_to(numbers[view], len(of)) for task, of in tasks.items()}
                 for view, tasks in views.items()
             }
             write_ranks(folder / RANKS_FILE, views, of_views, {**of_events, **(users or {})})

@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_manifest
-from benchmark.protocol.metrics import mean_metrics
+from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.report import build_report, print_tables
 from benchmark.report.__main__ import main
 from benchmark.report.plots import pareto_front, tradeoff_figure
@@ -40,7 +41,8 @@ def few_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for level, (name, family) in enumerate(
         [("random", "references"), ("alpha", "sequential"), ("beta", "joint")], start=1
     ):
-        ranks = drawn_ranks(0.1 * level, 100)
+        drawn = drawn_ranks(0.1 * level, 100)
+        ranks = Ranks(drawn.above, drawn.tied, np.ones(len(drawn), dtype=bool))
         write_run(
             root,
             name,
