@@ -420,8 +420,8 @@ class LearnsValidationTargets(Toy):
 
     def fit(self, view: TrainingView) -> None:
         super().fit(view)
-        for requests, column in view._validation.values():
-            target = requests.candidates[np.arange(len(column)), column]
+        for requests, lists in view._validation.values():
+            target = requests.candidates[np.arange(len(lists)), lists.target_column]
             self.weights = self.weights + np.bincount(target, minlength=len(self.weights))
 
 
