@@ -31,8 +31,8 @@ WITH_IDENTIFIERS = {"tiger", "lc-rec", "p5-cid", "dsi-qg", "webultron", "genret"
 # A beam of less than the catalogue, so that something is left out of its 120 items; and encoders
 # as they are, since to fine-tune them takes longest by far.
 CHANGES: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(WITH_IDENTIFIERS, {"catalogue": {"beam_size": 40}}),
-    **dict.fromkeys(("e5", "bge"), {"training": {"epochs": 0}}),
+    **{name: {"catalogue": {"beam_size": 40}} for name in WITH_IDENTIFIERS},
+    **{name: {"training": {"epochs": 0}} for name in ("e5", "bge")},
 }
 
 
