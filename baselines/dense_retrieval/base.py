@@ -384,6 +384,11 @@ class DenseRetrieval(TorchSystem):
         items = torch.from_numpy(np.array(self.item_vectors[requests.candidates]))
         return torch.einsum("bd,bcd->bc", queries, items)
 
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """One product of the queries' vectors with those of all items."""
+        queries = torch.from_numpy(np.array(self.query_vectors[requests.query]))
+        return queries @ torch.from_numpy(np.array(self.item_vectors)).T
+
     def save(self, folder: Path) -> None:
         """Write the fine-tuned weights; zero-shot, which encoder it was."""
         super().save(folder)

@@ -117,7 +117,7 @@ def on_catalogue(
     rows: NDArray[np.int64],
 ) -> Figures:
     """The metrics, and HR at a greater depth, among all items that the protocol admits."""
-    ranks = catalogue_ranks(ranker, dataset, task, settings, rows)
+    ranks = catalogue_ranks(ranker, dataset, task, settings, rows).placed("all-items")
     deep = float(gains(ranks, DEEP, settings.ties).mean()) if len(ranks) else 0.0
     return {**mean_metrics(ranks, settings.ties), DEEP: deep}
 
@@ -135,7 +135,11 @@ def catalogue_ranks(
     barred = task.barred(dataset, settings).among(rows)
     ranks = []
     for part, batch in blocks(requests):
-        scores = scores_in_blocks(ranker.system.score, batch)
+        scores = (
+            ranker.system.score_all_items(batch)
+            if isinstance(ranker.system, System)
+            else scores_in_blocks(ranker.system.score, batch)
+        )
         checked = checked_scores_of_all(scores, batch, ranker.name)
         own = barred.among(np.arange(part.start, part.stop))
         ranks.append(ranks_among(admitted(checked, own), targets[part]))

@@ -250,8 +250,18 @@ def _as_candidates(entries: _Entries, dataset: Dataset, task: Task) -> Candidate
     if not counts.all():
         missing = ids[int(np.argmin(counts))]
         raise BenchmarkError(f"{entries.path}: there is no list for the event {missing!r}.")
-    items: IntArray = np.zeros((len(ids), int(counts.max())), dtype=np.int32)
     first_of = np.cumsum(counts) - counts
+    longest, own = int(counts.max()), task.test_candidates.lengths
+    # A line that was lost must not pass for a list that is shorter by right.
+    odd = np.flatnonzero((counts < longest) & ((own == own.max()) | (counts != own)))
+    if len(odd):
+        first = int(order[first_of[odd[0]]])
+        raise BenchmarkError(
+            f"{entries.path}: {entries.place(first)}: the list of event {ids[odd[0]]!r} has "
+            f"{counts[odd[0]]} candidates, but that of {ids[int(np.argmax(counts))]!r} has "
+            f"{longest}; all must be of one length, save those that the protocol makes shorter."
+        )
+    items: IntArray = np.zeros((len(ids), longest), dtype=np.int32)
     items[row, np.arange(len(row)) - first_of[row]] = item
     targets = dataset.log.item[task.test.position]
     without = ~(items == targets[:, None]).any(axis=1)
