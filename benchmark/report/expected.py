@@ -161,6 +161,6 @@ def _caption(lists: Table) -> str:
         f"Sampled metrics over the draw of their lists. {summary}. Drawn: on the lists that were "
         "ranked. Expected: the mean over all uniform draws of the negatives, exactly, from the "
         "ranks among all items. Deviation: the standard deviation from draw to draw. Difference: "
-        "drawn minus expected, in such deviations; all systems rank the same lists, so their "
-        f"differences go together.{several}"
+        "drawn minus expected, in such deviations: about one in twenty is beyond two by chance, "
+        f"and all systems rank the same lists, so that their differences go together.{several}"
     )

@@ -97,14 +97,12 @@ def all_items_footnotes(task: TaskName, runs: Sequence[Run]) -> tuple[Footnote, 
 def left_out_sentence(task: TaskName, runs: Sequence[Run]) -> str:
     """How a system ranks all items if it leaves some out, and how many targets; or nothing."""
     how = next((h for run in runs if (h := run.record.system.ranking_of_all_items)), "")
-    if not how:
-        return ""
     shares = [s for run in runs if (s := run.record.system.left_out.get(task)) is not None]
-    share = f"{sum(shares) / len(shares):.1%}" if shares else "an unknown share"
-    return (
-        f"All items are ranked by {how}, which leaves out {share} of the targets: they stand, "
-        "tied, after all that it returns."
-    )
+    share = sum(shares) / len(shares) if shares else 0.0
+    if not how and share == 0.0:
+        return ""
+    by = f"All items are ranked by {how}, which leaves" if how else "Among all items it leaves"
+    return f"{by} out {share:.1%} of the targets: they stand, tied, after all that it returns."
 
 
 def list_length(task: TaskName, runs: Sequence[Run]) -> int:

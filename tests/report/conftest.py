@@ -97,7 +97,8 @@ def write_run(
     ``recommendation`` and ``search`` are a level for :func:`figures`, the metrics themselves, or
     ranks, which are written too; the tasks of the system are those given, or ``tasks``. ``users``
     are those of each task's events, one each where they are not given. ``all_items`` are the
-    ranks among all items, ``others`` beside the target, of tasks with ranks.
+    ranks among all items, of tasks that have ranks, ``others`` how many each target is ranked
+    against.
     """
     given = {"recommendation": recommendation, "search": search}
     metrics = {task: _as_metrics(v) for task, v in given.items() if v is not None}
