@@ -23,7 +23,7 @@ from benchmark.protocol.histories import unit_of_rows
 from benchmark.protocol.negatives import Exclusions, HashedLaw, first_distinct, hashed_negatives
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.urn import event_keys
-from benchmark.retrieval import BM25Engine, make_engine
+from benchmark.retrieval import BM25Engine, make_engine, score_steps
 
 _SCORE_STEP = 1e-4  # Lucene's hit list rounds scores to this, which is what makes ties
 _CHUNK_ENTRIES = 4_000_000
@@ -52,9 +52,7 @@ def evaluation_depth(settings: ProtocolSettings, number_of_items: int) -> int:
 
 def score_levels(scores: NDArray[np.floating]) -> LongArray:
     """Scores of hits in whole steps, negated: lower is better, ties share a level, all below 0."""
-    steps = np.round(scores.astype(np.float64) / _SCORE_STEP).astype(np.int64)
-    levels: LongArray = np.minimum(-steps, -1)
-    return levels
+    return -score_steps(scores, _SCORE_STEP)
 
 
 @dataclass(frozen=True)
