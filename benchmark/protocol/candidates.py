@@ -13,6 +13,8 @@ from benchmark.data.dataset import IntArray, LongArray
 from benchmark.hashing import HashArray, row_hash
 from benchmark.protocol.metrics import Ranks, ranks_of_targets
 
+_ROWS_AT_ONCE = 1024  # of lists that are put into order, so that they stay in the cache
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -80,12 +82,16 @@ class Candidates:
             keys: (events,) a hash of each event.
             item_keys: (items + 1,) a hash of each item.
         """
-        together = np.concatenate([targets[:, None], negatives], axis=1).astype(np.int32)
-        place = row_hash(0, "column", keys[:, None], item_keys[together])
-        # The greatest hash, and a stable order: what is no candidate comes last.
-        place[together == 0] = np.iinfo(place.dtype).max
-        order = np.argsort(place, axis=1, kind="stable")
-        return cls.with_targets(np.take_along_axis(together, order, axis=1), targets)
+        items = np.concatenate([targets[:, None], negatives], axis=1).astype(np.int32)
+        for start in range(0, len(items), _ROWS_AT_ONCE):
+            together = items[start : start + _ROWS_AT_ONCE]
+            of_event = keys[start : start + _ROWS_AT_ONCE, None]
+            place = row_hash(0, "column", of_event, item_keys[together])
+            # The greatest hash, and a stable order: what is no candidate comes last.
+            place[together == 0] = np.iinfo(place.dtype).max
+            order = np.argsort(place, axis=1, kind="stable")
+            together[:] = np.take_along_axis(together, order, axis=1)
+        return cls.with_targets(items, targets)
 
     @classmethod
     def with_targets(cls, items: IntArray, targets: NDArray[np.integer]) -> Candidates:

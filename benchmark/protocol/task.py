@@ -31,8 +31,9 @@ from benchmark.files import (
 )
 from benchmark.loaded import sources_as_loaded
 from benchmark.protocol.all_items import barred_items
+from benchmark.protocol.blocks import Blocks
 from benchmark.protocol.candidates import Candidates
-from benchmark.protocol.hard_negatives import search_engine
+from benchmark.protocol.hard_negatives import count_fill_ups, search_engine
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.lists import HELD_OUT, Lists, lists_of
 from benchmark.protocol.negatives import Exclusions
@@ -125,8 +126,13 @@ class Task:
         return replace(self, test_candidates=candidates, has_outside_lists=not is_own)
 
 
-def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]:
+def build_tasks(
+    dataset: Dataset, settings: ProtocolSettings, blocks: Blocks | None = None
+) -> dict[str, Task]:
     """The tasks that the data set has events for, by name.
+
+    Args:
+        blocks: where finished lists are kept; nowhere if absent.
 
     Raises:
         BenchmarkError: nothing can be held out, or an event has too few eligible negatives.
@@ -138,23 +144,37 @@ def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]
             f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives'."
         )
     engine = search_engine(dataset, settings) if SEARCH in splits else None
-    if settings.sampler == "released":
-        drawn = released_negatives(dataset, splits, settings, engine)
-        lists = {
-            behaviour: Lists(
-                split.valid, split.test, drawn[behaviour, "valid"], drawn[behaviour, "test"]
-            )
-            for behaviour, split in splits.items()
-        }
-    else:
-        lists = {
-            behaviour: lists_of(dataset, behaviour, splits, settings, engine)
-            for behaviour in splits
-        }
+    is_released = settings.sampler == "released"
+    drawn = _released_lists(dataset, splits, settings, engine) if is_released else {}
+
+    def lists(behaviour: int) -> Lists:
+        if is_released:
+            return drawn.pop(behaviour)
+        return lists_of(dataset, behaviour, splits, settings, engine, blocks or Blocks())
+
+    # One task after the other, so that the negatives of one are gone before the next has any.
     return {
-        TASKS[behaviour]: _task(dataset, behaviour, splits, lists[behaviour], settings, engine)
+        TASKS[behaviour]: _task(dataset, behaviour, splits, lists(behaviour), settings)
         for behaviour in splits
     }
+
+
+def _released_lists(
+    dataset: Dataset,
+    splits: dict[int, Split],
+    settings: ProtocolSettings,
+    engine: BM25Engine | None,
+) -> dict[int, Lists]:
+    drawn = released_negatives(dataset, splits, settings, engine)
+    lists = {}
+    for behaviour, split in splits.items():
+        valid, test = (drawn[behaviour, part] for part in HELD_OUT)
+        fill_ups = 0
+        if engine is not None and behaviour == SEARCH:
+            asked = dataset.log.query[split.test.position]
+            fill_ups = count_fill_ups(dataset, engine, asked, test)
+        lists[behaviour] = Lists(split.valid, split.test, valid, test, fill_ups)
+    return lists
 
 
 def _task(
@@ -163,7 +183,6 @@ def _task(
     splits: dict[int, Split],
     lists: Lists,
     settings: ProtocolSettings,
-    engine: BM25Engine | None,
 ) -> Task:
     log, name, split = dataset.log, TASKS[behaviour], splits[behaviour]
 
@@ -175,9 +194,6 @@ def _task(
 
     others = [other for number, other in splits.items() if number != behaviour]
     ranked = np.concatenate([lists.valid.position, lists.test.position])
-    fill_ups = 0
-    if engine is not None and behaviour == SEARCH:
-        fill_ups = _fill_ups(dataset, engine, lists.test, lists.test_negatives)
     test_lists = candidates(lists.test, lists.test_negatives)
     return Task(
         name=name,
@@ -189,7 +205,7 @@ def _task(
         known_users=_known_users(dataset, splits, settings),
         unranked=np.setdiff1d(split.held_out_positions(), ranked),
         unranked_test=np.setdiff1d(split.test.position, ranked),
-        fill_ups=fill_ups,
+        fill_ups=lists.fill_ups,
         notes=(*_notes(name, split), *lists.notes, *_shorter(name, test_lists)),
     )
 
@@ -248,16 +264,10 @@ def _shorter(name: str, lists: Candidates) -> tuple[str, ...]:
     )
 
 
-def _fill_ups(dataset: Dataset, engine: BM25Engine, events: EventSet, negatives: IntArray) -> int:
-    """How many negatives of search events are no BM25 hits: those without a score."""
-    distinct, row = np.unique(dataset.log.query[events.position], return_inverse=True)
-    texts = [dataset.queries.text[number] for number in distinct]
-    scores = engine.score_pairs(texts, row.reshape(-1), negatives)
-    return int(np.count_nonzero((scores == 0) & (negatives > 0)))
-
-
 def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict[str, Task]:
     """:func:`build_tasks`, kept below ``root`` by the content of data set and settings.
+
+    Lists are kept block by block while they are made, so what was finished outlasts a kill.
 
     Raises:
         BenchmarkError: see :func:`build_tasks`; or ``root`` cannot be written.
@@ -270,10 +280,12 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
             kept = _read_if_whole(folder, key)
             if kept is not None:
                 return kept
-            tasks = build_tasks(dataset, settings)
+            blocks = Blocks(Path(f"{folder}.blocks"), key)
+            tasks = build_tasks(dataset, settings, blocks)
             if folder.exists():
                 shutil.rmtree(folder)
             build_folder(folder, lambda place: _write(place, tasks, key))
+            blocks.remove()
     except OSError as error:
         reason = error.strerror or error
         raise BenchmarkError(f"{root}: tasks cannot be kept there ({reason}).") from error

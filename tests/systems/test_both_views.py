@@ -17,6 +17,7 @@ from benchmark.check.all_items import (
 from benchmark.check.subject import Subject, tolerance
 from benchmark.check.world import unusual_requests
 from benchmark.kit.modules import TorchSystem
+from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.requests import Requests
 from benchmark.systems import catalogue
 from benchmark.systems.artifacts import ArtifactStore
@@ -98,6 +99,20 @@ def test_who_has_no_history_gets_the_same_in_both_views(subject: Subject) -> Non
                 assert both.all(), case
             difference = np.where(both, lists, 0) - np.where(both, there, 0)
             assert (np.abs(difference) <= tolerance(lists)).all(), (subject.name, task, case)
+
+
+@pytest.mark.parametrize("subject", SYSTEMS, indirect=True)
+def test_permuted_candidates_give_the_same_ranks(subject: Subject) -> None:
+    for name in subject.tasks:
+        requests, lists = subject.world.requests(name), subject.world.tasks[name].test_candidates
+        columns = np.tile(np.arange(lists.items.shape[1]), (len(requests), 1))
+        order = np.random.default_rng(5).permuted(columns, axis=1)
+        moved = np.take_along_axis(lists.items, order, axis=1)
+        there = Candidates(moved, np.argmax(order == lists.target_column[:, None], axis=1))
+        found = there.ranks(subject.score(requests.with_candidates(moved)))
+        expected = lists.ranks(subject.expected[name])
+        np.testing.assert_array_equal(found.above, expected.above)
+        np.testing.assert_array_equal(found.tied, expected.tied)
 
 
 def ranking(scores: FloatArray) -> NDArray[np.int64]:
