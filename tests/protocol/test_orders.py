@@ -104,7 +104,7 @@ def test_best_hits_are_those_of_all_hits_sorted(seed: int, search_depth: int | N
     queries = np.arange(1, 7)
     texts = [dataset.queries.text[query] for query in queries]
     most_barred = int(asked.barred.counts(np.arange(len(asked))).max())
-    depth = np.full(6, search_depth or number + 1 + most_barred)
+    depth = np.full(6, search_depth or number + 1 + most_barred) + np.arange(6) % 3
     hits = BestHits.tied(search_engine(dataset, ProtocolSettings()), texts, depth)
     askers = Askers(asked.query - 1, asked.target, asked.key, asked.barred)
     negatives, found = best_allowed(hits, depth, askers, dataset.item_keys, SEED, number)
@@ -155,3 +155,14 @@ def test_items_by_hash_are_ranked_and_found_as_in_a_sorted_list(number: int) -> 
         own = np.sort(hashes)[ranks]
         assert replace(order).ranks(own).tolist() == ranks.tolist()
         assert replace(order).ranks(own + np.uint64(1)).tolist() == (ranks + 1).tolist()
+
+
+@pytest.mark.parametrize("number", [1, 60, 1_999])
+def test_the_smallest_of_many_hashes_are_found(number: int) -> None:
+    hashes = row_hash(2, "hash", np.arange(2_000))
+    expected = np.argsort(hashes)[:number]
+    assert sorted(best_hits._smallest(hashes, number).tolist()) == sorted(expected.tolist())
+    # Hashes that all lie above the bound are searched as a whole.
+    high = hashes | np.uint64(1 << 63)
+    expected = np.argsort(high)[:number]
+    assert sorted(best_hits._smallest(high, number).tolist()) == sorted(expected.tolist())
