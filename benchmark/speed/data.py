@@ -11,18 +11,21 @@ import random
 import resource
 import sys
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
 from benchmark.data.build import build_dataset
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
-from benchmark.data.recipe import parse_recipe
+from benchmark.data.recipe import Recipe, parse_recipe
 from benchmark.data.sources import source_of
 from benchmark.hashing import row_hash
+from benchmark.protocol.best_hits import SCORE_STEP
 from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives, search_engine
 from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
-from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.splits import split_task
+from benchmark.protocol.task import build_tasks
 from benchmark.speed.measure import Measurement, best_of
 
 NOTEBOOK_RATE = 125
@@ -38,6 +41,7 @@ def data() -> list[Measurement]:
         *recommendation_lists(),
         *histories_and_splits(),
         *ten_million_events(),
+        *lists_of_worlds(),
     ]
 
 
@@ -190,19 +194,17 @@ def histories_and_splits(users: int = 192_000, sample: int = 60_000) -> list[Mea
     ]
 
 
+def _world(users: int, items: int, topics: int) -> Recipe:
+    source = {"kind": "world", "users": users, "items": items, "topics": topics}
+    content = {"name": "world", "source": source, "search": {"kind": "own"}, "text": ["title"]}
+    return parse_recipe(content, "speed")
+
+
 def ten_million_events() -> list[Measurement]:
     """A world of two and a half, five and ten million events: seconds and the peak of memory."""
     measured = []
     for users in (125_000, 250_000, 500_000):
-        recipe = parse_recipe(
-            {
-                "name": "world",
-                "source": {"kind": "world", "users": users, "items": 100_000, "topics": 500},
-                "search": {"kind": "own"},
-                "text": ["title"],
-            },
-            "speed",
-        )
+        recipe = _world(users, 100_000, 500)
         started = time.perf_counter()
         dataset = build_dataset(recipe, source_of(recipe).read(recipe))
         for behaviour in (RECOMMENDATION, SEARCH):
@@ -212,6 +214,39 @@ def ten_million_events() -> list[Measurement]:
         del dataset
         way = f"{events:,} events, peak memory so far {_peak_gigabytes():.2f} GB"
         measured.append(Measurement("a world made, ordered and split", way, seconds, events))
+    return measured
+
+
+def lists_of_worlds(
+    thousands_of_users: Mapping[str, tuple[int, ...]] = {"paper": (55, 166), "clean": (18, 55)},
+) -> list[Measurement]:
+    """All lists of worlds of one and three sizes, in CPU seconds; the ratio is that of the rates.
+
+    Items, topics and queries grow with the users, so the rate falls by what grows faster than the
+    events do: 0.77 x from one size to the next is 1.3 times the work an event.
+
+    Args:
+        thousands_of_users: of the worlds, by the name of the protocol; 19 events a user.
+    """
+    measured = []
+    for preset, sizes in thousands_of_users.items():
+        for size in sizes:
+            recipe = _world(1_000 * size, 2_000 * size, 18 * size)
+            dataset = build_dataset(recipe, source_of(recipe).read(recipe))
+            # What a process does once does not count: the engine's code is compiled or loaded.
+            engine = search_engine(dataset, PRESETS[preset])
+            engine.best_with_ties(dataset.queries.text[1:3], 1, SCORE_STEP)
+            engine.score_all(dataset.queries.text[1:3])
+            started = time.process_time()
+            build_tasks(dataset, PRESETS[preset])
+            seconds = time.process_time() - started
+            events, items, queries = len(dataset.log), len(dataset.items), len(dataset.queries)
+            del dataset
+            way = (
+                f"{events:,} events, {items:,} items, {queries:,} queries, peak memory so far "
+                f"{_peak_gigabytes():.2f} GB"
+            )
+            measured.append(Measurement(f"lists of {preset}, CPU time", way, seconds, events))
     return measured
 
 
