@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli import guarded
+from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError
 
 if TYPE_CHECKING:
@@ -86,17 +86,17 @@ def _check_all(arguments: argparse.Namespace) -> int:
     changes = _overrides(arguments.assignments)
     # All of them before the first one is run: a mistake in the last name should not cost minutes.
     configs = [configure(one, preset.overrides_for(one.name), changes) for one in choices]
-    console = Console(highlight=False)
+    out = console()
     failed = False
     for choice, config in zip(choices, configs, strict=True):
-        console.print(Text(f"{choice.name}: {choice.display_name}", style="bold"))
+        out.print(Text(f"{choice.name}: {choice.display_name}", style="bold"))
         outcomes = []
         for outcome in check(choice, config, preset.upstream_of(choice.entry)):
-            _show(console, outcome, arguments.verbose)
+            _show(out, outcome, arguments.verbose)
             outcomes.append(outcome)
         summary, passed = _summary(outcomes)
         failed |= not passed
-        console.print(Text(f"{choice.name}: {summary}", style="green" if passed else "red"))
+        out.print(Text(f"{choice.name}: {summary}", style="green" if passed else "red"))
     return EXIT_FAILED_SYSTEM if failed else 0
 
 

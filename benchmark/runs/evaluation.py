@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import Dataset
-from benchmark.files import atomic_path
+from benchmark.data.dataset import Dataset, IntArray
 from benchmark.protocol.metrics import Ranks, ranks_of_targets
 from benchmark.protocol.task import Task
+from benchmark.runs.parts import read_part, write_part
 from benchmark.systems.scores import checked_scores
 from benchmark.systems.view import Scorer
 
@@ -57,14 +58,15 @@ def evaluate(
     seconds, scored = 0.0, 0
     for rows, part in requests.batches(EVENTS_PER_PART):
         path = folder / f"{task.name}-{rows.start:09d}.npz"
-        kept = _read_part(path, len(part), identity)
+        what = f"{identity} {task.name} {rows.start}:{rows.stop} {candidates.fingerprint}"
+        kept = _kept(path, what, candidates.target_column[rows])
         if kept is None:
             started = time.perf_counter()
             scores = checked_scores(system.score(part), part, name)
             seconds += time.perf_counter() - started
             scored += len(part)
             kept = ranks_of_targets(scores, candidates.target_column[rows])
-            _write_part(path, kept, scores, identity)
+            write_part(path, what, {**_columns(kept), "scores": scores})
         parts.append(kept)
         files.append(path)
         progress(f"{task.name}: {rows.stop}/{len(requests)} test events ranked")
@@ -76,28 +78,20 @@ def evaluate(
     return Evaluation(ranks=ranks, parts=tuple(files), seconds=seconds, events_scored=scored)
 
 
-def _write_part(path: Path, ranks: Ranks, scores: NDArray[np.float32], identity: str) -> None:
-    with atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            above=ranks.above,
-            tied=ranks.tied,
-            returned=ranks.returned,
-            scores=scores,
-            identity=np.array(identity),
-        )
+def _columns(ranks: Ranks) -> dict[str, NDArray[Any]]:
+    return {"above": ranks.above, "tied": ranks.tied, "returned": ranks.returned}
 
 
-def _read_part(path: Path, events: int, identity: str) -> Ranks | None:
-    """A finished part, or None if it is absent, damaged (npz has checksums) or another job's."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            ranks = Ranks(stored["above"], stored["tied"], stored["returned"])
-            is_whole = len(ranks) == len(stored["scores"]) == events
-            is_own = str(stored["identity"]) == identity
-    except Exception:  # whatever is wrong with it, it is made again
+def _kept(path: Path, what: str, target_column: IntArray) -> Ranks | None:
+    """The ranks of a finished part, if its scores give them; otherwise it is made again."""
+    stored = read_part(path, what)
+    if stored is None:
         return None
-    return ranks if is_whole and is_own else None
+    scores = stored.pop("scores")
+    ranks = ranks_of_targets(np.asarray(scores, dtype=np.float32), target_column)
+    own = _columns(ranks)
+    same = own.keys() == stored.keys() and all(np.array_equal(own[k], stored[k]) for k in own)
+    return ranks if same else None
 
 
 def fingerprint_of_lists(tasks: dict[str, Task]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import check_manifest, is_complete, read_json
+from benchmark.files import check_manifest, files_below, is_complete, read_json
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
@@ -95,6 +95,7 @@ class RunRecord(_Part):
     code: str = ""  # hash of the sources that the identity holds; older records have none
     status: Literal["finished", "failed"]
     error: str | None = None
+    retryable: bool = False  # the machine failed, not the system: the next command tries again
     dataset: DatasetPart
     protocol: ProtocolPart
     system: SystemPart
@@ -157,5 +158,8 @@ def finished_at(run: Run) -> datetime:
 
 
 def find_run_folders(root: Path) -> list[Path]:
-    """Every folder below ``root`` that holds a finished or failed run, in a stable order."""
-    return sorted(path.parent for path in root.glob(f"**/{RUN_FILE}") if is_complete(path.parent))
+    """Every folder below ``root`` that holds a finished or failed run, in a stable order.
+
+    Folders that other processes remove meanwhile are passed over.
+    """
+    return [path.parent for path in files_below(root, [RUN_FILE]) if is_complete(path.parent)]
