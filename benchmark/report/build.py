@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.audit.record import Audit
 from benchmark.errors import BenchmarkError
-from benchmark.files import atomic_path, sha256_of_json, write_text
+from benchmark.files import atomic_path, is_partial, sha256_of_json, write_text
 from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.charts import (
     agreement_figure,
@@ -320,7 +320,7 @@ def _left_from_before(out: Path, written: list[Path]) -> list[str]:
         path
         for folder, kinds in suffixes.items()
         for path in (out / folder).glob("*")
-        if path.suffix in kinds and path not in written
+        if path.suffix in kinds and path not in written and not is_partial(path)
     )
     if not old:
         return []

@@ -11,22 +11,26 @@ before that do not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, shortened
 from benchmark.files import atomic_path
 from benchmark.protocol.metrics import CUTOFFS, METRIC_NAMES, Ranks, TieRule, gains
+from benchmark.report.rank_tables import MOST_CANDIDATES, MOST_EVENTS, RANK_COLUMNS, read_columns
 from benchmark.runs.record import RANKS_FILE, Run
 
 TOP_FILE = "top.npz"
 LARGEST_CUTOFF = max(k for cutoffs in CUTOFFS.values() for k in cutoffs)
 _TOLERANCE = 1e-6  # between the mean of the events and the metric that the run recorded
-_COLUMNS = ["task", "event", "above", "tied", "returned"]
+_MOST_BYTES = 1 << 30  # of a file of ranks in compact form, unpacked
 _USER = "user"
 _USER_STEPS = "user-steps"
 
@@ -67,7 +71,7 @@ def read_events(run: Run) -> dict[str, TaskEvents]:
     """
     ties: Mapping[str, Ties]
     if (run.folder / RANKS_FILE).is_file():
-        of_tasks = read_ranks(run.folder / RANKS_FILE)
+        of_tasks = read_ranks(run.folder / RANKS_FILE, _most_candidates(run))
         found = {task: (ranks, rank_histogram(ranks)) for task, ranks in of_tasks.items()}
         users = read_users(run.folder / RANKS_FILE)
         ties = {task: ties_of(ranks) for task, ranks in of_tasks.items()}
@@ -91,6 +95,12 @@ def read_events(run: Run) -> dict[str, TaskEvents]:
     return events
 
 
+def _most_candidates(run: Run) -> int:
+    """No list of the run holds more candidates."""
+    lengths = run.record.protocol.list_lengths.values()
+    return min(max([run.record.dataset.items, *lengths]), MOST_CANDIDATES)
+
+
 def tie_rule(run: Run) -> TieRule:
     """The rule for ties that the run was evaluated with."""
     rule = run.record.protocol.settings.get("ties", "expected")
@@ -104,20 +114,33 @@ def gains_of(ranks: Ranks, ties: TieRule) -> NDArray[np.float64]:
     return np.stack([gains(ranks, name, ties) for name in METRIC_NAMES], axis=1)
 
 
-def read_ranks(path: Path) -> dict[str, Ranks]:
+def read_ranks(path: Path, most_candidates: int = MOST_CANDIDATES) -> dict[str, Ranks]:
     """Task → ranks in the order of its test events.
 
     Raises:
-        BenchmarkError: the file is no table of ranks.
+        BenchmarkError: the file is no table of ranks, or a rank lies beyond ``most_candidates``.
     """
-    return {
-        task: Ranks(
-            above=columns["above"].astype(np.int32),
-            tied=columns["tied"].astype(np.int32),
+    found = {}
+    for task, columns in read_columns(path, RANK_COLUMNS).items():
+        above, tied = columns["above"].astype(np.int64), columns["tied"].astype(np.int64)
+        if len(above) and (
+            min(above.min(), tied.min()) < 0 or _beyond(above, tied, most_candidates)
+        ):
+            raise BenchmarkError(
+                f"{path}: is not a table of ranks (a rank of {task} is not among "
+                f"{most_candidates:,} candidates)."
+            )
+        found[task] = Ranks(
+            above=above.astype(np.int32),
+            tied=tied.astype(np.int32),
             returned=columns["returned"].astype(np.bool_),
         )
-        for task, columns in _read_columns(path, _COLUMNS).items()
-    }
+    return found
+
+
+def _beyond(above: NDArray[np.int64], tied: NDArray[np.int64], candidates: int) -> bool:
+    # One by one first: the sum of two huge numbers may be a small one.
+    return bool(max(above.max(), tied.max()) > candidates or (above + tied).max() > candidates)
 
 
 def read_users(path: Path) -> dict[str, NDArray[np.int64]]:
@@ -126,33 +149,8 @@ def read_users(path: Path) -> dict[str, NDArray[np.int64]]:
     Raises:
         BenchmarkError: the file is no table of ranks.
     """
-    columns = _read_columns(path, ["task", "event", _USER])
+    columns = read_columns(path, ["task", "event", _USER])
     return {task: of[_USER].astype(np.int64) for task, of in columns.items() if _USER in of}
-
-
-def _read_columns(path: Path, names: list[str]) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """Task → column → its values in the order of the task's test events.
-
-    A column that the file has not is left out, unless a table of ranks must have it.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
-            stored = opened.schema_arrow.names
-            table = opened.read(columns=[n for n in names if n in stored or n in _COLUMNS])
-        found = {}
-        for task in pc.unique(table["task"]).to_pylist():
-            own = table.filter(pc.equal(table["task"], task))
-            order = np.argsort(own["event"].to_numpy(), kind="stable")
-            found[str(task)] = {
-                name: own[name].to_numpy()[order] for name in own.column_names if name != "task"
-            }
-        return found
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        raise BenchmarkError(f"{path}: is not a table of ranks ({error}).") from None
 
 
 def ties_of(ranks: Ranks) -> Ties:
@@ -212,6 +210,39 @@ def _smallest(values: NDArray[np.integer]) -> NDArray[np.integer]:
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
+def _not_compact(path: Path, error: Exception) -> BenchmarkError:
+    reason = shortened(str(error))
+    return BenchmarkError(f"{path}: is not the compact form of ranks ({reason}).")
+
+
+@contextmanager
+def _opened_top(path: Path) -> Iterator[Any]:
+    """The arrays of a file of ranks in compact form, by name.
+
+    Raises:
+        ValueError: they would take more memory than such a file can need.
+    """
+    with zipfile.ZipFile(path) as packed:
+        if sum(one.file_size for one in packed.infolist()) > _MOST_BYTES:
+            raise ValueError(f"it holds more than {_MOST_BYTES >> 20} MB")
+    with np.load(path, allow_pickle=False) as stored:
+        yield stored
+
+
+def _counts(stored: Any, name: str, largest: int) -> NDArray[np.int64]:
+    """A vector of counts from 0 to ``largest``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    values = stored[name]
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{name} is no vector of whole numbers")
+    if len(values) and not 0 <= int(values.min()) <= int(values.max()) <= largest:
+        raise ValueError(f"{name} holds a number below 0 or above {largest:,}")
+    return np.asarray(values, dtype=np.int64)
+
+
 def read_top(path: Path) -> dict[str, tuple[Ranks, NDArray[np.int64]]]:
     """Task → ranks in compact form and the histogram of the ranks that they were made from.
 
@@ -219,19 +250,23 @@ def read_top(path: Path) -> dict[str, tuple[Ranks, NDArray[np.int64]]]:
         BenchmarkError: the file does not hold them.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with _opened_top(path) as stored:
             found = {}
             for task in sorted({name.partition("/")[0] for name in stored.files}):
-                above = stored[f"{task}/above"].astype(np.int32)
+                above = _counts(stored, f"{task}/above", LARGEST_CUTOFF)
                 ranks = Ranks(
-                    above=above,
-                    tied=stored[f"{task}/tied"].astype(np.int32),
+                    above=above.astype(np.int32),
+                    tied=_counts(stored, f"{task}/tied", MOST_CANDIDATES).astype(np.int32),
                     returned=np.ones(len(above), dtype=np.bool_),
                 )
-                found[task] = (ranks, stored[f"{task}/histogram"].astype(np.int64))
+                if len(ranks.tied) != len(above):
+                    raise ValueError(f"{task}: as many ranks as ties are needed")
+                found[task] = (ranks, _counts(stored, f"{task}/histogram", MOST_EVENTS))
             return found
     except Exception as error:  # zlib, zipfile, numpy: a damaged archive raises any of many
-        raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
+        raise BenchmarkError(
+            f"{path}: is not the compact form of ranks ({shortened(str(error))})."
+        ) from None
 
 
 def read_ties(path: Path) -> dict[str, Ties]:
@@ -241,11 +276,13 @@ def read_ties(path: Path) -> dict[str, Ties]:
         BenchmarkError: the file does not hold them.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with _opened_top(path) as stored:
             names = [name for name in stored.files if name.endswith("/ties")]
             return {name.partition("/")[0]: Ties(*map(float, stored[name])) for name in names}
     except Exception as error:  # as above
-        raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
+        raise BenchmarkError(
+            f"{path}: is not the compact form of ranks ({shortened(str(error))})."
+        ) from None
 
 
 def read_top_users(path: Path) -> dict[str, NDArray[np.int64]]:
@@ -255,11 +292,13 @@ def read_top_users(path: Path) -> dict[str, NDArray[np.int64]]:
         BenchmarkError: the file does not hold what it names.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with _opened_top(path) as stored:
             return {
                 name.partition("/")[0]: np.cumsum(stored[name].astype(np.int64))
                 for name in stored.files
                 if name.endswith(f"/{_USER_STEPS}")
             }
     except Exception as error:  # as in read_top
-        raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
+        raise BenchmarkError(
+            f"{path}: is not the compact form of ranks ({shortened(str(error))})."
+        ) from None

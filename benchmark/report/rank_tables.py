@@ -1,0 +1,88 @@
+"""Tables of ranks of single test events, as Parquet: read with a limit, and refused where odd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import BenchmarkError, shortened
+
+MOST_EVENTS = 20_000_000
+"""Test events of a run. A file that has more is none of ours, and reading it would fill memory."""
+MOST_CANDIDATES = 50_000_000
+"""Candidates of a list; likewise."""
+RANK_COLUMNS = ("task", "event", "above", "tied", "returned")
+_ROWS_AT_ONCE = 1 << 18
+_LONGEST_NAME = 100  # of a task
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, dict[str, NDArray[np.generic]]]:
+    """Task → column → its values in the order of the task's test events.
+
+    A column that the file has not is left out, unless a table of ranks must have it. The table is
+    read in pieces, since what a file says of its own size need not be true.
+
+    Raises:
+        BenchmarkError: the file is no table of ranks, or has more than ``MOST_EVENTS`` rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    wrong = f"{path}: is not a table of ranks"
+    pieces: dict[str, list[pa.RecordBatch]] = {}
+    rows = 0
+    try:
+        # A name that stands in every row is kept once.
+        with pq.ParquetFile(
+            path, page_checksum_verification=True, read_dictionary=["task"]
+        ) as opened:
+            stored = opened.schema_arrow.names
+            columns = [n for n in names if n in stored or n in RANK_COLUMNS]
+            if not stored or not {"task", "event"} <= set(stored):
+                raise KeyError("it has no column of tasks or events")
+            for batch in opened.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns):
+                rows += len(batch)
+                if rows > MOST_EVENTS:
+                    raise BenchmarkError(f"{wrong} (more than {MOST_EVENTS:,} rows).")
+                _refuse_other_values(batch)
+                tasks = batch.column("task")
+                for code, task in enumerate(tasks.dictionary.to_pylist()):
+                    own = np.flatnonzero(tasks.indices.to_numpy(zero_copy_only=False) == code)
+                    if len(own):
+                        part = batch.drop_columns(["task"]).take(pa.array(own))
+                        pieces.setdefault(str(task), []).append(part)
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BenchmarkError(f"{wrong} ({shortened(str(error))}).") from None
+    found = {}
+    for task, parts in pieces.items():
+        whole = pa.Table.from_batches(parts)
+        order = np.argsort(whole["event"].to_numpy(), kind="stable")
+        found[task] = {name: whole[name].to_numpy()[order] for name in whole.column_names}
+    return found
+
+
+def _refuse_other_values(batch: Any) -> None:
+    """Whether every column holds what it should, in every row.
+
+    Raises:
+        ValueError: it does not.
+    """
+    import pyarrow as pa
+
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        kind = column.type
+        if name == "task":
+            fits = pa.types.is_dictionary(kind) and all(
+                isinstance(task, str) and len(task) <= _LONGEST_NAME
+                for task in column.dictionary.to_pylist()
+            )
+        elif name == "returned":
+            fits = pa.types.is_boolean(kind)
+        else:
+            fits = pa.types.is_integer(kind)
+        if not fits or column.null_count:
+            raise ValueError(f"column {name} does not hold what it should")
