@@ -55,12 +55,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         value = super().construct_object(node, deep)
         if isinstance(value, (int, float)) and not _is_in_json(value):
-            raise yaml.constructor.ConstructorError(
-                None,
-                None,
-                f"{shortened(node.value)} is no finite number of 64 bits",
-                node.start_mark,
-            )
+            reason = f"{shortened(node.value)} is no finite number of 64 bits"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
         return value
 
 
