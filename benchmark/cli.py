@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchmarkError, shortened
@@ -38,6 +39,7 @@ def guarded(command: Callable[[], int]) -> int:
     """
     print_what_the_terminal_can()
     try:
+        _refuse_names_without_encoding()
         code = command()
         sys.stdout.flush()  # where it cannot be written, that is said here and not at exit
         return code
@@ -58,6 +60,20 @@ def guarded(command: Callable[[], int]) -> int:
         return _said(f"error: {place}the machine refuses ({reason}).", EXIT_BAD_INPUT)
     except MemoryError:
         return _said("error: the machine has not enough memory for this.", EXIT_BAD_INPUT)
+
+
+def _refuse_names_without_encoding() -> None:
+    """Python and the libraries that read and write for it name such files by different bytes.
+
+    Raises:
+        BenchmarkError: the locale is not UTF-8, and a path may need more than ASCII.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8" and not all(map(str.isascii, (*sys.argv[1:], str(Path.cwd())))):
+        raise BenchmarkError(
+            f"the locale's encoding is {encoding}, which has no place for the names that are given "
+            "here; set PYTHONUTF8=1 or a UTF-8 locale."
+        )
 
 
 def _said(sentence: str, code: int) -> int:

@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 class Download:
     """A file to fetch. ``size`` in bytes and ``sha256`` are checked where they are known.
 
-    ``advice`` ends the sentence of a file that the server does not have. ``limit`` is the most bytes
-    that are taken where ``size`` is not known.
+    ``advice`` ends the sentence of a file that the server does not have. ``limit`` is the most
+    bytes that are taken where ``size`` is not known.
     """
 
     url: str

@@ -10,6 +10,8 @@ import os
 import signal
 import threading
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -39,10 +41,11 @@ class Order:
 class Answer:
     """What a worker says: first that it is ready, then of each order its progress and its end.
 
-    ``locked`` means that another suite runs the job; ``stopped`` that nobody can go on.
+    ``locked`` means that another suite runs the job; ``stopped`` that nobody can go on; ``broken``
+    that the suite's own code raised what it must not.
     """
 
-    kind: Literal["ready", "progress", "done", "locked", "stopped"]
+    kind: Literal["ready", "progress", "done", "locked", "stopped", "broken"]
     text: str = ""
     run: Run | None = None
     error: BenchmarkError | None = None
@@ -52,21 +55,32 @@ class Answer:
 def work(orders: Connection) -> None:
     """Carry out orders until there are no more, or the suite ends this process or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the suite decides
-    signal.signal(signal.SIGTERM, _stop)
+    end = _End()
+    signal.signal(signal.SIGTERM, end)
     threading.Thread(target=_end_with_the_suite, daemon=True).start()
     place = Path.cwd()
-    try:
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         orders.send(Answer("ready"))
         while True:
             order: Order = orders.recv()
             os.chdir(place)  # wherever the last system went
-            orders.send(_carried_out(order, orders))
-    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
-        return
+            end.is_at_work = True
+            answer = _carried_out(order, orders)
+            end.is_at_work = False
+            orders.send(answer)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+@dataclass
+class _End:
+    """How the suite ends this process: a job cleans up behind itself, and nothing else has to."""
+
+    is_at_work: bool = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self.is_at_work:
+            os._exit(0)
+        self.is_at_work = False
+        raise KeyboardInterrupt
 
 
 def _end_with_the_suite() -> None:
@@ -96,4 +110,6 @@ def _carried_out(order: Order, orders: Connection) -> Answer:
         cause = machine_cause(error)
         reason = cause.reason if cause else str(error)
         return Answer("stopped", error=MachineFault(f"{order.job.label}: stopped ({reason})."))
+    except Exception:  # of the suite's own code, not of a system: it is shown and not recorded
+        return Answer("broken", text=traceback.format_exc())
     return Answer("done", run=run, seconds=time.monotonic() - started)

@@ -124,8 +124,9 @@ class _Crew:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            worker.connection.close()
-            worker.process.terminate()
+            worker.connection.close()  # which ends the idle ones
+            if worker.order is not None:
+                worker.process.terminate()
         for worker in self.workers:
             worker.process.join(_PATIENCE)
             if worker.process.is_alive():
@@ -224,10 +225,12 @@ class _Suite:
             worker.is_ready = True
         elif answer.kind == "progress":
             self.shown.says(order.job, answer.text)
-        elif answer.error is not None:
-            raise answer.error
         else:
             worker.order = None
+            if answer.error is not None:
+                raise answer.error
+            if answer.kind == "broken":
+                raise RuntimeError(f"{order.job.label}: the suite itself failed.\n{answer.text}")
             if answer.run is None:
                 self.locked.append(order.job)
             else:
