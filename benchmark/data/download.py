@@ -217,9 +217,9 @@ def _transfer(download: Download, part: Path, patience: Patience) -> None:
         remedy = download.advice or "fetch the file elsewhere and name its folder with --source."
         raise BenchmarkError(f"{download.url}: the server refuses ({reason}); {remedy}") from None
     except http.client.InvalidURL as error:
-        raise BenchmarkError(f"{download.url}: is no address ({error}).") from None
-    except UnicodeError:  # a name that no domain can have
-        raise BenchmarkError(f"{download.url}: is no address that can be asked for.") from None
+        raise BenchmarkError(f"{shortened(download.url)}: is no address.") from error
+    except UnicodeError as error:  # a name that no domain can have
+        raise BenchmarkError(f"{shortened(download.url)}: is no address.") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as e:
         raise _Lost(str(getattr(e, "reason", "") or e) or type(e).__name__) from None
 

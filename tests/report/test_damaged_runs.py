@@ -291,3 +291,13 @@ def test_nothing_but_damaged_runs_is_a_sentence(make_run, runs_root: Path) -> No
     ODD_RECORDS["a NaN metric"](run.folder)
     with pytest.raises(BenchmarkError, match="none of its run folders can be read"):
         make_report(runs_root)
+
+
+def test_names_in_any_script_are_drawn_without_a_word(
+    make_run, runs_root: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    for name in ("推薦系統", "검색 시스템", "توصية"):
+        make_run(name, display_name=name, recommendation=drawn_ranks(0.2), search=drawn_ranks(0.1))
+    build_report(runs_root, tmp_path / "out", html=True)
+    assert not [one for one in recwarn if "Glyph" in str(one.message)]
+    assert "推薦系統" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
