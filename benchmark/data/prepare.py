@@ -163,6 +163,12 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
         return found if found is not None else _built(recipe, target, sources, key)
 
 
+def sweep(root: Path) -> None:
+    """Remove what killed processes left among the prepared data and the candidate lists."""
+    sweep_partial(root, lock_by_content(root))
+    sweep_locks(root)
+
+
 def _name_of(recipe: Recipe, path: Path) -> str:
     """A source's file by its place below the source's folder: two parts may have one name."""
     if recipe.reads_a_folder and path.is_relative_to(recipe.source_folder):
@@ -185,9 +191,7 @@ def _built(recipe: Recipe, target: Path, sources: dict[str, str], key: str) -> D
     from benchmark.data.build import build_dataset
     from benchmark.data.sources import source_of
 
-    root = target.parent
-    sweep_partial(root, lock_by_content(root))
-    sweep_locks(root)
+    sweep(target.parent)
     logger.info("%s: preparing.", target)
     dataset = build_dataset(recipe, source_of(recipe).read(recipe))
     remove_folder(target)

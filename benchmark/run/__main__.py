@@ -173,6 +173,7 @@ def _device(asked: str | None) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from benchmark.data.prepare import sweep
     from benchmark.overrides import parse_assignments
     from benchmark.run.plan import due, plan
     from benchmark.runs.store import RunStore
@@ -194,6 +195,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         if not arguments.dry_run:
             store.prepare()
+            sweep(options.prepared_root)
         with err.status("preparing data and candidate lists"):
             planned = plan(suite, parse_assignments(arguments.set), options)
         jobs = planned.jobs
