@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -77,8 +78,10 @@ def _refuse_names_without_encoding() -> None:
 
 
 def _said(sentence: str, code: int) -> int:
+    # A path is named whole wherever it can be one that somebody typed.
+    bounded = re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}…{word[0][-100:]}", sentence)
     with suppress(OSError):
-        print(sentence, file=sys.stderr)
+        print(bounded, file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.cli import console, guarded
-from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
 
 if TYPE_CHECKING:
     from benchmark.check.probes import Outcome
@@ -113,8 +113,8 @@ def _overrides(assignments: Sequence[str]) -> dict[str, Any]:
     for text in assignments:
         path, equals, value = text.partition("=")
         if not equals or not all(path.split(".")):
-            raise BenchmarkError(f"--set {text}: must look like field=value.")
-        nested: Any = parse_yaml(value, f"--set {text}")
+            raise BenchmarkError(f"--set {shortened(text)}: must look like field=value.")
+        nested: Any = parse_yaml(value, f"--set {shortened(text)}")
         for part in reversed(path.split(".")):
             nested = {part: nested}
         overrides = merged(overrides, nested)

@@ -16,7 +16,7 @@ from benchmark.cli import console, guarded
 from benchmark.data.dataset import Dataset
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.data.recipe import RECIPE_FOLDER, Recipe, load_recipe, recipe_names
-from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError
+from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError, shortened
 
 _SUMMARY_MODEL = "Qwen/Qwen2.5-7B-Instruct"  # what the paper names
 
@@ -133,7 +133,9 @@ def _compare(dataset: Dataset, options: argparse.Namespace) -> int:
 
     names = tuple(name.strip() for name in options.engines.split(","))
     if len(names) != 2:
-        raise BenchmarkError(f"--engines {options.engines}: must be two names with a comma.")
+        raise BenchmarkError(
+            f"--engines {shortened(options.engines)}: must be two names with a comma."
+        )
     found = compare_engines(
         (names[0], names[1]),
         dataset.items.text,

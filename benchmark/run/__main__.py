@@ -104,7 +104,7 @@ def _list() -> int:
 
 
 def _chosen_suite(arguments: argparse.Namespace) -> Suite:
-    from benchmark.run.suite import load_suite, refuse_repetitions
+    from benchmark.run.suite import LARGEST_SEED, load_suite, refuse_repetitions
 
     suite = load_suite(arguments.suite)
     changes: dict[str, Any] = {}
@@ -126,6 +126,10 @@ def _chosen_suite(arguments: argparse.Namespace) -> Suite:
             ) from None
         if any(seed < 0 for seed in changes["seeds"]):
             raise BenchmarkError(f"--seeds {shortened(arguments.seeds)}: must not be negative.")
+        if any(seed > LARGEST_SEED for seed in changes["seeds"]):
+            raise BenchmarkError(
+                f"--seeds {shortened(arguments.seeds)}: must not be above {LARGEST_SEED}."
+            )
     for option, key in (
         ("--dataset", "datasets"),
         ("--systems", "systems"),

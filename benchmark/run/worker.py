@@ -13,8 +13,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -52,12 +51,20 @@ class Answer:
     seconds: float = 0.0
 
 
+def main(orders: int, suite: int) -> None:
+    """Begin in a new process; the arguments are file descriptors.
+
+    ``orders`` is a connection; ``suite`` a pipe whose other end the suite holds while it lives.
+    """
+    threading.Thread(target=_end_with, args=(suite,), daemon=True).start()
+    work(Connection(orders))
+
+
 def work(orders: Connection) -> None:
-    """Carry out orders until there are no more, or the suite ends this process or dies."""
+    """Carry out orders until there are no more, or the suite ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the suite decides
     end = _End()
     signal.signal(signal.SIGTERM, end)
-    threading.Thread(target=_end_with_the_suite, daemon=True).start()
     place = Path.cwd()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         orders.send(Answer("ready"))
@@ -83,11 +90,10 @@ class _End:
         raise KeyboardInterrupt
 
 
-def _end_with_the_suite() -> None:
-    suite = parent_process()
-    if suite is not None:
-        wait([suite.sentinel])
-        os._exit(1)
+def _end_with(suite: int) -> None:
+    """End this process when nobody holds the other end of the pipe any more."""
+    os.read(suite, 1)
+    os._exit(1)
 
 
 def _carried_out(order: Order, orders: Connection) -> Answer:

@@ -9,7 +9,10 @@ job may have taken the memory; when that worker dies too, the job is recorded as
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -17,7 +20,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 
 from rich.console import Console
 from rich.progress import (
@@ -30,7 +32,7 @@ from rich.progress import (
 )
 
 from benchmark.faults import MachineFault
-from benchmark.run.worker import Answer, Order, work
+from benchmark.run.worker import Answer, Order
 from benchmark.runs.execute import Failure, execute, load_data
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
@@ -104,18 +106,26 @@ class _Shown:
 
 @dataclass
 class _Worker:
-    process: BaseProcess
+    """``alive`` is the end of a pipe by which the process sees that the suite lives."""
+
+    process: subprocess.Popen[bytes]
     connection: Connection
+    alive: int
     order: Order | None = None
     is_ready: bool = False
+
+    def close(self) -> None:
+        self.connection.close()
+        os.close(self.alive)
+
+
+_BEGIN = "from benchmark.run.worker import main; main({}, {})"
 
 
 class _Crew:
     """The living workers; a context manager that ends them all."""
 
     def __init__(self, size: int) -> None:
-        # Not forked: a process with threads, or with a GPU in use, cannot be.
-        self._context = multiprocessing.get_context("spawn")
         self.size = size
         self.workers: list[_Worker] = []
 
@@ -128,10 +138,12 @@ class _Crew:
             if worker.order is not None:
                 worker.process.terminate()
         for worker in self.workers:
-            worker.process.join(_PATIENCE)
-            if worker.process.is_alive():
+            try:
+                worker.process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
                 worker.process.kill()
-                worker.process.join()
+                worker.process.wait()
+            os.close(worker.alive)
 
     def give(self, order: Order) -> None:
         """Hand ``order`` to an idle worker, or to a new one."""
@@ -143,14 +155,22 @@ class _Crew:
             worker.connection.send(order)
 
     def _hired(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(theirs,))
+        # A new interpreter: a process with threads, or with a GPU in use, cannot be forked, and
+        # multiprocessing would run the script again that asked for the suite.
         try:
-            process.start()
+            ours, theirs = multiprocessing.Pipe()
+            suite, alive = os.pipe()
+            process = subprocess.Popen(
+                [sys.executable, "-c", _BEGIN.format(theirs.fileno(), suite)],
+                pass_fds=(theirs.fileno(), suite),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            )
         except OSError as error:
             raise MachineFault(f"no process could be started ({error.strerror}).") from error
         theirs.close()
-        self.workers.append(_Worker(process, ours))
+        os.close(suite)
+        self.workers.append(_Worker(process, ours, alive))
         return self.workers[-1]
 
     def busy(self) -> list[_Worker]:
@@ -167,13 +187,13 @@ class _Crew:
             try:
                 heard.append((worker, worker.connection.recv()))
             except (EOFError, ConnectionResetError):
-                worker.process.join()
+                worker.process.wait()
                 heard.append((worker, None))
         return heard
 
     def dismiss(self, worker: _Worker) -> None:
         """Forget a worker that has died."""
-        worker.connection.close()
+        worker.close()
         self.workers.remove(worker)
 
 
@@ -216,11 +236,11 @@ class _Suite:
         order = worker.order
         assert order is not None
         if answer is None and not worker.is_ready:
-            how = _manner_of_death(worker.process.exitcode)
+            how = _manner_of_death(worker.process.returncode)
             raise MachineFault(f"{order.job.label}: the process for it {how} before it began.")
         if answer is None:
             self.crew.dismiss(worker)
-            self._died(order, worker.process.exitcode)
+            self._died(order, worker.process.returncode)
         elif answer.kind == "ready":
             worker.is_ready = True
         elif answer.kind == "progress":

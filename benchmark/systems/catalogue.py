@@ -200,7 +200,7 @@ def choose(name: str) -> SystemChoice:
     row = rows[base]
     if not row.variants:
         if colon:
-            raise BenchmarkError(f"system {base!r} has no variants, so {name!r} is unknown.")
+            raise BenchmarkError(f"system {base!r} has no variants, so {quoted(name)} is unknown.")
         return SystemChoice(name, row.display_name, row, {})
     if variant in row.refused_variants:
         raise BenchmarkError(f"system {name!r} is refused: {row.refused_variants[variant]}")
