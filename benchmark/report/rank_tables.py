@@ -42,8 +42,9 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, dict[str, NDArra
         ) as opened:
             stored = opened.schema_arrow.names
             columns = [n for n in names if n in stored or n in RANK_COLUMNS]
-            if not stored or not {"task", "event"} <= set(stored):
-                raise KeyError("it has no column of tasks or events")
+            lacking = sorted(set(names) & set(RANK_COLUMNS) - set(stored))
+            if lacking:
+                raise ValueError(f"it has no column {lacking[0]}")
             for batch in opened.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns):
                 rows += len(batch)
                 if rows > MOST_EVENTS:

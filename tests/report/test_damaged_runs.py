@@ -63,6 +63,21 @@ def test_a_table_with_values_that_are_no_ranks(column: str, values: Any, tmp_pat
     assert len(str(caught.value)) < len(str(path)) + 400
 
 
+@pytest.mark.parametrize("column", ["task", "event", "above", "tied", "returned"])
+def test_a_table_without_one_of_its_columns(column: str, tmp_path: Path) -> None:
+    path = ranks_table(tmp_path / RANKS_FILE)
+    pq.write_table(pq.read_table(path).rename_columns({column: "other"}), path)
+    with pytest.raises(BenchmarkError, match=f"it has no column {column}"):
+        read_ranks(path)
+
+
+def test_a_table_in_another_order_is_put_into_that_of_the_events(tmp_path: Path) -> None:
+    order = np.array([3, 0, 4, 1, 2])
+    path = ranks_table(tmp_path / RANKS_FILE, event=order, above=10 * order)
+    (ranks,) = read_ranks(path, most_candidates=100).values()
+    assert ranks.above.tolist() == [0, 10, 20, 30, 40]
+
+
 def test_a_table_of_ranks_is_read_as_written(tmp_path: Path) -> None:
     path = ranks_table(tmp_path / RANKS_FILE, above=np.arange(5), tied=np.arange(5)[::-1].copy())
     (ranks,) = read_ranks(path, most_candidates=100).values()
