@@ -36,15 +36,15 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, dict[str, NDArra
     pieces: dict[str, list[pa.RecordBatch]] = {}
     rows = 0
     try:
+        stored = pq.read_schema(path).names
+        lacking = sorted(set(names) & set(RANK_COLUMNS) - set(stored))
+        if lacking:
+            raise ValueError(f"it has no column {lacking[0]}")
+        columns = [name for name in names if name in stored]
         # A name that stands in every row is kept once.
         with pq.ParquetFile(
             path, page_checksum_verification=True, read_dictionary=["task"]
         ) as opened:
-            stored = opened.schema_arrow.names
-            columns = [n for n in names if n in stored or n in RANK_COLUMNS]
-            lacking = sorted(set(names) & set(RANK_COLUMNS) - set(stored))
-            if lacking:
-                raise ValueError(f"it has no column {lacking[0]}")
             for batch in opened.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns):
                 rows += len(batch)
                 if rows > MOST_EVENTS:
