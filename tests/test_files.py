@@ -286,18 +286,22 @@ def test_a_suite_sweeps_wherever_left_overs_grow(tmp_path: Path) -> None:
 def test_abandoned_work_goes_and_wanted_work_stays(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.prepare()
-    names = {name: f"{name:x<16}" for name in ("abandoned", "wanted", "locked", "recent", "grows")}
+    names = {
+        name: f"{name:x<16}"
+        for name in ("abandoned", "wanted", "locked", "recent", "grows", "done")
+    }
     for name in names.values():
         write_json(tmp_path / "work" / name / "identity.json", {})
         (tmp_path / "work" / name / "checkpoint").mkdir()
         make_old(tmp_path / "work" / name, ABANDONED + 60)
     make_old(tmp_path / "work" / names["recent"], ABANDONED - 3600)
+    make_old(tmp_path / "work" / names["done"], 10)
     (tmp_path / "work" / names["grows"] / "checkpoint" / "step").write_text("new")
     make_old_folder_only(tmp_path / "work" / names["grows"])
     with locked(tmp_path / "locks" / f"{names['locked']}.lock"):
-        store.sweep_work([names["wanted"] + "0" * 48])
+        store.sweep_work({names["wanted"] + "0" * 48: "unfinished", names["done"]: "finished"})
         left = {path.name for path in (tmp_path / "work").iterdir()}
-    assert left == set(names.values()) - {names["abandoned"]}
+    assert left == set(names.values()) - {names["abandoned"], names["done"]}
 
 
 def make_old_folder_only(folder: Path) -> None:

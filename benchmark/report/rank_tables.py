@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,20 @@ MOST_EVENTS = 20_000_000
 MOST_CANDIDATES = 50_000_000
 """Candidates of a list; likewise."""
 RANK_COLUMNS = ("task", "event", "above", "tied", "returned")
+LATER_COLUMNS = ("user", "others", "view")
+"""Columns that older files lack."""
+_NAMES = ("task", "view")
 _ROWS_AT_ONCE = 1 << 18
-_LONGEST_NAME = 100  # of a task
+_LONGEST_NAME = 100  # of a task or a view
+
+Columns = dict[str, NDArray[np.generic]]
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """Task → column → its values in the order of the task's test events.
+def read_columns(path: Path) -> dict[str, dict[str, Columns]]:
+    """View → task → column → its values in the order of the task's test events.
 
-    A column that the file has not is left out, unless a table of ranks must have it. The table is
-    read in pieces, since what a file says of its own size need not be true.
+    Files from before there were two views have lists only. The table is read in pieces, since what
+    a file says of its own size need not be true.
 
     Raises:
         BenchmarkError: the file is no table of ranks, or has more than ``MOST_EVENTS`` rows.
@@ -33,37 +38,50 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, dict[str, NDArra
     import pyarrow.parquet as pq
 
     wrong = f"{path}: is not a table of ranks"
-    pieces: dict[str, list[pa.RecordBatch]] = {}
+    pieces: dict[tuple[str, str], list[pa.RecordBatch]] = {}
     rows = 0
     try:
         stored = pq.read_schema(path).names
-        lacking = sorted(set(names) & set(RANK_COLUMNS) - set(stored))
+        lacking = [name for name in RANK_COLUMNS if name not in stored]
         if lacking:
             raise ValueError(f"it has no column {lacking[0]}")
-        columns = [name for name in names if name in stored]
+        columns = [name for name in (*RANK_COLUMNS, *LATER_COLUMNS) if name in stored]
         # A name that stands in every row is kept once.
-        with pq.ParquetFile(
-            path, page_checksum_verification=True, read_dictionary=["task"]
-        ) as opened:
+        names = [name for name in _NAMES if name in stored]
+        with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=names) as opened:
             for batch in opened.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns):
                 rows += len(batch)
                 if rows > MOST_EVENTS:
                     raise BenchmarkError(f"{wrong} (more than {MOST_EVENTS:,} rows).")
                 _refuse_other_values(batch)
-                tasks = batch.column("task")
-                for code, task in enumerate(tasks.dictionary.to_pylist()):
-                    own = np.flatnonzero(tasks.indices.to_numpy(zero_copy_only=False) == code)
-                    if len(own):
-                        part = batch.drop_columns(["task"]).take(pa.array(own))
-                        pieces.setdefault(str(task), []).append(part)
+                for view, task, own in _parts(batch):
+                    part = batch.drop_columns(names).take(pa.array(own))
+                    pieces.setdefault((view, task), []).append(part)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise BenchmarkError(f"{wrong} ({shortened(str(error))}).") from None
-    found = {}
-    for task, parts in pieces.items():
+    found: dict[str, dict[str, Columns]] = {}
+    for (view, task), parts in pieces.items():
         whole = pa.Table.from_batches(parts)
         order = np.argsort(whole["event"].to_numpy(), kind="stable")
-        found[task] = {name: whole[name].to_numpy()[order] for name in whole.column_names}
+        found.setdefault(view, {})[task] = {
+            name: whole[name].to_numpy()[order] for name in whole.column_names
+        }
     return found
+
+
+def _parts(batch: Any) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
+    """The rows of each view and task, in the order of the views' and tasks' first rows."""
+
+    def codes(name: str) -> tuple[list[str], NDArray[np.int64]]:
+        if name not in batch.schema.names:
+            return ["lists"], np.zeros(len(batch), dtype=np.int64)
+        column = batch.column(name)
+        return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64)
+
+    (views, view), (tasks, task) = codes("view"), codes("task")
+    together = view * len(tasks) + task
+    for code in dict.fromkeys(together.tolist()):
+        yield views[code // len(tasks)], tasks[code % len(tasks)], np.flatnonzero(together == code)
 
 
 def _refuse_other_values(batch: Any) -> None:
@@ -76,7 +94,7 @@ def _refuse_other_values(batch: Any) -> None:
 
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         kind = column.type
-        if name == "task":
+        if name in _NAMES:
             fits = pa.types.is_dictionary(kind) and all(
                 isinstance(task, str) and len(task) <= _LONGEST_NAME
                 for task in column.dictionary.to_pylist()

@@ -206,11 +206,11 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             _print_plan(jobs, arguments.retry_failed, arguments.fresh)
             return 0
-        store.sweep_work([job.spec.identity for job in jobs])
+        states = {job.spec.identity: job.state for job in jobs}
+        store.sweep_work(states)
         waiting = (
             [job.spec for job in jobs] if arguments.fresh else due(jobs, arguments.retry_failed)
         )
-        states = {job.spec.identity: job.state for job in jobs}
         for spec in waiting:
             is_forgotten = arguments.fresh or states[spec.identity] == "failed"
             if is_forgotten and not _forget(store, spec) and arguments.fresh:

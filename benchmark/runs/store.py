@@ -10,7 +10,7 @@ never taken for another job's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,15 +103,19 @@ class RunStore:
         sweep_locks(self.results / "locks")
         sweep_locks(artifacts)
 
-    def sweep_work(self, wanted: Collection[str]) -> None:
+    def sweep_work(self, jobs: Mapping[str, JobState]) -> None:
         """Remove the work of jobs that nobody has gone on with for ``ABANDONED`` seconds.
 
         Args:
-            wanted: the identities of jobs whose work stays, however old.
+            jobs: identity → state of the jobs of a suite. Their work stays, however old, unless
+                they are done: a kill came between the publishing and the clearing up.
         """
-        names = {identity[:_FOLDER_DIGITS] for identity in wanted}
+        states = {identity[:_FOLDER_DIGITS]: state for identity, state in jobs.items()}
         for folder in sorted((self.results / "work").iterdir()):
-            if folder.name in names or seconds_untouched(folder) < ABANDONED:
+            state = states.get(folder.name)
+            if state in ("missing", "unfinished"):
+                continue
+            if state is None and seconds_untouched(folder) < ABANDONED:
                 continue
             with (
                 suppress(LockedElsewhere, OSError),

@@ -22,8 +22,9 @@ from benchmark.overrides import parse_assignments
 from benchmark.protocol.metrics import Ranks
 from benchmark.report.collect import collect
 from benchmark.report.curves import read_curves
-from benchmark.report.events import TOP_FILE, read_ranks, read_top, read_top_users, write_top
 from benchmark.report.published import read_published
+from benchmark.report.ranks import EventRanks, read_ranks
+from benchmark.report.top import TOP_FILE, read_top, write_top
 from benchmark.run.suite import load_suite
 from benchmark.runs.execute import write_ranks
 from benchmark.runs.parts import read_part, write_part
@@ -67,6 +68,25 @@ _RANKS = {
     for task in ("recommendation", "search")
 }
 _USERS = {task: np.arange(30) for task in _RANKS}
+
+
+def _write_ranks(path: Path) -> None:
+    others = {task: np.full(30, 99) for task in _RANKS}
+    write_ranks(
+        path,
+        {"lists": _RANKS, "all-items": _RANKS},
+        {"lists": others, "all-items": others},
+        _USERS,
+    )
+
+
+def _write_top(path: Path) -> None:
+    found = {
+        task: EventRanks(ranks, _USERS[task], np.full(30, 99)) for task, ranks in _RANKS.items()
+    }
+    write_top(
+        path, {"lists": found, "all-items": found}, {"lists": 10, "all-items": 100}, ["search"]
+    )
 
 
 def _write_scores(path: Path) -> None:
@@ -176,7 +196,7 @@ READERS = (
     ),
     Reader(
         "ranks",
-        _written(lambda path: write_ranks(path, _RANKS, _USERS), "ranks.parquet"),
+        _written(_write_ranks, "ranks.parquet"),
         lambda folder: read_ranks(folder / "ranks.parquet", 100),
     ),
     Reader(
@@ -186,8 +206,8 @@ READERS = (
     ),
     Reader(
         "top",
-        _written(lambda path: write_top(path, _RANKS, _USERS), TOP_FILE),
-        lambda folder: (read_top(folder / TOP_FILE), read_top_users(folder / TOP_FILE)),
+        _written(_write_top, TOP_FILE),
+        lambda folder: read_top(folder / TOP_FILE),
     ),
     Reader(
         "part",

@@ -72,11 +72,14 @@ class SmallSuite:
                 "preset": "smoke",
             }
         )
-        RunStore(self.results).prepare()
+        store = RunStore(self.results)
+        store.prepare()
         sweep(self.root / "prepared")
         load_data.cache_clear()
         options = Options(self.results, self.root / "prepared", threads=1)
-        return due(plan(suite, {}, options).jobs, retry_failed=False)
+        jobs = plan(suite, {}, options).jobs
+        store.sweep_work({job.spec.identity: job.state for job in jobs})
+        return due(jobs, retry_failed=False)
 
     def run(self) -> None:
         """Run what is due, as the command does; jobs of other suites later."""

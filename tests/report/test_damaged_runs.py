@@ -20,8 +20,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.files import remove_folder, write_manifest
 from benchmark.report.build import build_report, make_report
 from benchmark.report.collect import collect
-from benchmark.report.events import TOP_FILE, read_ranks, read_top, write_top
 from benchmark.report.rank_tables import MOST_EVENTS
+from benchmark.report.ranks import EventRanks, read_ranks
+from benchmark.report.top import TOP_FILE, read_top, write_top
 from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, find_run_folders
 from tests.report.conftest import drawn_ranks, write_run
 
@@ -74,13 +75,13 @@ def test_a_table_without_one_of_its_columns(column: str, tmp_path: Path) -> None
 def test_a_table_in_another_order_is_put_into_that_of_the_events(tmp_path: Path) -> None:
     order = np.array([3, 0, 4, 1, 2])
     path = ranks_table(tmp_path / RANKS_FILE, event=order, above=10 * order)
-    (ranks,) = read_ranks(path, most_candidates=100).values()
+    ranks = read_ranks(path, most_candidates=100)["lists"]["search"].ranks
     assert ranks.above.tolist() == [0, 10, 20, 30, 40]
 
 
 def test_a_table_of_ranks_is_read_as_written(tmp_path: Path) -> None:
     path = ranks_table(tmp_path / RANKS_FILE, above=np.arange(5), tied=np.arange(5)[::-1].copy())
-    (ranks,) = read_ranks(path, most_candidates=100).values()
+    ranks = read_ranks(path, most_candidates=100)["lists"]["search"].ranks
     assert ranks.above.tolist() == [0, 1, 2, 3, 4] and ranks.tied.tolist() == [4, 3, 2, 1, 0]
 
 
@@ -107,7 +108,7 @@ def test_a_small_file_with_too_many_rows_is_not_read_to_its_end(
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("search/above", np.full(3, 255, np.uint8)),
+        ("search/above", np.full(3, 2**31)),
         ("search/above", np.zeros((3, 1), np.uint8)),
         ("search/tied", np.full(3, -1, np.int8)),
         ("search/tied", np.zeros(2, np.uint8)),
@@ -119,7 +120,7 @@ def test_a_compact_file_with_values_that_are_no_ranks(
     name: str, values: np.ndarray, tmp_path: Path
 ) -> None:
     path = tmp_path / TOP_FILE
-    write_top(path, {"search": drawn_ranks(0.2, 3)}, {})
+    write_top(path, {"lists": {"search": EventRanks(drawn_ranks(0.2, 3))}}, {"lists": 10})
     assert read_top(path)
     with np.load(path) as stored:
         arrays = {**stored, name: values}
@@ -154,11 +155,14 @@ ODD_RECORDS: dict[str, Callable[[Path], None]] = {
         folder, RUN_FILE, lambda c: {**c, "cost": {**c["cost"], "fit_seconds": float("inf")}}
     ),
     "a NaN metric": lambda folder: change(
-        folder, METRICS_FILE, lambda c: {"recommendation": {"HR@1": float("nan")}}
+        folder, METRICS_FILE, lambda c: {**c, "lists": {"recommendation": {"HR@1": float("nan")}}}
     ),
     "no metrics": lambda folder: change(folder, METRICS_FILE, lambda c: {}),
+    "metrics of no task": lambda folder: change(
+        folder, METRICS_FILE, lambda c: {"lists": {}, "all-items": {}}
+    ),
     "a metric that is none": lambda folder: change(
-        folder, METRICS_FILE, lambda c: {"recommendation": {"HR@0": 1.0}}
+        folder, METRICS_FILE, lambda c: {**c, "lists": {"recommendation": {"HR@0": 1.0}}}
     ),
     "half a character in a name": lambda folder: change(
         folder, RUN_FILE, lambda c: {**c, "preset": "lap\ud800top"}
