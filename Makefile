@@ -17,12 +17,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-inp
 IN_RANGE := import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 12))
 
 .DEFAULT_GOAL := help
-.PHONY: help install benchmark test test-slow lint format clean
+.PHONY: help install benchmark test test-slow test-planted lint format clean
 
 help:
 	@echo "make benchmark   install what is missing, then run the whole suite"
 	@echo "make test        install what is missing, then lint, type check and test"
-	@echo "make test-slow   the slow tests: trainings with ten seeds on several instruction sets (hours)"
+	@echo "make test-slow   the slow tests: trainings with ten seeds, thousands of faults (hours)"
+	@echo "make test-planted  plant faults into copies of the code, one by one: do the tests find them?"
 	@echo "make lint        style, types and the direction of imports, without the tests"
 	@echo "make format      rewrite the code in the project's format"
 	@echo "make install     the environment alone, in $(VENV)"
@@ -70,6 +71,9 @@ test: lint $(LUCENE)
 # -rP prints the tables of figures, also of tests that pass.
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow -rP $(PYTEST_ARGS)
+
+test-planted: $(INSTALLED)
+	$(BIN)/python -m tests.planted.run
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix-only --quiet .

@@ -4,17 +4,21 @@ A file is written under a temporary name in its own folder, flushed to disk and 
 sees the old or the new file and never a part. A folder artifact is built under a temporary name and
 ends with ``manifest.json`` (SHA-256 and length of every file); it is complete when its manifest is
 there and true, which every load checks, since most formats load a flipped bit without complaint.
+Folders are removed as they are published, by one renaming. What killed writers leave behind has a
+name of its own, by which readers pass over it and :func:`sweep_partial` finds it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -23,10 +27,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, shortened
+from benchmark.faults import MachineFault, machine_cause
+from benchmark.locks import LockedElsewhere, is_free, locked
 
 MANIFEST = "manifest.json"
+LEFT_FOR_DEAD = 86_400.0
+"""Seconds after which the temporary file or folder of a writer that holds no lock is left over."""
+
 _TEMPORARY = ".partial-"
+_TEMPORARY_NAME = re.compile(re.escape(_TEMPORARY) + r"[0-9a-f]{32}-(.+)", re.DOTALL)
+_NAME_BY_CONTENT = re.compile(r".+-[0-9a-f]{16,24}", re.DOTALL)
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_LARGEST_INTEGER = 2**63
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -37,8 +50,31 @@ def _fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _as_bad_input(error: OSError, path: Path) -> BenchmarkError:
-    return BenchmarkError(f"{path}: cannot be written ({error.strerror or error}).")
+def is_partial(path: Path) -> bool:
+    """Whether ``path`` is what a writer has not published, or has not finished removing."""
+    return path.name.startswith(_TEMPORARY)
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}-{path.name}")
+
+
+@contextmanager
+def _faults_of_the_machine(path: Path, *, every_os_error: bool) -> Iterator[None]:
+    """Make one sentence that names ``path`` of what the machine does to a writer."""
+    try:
+        yield
+    except MachineFault:
+        raise
+    except Exception as error:
+        cause = machine_cause(error)
+        if cause is not None and cause.stops:
+            reason = cause.reason
+        elif every_os_error and isinstance(error, OSError):
+            reason = error.strerror or str(error)
+        else:
+            raise
+        raise MachineFault(f"{path}: cannot be written ({shortened(reason)}).") from error
 
 
 @contextmanager
@@ -46,18 +82,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path``; when the block ends without an error, rename it there.
 
     Raises:
-        BenchmarkError: the folder is read-only, full or not a folder.
+        MachineFault: the folder is read-only, full or not a folder.
     """
-    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}-{path.name}")
+    temporary = _temporary_beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        _fsync_folder(path.parent)
-    except OSError as error:
-        raise _as_bad_input(error, path) from error
+        with _faults_of_the_machine(path, every_os_error=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+            _fsync_folder(path.parent)
     finally:
         # A full disk makes the write fail and an unlink succeed; a vanished folder fails both.
         with suppress(OSError):
@@ -81,17 +116,39 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read JSON as :func:`write_json` writes it: no NaN, no number beyond 64 bits, whole text.
 
     Raises:
         BenchmarkError: the file is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = _STRICT_DECODER.decode(text)
+        if _SURROGATE_ESCAPE.search(text):
+            json.dumps(content, ensure_ascii=False).encode("utf-8")  # half a character has no bytes
     except FileNotFoundError:
         raise BenchmarkError(f"{path}: the file is missing.") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise BenchmarkError(f"{path}: is not readable as JSON ({error}).") from None
+        reason = shortened(str(error))
+        raise BenchmarkError(f"{path}: is not readable as JSON ({reason}).") from None
+    return content
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{shortened(text)} is not a finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text) if len(text) < 21 else _LARGEST_INTEGER
+    if abs(value) >= _LARGEST_INTEGER:
+        raise ValueError(f"{shortened(text)} is beyond 64 bits")
+    return value
+
+
+_STRICT_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_whole, parse_constant=_finite)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -131,7 +188,7 @@ def write_manifest(folder: Path) -> None:
             "bytes": path.stat().st_size,
         }
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST and not path.name.startswith(_TEMPORARY)
+        if path.is_file() and path.name != MANIFEST and not is_partial(path)
     }
     write_json(folder / MANIFEST, {"files": files})
 
@@ -167,32 +224,115 @@ def build_folder(target: Path, build: Callable[[Path], None]) -> None:
     A folder that another process published first is kept, since equal names mean equal content.
 
     Raises:
-        BenchmarkError: the place is read-only or full.
+        MachineFault: the place is read-only or full, also where ``build`` meets that.
     """
-    temporary = target.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}-{target.name}")
+    temporary = _temporary_beside(target)
     try:
-        temporary.mkdir(parents=True)
-        build(temporary)
-        write_manifest(temporary)
-        if is_complete(target):
-            return
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.replace(target)
-        _fsync_folder(target.parent)
-    except OSError as error:
-        raise _as_bad_input(error, target) from error
+        with _faults_of_the_machine(target, every_os_error=True):
+            temporary.mkdir(parents=True)
+        # A file that ``build`` itself cannot find is no fault of the place it writes to.
+        with _faults_of_the_machine(target, every_os_error=False):
+            build(temporary)
+        with _faults_of_the_machine(target, every_os_error=True):
+            write_manifest(temporary)
+            if is_complete(target):
+                return
+            remove_folder(target)
+            temporary.replace(target)
+            _fsync_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep_partial(folder: Path, older_than_seconds: float = 86_400.0) -> None:
-    """Remove what killed writers left in ``folder``; young files may belong to a living one."""
-    now = time.time()
-    for path in folder.glob(f"**/{_TEMPORARY}*"):
-        try:
-            if now - path.stat().st_mtime < older_than_seconds:
-                continue
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        except FileNotFoundError:
-            continue
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, or nothing; a reader finds it whole or not at all.
+
+    Raises:
+        MachineFault: it cannot be removed.
+    """
+    doomed = _temporary_beside(folder)
+    try:
+        folder.replace(doomed)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise MachineFault(f"{folder}: cannot be removed ({error.strerror}).") from error
+    try:
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise MachineFault(f"{doomed}: cannot be removed ({error.strerror}).") from error
+
+
+def files_below(root: Path, names: Collection[str] | None = None) -> list[Path]:
+    """Every file below ``root``, or those called one of ``names``, in a stable order.
+
+    Folders that vanish meanwhile are passed over: other processes publish and remove them.
+    """
+    found = [
+        Path(folder, name)
+        for folder, _, files in os.walk(root)
+        for name in files
+        if names is None or name in names
+    ]
+    return sorted(found)
+
+
+def sweep_partial(
+    folder: Path, lock_of: Callable[[str], Path | None] = lambda target: None
+) -> None:
+    """Remove what killed writers left below ``folder``.
+
+    Args:
+        lock_of: the lock file that the writer of the file or folder of a name holds, if it has one.
+            What is locked stays and what is not goes; without a lock, the young stay, since they
+            may belong to a living writer.
+    """
+    for path in list(_partial_below(folder)):
+        target = _TEMPORARY_NAME.fullmatch(path.name)
+        lock = lock_of(target[1]) if target else None
+        with suppress(OSError):
+            if is_free(lock) if lock else time.time() - path.stat().st_mtime >= LEFT_FOR_DEAD:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def lock_by_content(root: Path) -> Callable[[str], Path | None]:
+    """``lock_of`` for a folder whose folders are named by a hash, with a lock file beside each."""
+
+    def lock_of(target: str) -> Path | None:
+        return root / f"{target}.lock" if _NAME_BY_CONTENT.fullmatch(target) else None
+
+    return lock_of
+
+
+def _partial_below(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        yield from (Path(folder, name) for name in (*folders, *files) if _is_name_of_partial(name))
+        folders[:] = [name for name in folders if not _is_name_of_partial(name)]
+
+
+def _is_name_of_partial(name: str) -> bool:
+    return name.startswith(_TEMPORARY)
+
+
+def seconds_untouched(path: Path) -> float:
+    """Seconds since ``path``, or anything in it, was last written; 0 if it is no more."""
+    try:
+        newest = path.stat().st_mtime
+        for folder, _, files in os.walk(path):
+            newest = max(newest, Path(folder).stat().st_mtime)
+            for name in files:
+                newest = max(newest, Path(folder, name).stat().st_mtime)
+    except OSError:
+        return 0.0
+    return time.time() - newest
+
+
+def sweep_locks(folder: Path, pattern: str = "*.lock") -> None:
+    """Remove old lock files that nobody holds from ``folder``; each is held while it goes.
+
+    A process that waits for one finds it gone, and takes the next one of that name.
+    """
+    for path in list(folder.glob(pattern)) if folder.is_dir() else ():
+        if seconds_untouched(path) >= LEFT_FOR_DEAD:
+            with suppress(LockedElsewhere, MachineFault, OSError), locked(path, waits=False):
+                path.unlink()

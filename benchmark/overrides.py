@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, shortened
 from benchmark.yaml_files import parse_yaml
 
 PROTOCOL_KEY = "protocol"
@@ -26,9 +26,10 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Overrides]:
         owner, dot, key = path.partition(".")
         if not (equals and dot and owner and all(key.split("."))):
             raise BenchmarkError(
-                f"--set {text}: must look like system.key=value or {PROTOCOL_KEY}.key=value."
+                f"--set {shortened(text)}: must look like system.key=value or "
+                f"{PROTOCOL_KEY}.key=value."
             )
-        nested: Any = parse_yaml(value, f"--set {text}")
+        nested: Any = parse_yaml(value, f"--set {shortened(text)}")
         for part in reversed(key.split(".")):
             nested = {part: nested}
         parsed[owner] = merged(parsed.get(owner, {}), nested)
@@ -45,7 +46,7 @@ def protocol_changes(assignments: Sequence[str]) -> Overrides:
     other = sorted(set(parsed) - {PROTOCOL_KEY})
     if other:
         raise BenchmarkError(
-            f"--set {other[0]}.…: only {PROTOCOL_KEY}.KEY=VALUE has a meaning here."
+            f"--set {shortened(other[0])}.…: only {PROTOCOL_KEY}.KEY=VALUE has a meaning here."
         )
     return parsed.get(PROTOCOL_KEY, {})
 

@@ -1,15 +1,21 @@
-"""Strict YAML: safe, no key twice, numbers like ``1e-3`` are numbers, aliases refused."""
+"""Strict YAML: safe, no key twice, numbers like ``1e-3`` are numbers.
+
+Aliases, tags and numbers that JSON has not (infinite ones, and beyond 64 bits) are refused: what is
+configured is hashed and stored as JSON.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, quoted, shortened
 
+_LARGEST = 2**63  # of whole numbers
 _LARGEST_FILE = 1_000_000  # bytes; configuration, not data
 
 
@@ -22,16 +28,40 @@ class _StrictLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None, None, "aliases are not allowed", self.peek_event().start_mark
             )
+        event = self.peek_event()
+        if getattr(event, "tag", None) is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, "tags such as !!int are not allowed", event.start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for position, key in enumerate(keys):
-            if key in keys[:position]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            try:
+                is_repeated = key in seen
+            except TypeError:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", node.value[position][0].start_mark
+                    None, None, "a key must be a single value", key_node.start_mark
+                ) from None
+            if is_repeated:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {quoted(key)} stands twice", key_node.start_mark
                 )
+            seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        value = super().construct_object(node, deep)
+        if isinstance(value, (int, float)) and not _is_in_json(value):
+            reason = f"{shortened(node.value)} is no finite number of 64 bits"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
+        return value
+
+
+def _is_in_json(number: float) -> bool:
+    return abs(number) < _LARGEST if isinstance(number, int) else math.isfinite(number)
 
 
 _StrictLoader.add_implicit_resolver(
@@ -45,12 +75,13 @@ def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML text; ``where`` names its place in a complaint.
 
     Raises:
-        BenchmarkError: it is not valid, holds a key twice, or an alias.
+        BenchmarkError: it is not valid, or holds a key twice, an alias, a tag or a number that is
+            infinite or beyond 64 bits.
     """
     try:
         return yaml.load(text, _StrictLoader)  # noqa: S506 - a subclass of the safe loader
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split()) or "nested too deeply"
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        reason = shortened(str(error)) or "nested too deeply"
         raise BenchmarkError(f"{where}: is not valid YAML ({reason}).") from None
 
 

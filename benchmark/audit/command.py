@@ -105,7 +105,7 @@ def run(dataset: Dataset, options: argparse.Namespace) -> int:
         print_verdicts(found, console)
     console.print("Bounds are one-sided 95 % ones at either end; users are the unit.", style="dim")
     for path in paths:
-        console.print(f"saved: {path}", highlight=False, soft_wrap=True)
+        console.print(f"saved: {path}", markup=False, highlight=False, soft_wrap=True)
     has_findings = any(found.findings for found in audits)
     return EXIT_FINDING if options.strict and has_findings else 0
 

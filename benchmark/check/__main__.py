@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli import guarded
-from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError
+from benchmark.cli import console, guarded
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
 
 if TYPE_CHECKING:
     from benchmark.check.probes import Outcome
@@ -86,17 +86,17 @@ def _check_all(arguments: argparse.Namespace) -> int:
     changes = _overrides(arguments.assignments)
     # All of them before the first one is run: a mistake in the last name should not cost minutes.
     configs = [configure(one, preset.overrides_for(one.name), changes) for one in choices]
-    console = Console(highlight=False)
+    out = console()
     failed = False
     for choice, config in zip(choices, configs, strict=True):
-        console.print(Text(f"{choice.name}: {choice.display_name}", style="bold"))
+        out.print(Text(f"{choice.name}: {choice.display_name}", style="bold"))
         outcomes = []
         for outcome in check(choice, config, preset.upstream_of(choice.entry)):
-            _show(console, outcome, arguments.verbose)
+            _show(out, outcome, arguments.verbose)
             outcomes.append(outcome)
         summary, passed = _summary(outcomes)
         failed |= not passed
-        console.print(Text(f"{choice.name}: {summary}", style="green" if passed else "red"))
+        out.print(Text(f"{choice.name}: {summary}", style="green" if passed else "red"))
     return EXIT_FAILED_SYSTEM if failed else 0
 
 
@@ -113,8 +113,8 @@ def _overrides(assignments: Sequence[str]) -> dict[str, Any]:
     for text in assignments:
         path, equals, value = text.partition("=")
         if not equals or not all(path.split(".")):
-            raise BenchmarkError(f"--set {text}: must look like field=value.")
-        nested: Any = parse_yaml(value, f"--set {text}")
+            raise BenchmarkError(f"--set {shortened(text)}: must look like field=value.")
+        nested: Any = parse_yaml(value, f"--set {shortened(text)}")
         for part in reversed(path.split(".")):
             nested = {part: nested}
         overrides = merged(overrides, nested)

@@ -10,15 +10,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
-from benchmark.cli import guarded
+from benchmark.cli import console, guarded
 from benchmark.data.dataset import Dataset
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.data.recipe import RECIPE_FOLDER, Recipe, load_recipe, recipe_names
-from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError
+from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError, shortened
 
 _SUMMARY_MODEL = "Qwen/Qwen2.5-7B-Instruct"  # what the paper names
 
@@ -98,9 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    console = Console()
+    out = console()
     if options.command == "list":
-        console.print(_list_table(options.recipes))
+        out.print(_list_table(options.recipes))
         return 0
     if options.command == "validate":
         recipe = load_recipe(options.recipe, options.recipes) if options.recipe else None
@@ -119,11 +117,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "compare-bm25":
         return _compare(dataset, options)
     if options.command == "describe":
-        console.print(_description(dataset))
+        out.print(_description(dataset))
         for note in dataset.notes:
-            console.print(f"- {escape(note)}")
+            out.print(f"- {note}")
     else:
-        console.print(
+        out.print(
             f"{dataset.name}: {dataset.number_of_users:,} users, {dataset.number_of_items:,} "
             f"items, {len(dataset.log):,} events, fingerprint {dataset.fingerprint[:16]}"
         )
@@ -135,7 +133,9 @@ def _compare(dataset: Dataset, options: argparse.Namespace) -> int:
 
     names = tuple(name.strip() for name in options.engines.split(","))
     if len(names) != 2:
-        raise BenchmarkError(f"--engines {options.engines}: must be two names with a comma.")
+        raise BenchmarkError(
+            f"--engines {shortened(options.engines)}: must be two names with a comma."
+        )
     found = compare_engines(
         (names[0], names[1]),
         dataset.items.text,
@@ -169,7 +169,7 @@ def _list_table(folder: Path) -> Table:
             meaning = load_recipe(name, folder).description
         except BenchmarkError as error:  # one broken recipe must not hide the others
             meaning = f"cannot be read: {error}"
-        table.add_row(escape(name), escape(meaning))
+        table.add_row(name, meaning)
     return table
 
 
@@ -177,7 +177,7 @@ def _description(dataset: Dataset) -> Table:
     from benchmark.data.describe import statistics
 
     numbers = statistics(dataset)
-    table = Table("what", Column("value", overflow="fold"), title=escape(dataset.name))
+    table = Table("what", Column("value", overflow="fold"), title=dataset.name)
     for what, value in (
         ("users", f"{numbers.users:,}"),
         ("items", f"{numbers.items:,}"),

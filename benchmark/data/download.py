@@ -4,7 +4,9 @@ A file is written beside its place as ``.<name>.part`` and goes on from there af
 a lost connection, if the server still has the same file. It gets its name only when its length and
 its checksum are right; a gzip file is read to its end as well, since its own checksum finds damage
 that the right length hides. Where no checksum is known, the one that was found is logged, so that
-it can be put into the recipe. A server that sends too little for too long is given up.
+it can be put into the recipe; then nothing but the answer itself can show that it is whole, so it
+must say how long it is, must not be a web page, and may not grow without limit. A server that sends
+too little for too long is given up.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock
-
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, shortened
+from benchmark.faults import MachineFault
 from benchmark.files import read_json, sha256_of_file, write_json
+from benchmark.locks import locked
 
 _CHUNK = 1 << 18
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -40,13 +42,20 @@ logger = logging.getLogger(__name__)
 class Download:
     """A file to fetch. ``size`` in bytes and ``sha256`` are checked where they are known.
 
-    ``advice`` ends the sentence of a file that the server does not have.
+    ``advice`` ends the sentence of a file that the server does not have. ``limit`` is the most
+    bytes that are taken where ``size`` is not known.
     """
 
     url: str
     size: int | None = None
     sha256: str | None = None
     advice: str = ""
+    limit: int = 64 << 30
+
+    @property
+    def most_bytes(self) -> int:
+        """No more than so many can be the file's."""
+        return self.limit if self.size is None else self.size
 
 
 @dataclass(frozen=True)
@@ -80,24 +89,47 @@ def fetch(download: Download, target: Path, patience: Patience | None = None) ->
 
     Raises:
         BenchmarkError: the address is not https, the server cannot be reached or refuses, or what
-            it sends is not the file.
+            it sends, or what is there already, is not the file.
+        MachineFault: the file cannot be written.
     """
     _refuse_unsafe(download.url)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(target.with_name(f".{target.name}.lock"))):
-            if not target.is_file():
+        with locked(target.with_name(f".{target.name}.lock")):
+            if target.is_file():
+                _refuse_other_file(download, target)
+            else:
                 _fetch_locked(download, target, patience or Patience())
     except OSError as error:
         reason = error.strerror or error
-        raise BenchmarkError(f"{target}: cannot be written ({reason}).") from error
+        raise MachineFault(f"{target}: cannot be written ({reason}).") from error
     return target
 
 
 def _refuse_unsafe(url: str) -> None:
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise BenchmarkError(f"{shortened(url)}: is no address ({error}).") from None
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCAL):
-        raise BenchmarkError(f"{url}: only https addresses are downloaded from.")
+        raise BenchmarkError(f"{shortened(url)}: only https addresses are downloaded from.")
+
+
+def _refuse_other_file(download: Download, target: Path) -> None:
+    """What is there may have been cut or changed since, or put there by a hand.
+
+    Raises:
+        BenchmarkError: it is not the file.
+    """
+    found = target.stat().st_size
+    if download.size is not None and found != download.size:
+        what = f"has {found:,} bytes instead of {download.size:,}"
+    elif download.sha256 is not None and sha256_of_file(target) != download.sha256:
+        what = "has another checksum than the file that is known"
+    else:
+        return
+    raise BenchmarkError(f"{target}: {what}; remove it, and it is downloaded again.")
 
 
 def _fetch_locked(download: Download, target: Path, patience: Patience) -> None:
@@ -166,13 +198,16 @@ def _transfer(download: Download, part: Path, patience: Patience) -> None:
                     f"{download.url}: the server's file has {total:,} bytes instead of "
                     f"{download.size:,}."
                 )
+            if (total or 0) > download.most_bytes:
+                raise _too_long(download)
+            _refuse_unfit(download, response, total)
             if start == 0:
                 _forget(part)
                 found = response.headers.get("ETag") or response.headers.get("Last-Modified")
                 if found and not found.startswith("W/"):
                     write_json(_state_file(part), {"url": download.url, "validator": found})
             with part.open("ab") as opened:
-                _copy(response, opened, start, total, patience, download.url)
+                _copy(response, opened, start, total, patience, download)
     except urllib.error.HTTPError as error:
         if error.code == 416:
             raise _Changed from None
@@ -181,8 +216,50 @@ def _transfer(download: Download, part: Path, patience: Patience) -> None:
         reason = " ".join(f"HTTP {error.code} {error.reason}".split())
         remedy = download.advice or "fetch the file elsewhere and name its folder with --source."
         raise BenchmarkError(f"{download.url}: the server refuses ({reason}); {remedy}") from None
+    except http.client.InvalidURL as error:
+        raise BenchmarkError(f"{shortened(download.url)}: is no address.") from error
+    except UnicodeError as error:  # a name that no domain can have
+        raise BenchmarkError(f"{shortened(download.url)}: is no address.") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as e:
         raise _Lost(str(getattr(e, "reason", "") or e) or type(e).__name__) from None
+
+
+def _too_long(download: Download) -> BenchmarkError:
+    return BenchmarkError(
+        f"{download.url}: the server sends more than {download.most_bytes:,} bytes, so it is not "
+        "the file."
+    )
+
+
+def _refuse_unfit(download: Download, response: Any, total: int | None) -> None:
+    """An answer in which a page or a cut would not be noticed.
+
+    Raises:
+        BenchmarkError: the answer is one.
+    """
+    if _is_gzip(download) or download.sha256 is not None:
+        return  # what is sent is checked to its end
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().casefold()
+    if kind in ("text/html", "application/xhtml+xml"):
+        raise _is_a_page(download)
+    is_chunked = response.headers.get("Transfer-Encoding", "").casefold() == "chunked"
+    if total is None and download.size is None and not is_chunked:
+        raise BenchmarkError(
+            f"{download.url}: the server does not say how long the file is, and no checksum is "
+            "known, so a cut could not be noticed; fetch the file elsewhere and name its folder "
+            "with --source."
+        )
+
+
+def _is_gzip(download: Download) -> bool:
+    return urllib.parse.urlsplit(download.url).path.endswith(".gz")
+
+
+def _is_a_page(download: Download) -> BenchmarkError:
+    return BenchmarkError(
+        f"{download.url}: the server sends a web page instead of the file; fetch the file "
+        "elsewhere and name its folder with --source."
+    )
 
 
 def _validator_of(part: Path, url: str) -> str | None:
@@ -218,13 +295,15 @@ def _copy(
     start: int,
     total: int | None,
     patience: Patience,
-    url: str,
+    download: Download,
 ) -> None:
     have, window_start, window_bytes = start, time.monotonic(), start
-    with _progress(url.rpartition("/")[2], total) as report:
+    with _progress(download.url.rpartition("/")[2], total) as report:
         while chunk := response.read1(_CHUNK):
-            opened.write(chunk)
             have += len(chunk)
+            if have > download.most_bytes:
+                raise _too_long(download)
+            opened.write(chunk)
             report(have)
             now = time.monotonic()
             if now - window_start >= patience.window:
@@ -274,7 +353,12 @@ def _check(download: Download, part: Path) -> None:
             raise BenchmarkError(
                 f"{download.url}: what was sent has the checksum {found}, not {download.sha256}."
             )
-    if urllib.parse.urlsplit(download.url).path.endswith(".gz"):
+    if download.sha256 is None and not _is_gzip(download):
+        with part.open("rb") as opened:
+            beginning = opened.read(1 << 10).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+        if beginning.startswith((b"<!doctype html", b"<html")):
+            raise _is_a_page(download)
+    if _is_gzip(download):
         try:
             with gzip.open(part, "rb") as opened:
                 while opened.read(1 << 20):

@@ -10,7 +10,6 @@ need not be told again.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -18,23 +17,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from benchmark.data.dataset import Dataset, EventLog, Items, Queries
 from benchmark.data.recipe import RECIPE_FOLDER, Recipe, load_recipe
 from benchmark.errors import BenchmarkError
+from benchmark.faults import MachineFault
 from benchmark.files import (
     atomic_path,
     build_folder,
     check_manifest,
     is_complete,
+    lock_by_content,
     read_json,
+    remove_folder,
     sha256_of_file,
     sha256_of_json,
+    sweep_locks,
     sweep_partial,
     write_json,
 )
 from benchmark.loaded import sources_as_loaded
+from benchmark.locks import locked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,7 +124,7 @@ def _remembered(root: Path) -> dict[str, str]:
 
 
 def _remember(recipe: Recipe, root: Path, source: Path) -> None:
-    with FileLock(str(root / f"{_SOURCES}.lock")):
+    with locked(root / f"{_SOURCES}.lock"):
         write_json(root / _SOURCES, {**_remembered(root), _place(recipe): str(source.resolve())})
 
 
@@ -149,20 +152,21 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
         return found
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(root / f"{target.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("%s: another process is preparing it; waiting.", target)
-            lock.acquire()
     except OSError as error:
-        reason = error.strerror or error
-        raise BenchmarkError(f"{root}: cannot be written ({reason}).") from error
-    try:
+        raise MachineFault(f"{root}: cannot be written ({error.strerror or error}).") from error
+
+    def say() -> None:
+        logger.info("%s: another process is preparing it; waiting.", target)
+
+    with locked(root / f"{target.name}.lock", waiting=say):
         found = _stored(target, key)
         return found if found is not None else _built(recipe, target, sources, key)
-    finally:
-        lock.release()
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed processes left among the prepared data and the candidate lists."""
+    sweep_partial(root, lock_by_content(root))
+    sweep_locks(root)
 
 
 def _name_of(recipe: Recipe, path: Path) -> str:
@@ -187,14 +191,10 @@ def _built(recipe: Recipe, target: Path, sources: dict[str, str], key: str) -> D
     from benchmark.data.build import build_dataset
     from benchmark.data.sources import source_of
 
-    sweep_partial(target.parent)
+    sweep(target.parent)
     logger.info("%s: preparing.", target)
     dataset = build_dataset(recipe, source_of(recipe).read(recipe))
-    if target.exists():
-        try:
-            shutil.rmtree(target)
-        except OSError as error:
-            raise BenchmarkError(f"{target}: cannot be removed ({error.strerror}).") from error
+    remove_folder(target)
     build_folder(target, lambda folder: _write(folder, dataset, recipe, sources, key))
     return dataset
 

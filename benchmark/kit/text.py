@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.errors import BenchmarkError, SystemFailure, shortened
 from benchmark.files import atomic_path, read_json, sha256_of_file, sha256_of_json
 from benchmark.kit.markers import Markers
 from benchmark.systems.contract import FloatArray, RunContext
@@ -101,12 +101,12 @@ def find_encoder(choice: str, hub_name: str) -> EncoderFiles:
     if path.is_dir():
         return files_in(path, path.resolve().name)
     if not _HUB_NAME.fullmatch(choice) or choice.startswith("."):
-        raise BenchmarkError(f"encoder {choice}: there is no such folder.")
+        raise BenchmarkError(f"encoder {shortened(choice)}: there is no such folder.")
     folder = hub_folder(choice)
     if folder is None:
         raise BenchmarkError(
-            f"encoder {choice}: there is no such folder, and the hub cannot be reached or has no "
-            f"such model; give a folder, {AUTO!r} or {PACKAGED!r}."
+            f"encoder {shortened(choice)}: there is no such folder, and the hub cannot be "
+            f"reached or has no such model; give a folder, {AUTO!r} or {PACKAGED!r}."
         )
     return files_in(folder, choice)
 

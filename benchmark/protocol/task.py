@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import (
@@ -26,10 +24,12 @@ from benchmark.files import (
     check_manifest,
     is_complete,
     read_json,
+    remove_folder,
     sha256_of_json,
     write_json,
 )
 from benchmark.loaded import sources_as_loaded
+from benchmark.locks import locked
 from benchmark.protocol.all_items import barred_items
 from benchmark.protocol.blocks import Blocks
 from benchmark.protocol.candidates import Candidates
@@ -276,14 +276,13 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
     folder = root / f"tasks-{key[:24]}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
+        with locked(Path(f"{folder}.lock")):
             kept = _read_if_whole(folder, key)
             if kept is not None:
                 return kept
             blocks = Blocks(Path(f"{folder}.blocks"), key)
             tasks = build_tasks(dataset, settings, blocks)
-            if folder.exists():
-                shutil.rmtree(folder)
+            remove_folder(folder)
             build_folder(folder, lambda place: _write(place, tasks, key))
             blocks.remove()
     except OSError as error:

@@ -15,10 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
-from benchmark.cli import print_what_the_terminal_can
-from benchmark.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchmarkError
+from benchmark.cli import console, guarded
+from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError
 from benchmark.protocol.metrics import VIEWS
 from benchmark.report.build import build_report, refresh_references, write_grid
 from benchmark.report.compare import compare_folders
@@ -269,15 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is not _report:
         given = given[1:]
     options = parser().parse_args(given)
-    print_what_the_terminal_can()
-    try:
-        return command(options)
-    except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("Interrupted; every file is either the old or the new one.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return guarded(lambda: command(options))
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -288,10 +278,10 @@ def _report(options: argparse.Namespace) -> int:
         paths += exported
         sentences += told
     _tell(list(dict.fromkeys(sentences)))
-    console = Console()
-    print_tables(report.tables, console)
+    out = console()
+    print_tables(report.tables, out)
     for grid in report.identifiers:
-        print_grid(grid, console)
+        print_grid(grid, out)
     for path in paths:
         print(path)
     return 0
@@ -300,9 +290,9 @@ def _report(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     grids, sentences = compare_folders(options.first, options.second, options.view)
     _tell(sentences)
-    console = Console()
+    out = console()
     for grid in grids:
-        print_grid(grid, console)
+        print_grid(grid, out)
         if options.out is not None:
             for path in write_grid(grid, options.out):
                 print(path)
@@ -350,7 +340,7 @@ def _simulate(options: argparse.Namespace) -> int:
         of_second = {"events": options.second_events, "users": options.second_users}
         both = [(world, replace(world, **of_second)) for world in worlds]
         grid = unpaired_grid(both, options.repetitions, options.seed)
-    print_grid(grid, Console())
+    print_grid(grid, console())
     if options.out is not None:
         for path in write_grid(grid, options.out):
             print(path)

@@ -2,7 +2,8 @@
 
 Two runs are comparable if they agree in the prepared data (by fingerprint), in the protocol's name
 and every one of its settings, and in the preset. Nothing is dropped in silence: whatever is found
-and not used (a damaged folder, an older run of the same system and seed) has its sentence.
+and not used (a damaged folder, an older run of the same system and seed) has its sentence. Suites
+may go on meanwhile: a folder that they remove is not there, and one that they replace is read anew.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from benchmark.errors import BenchmarkError
-from benchmark.files import is_complete, sha256_of_json
+from benchmark.errors import BenchmarkError, shortened
+from benchmark.files import files_below, is_complete, is_partial, sha256_of_json
 from benchmark.report.text import counted, file_name
 from benchmark.runs.record import (
     METRICS_FILE,
@@ -28,7 +29,6 @@ from benchmark.runs.record import (
 REFERENCE_FAMILY = "references"
 """The family of the rankers that learn nothing: they stand apart from what is compared."""
 
-_TEMPORARY = ".partial-"  # the prefix of what benchmark.files has not published yet
 _NAMED = 3  # folders that a sentence names before it only counts the rest
 
 
@@ -100,28 +100,38 @@ def collect(root: Path) -> Collection:
 def _read_all(root: Path) -> tuple[list[Run], list[str]]:
     """Every run below ``root``, and a sentence for each folder that looks like one and is none."""
     # A damaged run may have lost any one of its files, run.json as well.
-    folders = {
-        path.parent for name in (RUN_FILE, METRICS_FILE, RANKS_FILE) for path in root.rglob(name)
-    }
+    found = files_below(root, (RUN_FILE, METRICS_FILE, RANKS_FILE))
     runs, sentences = [], []
-    for folder in sorted(folders):
-        if any(part.startswith(_TEMPORARY) for part in folder.relative_to(root).parts):
-            sentences.append(f"{folder}: is still being written or was left by a killed run.")
+    for folder in dict.fromkeys(path.parent for path in found):
+        places = (folder, *folder.parents)[: len(folder.relative_to(root).parts)]
+        if any(is_partial(place) for place in places):
+            if folder.exists():
+                sentences.append(f"{folder}: is still being written or was left by a killed run.")
             continue
-        try:
-            run = read_run(folder)
-            finished_at(run)
+        run = _read(folder)
+        if isinstance(run, str):
+            run = _read(folder)  # it may have been replaced between two of its files
+        if isinstance(run, Run):
             runs.append(run)
-        except BenchmarkError as error:
-            sentences.append(f"{error} It is not in the report.")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            # The manifest itself may hold anything once the disk or a hand has changed it.
-            what = "manifest or record" if is_complete(folder) else "record"
-            sentences.append(
-                f"{folder}: its {what} is damaged ({type(error).__name__}: {error}). "
-                "It is not in the report."
-            )
+        elif folder.exists():
+            sentences.append(run)
     return runs, sentences
+
+
+def _read(folder: Path) -> Run | str:
+    """The run in ``folder``, or a sentence on why there is none."""
+    try:
+        run = read_run(folder)
+        finished_at(run)
+        group_key(run)
+        return run
+    except BenchmarkError as error:
+        return f"{error} It is not in the report."
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # The manifest itself may hold anything once the disk or a hand has changed it.
+        what = "manifest or record" if is_complete(folder) else "record"
+        reason = shortened(f"{type(error).__name__}: {error}")
+        return f"{folder}: its {what} is damaged ({reason}). It is not in the report."
 
 
 def _age(run: Run) -> tuple[datetime, str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import METRIC_NAMES, Ranks, TieRule, View, gains
+from benchmark.report.rank_tables import MOST_CANDIDATES
 from benchmark.report.ranks import EventRanks, Numbers, Ties, read_ranks
 from benchmark.report.top import TOP_FILE, KeptRanks, kept_whole, read_top
 from benchmark.report.views import columns_of
@@ -57,7 +58,7 @@ def _kept_ranks(run: Run) -> dict[View, dict[str, KeptRanks]]:
     if (run.folder / RANKS_FILE).is_file():
         return {
             view: {task: kept_whole(ranks, view) for task, ranks in tasks.items()}
-            for view, tasks in read_ranks(run.folder / RANKS_FILE).items()
+            for view, tasks in read_ranks(run.folder / RANKS_FILE, _most(run)).items()
         }
     return read_top(run.folder / TOP_FILE) if (run.folder / TOP_FILE).is_file() else {}
 
@@ -73,6 +74,12 @@ def _events(run: Run, view: View, task: str, kept: KeptRanks) -> TaskEvents:
             f"{run.folder}: its ranks for {task} do not give the metrics that it records."
         )
     return TaskEvents(values, kept.histogram, kept.users, kept.ties, metrics, kept.whole)
+
+
+def _most(run: Run) -> int:
+    """No list of the run holds more candidates."""
+    lengths = run.record.protocol.list_lengths.values()
+    return min(max([run.record.dataset.items, *lengths]), MOST_CANDIDATES)
 
 
 def tie_rule(run: Run) -> TieRule:

@@ -9,6 +9,7 @@ settings of ``style.mplstyle`` only, and carry no date: equal tables give equal 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,11 +84,18 @@ class _Tick:
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """Matplotlib with the report's style and nothing of the user's own settings."""
+    """Matplotlib with the report's style and nothing of the user's own settings.
+
+    It draws a box for a character that no font has (Chinese, say) and would warn at each of them;
+    names are whole in the tables and on the page.
+    """
     import matplotlib as mpl
 
     register_typeface()
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=r"Glyph \d+ .* missing from", category=UserWarning
+        )
         mpl.rcdefaults()
         mpl.rcParams.update(mpl.rc_params_from_file(STYLE, use_default_template=False))
         yield

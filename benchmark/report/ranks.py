@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import VIEWS, Ranks, View
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_COLUMNS = ("task", "event", "above", "tied", "returned")
-_LATER = ("user", "others", "view")  # columns that older files lack
+from benchmark.report.rank_tables import MOST_CANDIDATES, Columns, read_columns
 
 Numbers = NDArray[np.int64]
 
@@ -47,46 +40,43 @@ class Ties:
     others: float
 
 
-def read_ranks(path: Path) -> dict[View, dict[str, EventRanks]]:
+def read_ranks(
+    path: Path, most_candidates: int = MOST_CANDIDATES
+) -> dict[View, dict[str, EventRanks]]:
     """View → task → its ranks; files from before there were two views have lists only.
 
     Raises:
-        BenchmarkError: the file is no table of ranks.
+        BenchmarkError: the file is no table of ranks, or a rank lies beyond ``most_candidates``.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
-            stored = opened.schema_arrow.names
-            table = opened.read(columns=[*_COLUMNS, *(name for name in _LATER if name in stored)])
-        found: dict[View, dict[str, EventRanks]] = {}
-        for view in VIEWS:
-            own = table
-            if "view" in stored:
-                own = table.filter(pc.equal(table["view"], view)).drop_columns(["view"])
-            elif view != "lists":
-                break
-            tasks = pc.unique(own["task"]).to_pylist()
-            found[view] = {str(t): _of_task(own.filter(pc.equal(own["task"], t))) for t in tasks}
-        return found
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        raise BenchmarkError(f"{path}: is not a table of ranks ({error}).") from None
-
-
-def _of_task(table: pa.Table) -> EventRanks:
-    order = np.argsort(table["event"].to_numpy(), kind="stable")
-    columns: Mapping[str, NDArray[np.generic]] = {
-        name: table[name].to_numpy()[order] for name in table.column_names if name != "task"
+    tables = read_columns(path)
+    return {
+        view: {
+            task: _of_task(columns, path, task, most_candidates)
+            for task, columns in tables[view].items()
+        }
+        for view in VIEWS
+        if view in tables
     }
+
+
+def _of_task(columns: Columns, path: Path, task: str, most_candidates: int) -> EventRanks:
+    above, tied = columns["above"].astype(np.int64), columns["tied"].astype(np.int64)
+    numbers = np.array([above, tied, columns.get("others", above).astype(np.int64)])
+    # One by one first: the sum of two huge numbers may be a small one.
+    wrong = numbers.size and (numbers.min() < 0 or numbers.max() > most_candidates)
+    if wrong or (numbers.size and (above + tied).max() > most_candidates):
+        raise BenchmarkError(
+            f"{path}: is not a table of ranks (a rank of {task} is not among "
+            f"{most_candidates:,} candidates)."
+        )
+    later = (columns.get(name) for name in ("user", "others"))
     return EventRanks(
         Ranks(
-            above=columns["above"].astype(np.int32),
-            tied=columns["tied"].astype(np.int32),
+            above=above.astype(np.int32),
+            tied=tied.astype(np.int32),
             returned=columns["returned"].astype(np.bool_),
         ),
-        *(columns[name].astype(np.int64) if name in columns else None for name in _LATER[:2]),
+        *(None if one is None else one.astype(np.int64) for one in later),
     )
 
 

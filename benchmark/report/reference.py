@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import build_folder, read_json, write_json, write_text
+from benchmark.files import (
+    build_folder,
+    is_partial,
+    read_json,
+    remove_folder,
+    write_json,
+    write_text,
+)
 from benchmark.protocol.metrics import VIEWS
 from benchmark.report.collect import RunGroup, collect
 from benchmark.report.curves import read_curves, write_curves
@@ -54,12 +61,11 @@ def _write_group(group: RunGroup, folder: Path) -> Path:
     names = [file_name(run.record.system.name, str(run.record.seed)) for run in group.runs]
     for name, run in zip(names, group.runs, strict=True):
         target = folder / RUNS / name
-        if target.exists():
-            shutil.rmtree(target)
+        remove_folder(target)
         _write_run(run, target)
-    for path in (folder / RUNS).iterdir():
-        if path.is_dir() and path.name not in names:
-            shutil.rmtree(path)
+    for path in sorted((folder / RUNS).iterdir()):
+        if path.is_dir() and not is_partial(path) and path.name not in names:
+            remove_folder(path)
     return folder
 
 

@@ -13,6 +13,7 @@ Names of arrays are ``<task>/<array>`` for lists, as in files from before there 
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +21,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, shortened
 from benchmark.files import atomic_path
 from benchmark.protocol.metrics import VIEWS, Ranks, View
+from benchmark.report.rank_tables import MOST_CANDIDATES
 from benchmark.report.ranks import EventRanks, Numbers, Ties, rank_histogram, ties_of
 
 TOP_FILE = "top.npz"
 _USER_STEPS = "user-steps"
+_COUNTS = ("above", "tied", "histogram", "left-out", "most-others", "fewer-others")
+_MOST_BYTES = 1 << 30  # of a file, unpacked
 
 Arrays = Mapping[str, NDArray[np.number]]
 
@@ -141,8 +145,7 @@ def read_top(path: Path) -> dict[View, dict[str, KeptRanks]]:
         BenchmarkError: the file does not hold them.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = _arrays_in(path)
         found: dict[View, dict[str, KeptRanks]] = {}
         for view in VIEWS:
             for task in sorted({name.partition("/")[0] for name in arrays}):
@@ -158,11 +161,35 @@ def read_top(path: Path) -> dict[View, dict[str, KeptRanks]]:
                     found.setdefault(view, {})[task] = replace(_kept(own, view), users=users)
         return found
     except Exception as error:  # zlib, zipfile, numpy: a damaged archive raises any of many
-        raise BenchmarkError(f"{path}: is not the compact form of ranks ({error}).") from None
+        reason = shortened(str(error))
+        raise BenchmarkError(f"{path}: is not the compact form of ranks ({reason}).") from None
+
+
+def _arrays_in(path: Path) -> dict[str, NDArray[np.number]]:
+    """The arrays of a file, by name.
+
+    Raises:
+        ValueError: they are none of ranks, or would take more memory than such a file can need.
+    """
+    with zipfile.ZipFile(path) as packed:
+        if sum(one.file_size for one in packed.infolist()) > _MOST_BYTES:
+            raise ValueError(f"it holds more than {_MOST_BYTES >> 20} MB")
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    for name, array in arrays.items():
+        kind = name.rpartition("/")[2]
+        if kind in _COUNTS:
+            if not np.issubdtype(array.dtype, np.integer) or array.ndim != (kind != "most-others"):
+                raise ValueError(f"{name} holds no whole numbers in a row")
+            if array.size and not 0 <= int(array.min()) <= int(array.max()) <= MOST_CANDIDATES:
+                raise ValueError(f"{name} holds a number below 0 or above {MOST_CANDIDATES:,}")
+    return arrays
 
 
 def _kept(arrays: Arrays, view: View) -> KeptRanks:
     above, tied = (arrays[name].astype(np.int32) for name in ("above", "tied"))
+    if len(above) != len(tied):
+        raise ValueError("as many ranks as ties are needed")
     returned = np.ones(len(above), dtype=np.bool_)
     if "left-out" in arrays:
         returned[arrays["left-out"].astype(np.int64)] = False

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli import guarded
+from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened, unknown_value
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
@@ -69,14 +69,14 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _list() -> int:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from benchmark.protocol.settings import PRESETS
     from benchmark.systems.catalogue import entries, family_order, family_title, named_files
     from benchmark.yaml_files import read_yaml
 
-    console = Console()
+    out = console()
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -86,23 +86,25 @@ def _list() -> int:
     for family in families:
         members = [row for row in rows if row.family == family]
         if members:
-            table.add_row(f"[bold]{family_title(family)}[/bold]")
+            table.add_row(Text(family_title(family), style="bold"))
         for row in members:
             name = f"{row.name}:<Model>" if row.variants else row.name
             table.add_row(f"  {name}", row.display_name, ", ".join(row.tasks))
-    console.print(table)
+    out.print(table)
     for kind in ("presets", "suites"):
-        console.print(f"\n[bold]{kind.capitalize()}[/bold]")
+        out.print(f"\n{kind.capitalize()}", style="bold")
         for name, path in named_files(kind).items():
-            console.print(f"  {name}: {read_yaml(path).get('description', '')}")
-    console.print(f"\n[bold]Protocols[/bold]\n  {', '.join(PRESETS)}")
+            out.print(f"  {name}: {read_yaml(path).get('description', '')}")
+    out.print("\nProtocols", style="bold")
+    out.print(f"  {', '.join(PRESETS)}")
     recipes = sorted(path.stem for path in Path("datasets").glob("*.yaml"))
-    console.print(f"\n[bold]Data sets[/bold]\n  {', '.join(recipes) or 'none in datasets/'}")
+    out.print("\nData sets", style="bold")
+    out.print(f"  {', '.join(recipes) or 'none in datasets/'}")
     return 0
 
 
 def _chosen_suite(arguments: argparse.Namespace) -> Suite:
-    from benchmark.run.suite import load_suite, refuse_repetitions
+    from benchmark.run.suite import LARGEST_SEED, load_suite, refuse_repetitions
 
     suite = load_suite(arguments.suite)
     changes: dict[str, Any] = {}
@@ -124,6 +126,10 @@ def _chosen_suite(arguments: argparse.Namespace) -> Suite:
             ) from None
         if any(seed < 0 for seed in changes["seeds"]):
             raise BenchmarkError(f"--seeds {shortened(arguments.seeds)}: must not be negative.")
+        if any(seed > LARGEST_SEED for seed in changes["seeds"]):
+            raise BenchmarkError(
+                f"--seeds {shortened(arguments.seeds)}: must not be above {LARGEST_SEED}."
+            )
     for option, key in (
         ("--dataset", "datasets"),
         ("--systems", "systems"),
@@ -171,13 +177,12 @@ def _device(asked: str | None) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from benchmark.data.prepare import sweep
     from benchmark.overrides import parse_assignments
     from benchmark.run.plan import due, plan
     from benchmark.runs.store import RunStore
 
-    console = Console(stderr=True)
+    err = console(on_stderr=True)
     suite, options = _chosen_suite(arguments), _options(arguments)
     if number_of_processes() > 1:
         if arguments.jobs > 1:
@@ -190,38 +195,52 @@ def _run(arguments: argparse.Namespace) -> int:
             return 0
     store = RunStore(options.results)
     waiting: list[JobSpec] = []
+    afresh: set[str] = set()
     try:
         if not arguments.dry_run:
             store.prepare()
-        with console.status("preparing data and candidate lists"):
+            sweep(options.prepared_root)
+        with err.status("preparing data and candidate lists"):
             planned = plan(suite, parse_assignments(arguments.set), options)
         jobs = planned.jobs
         if arguments.dry_run:
             _print_plan(jobs, arguments.retry_failed, arguments.fresh)
             return 0
-        if arguments.fresh:
-            for job in jobs:
-                store.discard(job.spec)
-            waiting = [job.spec for job in jobs]
-        else:
-            waiting = due(jobs, arguments.retry_failed)
-            for spec in waiting:
-                if store.state(spec) == "failed":
-                    store.discard(spec)
+        states = {job.spec.identity: job.state for job in jobs}
+        store.sweep_work(states)
+        waiting = (
+            [job.spec for job in jobs] if arguments.fresh else due(jobs, arguments.retry_failed)
+        )
+        for spec in waiting:
+            is_forgotten = arguments.fresh or states[spec.identity] == "failed"
+            if is_forgotten and not _forget(store, spec) and arguments.fresh:
+                afresh.add(spec.identity)
     finally:
         agreed(waiting)  # with bad input there is nothing to follow
     started = time.monotonic()
     if waiting:
         for note in planned.notes:
-            console.print(note, highlight=False, markup=False, style="dim")
+            err.print(note, style="dim")
         from benchmark.run.workers import run_jobs
 
-        run_jobs(waiting, arguments.jobs, console)
+        run_jobs(waiting, arguments.jobs, err, afresh)
     done = len(jobs) - len(waiting)
-    console.print(
+    err.print(
         f"{len(waiting)} jobs run in {time.monotonic() - started:.1f} s, {done} were done before."
     )
     return _report([job.spec for job in jobs], store, options)
+
+
+def _forget(store: RunStore, job: JobSpec) -> bool:
+    """Remove what is there of a job, unless another suite runs it now; whether it was removed."""
+    from benchmark.locks import LockedElsewhere
+
+    try:
+        with store.locked(job, waits=False):
+            store.discard(job)
+    except LockedElsewhere:
+        return False
+    return True
 
 
 def _follow() -> None:
@@ -234,7 +253,6 @@ def _follow() -> None:
 
 
 def _print_plan(jobs: Sequence[PlannedJob], retry_failed: bool, fresh: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     words = {
@@ -258,26 +276,24 @@ def _print_plan(jobs: Sequence[PlannedJob], retry_failed: bool, fresh: bool) -> 
             state,
             spec.identity[:16],
         )
-    Console().print(table)
+    console().print(table)
 
 
 def _report(jobs: Sequence[JobSpec], store: RunStore, options: Options) -> int:
-    from rich.console import Console
-
     from benchmark.report.build import PAGE, build_report
     from benchmark.report.terminal import print_tables
 
-    console = Console()
+    out = console()
     # A page that lies there would tell of older runs than the tables beside it.
     report = build_report(store.runs, options.results, html=(options.results / PAGE).exists())
     shown = {(job.dataset, job.protocol, job.preset) for job in jobs}
     tables = [t for t in report.tables if (t.key.dataset, t.key.protocol, t.key.preset) in shown]
-    print_tables(tables, console)
+    print_tables(tables, out)
     for sentence in report.sentences:
         print(sentence, file=sys.stderr)
-    console.print("\nFiles:", highlight=False)
+    out.print("\nFiles:")
     for path in report.paths:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        out.print(f"  {path}", soft_wrap=True)
     failed = 0
     for job in jobs:
         run = store.read(job)

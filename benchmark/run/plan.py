@@ -162,10 +162,11 @@ def _job(
         code=code,
         recipe=subject.recipe,
         dataset=subject.dataset.name,
-        prepared_root=str(options.prepared_root),
+        # Absolute, since a system may change its process's folder.
+        prepared_root=str(options.prepared_root.absolute()),
         protocol=subject.protocol,
         protocol_settings=settings,
-        candidates_folder=str(options.candidates) if subject.lists is not None else None,
+        candidates_folder=_absolute(options.candidates if subject.lists is not None else None),
         system=choice.name,
         display_name=choice.display_name,
         configuration=configuration,
@@ -176,8 +177,12 @@ def _job(
         precision=options.precision,
         threads=options.threads,
         trackers=options.trackers,
-        results=str(options.results),
+        results=str(options.results.absolute()),
     )
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
 
 
 def due(jobs: Sequence[PlannedJob], retry_failed: bool) -> list[JobSpec]:

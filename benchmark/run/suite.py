@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,9 @@ from benchmark.overrides import Overrides
 from benchmark.protocol.settings import DEFAULT_PRESET
 from benchmark.systems.catalogue import SystemChoice, choose, entries, with_settings
 from benchmark.systems.configuration import named_path, read_typed
+
+LARGEST_SEED = 2**63 - 1
+"""Records are JSON, which other programs read as numbers of 64 bits."""
 
 
 class Row(BaseModel):
@@ -34,7 +37,9 @@ class Suite(BaseModel):
     datasets: tuple[str, ...] = ("ml-100k",)
     systems: Literal["all"] | tuple[str | Row, ...] = "all"
     protocols: tuple[str, ...] = (DEFAULT_PRESET,)
-    seeds: tuple[int, ...] = Field(default=(2024,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field(
+        default=(2024,), min_length=1
+    )
     preset: str = "laptop"
 
     def chosen_systems(self) -> list[SystemChoice]:

@@ -1,10 +1,25 @@
-"""Running jobs one after another in this process, or several at once in processes of their own."""
+"""Running jobs in processes of their own, so that one system cannot end the suite.
+
+There are as many workers as jobs may run at the same time, one by default. A worker is replaced
+only when a job has ended it, so the price of the isolation is one start (about as long as importing
+torch) a suite and not one a job. A job whose worker died is tried once more, alone, since another
+job may have taken the memory; when that worker dies too, the job is recorded as failed.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing.connection import Connection, wait
 
 from rich.console import Console
 from rich.progress import (
@@ -16,72 +31,251 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from benchmark.runs.execute import execute, record_death
+from benchmark.faults import MachineFault
+from benchmark.run.worker import Answer, Order
+from benchmark.runs.execute import Failure, execute, load_data
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
+from benchmark.systems.processes import number_of_processes
+
+_TRIES = 2
+_PATIENCE = 10.0  # seconds that a worker has to end when it is told to
 
 
-def run_jobs(jobs: Sequence[JobSpec], processes: int, console: Console) -> None:
+def run_jobs(
+    jobs: Sequence[JobSpec],
+    processes: int,
+    console: Console,
+    afresh: Collection[str] = (),
+) -> None:
     """Run every job; a failed one is recorded in its run folder and the others go on.
 
-    A job whose process dies twice (out of memory, a crash in native code) counts as failed.
+    A job that another suite is running is left for later, so that suites on one results folder
+    share the work. Under ``torchrun`` jobs run in this process, in their order.
+
+    Args:
+        jobs: to run.
+        processes: how many of them at the same time.
+        console: where it is said what goes on.
+        afresh: identities of jobs to forget before they run.
 
     Raises:
-        BenchmarkError: the input is bad or the results folder cannot be written.
+        BenchmarkError: the input is bad.
+        MachineFault: the results folder cannot be written.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("jobs", total=len(jobs))
-        if processes == 1:
+        shown = _Shown(console, progress, progress.add_task("jobs", total=len(jobs)))
+        if number_of_processes() > 1:
             for job in jobs:
                 started = time.monotonic()
-                run = execute(job, partial(_show, progress, bar, job.label))
-                _say(run, job, time.monotonic() - started, console)
-                progress.advance(bar)
+                run = execute(job, partial(shown.says, job), afresh=job.identity in afresh)
+                shown.ended(job, run, time.monotonic() - started)
+            return
+        load_data.cache_clear()  # the workers hold the data
+        with _Crew(processes) as crew:
+            _Suite(jobs, crew, shown, frozenset(afresh)).run()
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What people see of the jobs."""
+
+    console: Console
+    progress: Progress
+    bar: TaskID
+
+    def says(self, job: JobSpec, message: str) -> None:
+        self.progress.update(self.bar, description=f"{job.label}: {message}")
+
+    def tells(self, sentence: str, style: str = "") -> None:
+        self.console.print(sentence, style=style, markup=False, highlight=False, emoji=False)
+
+    def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
+        if run.record.status == "finished":
+            self.tells(f"{job.label}: done in {seconds:.1f} s")
         else:
-            _in_processes(jobs, processes, console, lambda: progress.advance(bar))
+            self.tells(f"{job.label}: failed: {run.record.error}", style="red")
+        self.progress.advance(self.bar)
 
 
-def _show(progress: Progress, bar: TaskID, label: str, message: str) -> None:
-    progress.update(bar, description=f"{label}: {message}")
+@dataclass
+class _Worker:
+    """``alive`` is the end of a pipe by which the process sees that the suite lives."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    alive: int
+    order: Order | None = None
+    is_ready: bool = False
+
+    def close(self) -> None:
+        self.connection.close()
+        os.close(self.alive)
 
 
-def _say(run: Run, job: JobSpec, seconds: float, console: Console) -> None:
-    if run.record.status == "finished":
-        console.print(f"{job.label}: done in {seconds:.1f} s", highlight=False)
-    else:
-        console.print(f"[red]{job.label}: failed: {run.record.error}[/red]", highlight=False)
+_BEGIN = "from benchmark.run.worker import main; main({}, {})"
 
 
-def _in_processes(
-    jobs: Sequence[JobSpec], processes: int, console: Console, advance: Callable[[], None]
-) -> None:
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+class _Crew:
+    """The living workers; a context manager that ends them all."""
 
-    waiting = list(jobs)
-    try:
-        parallel = Parallel(n_jobs=processes, return_as="generator_unordered", pre_dispatch="all")
-        for run, job, seconds in parallel(delayed(_timed)(job) for job in waiting):
-            _say(run, job, seconds, console)
-            advance()
-        return
-    except TerminatedWorkerError:
-        console.print("a worker process died; its jobs are tried again, one at a time.")
-    for job in waiting:
-        # Alone in a process, so that a job that kills it is the one to blame.
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.workers: list[_Worker] = []
+
+    def __enter__(self) -> _Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.connection.close()  # which ends the idle ones
+            if worker.order is not None:
+                worker.process.terminate()
+        for worker in self.workers:
+            try:
+                worker.process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            os.close(worker.alive)
+
+    def give(self, order: Order) -> None:
+        """Hand ``order`` to an idle worker, or to a new one."""
+        idle = [worker for worker in self.workers if worker.order is None]
+        worker = idle[0] if idle else self._hired()
+        worker.order = order
+        # One that has died meanwhile shows it when it is waited for.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            worker.connection.send(order)
+
+    def _hired(self) -> _Worker:
+        # A new interpreter: a process with threads, or with a GPU in use, cannot be forked, and
+        # multiprocessing would run the script again that asked for the suite.
         try:
-            run, _, seconds = Parallel(n_jobs=2)([delayed(_timed)(job)])[0]
-        except TerminatedWorkerError:
-            run, seconds = record_death(job), 0.0
-        _say(run, job, seconds, console)
+            ours, theirs = multiprocessing.Pipe()
+            suite, alive = os.pipe()
+            process = subprocess.Popen(
+                [sys.executable, "-c", _BEGIN.format(theirs.fileno(), suite)],
+                pass_fds=(theirs.fileno(), suite),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            )
+        except OSError as error:
+            raise MachineFault(f"no process could be started ({error.strerror}).") from error
+        theirs.close()
+        os.close(suite)
+        self.workers.append(_Worker(process, ours, alive))
+        return self.workers[-1]
+
+    def busy(self) -> list[_Worker]:
+        """The workers that have an order."""
+        return [worker for worker in self.workers if worker.order is not None]
+
+    def answers(self) -> list[tuple[_Worker, Answer | None]]:
+        """Wait until a busy worker says something; None if it has died."""
+        speakers = {id(worker.connection): worker for worker in self.busy()}
+        ready = wait([worker.connection for worker in speakers.values()])
+        heard: list[tuple[_Worker, Answer | None]] = []
+        for connection in ready:
+            worker = speakers[id(connection)]
+            try:
+                heard.append((worker, worker.connection.recv()))
+            except (EOFError, ConnectionResetError):
+                worker.process.wait()
+                heard.append((worker, None))
+        return heard
+
+    def dismiss(self, worker: _Worker) -> None:
+        """Forget a worker that has died."""
+        worker.close()
+        self.workers.remove(worker)
 
 
-def _timed(job: JobSpec) -> tuple[Run, JobSpec, float]:
-    started = time.monotonic()
-    return execute(job), job, time.monotonic() - started
+@dataclass
+class _Suite:
+    """Which jobs wait, and which wait for another suite or for another try."""
+
+    jobs: Sequence[JobSpec]
+    crew: _Crew
+    shown: _Shown
+    afresh: frozenset[str]
+    locked: deque[JobSpec] = field(default_factory=deque)
+    alone: deque[JobSpec] = field(default_factory=deque)
+    deaths: dict[str, int] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Run all jobs to their end.
+
+        Raises:
+            BenchmarkError: as :func:`run_jobs`.
+        """
+        waiting = deque(self.jobs)
+        while waiting or self.locked or self.alone or self.crew.busy():
+            while waiting and len(self.crew.busy()) < self.crew.size:
+                self.crew.give(self._order(waiting.popleft()))
+            if not self.crew.busy():
+                # Those that died first: waiting for another suite may take long.
+                if self.alone:
+                    self.crew.give(self._order(self.alone.popleft(), waits=True))
+                else:
+                    self.crew.give(self._order(self.locked.popleft(), waits=True))
+            for worker, answer in self.crew.answers():
+                self._heard(worker, answer)
+
+    def _order(self, job: JobSpec, waits: bool = False) -> Order:
+        is_new = not self.deaths.get(job.identity)
+        return Order(job, waits=waits, afresh=is_new and job.identity in self.afresh)
+
+    def _heard(self, worker: _Worker, answer: Answer | None) -> None:
+        order = worker.order
+        assert order is not None
+        if answer is None and not worker.is_ready:
+            how = _manner_of_death(worker.process.returncode)
+            raise MachineFault(f"{order.job.label}: the process for it {how} before it began.")
+        if answer is None:
+            self.crew.dismiss(worker)
+            self._died(order, worker.process.returncode)
+        elif answer.kind == "ready":
+            worker.is_ready = True
+        elif answer.kind == "progress":
+            self.shown.says(order.job, answer.text)
+        else:
+            worker.order = None
+            if answer.error is not None:
+                raise answer.error
+            if answer.kind == "broken":
+                raise RuntimeError(f"{order.job.label}: the suite itself failed.\n{answer.text}")
+            if answer.run is None:
+                self.locked.append(order.job)
+            else:
+                self.shown.ended(order.job, answer.run, answer.seconds)
+
+    def _died(self, order: Order, code: int | None) -> None:
+        job, how = order.job, _manner_of_death(code)
+        if order.death is not None:
+            raise MachineFault(f"{job.label}: its failure cannot be recorded; its process {how}.")
+        self.deaths[job.identity] = self.deaths.get(job.identity, 0) + 1
+        if self.deaths[job.identity] < _TRIES:
+            self.shown.tells(f"{job.label}: its process {how}; it is tried again, alone.")
+            self.alone.append(job)
+            return
+        # The kernel kills what takes too much memory, and says so to nobody.
+        is_killed = code == -signal.SIGKILL
+        why = " (out of memory, or somebody killed it)" if is_killed else ""
+        failure = Failure(f"its process {how} twice{why}.", retryable=is_killed)
+        self.crew.give(Order(job, death=failure))
+
+
+def _manner_of_death(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            return f"was ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was ended by signal {-code}"
+    return f"ended with exit code {code}"

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset, IntArray, LongArray
-from benchmark.files import atomic_path
+from benchmark.files import sha256_of_arrays
 from benchmark.protocol.all_items import admitted, best_items, blocks, eligible_items, ranks_among
 from benchmark.protocol.metrics import VIEWS, Ranks, View
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
+from benchmark.runs.parts import read_part, write_part
 from benchmark.systems.contract import System
 from benchmark.systems.scores import checked_scores, checked_scores_of_all
 
@@ -97,9 +98,13 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Way:
-    """How a view ranks a part of the events: rows and requests → ranks and what else is kept."""
+    """How a view ranks a part of the events: rows and requests → ranks and what else is kept.
+
+    ``among`` is a hash of what each target is ranked among.
+    """
 
     others: LongArray
+    among: str
     ranked: Callable[[slice, Requests], tuple[Ranks, Arrays]]
     words: str
 
@@ -111,7 +116,7 @@ def _lists(job: _Job) -> _Way:
         scores = checked_scores(job.system.score(part), part, job.name)
         return lists.select(rows).ranks(scores), {"scores": scores}
 
-    return _Way(lists.lengths - 1, ranked, "ranked")
+    return _Way(lists.lengths - 1, lists.fingerprint, ranked, "ranked")
 
 
 def _all_items(job: _Job) -> _Way:
@@ -133,7 +138,8 @@ def _all_items(job: _Job) -> _Way:
         items, scores_of_best = (np.concatenate(column) for column in zip(*best, strict=True))
         return Ranks.together(ranks), {"items": items, "scores": scores_of_best}
 
-    return _Way(eligible_items(barred, len(targets)), ranked, "ranked among all items")
+    others = eligible_items(barred, len(targets))
+    return _Way(others, sha256_of_arrays([targets, others]), ranked, "ranked among all items")
 
 
 def _evaluated(job: _Job, view: View, way: _Way, progress: Callable[[str], None]) -> Evaluation:
@@ -143,41 +149,31 @@ def _evaluated(job: _Job, view: View, way: _Way, progress: Callable[[str], None]
     seconds, scored = 0.0, 0
     for rows, part in requests.batches(EVENTS_PER_PART):
         path = job.folder / f"{job.task.name}-{view}-{rows.start:09d}.npz"
-        kept = _read_part(path, len(part), job.identity)
+        what = f"{job.identity} {job.task.name} {view} {rows.start}:{rows.stop} {way.among}"
+        kept = _kept(path, what)
         if kept is None:
             started = time.perf_counter()
             kept, arrays = way.ranked(rows, part)
             seconds += time.perf_counter() - started
             scored += len(part)
-            _write_part(path, kept, arrays, job.identity)
+            write_part(path, what, {**_columns(kept), **arrays})
         ranks.append(kept)
         files.append(path)
         progress(f"{job.task.name}: {rows.stop}/{len(requests)} test events {way.words}")
     return Evaluation(Ranks.together(ranks), way.others, tuple(files), seconds, scored)
 
 
-def _write_part(path: Path, ranks: Ranks, arrays: Arrays, identity: str) -> None:
-    with atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            above=ranks.above,
-            tied=ranks.tied,
-            returned=ranks.returned,
-            identity=np.array(identity),
-            **arrays,  # type: ignore[arg-type]
-        )
+def _columns(ranks: Ranks) -> dict[str, NDArray[Any]]:
+    return {"above": ranks.above, "tied": ranks.tied, "returned": ranks.returned}
 
 
-def _read_part(path: Path, events: int, identity: str) -> Ranks | None:
-    """A finished part, or None if it is absent, damaged (npz has checksums) or another job's."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            ranks = Ranks(stored["above"], stored["tied"], stored["returned"])
-            is_whole = len(ranks) == len(stored["scores"]) == events
-            is_own = str(stored["identity"]) == identity
-    except Exception:  # whatever is wrong with it, it is made again
+def _kept(path: Path, what: str) -> Ranks | None:
+    """The ranks of a finished part of ``what``; None if it is to be made (again)."""
+    stored = read_part(path, what)
+    if stored is None or not {"above", "tied", "returned", "scores"} <= stored.keys():
         return None
-    return ranks if is_whole and is_own else None
+    columns: dict[str, Any] = stored
+    return Ranks(columns["above"], columns["tied"], columns["returned"])
 
 
 def parts_of(files: tuple[Path, ...]) -> Iterator[Arrays]:

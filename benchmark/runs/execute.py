@@ -3,6 +3,10 @@
 Every stage leaves what the next one needs in the job's work folder, so a job that is killed at any
 moment goes on where it was. Scores always come from a system that was saved and loaded again, so a
 resumed job and an uninterrupted one score with the same bits.
+
+Whatever a system raises is recorded as its failure, and the suite goes on. What the machine does
+(see :mod:`benchmark.faults`) is not: where the results cannot be written, everything stops; where
+memory or a permission is missing, the record says so and the next command tries the job again.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache, partial
 from pathlib import Path
@@ -26,13 +31,16 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset, IntArray
 from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.faults import MachineFault, machine_cause
 from benchmark.files import (
     atomic_path,
     build_folder,
     check_manifest,
     is_complete,
     read_json,
+    remove_folder,
     sha256_of_json,
+    write_bytes,
     write_json,
 )
 from benchmark.protocol.metrics import VIEWS, Ranks, View, every_metric, mean_metrics
@@ -81,6 +89,15 @@ Progress = Callable[[str], None]
 
 LOG_FILE = "log.txt"
 _FIT_FILE = "fit.json"
+_LONGEST_ERROR = 500  # characters of a record's sentence
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job has no result; ``retryable`` if it was the machine's fault."""
+
+    sentence: str
+    retryable: bool = False
 
 
 @lru_cache(maxsize=2)
@@ -107,15 +124,33 @@ def load_data(
     return dataset, tasks
 
 
-def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
+def execute(
+    job: JobSpec,
+    progress: Progress = lambda message: None,
+    *,
+    waits: bool = True,
+    afresh: bool = False,
+) -> Run:
     """Run a job unless it is done; returns the finished or failed run.
 
+    Args:
+        progress: is told what goes on.
+        waits: whether to wait where another process runs the job.
+        afresh: forget what is there of it, once no other process is at it.
+
     Raises:
-        BenchmarkError: the input is bad or the results folder cannot be written.
+        BenchmarkError: the input is bad.
+        MachineFault: the results cannot be written; the job is unfinished.
+        LockedElsewhere: another process runs the job, and ``waits`` is false.
     """
     store = RunStore(Path(job.results))
-    with store.locked(job, lambda: progress("waiting for another run of the same job")):
+    say = partial(progress, "waiting for another run of the same job")
+    with store.locked(job, waits=waits, waiting=say):
+        if afresh:
+            store.discard(job)
         done = store.read(job)
+        if done is not None and done.record.retryable:
+            done = None
         if agreed(done is not None) and done is not None:
             return done
         with threads(job.threads):
@@ -126,9 +161,13 @@ def execute(job: JobSpec, progress: Progress = lambda message: None) -> Run:
             except JobChanged:
                 store.discard_work(job)
                 raise
+    return _just_written(job, store)
+
+
+def _just_written(job: JobSpec, store: RunStore) -> Run:
     run = store.read(job)
     if run is None:
-        raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
+        raise MachineFault(f"{store.folder(job)}: the run just written cannot be read back.")
     return run
 
 
@@ -151,20 +190,21 @@ def follow(job: JobSpec) -> None:
                 _fit_if_needed(job, dataset, tasks, settings, context)
 
 
-def record_death(job: JobSpec) -> Run:
-    """Record as failed a job whose process was killed each time it was tried."""
+def record_death(job: JobSpec, failure: Failure) -> Run:
+    """Record as failed a job whose process ended each time it was tried.
+
+    Raises:
+        BenchmarkError: as :func:`execute`.
+    """
     store = RunStore(Path(job.results))
     settings = ProtocolSettings.model_validate(job.protocol_settings)
     dataset, tasks = load_data(job.recipe, job.prepared_root, settings, job.candidates_folder)
-    error = "its process was killed twice (out of memory, or a crash in native code)."
-    with store.locked(job, lambda: None):
-        if store.read(job) is None:
-            record = _record(job, dataset, tasks, CostPart(), (), "", {}, {}, error)
+    with store.locked(job):
+        done = store.read(job)
+        if done is None or done.record.retryable:
+            record = _record(job, dataset, tasks, CostPart(), (), "", {}, {}, failure)
             _publish(job, store, record, settings, {}, {}, store.work_folder(job))
-    run = store.read(job)
-    if run is None:
-        raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
-    return run
+    return _just_written(job, store)
 
 
 def _planned_data(job: JobSpec) -> tuple[ProtocolSettings, Dataset, dict[str, Task]]:
@@ -197,7 +237,7 @@ def _execute_locked(
     stand_ins: tuple[str, ...] = ()
     ranking_of_all_items = ""
     identifiers: IdentifierQuality = {}
-    error: str | None = None
+    failure: Failure | None = None
     try:
         if not chosen:
             raise SystemFailure(f"data set {dataset.name} has no events of its tasks.")
@@ -219,23 +259,44 @@ def _execute_locked(
             peak_memory_bytes=max(peak_memory(), fitted["peak_memory_bytes"]),
             resumed=fitted["resumed"],
         )
-    except BenchmarkError:
+    except (MachineFault, JobChanged, KeyboardInterrupt):
         raise
-    except Exception as failure:
+    except BaseException as error:  # also sys.exit: whatever a system does, the suite goes on
         logger.error("failed:\n%s", traceback.format_exc())
-        if number_of_processes() > 1 and not isinstance(failure, SystemFailure):
+        if number_of_processes() > 1 and not isinstance(error, SystemFailure):
             raise  # the others may be waiting for this one in the middle of a training
-        error = (
-            str(failure)
-            if isinstance(failure, SystemFailure)
-            else f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
-        )
+        failure = failure_of(error, work)
     refuse_other_code(job)
     record = _record(
-        job, dataset, chosen, cost, stand_ins, ranking_of_all_items, identifiers, found, error
+        job, dataset, chosen, cost, stand_ins, ranking_of_all_items, identifiers, found, failure
     )
     users = {name: dataset.log.user[chosen[name].test.position] for name in found}
     _publish(job, store, record, settings, found, users, work)
+
+
+def failure_of(error: BaseException, work: Path) -> Failure:
+    """What is recorded of ``error``, which came out of a system that works in ``work``.
+
+    Raises:
+        MachineFault: the results cannot be written, so that nothing can be recorded.
+    """
+    cause = machine_cause(error)
+    if cause is not None and cause.stops:
+        raise MachineFault(f"{work}: cannot be written ({cause.reason}).") from error
+    probe = work / "probe"
+    write_bytes(probe, bytes(1 << 12))
+    probe.unlink(missing_ok=True)
+    name = "" if isinstance(error, (SystemFailure, BenchmarkError)) else f"{type(error).__name__}: "
+    if isinstance(error, SystemExit):
+        sentence = f"it called sys.exit({error.code!r})."
+    elif cause is not None:
+        sentence = f"{cause.reason} ({name}{error})"
+    else:
+        sentence = f"{name}{error}"
+    # Half a character has no bytes and could not be stored.
+    whole = sentence[: 4 * _LONGEST_ERROR].encode("utf-8", "replace").decode("utf-8")
+    shown = whole if isinstance(error, SystemFailure) else " ".join(whole.split())[:_LONGEST_ERROR]
+    return Failure(shown, retryable=cause is not None)
 
 
 def _fitted(
@@ -310,7 +371,7 @@ def _fit_if_needed(
             return
         except BenchmarkError as error:
             context.logger.warning("the saved system is not used: %s", error)
-            shutil.rmtree(saved)
+            remove_folder(saved)
     resumed = (context.folder / "checkpoint").exists()
     context.progress("fitting")
     started = time.perf_counter()
@@ -369,15 +430,16 @@ def _record(
     ranking_of_all_items: str,
     identifiers: IdentifierQuality,
     found: Mapping[str, Mapping[View, Evaluation]],
-    error: str | None,
+    failure: Failure | None,
 ) -> RunRecord:
     choice = choose(job.system)
     log = dataset.log
     return RunRecord(
         identity=job.identity,
         code=sha256_of_json(job.code),
-        status="finished" if error is None else "failed",
-        error=error,
+        status="finished" if failure is None else "failed",
+        error=failure.sentence if failure else None,
+        retryable=failure is not None and failure.retryable,
         dataset=DatasetPart(
             name=dataset.name,
             fingerprint=dataset.fingerprint,
@@ -435,8 +497,7 @@ def _publish(
     work: Path,
 ) -> None:
     target = store.folder(job)
-    if target.exists():
-        shutil.rmtree(target)  # a damaged folder, or it would have been read
+    remove_folder(target)  # a damaged folder, or it would have been read
 
     def fill(folder: Path) -> None:
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
@@ -457,7 +518,8 @@ def _publish(
             )
 
     build_folder(target, fill)
-    shutil.rmtree(work, ignore_errors=True)
+    if not record.retryable:
+        store.discard_work(job)
 
 
 def metrics_of_views(
@@ -514,14 +576,19 @@ def write_ranks(
         pq.write_table(table, temporary, write_page_checksum=True)
 
 
+class _LogOfJob(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Lose a line that cannot be written: the next thing that must be written says why."""
+
+
 @contextmanager
 def _job_log(work: Path) -> Iterator[logging.Logger]:
     """A logger that writes to the job's log file."""
     try:
         work.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(work / LOG_FILE, encoding="utf-8")
+        handler = _LogOfJob(work / LOG_FILE, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise BenchmarkError(f"{work}: cannot be written ({error.strerror}).") from None
+        raise MachineFault(f"{work}: cannot be written ({error.strerror}).") from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger(f"benchmark.job.{work.name}")
     logger.setLevel(logging.INFO)
@@ -531,4 +598,5 @@ def _job_log(work: Path) -> Iterator[logging.Logger]:
         yield logger
     finally:
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()

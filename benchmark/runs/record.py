@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import check_manifest, is_complete, read_json
+from benchmark.files import check_manifest, files_below, is_complete, read_json
 from benchmark.protocol.metrics import VIEWS, View
 
 SCHEMA_VERSION = 2
@@ -107,6 +107,7 @@ class RunRecord(_Part):
     code: str = ""  # hash of the sources that the identity holds; older records have none
     status: Literal["finished", "failed"]
     error: str | None = None
+    retryable: bool = False  # the machine failed, not the system: the next command tries again
     dataset: DatasetPart
     protocol: ProtocolPart
     system: SystemPart
@@ -196,5 +197,8 @@ def finished_at(run: Run) -> datetime:
 
 
 def find_run_folders(root: Path) -> list[Path]:
-    """Every folder below ``root`` that holds a finished or failed run, in a stable order."""
-    return sorted(path.parent for path in root.glob(f"**/{RUN_FILE}") if is_complete(path.parent))
+    """Every folder below ``root`` that holds a finished or failed run, in a stable order.
+
+    Folders that other processes remove meanwhile are passed over.
+    """
+    return [path.parent for path in files_below(root, [RUN_FILE]) if is_complete(path.parent)]

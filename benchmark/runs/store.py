@@ -2,7 +2,7 @@
 
 Unfinished work (checkpoints, the fitted system, ranked parts) stands below ``results/work`` and is
 removed when the run is published. A lock a job keeps two suites on one results folder from doing a
-job twice; it belongs to a living process, so a killed one leaves nothing to clean up. Folders are
+job twice; it belongs to a living process, so a killed one leaves none held. Folders are
 named by the first digits of a job's identity and hold all of it: one that was copied or renamed is
 never taken for another job's.
 """
@@ -10,20 +10,32 @@ never taken for another job's.
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from benchmark.errors import BenchmarkError
-from benchmark.files import is_complete, read_json, sweep_partial, write_json
+from benchmark.faults import MachineFault
+from benchmark.files import (
+    is_complete,
+    lock_by_content,
+    read_json,
+    remove_folder,
+    seconds_untouched,
+    sweep_locks,
+    sweep_partial,
+    write_json,
+)
+from benchmark.locks import LockedElsewhere, locked
 from benchmark.runs.record import Run, read_run
 
+ABANDONED = 30 * 86_400.0
+"""Seconds after which the unfinished work of a job that nobody asks for is removed."""
+
 _IDENTITY_FILE = "identity.json"
+_FOLDER_DIGITS = 16  # of an identity, in the name of a folder
 
 JobState = Literal["missing", "unfinished", "finished", "failed"]
 
@@ -62,15 +74,6 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".") or "-"
 
 
-def _remove(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise BenchmarkError(f"{folder}: cannot be removed ({error.strerror}).") from None
-
-
 class RunStore:
     """The run folders below one results folder."""
 
@@ -79,34 +82,73 @@ class RunStore:
         self.runs = results / "runs"
 
     def prepare(self) -> None:
-        """Create the folders and remove what writers killed long ago left behind.
+        """Create the folders and remove what killed writers left behind.
 
         Raises:
-            BenchmarkError: the folder cannot be written.
+            MachineFault: the folder cannot be written.
         """
         for folder in (self.runs, self.results / "work", self.results / "locks"):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise BenchmarkError(
+                raise MachineFault(
                     f"results folder {self.results}: cannot be written ({error.strerror})."
                 ) from None
-        sweep_partial(self.runs)
+        artifacts = self.results / "artifacts"
+        sweep_partial(self.runs, self._lock_named)
+        sweep_partial(self.results / "work", self._lock_named)
+        sweep_partial(artifacts, lock_by_content(artifacts))
+        for name in ("tables", "plots", "audit", "locks"):
+            sweep_partial(self.results / name)
+        sweep_locks(self.results / "locks")
+        sweep_locks(artifacts)
+
+    def sweep_work(self, jobs: Mapping[str, JobState]) -> None:
+        """Remove the work of jobs that nobody has gone on with for ``ABANDONED`` seconds.
+
+        Args:
+            jobs: identity → state of the jobs of a suite. Their work stays, however old, unless
+                they are done: a kill came between the publishing and the clearing up.
+        """
+        states = {identity[:_FOLDER_DIGITS]: state for identity, state in jobs.items()}
+        for folder in sorted((self.results / "work").iterdir()):
+            state = states.get(folder.name)
+            if state in ("missing", "unfinished"):
+                continue
+            if state is None and seconds_untouched(folder) < ABANDONED:
+                continue
+            with (
+                suppress(LockedElsewhere, OSError),
+                locked(self._lock_of(folder.name), waits=False),
+            ):
+                remove_folder(folder) if folder.is_dir() else folder.unlink()
+
+    def _lock_of(self, name: str) -> Path:
+        return self.results / "locks" / f"{name}.lock"
+
+    def _lock_named(self, target: str) -> Path | None:
+        """The lock of the job whose folder is called ``target``; none for files in a folder."""
+        return self._lock_of(target) if re.fullmatch(r"[0-9a-f]{16}", target) else None
 
     def folder(self, job: JobSpec) -> Path:
         """The published folder of a job."""
         place = self.runs / _safe(job.dataset) / _safe(job.protocol) / _safe(job.system)
-        return place / job.identity[:16]
+        return place / job.identity[:_FOLDER_DIGITS]
 
     def work_folder(self, job: JobSpec) -> Path:
         """The folder of a job's unfinished work."""
-        return self.results / "work" / job.identity[:16]
+        return self.results / "work" / job.identity[:_FOLDER_DIGITS]
 
     def state(self, job: JobSpec) -> JobState:
-        """What is there of a job; a folder that is damaged or another job's counts as missing."""
+        """What is there of a job; a folder that is damaged or another job's counts as missing.
+
+        A run that the machine let fail counts as unfinished.
+        """
         run = self.read(job)
-        if run is not None:
+        if run is not None and not run.record.retryable:
             return run.record.status
+        if run is not None:
+            return "unfinished"
         return "unfinished" if self._is_own_work(job) else "missing"
 
     def read(self, job: JobSpec) -> Run | None:
@@ -134,7 +176,7 @@ class RunStore:
 
     def discard_work(self, job: JobSpec) -> None:
         """Remove a job's unfinished work."""
-        _remove(self.work_folder(job))
+        remove_folder(self.work_folder(job))
 
     def _is_own_work(self, job: JobSpec) -> bool:
         try:
@@ -144,24 +186,15 @@ class RunStore:
         return bool(content == {"identity": job.identity})
 
     def discard(self, job: JobSpec) -> None:
-        """Remove a job's run and its unfinished work."""
+        """Remove a job's run and its unfinished work; the caller holds its lock."""
         for folder in (self.folder(job), self.work_folder(job)):
-            _remove(folder)
+            remove_folder(folder)
 
     @contextmanager
-    def locked(self, job: JobSpec, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the job's lock; ``waiting`` is called once if another process holds it."""
-        lock = FileLock(self.results / "locks" / f"{job.identity[:16]}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        except OSError as error:
-            raise BenchmarkError(
-                f"results folder {self.results}: cannot be written ({error.strerror})."
-            ) from None
-        try:
+    def locked(
+        self, job: JobSpec, *, waits: bool = True, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Hold the job's lock; see :func:`benchmark.locks.locked`."""
+        lock = self._lock_of(job.identity[:_FOLDER_DIGITS])
+        with locked(lock, waits=waits, waiting=waiting):
             yield
-        finally:
-            lock.release()

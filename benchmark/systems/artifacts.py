@@ -7,7 +7,6 @@ it is, so that a folder under another's name is never taken.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -15,17 +14,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from filelock import FileLock
-
 from benchmark.errors import BenchmarkError
+from benchmark.faults import MachineFault
 from benchmark.files import (
     build_folder,
     check_manifest,
     is_complete,
     read_json,
+    remove_folder,
     sha256_of_json,
     write_json,
 )
+from benchmark.locks import locked
 from benchmark.systems.processes import (
     agreed,
     is_first_process,
@@ -72,13 +72,19 @@ class ArtifactStore:
         ``kind`` names the artifact for people ("text-embeddings"); ``determined_by`` is the JSON
         value of everything that its content depends on, seeds and model hashes included. ``build``
         may get other artifacts.
+
+        Raises:
+            MachineFault: the artifact or its lock cannot be written.
         """
         content = {"kind": kind, "determined_by": dict(determined_by)}
         identity = sha256_of_json(content)
         folder = self.root / f"{kind}-{identity[:24]}"
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineFault(f"{self.root}: cannot be written ({error.strerror}).") from error
         follows = self._is_shared and not is_first_process()
-        with nullcontext() if follows else FileLock(f"{folder}.lock"):
+        with nullcontext() if follows else locked(Path(f"{folder}.lock")):
             is_there = not follows and _is_sound(folder, identity)
             if self._is_shared:
                 is_there = agreed(is_there)
@@ -117,5 +123,5 @@ def _is_sound(folder: Path, identity: str) -> bool:
     except BenchmarkError:
         is_asked = False
     if not is_asked:
-        shutil.rmtree(folder)
+        remove_folder(folder)
     return is_asked

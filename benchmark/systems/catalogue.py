@@ -6,16 +6,23 @@ Rows come from the project's own index page and from other installed packages (e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from benchmark.errors import BenchmarkError, SystemFailure, unknown_value
+from benchmark.errors import (
+    BenchmarkError,
+    SystemFailure,
+    quoted,
+    shortened,
+    unknown_value,
+)
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import Dataset
@@ -26,6 +33,8 @@ INDEX_PACKAGE = "baselines"
 ENTRY_POINT_GROUP = "gensar_benchmark.systems"
 
 TaskName = Literal["recommendation", "search"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,10 @@ class SystemEntry:
         module, _, attribute = self.target.partition(":")
         try:
             return getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # a module may raise anything while it is loaded
+            reason = shortened(f"{type(error).__name__}: {error}")
             raise BenchmarkError(
-                f"system {self.name!r}: {self.target} cannot be imported ({error})."
+                f"system {self.name!r}: {self.target} cannot be imported ({reason})."
             ) from error
 
 
@@ -119,21 +129,60 @@ def with_settings(
 def entries() -> dict[str, SystemEntry]:
     """All rows by name: the index page first, then other packages.
 
+    A package of others that cannot be loaded, or whose rows are none, is named and left out.
+
     Raises:
-        BenchmarkError: two rows have one name, or an entry point is no row.
+        BenchmarkError: a row of the index page is none, or two of its rows have one name.
     """
-    rows: dict[str, SystemEntry] = {}
-    found = list(import_module(f"{INDEX_PACKAGE}.catalog").ENTRIES)
+    rows = _with_rows({}, import_module(f"{INDEX_PACKAGE}.catalog").ENTRIES, INDEX_PACKAGE)
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        loaded = point.load()
-        found.extend(loaded if isinstance(loaded, (list, tuple)) else [loaded])
-    for row in found:
-        if not isinstance(row, SystemEntry):
-            raise BenchmarkError(f"{ENTRY_POINT_GROUP}: {row!r} is no SystemEntry.")
-        if row.name in rows:
-            raise BenchmarkError(f"catalogue: two systems are called {row.name!r}.")
-        rows[row.name] = row
+        try:
+            loaded = _loaded(point)
+            found = loaded if isinstance(loaded, (list, tuple)) else [loaded]
+            rows = _with_rows(rows, found, f"package {_package_of(point)}")
+        except BenchmarkError as error:
+            logger.warning("%s It is left out.", error)
     return rows
+
+
+def _package_of(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.module
+
+
+def _loaded(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except (Exception, SystemExit) as error:  # what others wrote may raise anything
+        reason = shortened(f"{type(error).__name__}: {error}")
+        raise BenchmarkError(
+            f"package {_package_of(point)}: its systems ({point.value}) cannot be loaded "
+            f"({reason})."
+        ) from None
+
+
+def _with_rows(
+    rows: Mapping[str, SystemEntry], more: Iterable[Any], where: str
+) -> dict[str, SystemEntry]:
+    """``rows`` and ``more``, all of them or none.
+
+    Raises:
+        BenchmarkError: one is no row of a catalogue, or has the name of another.
+    """
+    known = dict(rows)
+    for row in more:
+        if not isinstance(row, SystemEntry):
+            raise BenchmarkError(f"{where}: {quoted(row)} is no SystemEntry.")
+        if row.name in known:
+            raise BenchmarkError(f"{where}: another system is called {row.name!r} too.")
+        for task in row.tasks if isinstance(row.tasks, tuple) else (row.tasks,):
+            if task not in get_args(TaskName):
+                raise unknown_value(
+                    "task", str(task), get_args(TaskName), f"{where}: system {row.name!r}"
+                )
+        if not row.tasks:
+            raise BenchmarkError(f"{where}: system {row.name!r} has no task.")
+        known[row.name] = row
+    return known
 
 
 def choose(name: str) -> SystemChoice:
@@ -151,7 +200,7 @@ def choose(name: str) -> SystemChoice:
     row = rows[base]
     if not row.variants:
         if colon:
-            raise BenchmarkError(f"system {base!r} has no variants, so {name!r} is unknown.")
+            raise BenchmarkError(f"system {base!r} has no variants, so {quoted(name)} is unknown.")
         return SystemChoice(name, row.display_name, row, {})
     if variant in row.refused_variants:
         raise BenchmarkError(f"system {name!r} is refused: {row.refused_variants[variant]}")

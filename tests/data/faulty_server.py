@@ -30,6 +30,12 @@ class Plan:
     """Seconds between single bytes."""
     silent: bool = False
     redirects_to_itself: bool = False
+    has_length: bool = True
+    chunked: bool = False
+    kind: str = ""
+    endless: bool = False
+    name: str = "reviews.json.gz"
+    written: int = 0
     requests: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -38,6 +44,8 @@ def serving(plan: Plan) -> Iterator[str]:
     """The address of the file while the server runs."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1" if plan.chunked else "HTTP/1.0"
+
         def log_message(self, format: str, *arguments: Any) -> None:
             pass
 
@@ -65,13 +73,29 @@ def serving(plan: Plan) -> Iterator[str]:
                 self.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
             if plan.encoding:
                 self.send_header("Content-Encoding", plan.encoding)
-            self.send_header("Content-Length", str(len(body)))
+            if plan.kind:
+                self.send_header("Content-Type", plan.kind)
+            if plan.chunked:
+                self.send_header("Transfer-Encoding", "chunked")
+            elif plan.has_length:
+                self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", plan.etag)
             self.end_headers()
             if plan.silent:
                 stopped.wait(10)
                 return
+            while plan.endless:
+                try:
+                    self.wfile.write(body)
+                except ConnectionError:
+                    return
+                plan.written += len(body)
             sent = body[: plan.cuts.pop(0)] if plan.cuts else body
+            if plan.chunked:
+                last = b"0\r\n\r\n" if len(sent) == len(body) else b""
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(sent), sent) + last)
+                self.close_connection = True
+                return
             if not plan.drip:
                 self.wfile.write(sent)
                 return
@@ -85,7 +109,7 @@ def serving(plan: Plan) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/reviews.json.gz"
+        yield f"http://127.0.0.1:{server.server_address[1]}/{plan.name}"
     finally:
         stopped.set()
         server.shutdown()

@@ -144,3 +144,96 @@ def test_no_network(tmp_path: Path) -> None:
 def test_only_https(url: str, tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="only https"):
         fetch(Download(url), tmp_path / "a.gz", QUICK)
+
+
+# What is there already
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "another"])
+def test_a_file_that_is_there_is_compared_with_what_is_known(damage: str, tmp_path: Path) -> None:
+    path = download(Plan(CONTENT), tmp_path)
+    changed = {
+        "cut": CONTENT[:-1],
+        "flipped": CONTENT[:99] + bytes([CONTENT[99] ^ 1]) + CONTENT[100:],
+        "another": b"mine",
+    }[damage]
+    path.write_bytes(changed)
+    plan = Plan(CONTENT)
+    with pytest.raises(BenchmarkError, match="remove it, and it is downloaded again"):
+        download(plan, tmp_path, size=len(CONTENT), sha256=SHA256)
+    assert path.read_bytes() == changed and not plan.requests
+    path.unlink()
+    assert download(plan, tmp_path, size=len(CONTENT), sha256=SHA256).read_bytes() == CONTENT
+
+
+# Where nothing is known of the file
+
+
+PLAIN = b"user,item\n" * 1_000
+
+
+def unknown(plan: Plan, folder: Path, **facts: Any) -> Path:
+    plan.name = "ratings.csv"
+    with serving(plan) as url:
+        return fetch(Download(url, **facts), folder / "ratings.csv", QUICK)
+
+
+def test_a_plain_file_of_unknown_length_and_checksum_arrives(tmp_path: Path) -> None:
+    assert unknown(Plan(PLAIN), tmp_path).read_bytes() == PLAIN
+    assert unknown(Plan(PLAIN, chunked=True), tmp_path / "b").read_bytes() == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("plan", "complaint"),
+    [
+        (Plan(PLAIN, kind="text/html; charset=utf-8"), "a web page"),
+        (Plan(b"<!DOCTYPE html><html>Please log in</html>"), "a web page"),
+        (Plan(b"\xef\xbb\xbf \n<HTML>Please log in</HTML>"), "a web page"),
+        (Plan(PLAIN, has_length=False), "does not say how long"),
+        (Plan(PLAIN, has_length=False, cuts=[5_000]), "does not say how long"),
+        (
+            Plan(PLAIN, chunked=True, cuts=[5_000] * 99, ignores_range=True),
+            "could not be downloaded",
+        ),
+    ],
+)
+def test_a_page_or_a_cut_answer_is_never_taken(plan: Plan, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=complaint):
+        unknown(plan, tmp_path)
+    assert not (tmp_path / "ratings.csv").exists()
+
+
+@pytest.mark.parametrize("facts", [{"limit": 30_000}, {"size": 30_000}])
+def test_an_endless_answer_is_given_up_at_the_limit(facts: dict[str, int], tmp_path: Path) -> None:
+    plan = Plan(PLAIN, endless=True, has_length=False)
+    plan.name = "ratings.csv.gz"  # whose end would show itself
+    with serving(plan) as url, pytest.raises(BenchmarkError, match="more than 30,000 bytes"):
+        fetch(Download(url, **facts), tmp_path / "ratings.csv.gz", QUICK)
+    assert plan.written < 50_000_000
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 30_000 + (1 << 18)
+
+
+def test_a_file_that_is_longer_than_the_limit_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="more than 9,000 bytes"):
+        unknown(Plan(PLAIN), tmp_path, limit=9_000)
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".part"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1",
+        "https://[::1]:port/a",
+        "https://a..b/c",
+        "https://exa mple.org/a",
+        "https://example.org/a\nb",
+        "https://\ud800.org/a",
+        "//example.org",
+        "",
+    ],
+)
+def test_what_is_no_address(url: str, tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError) as caught:
+        fetch(Download(url), tmp_path / "a.csv", QUICK)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+    assert not (tmp_path / "a.csv").exists()

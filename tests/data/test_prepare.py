@@ -70,6 +70,32 @@ def assert_equal(first: Dataset, second: Dataset) -> None:
         np.testing.assert_array_equal(stored, built)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("users: 30", "users: 31"),
+        ("short_users: 2", "short_users: 3"),
+        ("text: [title]", "text: [title, brand]"),
+        ("search: {kind: own}", "search: {kind: none}"),
+        ("text:", "seed: 9\ntext:"),
+    ],
+)
+def test_another_content_of_the_recipe_is_another_data_set(
+    change: tuple[str, str], recipe_file: Path, tmp_path: Path, builds: list[str]
+) -> None:
+    root = tmp_path / "prepared"
+    first = load(recipe_file, root=root)
+    recipe_file.write_text(GENERATED.replace(*change))
+    assert recipe_file.read_text() != GENERATED
+    second = load(recipe_file, root=root)
+    assert builds == ["tiny", "tiny"]
+    assert len(folders(root)) == 2
+    assert_equal(second, load(recipe_file, root=root))
+    recipe_file.write_text(GENERATED)
+    assert_equal(first, load(recipe_file, root=root))
+    assert len(builds) == 2
+
+
 def test_what_is_read_back_is_what_was_built(
     recipe_file: Path, tmp_path: Path, builds: list[str]
 ) -> None:

@@ -21,6 +21,7 @@ from benchmark.run.__main__ import main
         (["--suite", "missing.yaml"], "missing.yaml: the file is missing"),
         (["--seeds", "one"], "--seeds one"),
         (["--seeds", "-1"], "--seeds -1"),
+        (["--seeds", "9223372036854775808"], "must not be above 9223372036854775807"),
         (["--seeds", "1,1"], "--seeds: 1 stands twice."),
         (["--seeds", "1,2,01"], "--seeds: 1 stands twice."),
         (["--systems", "popularity,bm25,popularity"], "--systems: 'popularity' stands twice."),
@@ -55,9 +56,46 @@ def test_one_sentence_and_exit_code_2(
     assert "Traceback" not in captured.err + captured.out
 
 
+LONG = "x" * 5_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--systems", LONG],
+        ["--systems", f"recbole:{LONG}"],
+        ["--systems", f"popularity:{LONG}"],
+        ["--systems", "sasrec", "--set", f"sasrec.{LONG}=1"],
+        ["--systems", "sasrec", "--set", f"sasrec.training={LONG}"],
+        ["--dataset", LONG],
+        ["--preset", f"{LONG}.yaml"],
+        ["--suite", LONG],
+        ["--protocol", LONG],
+        ["--seeds", LONG],
+        ["--device", f"cuda:{LONG}"],
+        ["--set", LONG],
+        ["--set", f"{LONG}.a=1"],
+        ["--set", f"protocol.{LONG}=1"],
+        ["--set", f"protocol.split={LONG}"],
+        ["--results", LONG],
+    ],
+)
+def test_a_message_quotes_at_most_200_characters(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: object
+) -> None:
+    given = arguments if "--results" in arguments else [*arguments, "--results", str(tmp_path)]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("x") < 450  # a path twice, at most
+    assert max(len(word) for word in said.split()) < 300
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("seeds: [-1]", "seeds.0: input should be greater than or equal to 0, not -1"),
+        ("seeds: [9223372036854775807, 1.5]", "seeds.1: input should be a valid integer"),
         ("seeds: [3, 4, 3]", "seeds: 3 stands twice"),
         ("systems: [bm25, bm25]", "systems: 'bm25' stands twice"),
         ("datasets: [generated, generated]", "datasets: 'generated' stands twice"),

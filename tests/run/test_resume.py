@@ -39,6 +39,8 @@ def die_once(moment):
     marker = Path(os.environ.get("MARKERS", "/nonexistent")) / moment
     if os.environ.get("DIE_AT") == moment and not marker.exists():
         marker.write_text("died here")
+        if os.environ["WHO"] == "suite":
+            os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -111,9 +113,11 @@ def _metrics(results: Path, system: str) -> bytes:
     return b"".join((folders[0] / name).read_bytes() for name in names)
 
 
+@pytest.mark.parametrize("who", ["suite", "worker"])
 @pytest.mark.parametrize("moment", ["training", "saving", "loading", "scoring"])
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
     moment: str,
+    who: str,
     project: ProjectCopy,
     run_tiny: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
@@ -122,15 +126,19 @@ def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
     undisturbed = run_tiny("--systems", "dying", "--results", "calm")
     assert undisturbed.returncode == 0, undisturbed.stderr
 
-    environment = {"DIE_AT": moment, "MARKERS": str(tmp_path)}
+    environment = {"DIE_AT": moment, "WHO": who, "MARKERS": str(tmp_path)}
     killed = run_tiny("--systems", "dying", **environment)
-    assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / moment).exists()
-    if moment == "training":
-        assert list(project.root.glob("results/work/*/checkpoint/*/step-*/manifest.json"))
-    assert not find_run_folders(project.root / "results" / "runs")
-    resumed = run_tiny("--systems", "dying", **environment)
-    assert resumed.returncode == 0, resumed.stderr
+    if who == "suite":
+        assert killed.returncode == -signal.SIGKILL
+        if moment == "training":
+            assert list(project.root.glob("results/work/*/checkpoint/*/step-*/manifest.json"))
+        assert not find_run_folders(project.root / "results" / "runs")
+        resumed = run_tiny("--systems", "dying", **environment)
+        assert resumed.returncode == 0, resumed.stderr
+    else:
+        assert killed.returncode == 0, killed.stderr
+        assert "its process was ended by SIGKILL; it is tried again" in killed.stderr
     calm, after_kill = project.root / "calm", project.root / "results"
     assert _metrics(calm, "dying") == _metrics(after_kill, "dying")
     assert not list((project.root / "results" / "work").iterdir())

@@ -80,10 +80,11 @@ def leave_false_work(job: JobSpec, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save(saved, np.load(saved)[:, ::-1])
     write_manifest(work / "system")
     (work / "training.jsonl").write_text("{}\n")
-    for path in (work / "ranks").iterdir():
-        with np.load(path) as stored:
-            content = {**stored, "above": np.zeros_like(stored["above"])}
-        np.savez(path, **content)
+    shutil.rmtree(work / "ranks")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_publish", die)
+        with pytest.raises(Killed):
+            execute(job)  # the scores of the wrong system
     return work
 
 

@@ -2,7 +2,8 @@
 
 A batch says where its rows stand in the file and gives each column as cells of one Arrow type; the
 values of JSON are put together by their types. What is wrong with a file as a whole is noted here,
-what its cells may hold is the business of :mod:`benchmark.data.sources.cells`.
+what its cells may hold is the business of :mod:`benchmark.data.sources.cells`. Texts that are too
+long are left out here (:mod:`benchmark.data.sources.long_texts`).
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmark.data.sources.cells import mended
+from benchmark.data.sources.cells import is_text, mended
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.lines import NoRecord, lines_of, record_of
+from benchmark.data.sources.long_texts import without_long_texts, without_long_values
 from benchmark.errors import shortened
 
 if TYPE_CHECKING:
@@ -65,14 +67,15 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
             for part in parts:
                 for batch in _parquet(schema, part, path, before, faults):
                     row, columns = _exploded(schema, batch)
-                    yield _of_arrow(row + before + 1, columns)
+                    row += before + 1
+                    yield _of_arrow(row, without_long_texts(columns, row, path, faults))
                     before += batch.num_rows
         elif name.endswith(".csv"):
             for batch in _csv(schema, path, faults):
                 columns = dict(zip(batch.schema.names, batch.columns, strict=True))
                 row = before + 1 + np.arange(batch.num_rows, dtype=np.int64)
                 _note_what_is_not_utf8(columns, row, path, faults)
-                yield _of_arrow(row, columns)
+                yield _of_arrow(row, without_long_texts(columns, row, path, faults))
                 before += batch.num_rows
         else:
             for found in _json(schema, path, faults):
@@ -123,7 +126,9 @@ def _parquet(
     schema: TableSchema, part: Path, path: Path, before: int, faults: Faults
 ) -> Iterator[pa.RecordBatch]:
     """The batches of a part, before which other parts had ``before`` rows."""
-    with pq.ParquetFile(part, page_checksum_verification=True) as opened:
+    whole = pq.read_schema(part)
+    texts = [one.name for one in whole if is_text(one.type) and whole.names.count(one.name) == 1]
+    with pq.ParquetFile(part, page_checksum_verification=True, read_dictionary=texts) as opened:
         rows = before + opened.metadata.num_rows
         most = schema.maximum_rows
         if most is not None and rows > most:
@@ -305,6 +310,7 @@ _PLAIN = {str: pa.large_string(), int: pa.int64(), float: pa.float64()}
 def _json(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
     rows: list[int] = []
     records: list[dict[str, Any]] = []
+    size = 0
     for number, line in lines_of(path, faults):
         if schema.skips is not None and schema.skips(line):
             continue
@@ -314,9 +320,10 @@ def _json(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
             faults.add(path, number, "", str(reason))
             continue
         rows.append(number)
-        if len(rows) == _LINES:
+        size += len(line)
+        if len(rows) == _LINES or size >= _BATCH_BYTES:
             yield _of_records(schema, rows, records, path, faults)
-            rows, records = [], []
+            rows, records, size = [], [], 0
     if rows:
         yield _of_records(schema, rows, records, path, faults)
 
@@ -335,6 +342,7 @@ def _of_records(
         values = [record.get(column.name, _ABSENT) for record in records]
         if _ABSENT in values:
             absent[column.name] = np.array([one is _ABSENT for one in values], dtype=bool)
+        values = without_long_values(values, row, path, column.name, faults)
         columns[column.name] = _by_type(values, column.kind == "id")
     return Batch(row, columns, absent)
 

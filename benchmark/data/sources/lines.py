@@ -14,7 +14,7 @@ from typing import Any
 from benchmark.data.sources.faults import Faults
 from benchmark.errors import shortened
 
-LONGEST_LINE = 64 << 20  # bytes; a longer line is no record
+LONGEST_LINE = 16 << 20  # bytes; a longer line is no record
 _READ_AHEAD = 1 << 20  # bytes
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -1,0 +1,86 @@
+"""Small files that would unfold to gigabytes: refused in a sentence, in bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+RECIPE = "name: mine\nsource: {{kind: folder, path: {path}}}\n"
+ROWS = 1_500
+LONG = "x" * 1_000_000
+MEGABYTES = 1_000
+"""What a validation may take at most; the texts alone are 1,500 MB."""
+
+VALIDATE = """
+import resource, sys
+from benchmark.data.__main__ import main
+code = main(["validate", *sys.argv[1:]])
+peak = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
+print("PEAK", int(peak.split()[1]) // 1024)
+sys.exit(code)
+"""
+
+
+def validated(*arguments: str | Path) -> tuple[int, str, int]:
+    """The exit code, what was said, and the peak of memory in MB."""
+    ran = subprocess.run(
+        [sys.executable, "-c", VALIDATE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in ran.stderr, ran.stderr
+    said, _, peak = ran.stdout.rpartition("PEAK ")
+    return ran.returncode, said, int(peak)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    events = {"user_id": np.repeat(np.arange(60), 25), "item_id": np.arange(ROWS)}
+    clicks = pd.DataFrame({**events, "timestamp": np.arange(ROWS) + 1_500_000_000})
+    clicks.to_csv(tmp_path / "recommendations.csv", index=False)
+    clicks.assign(session_id=1, query="word").to_csv(tmp_path / "searches.csv", index=False)
+    return tmp_path
+
+
+def write_items(folder: Path, form: str) -> None:
+    if form == "parquet":
+        titles = pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int32)), [LONG])
+        table = pa.table({"item_id": np.arange(ROWS), "title": titles})
+        pq.write_table(table, folder / "items.parquet", compression="zstd", store_schema=False)
+        assert (folder / "items.parquet").stat().st_size < 2_000_000
+        return
+    header = "item_id,title\n" if form == "csv" else ""
+    line = f"7,{LONG}\n" if form == "csv" else json.dumps({"item_id": 7, "title": LONG}) + "\n"
+    # Members of a gzip file are read as one stream.
+    packed = gzip.compress(header.encode()) + gzip.compress(line.encode()) * ROWS
+    (folder / f"items.{form}.gz").write_bytes(packed)
+    assert len(packed) < 8_000_000
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_a_title_of_a_megabyte_many_times(form: str, folder: Path) -> None:
+    write_items(folder, form)
+    code, said, peak = validated(folder)
+    assert code == 2
+    assert "column title" in said and "longer than 100,000 characters" in said
+    assert max(map(len, said.splitlines())) < 600
+    assert peak < MEGABYTES
+
+
+def test_one_line_of_three_gigabytes(folder: Path) -> None:
+    block = gzip.compress(LONG.encode())
+    start = gzip.compress(b'{"item_id": 1, "title": "')
+    (folder / "items.jsonl.gz").write_bytes(start + block * 3_000 + gzip.compress(b'"}\n'))
+    code, said, peak = validated(folder)
+    assert code == 2 and "is longer than 16 MB" in said
+    assert peak < MEGABYTES

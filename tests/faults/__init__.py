@@ -1,0 +1,1 @@
+"""What machines do to suites: kills, failed writes, damaged files, odd input, many at once."""
