@@ -12,8 +12,8 @@ from a model fine-tuned on the search log, as the paper says (the released scrip
 not); an exact ranking by likelihood is offered beside the beam, which loses targets; scores are
 sums of log-probabilities (all identifiers have one length, so the original's mean orders alike);
 equal identifiers tie instead of counting as hits of each other; a search event is a session of its
-own, as on Amazon. Where no hub is reachable, a T5 from scratch and a packaged sentence encoder
-stand in, and the tables say so.
+own, as on Amazon. On small machines a T5 from scratch and a packaged sentence encoder stand in, and
+the tables say so.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pydantic import Field
 
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
+from benchmark.kit.pretrained import PUBLISHED, PretrainedFiles, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.seq2seq import (
     Backbone,
@@ -39,8 +40,6 @@ from benchmark.kit.seq2seq import (
     texts_of,
 )
 from benchmark.kit.text import (
-    EncoderFiles,
-    find_encoder,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
@@ -48,7 +47,7 @@ from benchmark.kit.text import (
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.kit.trie import NO_TOKEN, CatalogueTrie
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
 from benchmark.systems.provenance import code_fingerprint, library_versions
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
@@ -69,8 +68,8 @@ from gensar.tasks import TaskInstances, TaskMix
 COLLABORATIVE_SYSTEM = "unisar"
 """The system whose item vectors the collaborative identifiers are made of."""
 
-HUB_ENCODER = "BAAI/bge-base-en-v1.5"
-"""The sentence encoder of the semantic item vectors."""
+BGE = ("BAAI/bge-base-en-v1.5", "BAAI/bge-base-zh-v1.5")
+"""The sentence encoder of the semantic item vectors, English and Chinese."""
 
 SCORING_FIELDS = frozenset({"scoring", "beam_size", "scoring_batch_size"})
 """What does not change the trained generator."""
@@ -96,7 +95,10 @@ class GenSARTraining(TrainingSettings):
 
 
 class GenSARConfig(SystemConfig):
-    """The paper's settings on Amazon. Ablations are values of these fields."""
+    """The released settings on Amazon; where the appendix differs, the preset ``paper`` has its.
+
+    Ablations are values of these fields.
+    """
 
     backbone: BackboneSettings = BackboneSettings()
     """T5-small."""
@@ -104,8 +106,9 @@ class GenSARConfig(SystemConfig):
     """The quantiser of both kinds of item vectors."""
     swaps_identifiers: bool = False
     """A control: semantic identifiers for recommendation, collaborative ones for search."""
-    text_encoder: str = "auto"
-    """A folder, a hub name, "packaged", or "auto": BGE if the hub has it, else the packaged one."""
+    text_encoder: str = PUBLISHED
+    """Which sentence encoder: "published" for BGE and nothing else, "packaged" (MiniLM), "auto" for
+    the former where it can be had and else the latter, a folder, or a hub name."""
     collaborative_vectors: Literal["item", "id"] = "item"
     """Which item vectors of the trained UniSAR: the item's, or those of its id alone."""
     pseudo_queries: PseudoQuerySettings = PseudoQuerySettings()
@@ -140,6 +143,11 @@ class GenSARConfig(SystemConfig):
     validation_beam_size: int | None = Field(default=30, ge=1)
     """The beam that the best epoch is chosen with, whatever ``scoring`` is; exact if absent."""
     training: TrainingSettings = GenSARTraining()
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The T5, the sentence encoder, and the writer of pseudo-queries where they are learned."""
+        parts = (self.backbone.part(), encoder_part(self.text_encoder, BGE[0]))
+        return (*parts, self.pseudo_queries.backbone.part()) if self.tasks.pseudo_query else parts
 
 
 class _HasItemEmbeddings(Protocol):
@@ -180,10 +188,15 @@ class GenSAR(System):
         return {
             "configuration": config.model_dump(mode="json", exclude=set(SCORING_FIELDS)),
             "backbone": config.backbone.identity(),
-            "pseudo_queries": config.pseudo_queries.backbone.identity(),
+            "pseudo_queries": self._writer_identity(),
             **self._surroundings(view),
             "code": self.context.code,
         }
+
+    def _writer_identity(self) -> dict[str, Any] | None:
+        """What names the model that writes pseudo-queries, if any are learned."""
+        config = self.config
+        return config.pseudo_queries.backbone.identity() if config.tasks.pseudo_query else None
 
     def _surroundings(self, view: TrainingView) -> dict[str, Any]:
         """What every artifact of this system depends on, besides configuration and code."""
@@ -249,15 +262,15 @@ class GenSAR(System):
         """(number_of_items, dim) vectors of the item texts."""
         files = self._text_encoder_files()
         encoder = pretrained_text_encoder(
-            files, "cls" if files.name == HUB_ENCODER else own_pooling(files), self.context.device
+            files, "cls" if files.name in BGE else own_pooling(files), self.context.device
         )
         texts = corpus.items.text[1:]
         return np.array(
             text_vectors(self.context, encoder, texts, "", self.config.most_item_tokens)
         )
 
-    def _text_encoder_files(self) -> EncoderFiles:
-        return find_encoder(self.config.text_encoder, HUB_ENCODER)
+    def _text_encoder_files(self) -> PretrainedFiles:
+        return find_encoder(self.config.text_encoder, BGE[0])
 
     def _collaborative_vectors(self, view: TrainingView) -> FloatArray:
         """(number_of_items, dim) item vectors of the trained UniSAR; zeros if none are needed."""
@@ -400,7 +413,7 @@ class GenSAR(System):
     def stand_ins(self) -> tuple[str, ...]:
         """What stands in for the pretrained T5, the sentence encoder and the query writer."""
         config = self.config
-        encoder = self._text_encoder_files().stand_in(HUB_ENCODER)
+        encoder = self._text_encoder_files().stand_in(BGE)
         sentences = [config.backbone.stand_in(), encoder]
         if config.tasks.pseudo_query != 0:
             sentences.append(config.pseudo_queries.backbone.stand_in())

@@ -11,7 +11,7 @@ both orders together count (the released code lets one order overwrite the other
 one wording for every prefix; items that nobody has in training form a branch of their own, so that
 no identifier begins another; whole words do not depend on what else is in a batch; histories are 5
 long and epochs are selected by NDCG@5 on the suite's validation lists. All of it can be switched
-but the wordings. Where no hub is reachable, a T5 from scratch stands in, and the tables say so.
+but the wordings. On small machines a T5 from scratch stands in, and the tables say so.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from benchmark.kit.seq2seq import (
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -139,6 +139,10 @@ class P5CIDConfig(SystemConfig):
     scoring_batch_size: int = Field(default=32, ge=1)
     """Requests that are scored at once."""
     training: TrainingSettings = P5Training()
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The T5."""
+        return (self.backbone.part(),)
 
     @model_validator(mode="after")
     def _clusters_fit(self) -> P5CIDConfig:

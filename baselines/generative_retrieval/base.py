@@ -18,32 +18,30 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
 from benchmark.kit.decoding import LengthRule
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.query_ranking import QueryRanking
 from benchmark.kit.seq2seq import Backbone, BackboneSettings, assembled
 from benchmark.kit.text import (
     Tokens,
-    find_encoder,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.protocol.requests import Requests, TrainingExamples
-from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "search"
 
 NO_TOKEN = -1
 """Pads the identifiers of items."""
-
-HUB_ENCODER = "BAAI/bge-base-en-v1.5"
-"""The sentence encoder of the item vectors."""
 
 RealPairs = Literal["distinct", "every_event", "none"]
 """The (query, item) pairs of the training log: once each, once an event, or not at all."""
@@ -70,15 +68,24 @@ class RetrievalConfig(SystemConfig):
     pairs_at_once: int = Field(default=4096, ge=1)
     """Pairs of a query and an identifier that are decoded together."""
 
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The T5, and the writer of pseudo-queries where they are learned."""
+        own = (self.backbone.part(),)
+        return (*own, self.pseudo_queries.backbone.part()) if self.queries_per_item else own
+
 
 class VectorRetrievalConfig(RetrievalConfig):
     """Base of the ``Config`` of those whose identifiers come from item vectors."""
 
-    encoder: str = "auto"
-    """The sentence encoder of item vectors: a folder, a hub name, "packaged", or "auto" for BGE if
-    the hub has it, else the packaged one."""
+    encoder: str = PUBLISHED
+    """Which sentence encoder: "published" for BGE and nothing else, "packaged" (MiniLM), "auto" for
+    the former where it can be had and else the latter, a folder, or a hub name."""
     most_item_tokens: int = Field(default=256, ge=1)
     """Tokens of an item text that the sentence encoder reads."""
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """Those of all these systems, and the sentence encoder."""
+        return (*super().pretrained_parts(), encoder_part(self.encoder, BGE[0]))
 
 
 class QueryToIdentifier(System):
@@ -119,8 +126,8 @@ class QueryToIdentifier(System):
 
         The configuration is a :class:`VectorRetrievalConfig`.
         """
-        files = find_encoder(self.config.encoder, HUB_ENCODER)
-        self.encoder_stand_in = files.stand_in(HUB_ENCODER, "item identifiers are made")
+        files = find_encoder(self.config.encoder, BGE[0])
+        self.encoder_stand_in = files.stand_in(BGE, "item identifiers are made")
         encoder = pretrained_text_encoder(files, own_pooling(files), self.context.device)
         most = self.config.most_item_tokens
         vectors = text_vectors(self.context, encoder, corpus.items.text[1:], "", most)

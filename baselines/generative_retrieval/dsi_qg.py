@@ -12,7 +12,7 @@ What differs: the real pairs of the training log are learned as well, since ever
 learns from them (``real_pairs: none`` is the original); queries are not filtered by a
 cross-encoder, as in the released main pipeline; T5-small; a schedule in epochs. The original's
 search knows all numbers and drops those of no item afterwards; here only the candidates' can be
-written. Where no hub is reachable, stand-ins are named in the tables.
+written. Where presets ask for stand-ins, the tables name them.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ States are clustered once a position, not after each epoch, without items that n
 prefix with. Positions stop when nearly all items are alone. Where a prefix has too few items, a
 batch is filled with distinct others. The last stage goes through the items in plain shuffles, or
 through all pairs of an item and a query, so that often searched items count more; its best epoch is
-chosen on validation lists. Queries are the suite's pseudo-queries and the real ones. Where no hub
-is reachable, stand-ins are named in the tables.
+chosen on validation lists. Queries are the suite's pseudo-queries and the real ones. Where
+presets ask for stand-ins, the tables name them.
 """
 
 from __future__ import annotations

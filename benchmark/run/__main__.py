@@ -174,6 +174,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from benchmark.overrides import parse_assignments
+    from benchmark.run.parts import find_parts
     from benchmark.run.plan import due, plan
     from benchmark.runs.store import RunStore
 
@@ -199,15 +200,14 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             _print_plan(jobs, arguments.retry_failed, arguments.fresh)
             return 0
-        if arguments.fresh:
-            for job in jobs:
-                store.discard(job.spec)
-            waiting = [job.spec for job in jobs]
-        else:
-            waiting = due(jobs, arguments.retry_failed)
-            for spec in waiting:
-                if store.state(spec) == "failed":
-                    store.discard(spec)
+        chosen = (
+            [job.spec for job in jobs] if arguments.fresh else due(jobs, arguments.retry_failed)
+        )
+        find_parts(chosen)
+        for spec in chosen:
+            if arguments.fresh or store.state(spec) == "failed":
+                store.discard(spec)
+        waiting = chosen
     finally:
         agreed(waiting)  # with bad input there is nothing to follow
     started = time.monotonic()

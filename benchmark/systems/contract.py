@@ -31,6 +31,18 @@ from benchmark.systems.view import Corpus, TrainingView
 FloatArray = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class PretrainedPart:
+    """A pretrained model that a configuration asks for.
+
+    ``find`` returns its files, downloading them if need be, or raises ``BenchmarkError`` with the
+    reason why they cannot be had; a part that something may stand in for always has files.
+    """
+
+    name: str
+    find: Callable[[], object]
+
+
 class SystemConfig(BaseModel):
     """Base of every system's ``Config``: typed, frozen, and strict about unknown keys.
 
@@ -51,6 +63,10 @@ class SystemConfig(BaseModel):
             if isinstance(field.default, BaseModel) and isinstance(values.get(name), Mapping)
         }
         return {**values, **parts}
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The pretrained models that a run needs; they are found before its first job starts."""
+        return ()
 
 
 @dataclass(frozen=True)

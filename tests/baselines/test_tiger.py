@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from baselines.generative_recommendation import tiger
 from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConfig, Vocabulary
 from benchmark.data.dataset import Dataset
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.text import EncoderFiles
+from benchmark.kit.pretrained import PretrainedFiles
+from benchmark.kit.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks
@@ -75,7 +77,9 @@ def _toy_encoder() -> Any:
         return np.random.default_rng(0).normal(size=(len(texts), DIM)).astype(np.float32)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(tiger, "find_encoder", lambda *names: EncoderFiles(Path("none"), "toy", "0" * 64))
+    patch.setattr(
+        tiger, "find_encoder", lambda *names: PretrainedFiles(Path("none"), "toy", "0" * 64)
+    )
     patch.setattr(tiger, "text_vectors", vectors)
     yield
     patch.undo()
@@ -91,6 +95,34 @@ def fitted(planted: Any, tmp_path_factory: Any) -> TIGER:
     system = make(tmp_path_factory.mktemp("tiger"), QUICK)
     system.fit(planted[2])
     return system
+
+
+def test_a_published_t5_gives_all_but_the_token_vectors(planted: Any, tmp_path: Path) -> None:
+    published = Seq2Seq.of_config(
+        {"vocab_size": 40, "d_model": 24, "d_kv": 4, "d_ff": 20, "num_layers": 1, "num_heads": 3},
+        is_tied=False,
+    )
+    folder = tmp_path / "published"
+    published.t5.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    system = make(tmp_path, QUICK | {"epochs": 0}, backbone={"model": str(folder)})
+    system.fit(planted[2])
+    own, theirs = system.model.own_state(), published.own_state()
+    assert own.keys() == theirs.keys() and not system.model.is_tied
+    for name, weight in own.items():
+        if name in ("shared.weight", "lm_head.weight"):
+            assert weight.shape == (-(-system.vocabulary.size // 8) * 8, 24)
+            assert 0.9 < float(weight.std()) < 1.1
+        else:
+            assert torch.equal(weight, theirs[name]), name
+    assert any(sentence.startswith("The backbone published") for sentence in system.stand_ins())
+    (tmp_path / "kept").mkdir()
+    system.save(tmp_path / "kept")
+    shutil.rmtree(folder)
+    stored = TIGER(system.config, system.context)
+    stored.load(tmp_path / "kept", planted[2].corpus)
+    requests = planted[1].requests(planted[0], "test")
+    np.testing.assert_array_equal(stored.score(requests), system.score(requests))
 
 
 def with_settings(system: TIGER, **changes: Any) -> TIGER:
