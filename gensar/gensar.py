@@ -30,6 +30,7 @@ from pydantic import Field
 
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
+from benchmark.kit.identifiers.card import card
 from benchmark.kit.pretrained import PUBLISHED, PretrainedFiles, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.seq2seq import (
@@ -246,13 +247,19 @@ class GenSAR(System):
 
         def build(folder: Path) -> None:
             vectors = self._semantic_vectors(view.corpus), self._collaborative_vectors(view)
-            learn_joint_identifiers(*vectors, config.identifiers, context).save(folder)
+            learned = learn_joint_identifiers(*vectors, config.identifiers, context)
+            for kind, figures in learned.report.items():
+                figures |= card(learned.of_kind(kind), view)
+            learned.save(folder)
 
         determined_by = {
             "configuration": config.identifiers.model_dump(mode="json"),
             "vectors": [config.collaborative_vectors, config.most_item_tokens],
             **self._surroundings(view),
-            "code": code_fingerprint(learn_joint_identifiers.__module__),
+            "code": [
+                code_fingerprint(module)
+                for module in (learn_joint_identifiers.__module__, card.__module__)
+            ],
         }
         return JointIdentifiers.load(
             context.artifacts.get("joint-identifiers", determined_by, build)

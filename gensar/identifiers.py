@@ -48,6 +48,7 @@ from benchmark.kit.identifiers.rqvae import (
     RQVAEConfig,
     coded_by,
     encoder_and_decoder,
+    latent_size,
     residual_quantiser,
 )
 from benchmark.kit.training import Batch
@@ -55,6 +56,8 @@ from benchmark.systems.contract import FloatArray, RunContext
 
 SEMANTIC, COLLABORATIVE, SHARED = "semantic", "collaborative", "shared"
 _REPORT_FILE = "report.json"
+
+_ALONE = ("semantic_only", "collaborative_only")
 
 Mode = Literal["joint", "no_shared", "shared_only", "semantic_only", "collaborative_only"]
 
@@ -150,22 +153,25 @@ class JointRQVAE(IdentifierModel):
             collaborative_size, config
         )
         sizes, epsilons, cut = config.sizes, config.epsilons, config.number_of_shared_levels
-        half = config.latent_size
-        self.shared = residual_quantiser(sizes[:cut], epsilons[:cut], 2 * half, config)
-        self.semantic = residual_quantiser(sizes[cut:], epsilons[cut:], half, config)
-        self.collaborative = residual_quantiser(sizes[cut:], epsilons[cut:], half, config)
+        self.widths = (
+            latent_size(semantic_size, config),
+            latent_size(collaborative_size, config),
+        )
+        self.shared = residual_quantiser(sizes[:cut], epsilons[:cut], sum(self.widths), config)
+        self.semantic = residual_quantiser(sizes[cut:], epsilons[cut:], self.widths[0], config)
+        self.collaborative = residual_quantiser(sizes[cut:], epsilons[cut:], self.widths[1], config)
 
     def forward(self, batch: Batch, balanced: bool) -> JointlyQuantised:
         """Quantise and reconstruct both embeddings; ``balanced`` as in training."""
         latent = self.encode(batch)
         shared = self.shared(latent, balanced)
-        semantic_residual, collaborative_residual = shared.residual.chunk(2, dim=1)
+        semantic_residual, collaborative_residual = shared.residual.split(self.widths, dim=1)
         semantic = self.semantic(semantic_residual, balanced)
         collaborative = self.collaborative(collaborative_residual, balanced)
         # One straight-through copy of the sum: the reconstruction's gradient passes once.
         specific = torch.cat([semantic.vectors, collaborative.vectors], dim=1)
         copied = straight_through(latent, shared.vectors + specific)
-        semantic_half, collaborative_half = copied.chunk(2, dim=1)
+        semantic_half, collaborative_half = copied.split(self.widths, dim=1)
         reconstructions = {
             SEMANTIC: self.semantic_decoder(semantic_half),
             COLLABORATIVE: self.collaborative_decoder(collaborative_half),
@@ -193,7 +199,7 @@ class JointRQVAE(IdentifierModel):
 
     def change_codebooks(self, latent: torch.Tensor, change: CodebookChange) -> None:
         """The shared codebooks first: the specific ones see what they leave."""
-        semantic, collaborative = self.shared.change(latent, change).chunk(2, dim=1)
+        semantic, collaborative = self.shared.change(latent, change).split(self.widths, dim=1)
         self.semantic.change(semantic, change)
         self.collaborative.change(collaborative, change)
 
@@ -206,7 +212,7 @@ class JointRQVAE(IdentifierModel):
         if not self.semantic.levels:
             return {SHARED: shared}
         rest = torch.from_numpy(shared.residual(shared.codes)).to(latent.device)
-        size = self.config.latent_size
+        size = self.widths[0]
         return {
             SEMANTIC: _in_one_half(shared, coded_by(self.semantic, rest[:, :size]), slice(size)),
             COLLABORATIVE: _in_one_half(
@@ -236,6 +242,10 @@ class JointIdentifiers:
     collaborative: Identifiers
     report: dict[str, dict[str, float]]
 
+    def of_kind(self, kind: str) -> Identifiers:
+        """The identifiers that a kind of ``report`` tells of; one that serves both is either."""
+        return self.collaborative if kind == COLLABORATIVE else self.semantic
+
     def save(self, folder: Path) -> None:
         """Write all into ``folder``."""
         for kind in (SEMANTIC, COLLABORATIVE):
@@ -251,6 +261,16 @@ class JointIdentifiers:
         """
         both = {kind: Identifiers.load(folder / kind) for kind in (SEMANTIC, COLLABORATIVE)}
         return cls(**both, report=read_json(folder / _REPORT_FILE))
+
+
+def _of_unit_variance(table: FloatArray) -> FloatArray:
+    """The table (items, dim) centred and scaled to a total variance of 1.
+
+    Distances in two such tables side by side count both alike, however wide they are.
+    """
+    centred = table - table.mean(axis=0)
+    deviation = float(np.sqrt(centred.var(axis=0, dtype=np.float64).sum()))
+    return (centred / (deviation or 1.0)).astype(np.float32)
 
 
 def learn_joint_identifiers(
@@ -279,8 +299,10 @@ def learn_joint_identifiers(
             "collaborative ones; each item needs one of both."
         )
     tables = {SEMANTIC: semantic, COLLABORATIVE: collaborative}
+    if config.quantiser == "rq-kmeans" and config.mode not in _ALONE:
+        tables = {kind: _of_unit_variance(table) for kind, table in tables.items()}
     torch.manual_seed(int(context.random(name, "initialisation").integers(2**62)))
-    if config.mode in ("semantic_only", "collaborative_only"):
+    if config.mode in _ALONE:
         vectors = tables[config.mode.removesuffix("_only")]
         alone = RQVAE(vectors.shape[1], config.of_one_embedding())
         learned = learn_codes(alone, {VECTORS: vectors}, config, context, name)
@@ -290,7 +312,9 @@ def learn_joint_identifiers(
     found, report = {}, {}
     for kind, coded in learned.coded.items():
         found[kind] = resolved(coded, config, config.epsilons[-1])
-        report[kind] = quality(coded, found[kind])
+        known = tables.get(kind, np.concatenate([semantic, collaborative], axis=1))
+        vectors = tables[config.mode.removesuffix("_only")] if kind == VECTORS else known
+        report[kind] = quality(coded, found[kind], vectors) | learned.figures()
     if len(found) == 1:  # one identifier for both tasks
         (one,) = found.values()
         return JointIdentifiers(one, one, report)

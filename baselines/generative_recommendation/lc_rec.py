@@ -39,6 +39,7 @@ from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding import candidate_scores, encode
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.seq2seq import (
@@ -567,6 +568,7 @@ class LCRec(System):
             raise SystemFailure("there are no recommendation events to learn from.")
         config, corpus = self.config, view.corpus
         self._make_identifiers(corpus)
+        self.figures |= card(self.identifiers, view)
         added = code_tokens(identifier_texts(self.identifiers))
         # No query is among the texts: a recommender does not see the search log.
         texts = [*corpus.items.text[1:], *words_of(config.prompts)]

@@ -31,6 +31,7 @@ from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, batches_by_length
@@ -224,6 +225,7 @@ class TIGER(System):
             raise SystemFailure("there are no recommendation events to learn from.")
         config = self.config
         self._make_identifiers(view.corpus)
+        self.figures |= card(self.identifiers, view)
         self._make_model()
         instances = Prefixes(view, self.vocabulary, config.history_length)
         train(
