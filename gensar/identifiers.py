@@ -299,22 +299,22 @@ def learn_joint_identifiers(
             "collaborative ones; each item needs one of both."
         )
     tables = {SEMANTIC: semantic, COLLABORATIVE: collaborative}
-    if config.quantiser == "rq-kmeans" and config.mode not in _ALONE:
-        tables = {kind: _of_unit_variance(table) for kind, table in tables.items()}
+    alike = {kind: _of_unit_variance(table) for kind, table in tables.items()}
+    coded_vectors = tables | {SHARED: np.concatenate(list(alike.values()), axis=1)}
     torch.manual_seed(int(context.random(name, "initialisation").integers(2**62)))
     if config.mode in _ALONE:
         vectors = tables[config.mode.removesuffix("_only")]
+        coded_vectors[VECTORS] = vectors
         alone = RQVAE(vectors.shape[1], config.of_one_embedding())
         learned = learn_codes(alone, {VECTORS: vectors}, config, context, name)
     else:
         joint = JointRQVAE(semantic.shape[1], collaborative.shape[1], config)
-        learned = learn_codes(joint, tables, config, context, name)
+        is_trained = config.quantiser == "rq-vae"
+        learned = learn_codes(joint, tables if is_trained else alike, config, context, name)
     found, report = {}, {}
     for kind, coded in learned.coded.items():
         found[kind] = resolved(coded, config, config.epsilons[-1])
-        known = tables.get(kind, np.concatenate([semantic, collaborative], axis=1))
-        vectors = tables[config.mode.removesuffix("_only")] if kind == VECTORS else known
-        report[kind] = quality(coded, found[kind], vectors) | learned.figures()
+        report[kind] = quality(coded, found[kind], coded_vectors[kind]) | learned.figures()
     if len(found) == 1:  # one identifier for both tasks
         (one,) = found.values()
         return JointIdentifiers(one, one, report)

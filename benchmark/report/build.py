@@ -23,7 +23,7 @@ from benchmark.report.charts import (
 from benchmark.report.collect import Collection, RunGroup, collect
 from benchmark.report.differences import differences_grid
 from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
-from benchmark.report.identifiers import identifiers_grid
+from benchmark.report.identifiers import identifier_grids
 from benchmark.report.overviews import datasets_grid, efficiency_grid
 from benchmark.report.plots import save_figure, title_of, tradeoff_figure
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
@@ -171,7 +171,8 @@ def _group_report(group: RunGroup) -> GroupReport:
     grids += [as_grid(table, "interval") for table in tables if table.has_intervals]
     pairs = [differences_grid(table, of_tasks[task]) for task, table in main.items()]
     grids += [grid for grid in pairs if grid is not None]
-    grids += [grid for grid in (efficiency_grid(group), identifiers_grid(group)) if grid]
+    efficiency = efficiency_grid(group)
+    grids += [*((efficiency,) if efficiency else ()), *identifier_grids(group)]
     both = (main["recommendation"], main["search"])
     title = title_of(*both)
     figures = {
@@ -279,8 +280,8 @@ def build_report(
         write_text(out / PAGE, render_page(report, str(runs_root)))
     sentences = (*report.sentences, *_left_from_before(out, paths))
     tables = tuple(table for group in report.groups for table in group.tables)
-    identifiers = filter(None, (identifiers_grid(group.group) for group in report.groups))
-    return ReportFiles(tables, tuple(paths), sentences, tuple(identifiers))
+    identifiers = tuple(g for group in report.groups for g in identifier_grids(group.group))
+    return ReportFiles(tables, tuple(paths), sentences, identifiers)
 
 
 def _nothing_to_report(root: Path, collection: Collection) -> BenchmarkError:

@@ -139,7 +139,10 @@ class System(ABC):
 
         A table shows ``items``, ``distinct`` (identifiers), ``sharing`` (the share of items whose
         identifier another item has too), ``sharing_before`` (collisions were resolved),
-        ``codebook_use_<level>`` (the share of a level's codes in use) and ``mean_length``.
+        ``codebook_use_<level>`` (the share of a level's codes in use) and ``mean_length``; a second
+        one ``entropy_<level>``, ``variance_explained_<level>``, ``alignment_<level>``,
+        ``fan_out_<level>``, ``tail_items`` and ``tail_backed``, as they are described in
+        :mod:`benchmark.kit.identifiers`.
         """
         return {}
 
