@@ -52,6 +52,7 @@ from benchmark.systems.contract import FloatArray, PretrainedPart, System, Syste
 from benchmark.systems.provenance import code_fingerprint, library_versions
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
+from gensar.bi_encoder import BiEncoderSettings, joint_item_vectors
 from gensar.identifiers import JointIdentifierConfig, JointIdentifiers, learn_joint_identifiers
 from gensar.prompts import (
     WORDINGS,
@@ -105,6 +106,8 @@ class GenSARConfig(SystemConfig):
     """T5-small."""
     identifiers: JointIdentifierConfig = JointIdentifierConfig()
     """The quantiser of both kinds of item vectors."""
+    bi_encoder: BiEncoderSettings = BiEncoderSettings()
+    """How the text encoder is fine-tuned for identifiers of the mode ``bi_encoder``."""
     swaps_identifiers: bool = False
     """A control: semantic identifiers for recommendation, collaborative ones for search."""
     text_encoder: str = PUBLISHED
@@ -246,7 +249,7 @@ class GenSAR(System):
         config, context = self.config, self.context
 
         def build(folder: Path) -> None:
-            vectors = self._semantic_vectors(view.corpus), self._collaborative_vectors(view)
+            vectors = self._semantic_vectors(view), self._collaborative_vectors(view)
             learned = learn_joint_identifiers(*vectors, config.identifiers, context)
             for kind, figures in learned.report.items():
                 figures |= card(learned.of_kind(kind), view)
@@ -254,34 +257,41 @@ class GenSAR(System):
 
         determined_by = {
             "configuration": config.identifiers.model_dump(mode="json"),
+            "bi_encoder": config.bi_encoder.model_dump(mode="json")
+            if config.identifiers.mode == "bi_encoder"
+            else None,
             "vectors": [config.collaborative_vectors, config.most_item_tokens],
             **self._surroundings(view),
             "code": [
                 code_fingerprint(module)
-                for module in (learn_joint_identifiers.__module__, card.__module__)
+                for module in (
+                    learn_joint_identifiers.__module__,
+                    joint_item_vectors.__module__,
+                    card.__module__,
+                )
             ],
         }
         return JointIdentifiers.load(
             context.artifacts.get("joint-identifiers", determined_by, build)
         )
 
-    def _semantic_vectors(self, corpus: Corpus) -> FloatArray:
+    def _semantic_vectors(self, view: TrainingView) -> FloatArray:
         """(number_of_items, dim) vectors of the item texts."""
-        files = self._text_encoder_files()
-        encoder = pretrained_text_encoder(
-            files, "cls" if files.name in BGE else own_pooling(files), self.context.device
-        )
-        texts = corpus.items.text[1:]
-        return np.array(
-            text_vectors(self.context, encoder, texts, "", self.config.most_item_tokens)
-        )
+        config, files = self.config, self._text_encoder_files()
+        pooling = "cls" if files.name in BGE else own_pooling(files)
+        most = config.most_item_tokens
+        if config.identifiers.mode == "bi_encoder":
+            return joint_item_vectors(view, files, pooling, config.bi_encoder, most, self.context)
+        encoder = pretrained_text_encoder(files, pooling, self.context.device)
+        texts = view.corpus.items.text[1:]
+        return np.array(text_vectors(self.context, encoder, texts, "", most))
 
     def _text_encoder_files(self) -> PretrainedFiles:
         return find_encoder(self.config.text_encoder, BGE[0])
 
     def _collaborative_vectors(self, view: TrainingView) -> FloatArray:
         """(number_of_items, dim) item vectors of the trained UniSAR; zeros if none are needed."""
-        if self.config.identifiers.mode == "semantic_only":
+        if self.config.identifiers.mode in ("semantic_only", "bi_encoder"):
             return np.zeros((view.corpus.number_of_items, 1), dtype=np.float32)
         fitted: Any = upstream(self.context, view, COLLABORATIVE_SYSTEM)
         source: _HasItemEmbeddings = fitted

@@ -57,9 +57,16 @@ from benchmark.systems.contract import FloatArray, RunContext
 SEMANTIC, COLLABORATIVE, SHARED = "semantic", "collaborative", "shared"
 _REPORT_FILE = "report.json"
 
-_ALONE = ("semantic_only", "collaborative_only")
+_ALONE = {
+    "semantic_only": SEMANTIC,
+    "collaborative_only": COLLABORATIVE,
+    "bi_encoder": SEMANTIC,
+}
+"""Modes of one embedding, and which table it is."""
 
-Mode = Literal["joint", "no_shared", "shared_only", "semantic_only", "collaborative_only"]
+Mode = Literal[
+    "joint", "no_shared", "shared_only", "semantic_only", "collaborative_only", "bi_encoder"
+]
 
 
 class JointIdentifierConfig(QuantisationConfig):
@@ -67,7 +74,8 @@ class JointIdentifierConfig(QuantisationConfig):
 
     mode: Mode = "joint"
     """"no_shared" gives the two identifiers no level in common, "shared_only" gives them all;
-    "semantic_only" and "collaborative_only" learn one identifier for both tasks from one embedding.
+    "semantic_only" and "collaborative_only" learn one identifier for both tasks from one embedding,
+    "bi_encoder" from that of a text encoder which was fine-tuned on both tasks.
     Identifiers keep their length and sizes in each."""
     shared_sizes: tuple[int, ...] = (256, 256)
     """Codes of each shared level."""
@@ -303,7 +311,7 @@ def learn_joint_identifiers(
     coded_vectors = tables | {SHARED: np.concatenate(list(alike.values()), axis=1)}
     torch.manual_seed(int(context.random(name, "initialisation").integers(2**62)))
     if config.mode in _ALONE:
-        vectors = tables[config.mode.removesuffix("_only")]
+        vectors = tables[_ALONE[config.mode]]
         coded_vectors[VECTORS] = vectors
         alone = RQVAE(vectors.shape[1], config.of_one_embedding())
         learned = learn_codes(alone, {VECTORS: vectors}, config, context, name)

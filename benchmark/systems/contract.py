@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from benchmark.overrides import merged
 from benchmark.protocol.requests import Requests
 from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
@@ -47,7 +48,7 @@ class SystemConfig(BaseModel):
     """Base of every system's ``Config``: typed, frozen, and strict about unknown keys.
 
     A mapping given for a part, such as ``training``, changes that part's defaults in this system;
-    what it does not name stays.
+    what it does not name stays, in parts of parts too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +59,7 @@ class SystemConfig(BaseModel):
         if not isinstance(values, Mapping):
             return values
         parts = {
-            name: {**field.default.model_dump(), **values[name]}
+            name: merged(field.default.model_dump(), values[name])
             for name, field in cls.model_fields.items()
             if isinstance(field.default, BaseModel) and isinstance(values.get(name), Mapping)
         }

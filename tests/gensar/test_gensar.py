@@ -343,6 +343,11 @@ def test_every_ablation_can_be_configured_and_is_another_one(preset: str) -> Non
         {"swaps_identifiers": True},
         {"identifiers": {"mode": "semantic_only", "collisions": "counter"}},
         {"identifiers": {"mode": "no_shared"}},
+        {"identifiers": {"quantiser": "rq-kmeans"}},
+        {
+            "identifiers": {"mode": "bi_encoder"},
+            "bi_encoder": {"pairs_per_epoch": 32, "training": {"epochs": 1, "batch_size": 16}},
+        },
         {"prompts": "instruction", "tasks": {"pseudo_query": 0}},
     ],
     ids=str,
