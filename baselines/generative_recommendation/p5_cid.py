@@ -33,6 +33,7 @@ from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding import LengthRule, candidate_scores, encode
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph, spectral_clusters
 from benchmark.kit.identifiers.trees import (
     Paths,
@@ -535,6 +536,7 @@ class P5CID(System):
     model: P5
     identifiers: Identifiers
     names: list[str]
+    figures: dict[str, float]
     prompts: Prompts
 
     def fit(self, view: TrainingView) -> None:
@@ -547,6 +549,7 @@ class P5CID(System):
         self.identifiers, self.names = collaborative_identifiers(
             view.log.item[index.positions], index.offsets, corpus.number_of_items, config, seed
         )
+        self.figures = card(self.identifiers, view)
         wordings = [_SLOT.sub("", one) for part in wordings_of(config.prompts) for one in part]
         texts = [*wordings, "item_ ,", *user_texts(corpus.number_of_users)]
         self.backbone = Backbone.make(config.backbone, texts, self.names, self.context)
@@ -614,6 +617,7 @@ class P5CID(System):
         self.backbone.save(folder / _BACKBONE)
         self.identifiers.save(folder / _IDENTIFIERS)
         write_json(folder / _NAMES, self.names)
+        write_json(folder / _FIGURES, self.figures)
         if self.model.whole_words is not None:
             save_state(self.model.whole_words.state_dict(), folder / _WHOLE_WORDS)
 
@@ -622,6 +626,7 @@ class P5CID(System):
         self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
         self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
         self.names = read_json(folder / _NAMES)
+        self.figures = read_json(folder / _FIGURES)
         self._make_model()
         if self.model.whole_words is not None:
             state = load_state(folder / _WHOLE_WORDS, self.context.device)
@@ -629,8 +634,8 @@ class P5CID(System):
         self._make_prompts(corpus)
 
     def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """Distinctness and use of the tokens, which all levels share."""
-        return {"collaborative": self.identifiers.report().as_json()}
+        """Distinctness, use of the tokens, which all levels share, and what prefixes stand for."""
+        return {"collaborative": {**self.identifiers.report().as_json(), **self.figures}}
 
     def number_of_parameters(self) -> int:
         """Weights of the T5 and the whole-word embeddings."""
@@ -644,3 +649,4 @@ class P5CID(System):
 
 _BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
 _NAMES, _WHOLE_WORDS = "tokens.json", "whole_words.safetensors"
+_FIGURES = "figures.json"

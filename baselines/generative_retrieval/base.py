@@ -10,7 +10,9 @@ originals' library does, and is one field of the configuration.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +26,7 @@ from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
 from benchmark.kit.decoding import LengthRule
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import card
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.query_ranking import QueryRanking
@@ -100,6 +103,7 @@ class QueryToIdentifier(System):
     backbone: Backbone
     targets: LongArray
     encoder_stand_in: str = ""
+    card_figures: Mapping[str, float] = MappingProxyType({})
     _ranking: QueryRanking | None = None
 
     # ------------------------------------------------------------------------------- learning
@@ -132,6 +136,10 @@ class QueryToIdentifier(System):
         most = self.config.most_item_tokens
         vectors = text_vectors(self.context, encoder, corpus.items.text[1:], "", most)
         return np.array(vectors)
+
+    def note_prefixes(self, view: TrainingView) -> None:
+        """Keep what the training log says of the identifiers, for :meth:`identifier_quality`."""
+        self.card_figures = card(self.identifiers(), view)
 
     def validated(self, view: TrainingView) -> Any:
         """The validation metrics of the model as it is now."""
@@ -179,7 +187,8 @@ class QueryToIdentifier(System):
         self.backbone.save(folder / _BACKBONE)
         with atomic_path(folder / _TARGETS) as path, path.open("wb") as opened:
             np.save(opened, self.targets, allow_pickle=False)
-        write_json(folder / _FACTS, {"encoder_stand_in": self.encoder_stand_in})
+        facts = {"encoder_stand_in": self.encoder_stand_in, "card": dict(self.card_figures)}
+        write_json(folder / _FACTS, facts)
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what :meth:`save` wrote; identifiers are not made again."""
@@ -188,15 +197,19 @@ class QueryToIdentifier(System):
             self.targets = np.load(folder / _TARGETS, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise BenchmarkError(f"{folder / _TARGETS}: is not readable ({error}).") from None
-        self.encoder_stand_in = read_json(folder / _FACTS)["encoder_stand_in"]
+        facts = read_json(folder / _FACTS)
+        self.encoder_stand_in, self.card_figures = facts["encoder_stand_in"], facts["card"]
         self.make_inputs(corpus)
 
     # ----------------------------------------------------------------------------- what it is
 
+    def identifiers(self) -> Identifiers:
+        """The identifiers whose codes are the tokens that occur at each level."""
+        return identifiers_of_tokens(self.targets, self.backbone.tokenizer.end)
+
     def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """Distinctness of the identifiers, and use of the tokens that occur, level by level."""
-        identifiers = identifiers_of_tokens(self.targets, self.backbone.tokenizer.end)
-        return {self.config.docid: identifiers.report().as_json()}
+        """Distinctness of the identifiers, use of tokens by level, and what prefixes stand for."""
+        return {self.config.docid: {**self.identifiers().report().as_json(), **self.card_figures}}
 
     def number_of_parameters(self) -> int:
         """Weights of the T5."""

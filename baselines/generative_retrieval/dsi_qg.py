@@ -89,6 +89,7 @@ class DSIQG(QueryToIdentifier):
         else:
             self._make_semantic(view)
         self.make_inputs(corpus)
+        self.note_prefixes(view)
 
         tokenizer, most = self.backbone.tokenizer, config.most_query_tokens - 1
         asked, clicked = real_pairs(examples.query, examples.target, config.real_pairs)

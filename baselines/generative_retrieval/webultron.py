@@ -301,6 +301,7 @@ class WebUltron(QueryToIdentifier):
         if config.docid == "pq":
             give_own_output_layer(self.backbone)
         self.make_inputs(corpus)
+        self.note_prefixes(view)
 
         other = kinds.get("text" if config.docid == "pq" else "pq")
         self._learn(self._general(corpus, other if config.other_docid else None), "general", view)

@@ -218,6 +218,8 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     loaded.load(tmp_path, view.corpus)
     assert loaded.number_of_parameters() == fitted.number_of_parameters() > 0
     assert loaded.identifier_quality() == fitted.identifier_quality()
+    for figures in loaded.identifier_quality().values():
+        assert {"alignment_1", "variance_explained_1", "selected_step"} <= figures.keys()
     for task in tasks.values():
         requests = task.requests(dataset, "test")
         np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
