@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.pretrained import PretrainedFiles
+from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.seq2seq import joined
 from benchmark.kit.text import (
     Activations,

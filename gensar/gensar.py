@@ -31,7 +31,8 @@ from pydantic import Field
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
 from benchmark.kit.identifiers.card import card
-from benchmark.kit.pretrained import PUBLISHED, PretrainedFiles, encoder_part, find_encoder
+from benchmark.kit.model_folder import PretrainedFiles
+from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.seq2seq import (
     Backbone,

@@ -26,13 +26,13 @@ from pydantic import Field, model_validator
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learning import (
     IdentifierModel,
     QuantisationConfig,
     checked_epsilons,
     learn_codes,
-    quality,
     resolved,
 )
 from benchmark.kit.identifiers.quantiser import (

@@ -26,9 +26,10 @@ from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.hard_negatives import HardNegatives
+from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.pretrained import PUBLISHED, PretrainedFiles, encoder_part, find_encoder
+from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.text import (
     Activations,
     Pooling,

@@ -26,15 +26,9 @@ from benchmark.data.dataset import LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
 from benchmark.kit.markers import Markers
+from benchmark.kit.model_folder import PretrainedFiles, all_there
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.pretrained import (
-    AUTO,
-    PUBLISHED,
-    PretrainedFiles,
-    all_there,
-    if_available,
-    named_model,
-)
+from benchmark.kit.pretrained import AUTO, PUBLISHED, if_available, named_model
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch, Instances
 from benchmark.kit.words import training_queries

@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from benchmark.files import atomic_path, read_json, sha256_of_json
 from benchmark.kit.markers import Markers
-from benchmark.kit.pretrained import PretrainedFiles, all_there
+from benchmark.kit.model_folder import PretrainedFiles, all_there
 from benchmark.systems.contract import FloatArray, RunContext
 
 Pooling = Literal["mean", "cls"]

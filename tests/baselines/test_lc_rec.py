@@ -34,7 +34,7 @@ from baselines.generative_recommendation.lc_rec import (
 from benchmark.data.dataset import Dataset, Items
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.pretrained import PretrainedFiles
+from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.seq2seq import IGNORED, TextTokenizer, assembled, assembled_lengths
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings

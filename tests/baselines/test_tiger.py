@@ -14,7 +14,7 @@ from baselines.generative_recommendation import tiger
 from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConfig, Vocabulary
 from benchmark.data.dataset import Dataset
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.pretrained import PretrainedFiles
+from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings

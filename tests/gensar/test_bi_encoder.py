@@ -12,7 +12,7 @@ import torch
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
-from benchmark.kit.pretrained import files_in
+from benchmark.kit.model_folder import files_in
 from benchmark.kit.text import SentenceEncoder, Tokenizer, encode_tokens
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.kit import pretrained
-from benchmark.kit.pretrained import files_in, find_encoder, hub_model, if_available
+from benchmark.kit.model_folder import files_in, sha256_of_path
+from benchmark.kit.pretrained import find_encoder, hub_model, if_available
 from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, TextTokenizer
 from benchmark.kit.text import SentenceEncoder, Tokenizer
 from tests.baselines.test_dense_retrieval import make_encoder
@@ -386,7 +387,7 @@ def test_without_the_hub_the_packaged_encoder_stands_in(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(BenchmarkError, match="checksum"):
         find_encoder("auto", "owner/model")
-    known = pretrained._sha256(package / "model" / "model.safetensors")
+    known = sha256_of_path(package / "model" / "model.safetensors")
     monkeypatch.setattr(pretrained, "_PACKAGED_SHA256", known)
     for choice in ("auto", "packaged"):
         files = find_encoder(choice, "owner/model")

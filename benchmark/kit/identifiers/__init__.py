@@ -2,7 +2,7 @@
 
 ``value`` holds them, ``rqvae`` learns them from vectors (by ``quantiser``, ``kmeans`` and
 ``sinkhorn``, in the loop of ``learning``), ``collisions`` tells apart items that got the same, and
-``card`` says what the training log makes of their prefixes.
+``card`` has the figures of what came out.
 """
 
 from benchmark.kit.identifiers.value import IdentifierReport, Identifiers

@@ -1,4 +1,4 @@
-"""What the training log says of identifiers: whether items that go together begin alike.
+"""Figures of finished identifiers: what became of the vectors, and what the training log says.
 
 A prefix is worth learning if the items that share it are chosen after one another, and an item that
 is seldom chosen can be learned only from those it shares a prefix with.
@@ -7,12 +7,56 @@ is seldom chosen can be learned only from those it shares a prefix with.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from benchmark.data.dataset import IntArray, LongArray
+from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.value import PADDING, Identifiers, groups_of
+from benchmark.systems.contract import FloatArray
 from benchmark.systems.view import TrainingView
 
 FEW_EVENTS = 5
 """Items with fewer training events of either task are the tail."""
+
+
+def quality(coded: Coded, identifiers: Identifiers, vectors: FloatArray) -> dict[str, float]:
+    """Figures of finished identifiers, and of their codes before collisions went.
+
+    Args:
+        coded: nearest codes.
+        identifiers: what became of them.
+        vectors: (items, dim) what the codes are of.
+    """
+    before = Identifiers.of_items(coded.codes, coded.sizes).report()
+    explained = variance_explained(vectors, coded.codes)
+    return {
+        **identifiers.report().as_json(),
+        "sharing_before": before.sharing,
+        **{f"variance_explained_{level}": share for level, share in enumerate(explained, start=1)},
+    }
+
+
+def variance_explained(vectors: FloatArray, codes: NDArray[np.integer]) -> list[float]:
+    """For each level, how much of the variance of the vectors the codes up to it explain.
+
+    That is the variance between the means of the items with equal codes, as a share of all: 1 where
+    every item has codes of its own, so levels compare only between identifiers of equal sizes.
+
+    Args:
+        vectors: (items, dim).
+        codes: (items, levels).
+    """
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    total = float(np.square(centred).sum())
+    shares = []
+    for level in range(1, codes.shape[1] + 1):
+        group = groups_of(codes[:, :level])
+        members = np.bincount(group)
+        order = np.argsort(group, kind="stable")
+        sums = np.add.reduceat(centred[order], np.cumsum(members) - members, axis=0)
+        between = float((np.square(sums).sum(axis=1) / members).sum())
+        shares.append(between / total if total > 0 else 1.0)
+    return shares
 
 
 def card(identifiers: Identifiers, view: TrainingView) -> dict[str, float]:
@@ -44,7 +88,7 @@ def card(identifiers: Identifiers, view: TrainingView) -> dict[str, float]:
     return figures
 
 
-def _pairs(view: TrainingView) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(view: TrainingView) -> tuple[IntArray, IntArray]:
     """(pairs,) each of two different items that a user was recommended and chose in a row."""
     examples = view.examples("recommendation")
     before = examples.history(1, "recommendation").items[:, 0]
@@ -52,7 +96,7 @@ def _pairs(view: TrainingView) -> tuple[np.ndarray, np.ndarray]:
     return before[kept], examples.target[kept]
 
 
-def _lift(first: np.ndarray, second: np.ndarray) -> float | None:
+def _lift(first: LongArray, second: LongArray) -> float | None:
     """How much oftener groups agree than by chance; None if chance alone never makes them agree."""
     kept = (first >= 0) & (second >= 0)
     first, second = first[kept], second[kept]

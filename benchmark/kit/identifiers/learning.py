@@ -37,7 +37,7 @@ from benchmark.kit.identifiers.quantiser import (
     restart_unused,
 )
 from benchmark.kit.identifiers.sinkhorn import SMALLEST_EPSILON
-from benchmark.kit.identifiers.value import Identifiers, groups_of
+from benchmark.kit.identifiers.value import Identifiers
 from benchmark.kit.training import Batch, Instances, TrainingHistory, TrainingSettings, train
 from benchmark.systems.contract import FloatArray, RunContext, SystemConfig
 from benchmark.systems.view import ValidationMetrics
@@ -273,47 +273,6 @@ def resolved(coded: Coded, config: QuantisationConfig, epsilon: float) -> Identi
         codes = coded.codes
     counter = (int(codes[:, -1].max()) + 1,) if codes.shape[1] > len(coded.sizes) else ()
     return Identifiers.of_items(codes, (*coded.sizes, *counter))
-
-
-def quality(coded: Coded, identifiers: Identifiers, vectors: FloatArray) -> dict[str, float]:
-    """Figures of finished identifiers, and of their codes before collisions went.
-
-    Args:
-        coded: nearest codes.
-        identifiers: what became of them.
-        vectors: (items, dim) what the codes are of.
-    """
-    before = Identifiers.of_items(coded.codes, coded.sizes).report()
-    explained = variance_explained(vectors, coded.codes)
-    return {
-        **identifiers.report().as_json(),
-        "sharing_before": before.sharing,
-        **{f"variance_explained_{level}": share for level, share in enumerate(explained, start=1)},
-    }
-
-
-def variance_explained(vectors: FloatArray, codes: NDArray[np.integer]) -> list[float]:
-    """For each level, how much of the variance of the vectors the codes up to it explain.
-
-    That is the variance between the means of the items with equal codes, as a share of all: 1 where
-    every item has codes of its own, so levels compare only between identifiers of equal sizes.
-
-    Args:
-        vectors: (items, dim).
-        codes: (items, levels).
-    """
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    total = float(np.square(centred).sum())
-    shares = []
-    for level in range(1, codes.shape[1] + 1):
-        group = groups_of(codes[:, :level])
-        members = np.bincount(group)
-        sums = np.zeros((len(members), vectors.shape[1]))
-        order = np.argsort(group, kind="stable")
-        sums[:] = np.add.reduceat(centred[order], np.cumsum(members) - members, axis=0)
-        between = float((np.square(sums).sum(axis=1) / members).sum())
-        shares.append(between / total if total > 0 else 1.0)
-    return shares
 
 
 def _usable(table: FloatArray, name: str, config: QuantisationConfig) -> FloatArray:

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from pydantic import model_validator
 from torch import nn
 
+from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learning import (
     IdentifierModel,
     QuantisationConfig,
     checked_epsilons,
     learn_codes,
-    quality,
     resolved,
 )
 from benchmark.kit.identifiers.quantiser import (

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from benchmark.errors import SystemFailure
+from benchmark.kit.identifiers.card import variance_explained
 from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learning import (
     Vectors,
     learn_codes,
     training_settings,
-    variance_explained,
 )
 from benchmark.kit.identifiers.rqvae import (
     RQVAE,
