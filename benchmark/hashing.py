@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 HashArray = NDArray[np.uint64]
 
-_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
+_INCREMENT = 0x9E3779B97F4A7C15
+_CHUNK = 1 << 14  # numbers that are mixed at once, so that they stay in the processor's cache
 
 
 def _key_of(text: str) -> int:
@@ -28,11 +30,34 @@ def text_keys(texts: Sequence[str]) -> HashArray:
     return np.fromiter((_key_of(text) for text in texts), dtype=np.uint64, count=len(texts))
 
 
-def _mix(value: HashArray) -> HashArray:
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: HashArray = value ^ (value >> np.uint64(31))
-    return mixed
+def _mix(number: int) -> int:
+    """The finaliser of SplitMix64 of one number below 2 ** 64."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        number = (number ^ (number >> shift)) * factor % 2**64
+    return number ^ (number >> 31)
+
+
+def _next(state: int, part: int) -> int:
+    return _mix(((state ^ part) + _INCREMENT) % 2**64)
+
+
+@cache
+def _start(seed: int, purpose: str) -> int:
+    return _next(_next(0, seed), _key_of(purpose))
+
+
+def _mix_all(values: HashArray) -> None:
+    """The same of each number of a contiguous array, in place."""
+    flat = values.reshape(-1)
+    scratch = np.empty(min(len(flat), _CHUNK), dtype=np.uint64)
+    for start in range(0, len(flat), _CHUNK):
+        value = flat[start : start + _CHUNK]
+        shifted = scratch[: len(value)]
+        value ^= np.right_shift(value, np.uint64(30), out=shifted)
+        value *= np.uint64(0xBF58476D1CE4E5B9)
+        value ^= np.right_shift(value, np.uint64(27), out=shifted)
+        value *= np.uint64(0x94D049BB133111EB)
+        value ^= np.right_shift(value, np.uint64(31), out=shifted)
 
 
 def row_hash(seed: int, purpose: str, *parts: NDArray[Any] | int) -> HashArray:
@@ -41,18 +66,22 @@ def row_hash(seed: int, purpose: str, *parts: NDArray[Any] | int) -> HashArray:
     ``purpose`` keeps decisions about the same ids apart: whether an event is a search says nothing
     about which query it gets.
     """
-    state: HashArray
-    with np.errstate(over="ignore"):
-        state = _mix(np.full((), seed % 2**64, dtype=np.uint64) + _INCREMENT)
-        state = _mix((state ^ np.uint64(_key_of(purpose))) + _INCREMENT)
-        for part in parts:
-            state = _mix((state ^ np.asarray(part).astype(np.uint64)) + _INCREMENT)
-    return state
+    state: int | HashArray = _start(seed % 2**64, purpose)
+    for part in parts:
+        if isinstance(state, int) and np.ndim(part) == 0:
+            state = _next(state, int(part) % 2**64)
+        else:
+            before = np.asarray(state, dtype=np.uint64)
+            state = before ^ np.asarray(part).astype(np.uint64, copy=False)
+            state += np.uint64(_INCREMENT)
+            _mix_all(state)
+    return np.asarray(state, dtype=np.uint64)
 
 
 def row_uniform(seed: int, purpose: str, *parts: NDArray[Any] | int) -> NDArray[np.float64]:
     """Like :func:`row_hash`, as a number in [0, 1)."""
-    number: NDArray[np.float64] = (row_hash(seed, purpose, *parts) >> np.uint64(11)).astype(
-        np.float64
-    )
-    return number / 2.0**53
+    number = row_hash(seed, purpose, *parts)
+    number >>= np.uint64(11)
+    uniform: NDArray[np.float64] = number.astype(np.float64)
+    uniform *= 2.0**-53
+    return uniform

@@ -25,11 +25,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 
-from benchmark.data.dataset import IntArray, LongArray
-from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
+from benchmark.data.dataset import BEHAVIOURS, LongArray
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
@@ -47,9 +47,8 @@ from benchmark.kit.text import (
     text_vectors,
 )
 from benchmark.kit.training import TrainingSettings, train
-from benchmark.kit.trie import NO_TOKEN, CatalogueTrie
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
+from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
 from benchmark.systems.provenance import code_fingerprint, library_versions
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
@@ -74,7 +73,7 @@ COLLABORATIVE_SYSTEM = "unisar"
 BGE = ("BAAI/bge-base-en-v1.5", "BAAI/bge-base-zh-v1.5")
 """The sentence encoder of the semantic item vectors, English and Chinese."""
 
-SCORING_FIELDS = frozenset({"scoring", "beam_size", "scoring_batch_size"})
+SCORING_FIELDS = frozenset({"scoring", "beam_size", "catalogue", "scoring_batch_size"})
 """What does not change the trained generator."""
 
 _BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
@@ -143,6 +142,8 @@ class GenSARConfig(SystemConfig):
     """``beam``: constrained beam search, the paper's; what it drops has no rank. ``exact``: the
     likelihood of every candidate. Both rank with one trained generator."""
     beam_size: int = Field(default=30, ge=1)
+    catalogue: CatalogueRanking = CatalogueRanking()
+    """How the whole catalogue is ranked."""
     scoring_batch_size: int = Field(default=32, ge=1)
     """Requests that are scored at once."""
     validation_beam_size: int | None = Field(default=30, ge=1)
@@ -166,7 +167,7 @@ class _Ranked:
     score: Callable[[Requests], FloatArray]
 
 
-class GenSAR(System):
+class GenSAR(IdentifierSystem):
     """Joint identifiers, a T5, and prompts of both tasks.
 
     After ``fit`` or ``load`` there are ``backbone``, ``identifiers`` and ``prompts``.
@@ -174,6 +175,7 @@ class GenSAR(System):
 
     Config = GenSARConfig
     config: GenSARConfig
+    tasks = tuple(BEHAVIOURS)
 
     backbone: Backbone
     identifiers: JointIdentifiers
@@ -364,46 +366,23 @@ class GenSAR(System):
 
     # -------------------------------------------------------------------------------- ranking
 
-    def score(self, requests: Requests) -> FloatArray:
-        """The log-probability of each candidate's identifier; -inf for what the beam dropped."""
-        return self.ranked(
-            requests, self.config.beam_size if self.config.scoring == "beam" else None
-        )
+    def writer(self) -> Any:
+        """The trained generator."""
+        return self.backbone.model.eval().t5
 
-    def ranked(self, requests: Requests, beam_size: int | None) -> FloatArray:
-        """Scores (requests, candidates) by a beam of this size, or exactly if there is none."""
-        scores = np.empty(requests.candidates.shape, dtype=np.float32)
-        for rows, encoded in self._encoded(requests):
-            targets = self._targets[requests.task][requests.candidates[rows]]
-            with torch.inference_mode():
-                found = candidate_scores(self.backbone.model.t5, encoded, targets, beam_size)
-            scores[rows] = found.cpu().numpy()
-        return scores
+    def targets_of(self, task: str) -> LongArray:
+        """The identifiers of all items for this task, each with its end."""
+        return self._targets[task]
 
-    def recommend(self, requests: Requests, k: int) -> IntArray:
-        """The ``k`` best items of the catalogue that a beam search finds, (requests, k) int32."""
-        targets = self._targets[requests.task].copy()
-        targets[0] = NO_TOKEN  # the padding item
-        catalogue = CatalogueTrie.of(targets)
-        beam_size = max(k, self.config.beam_size)
-        items = np.empty((len(requests), k), dtype=np.int32)
-        for rows, encoded in self._encoded(requests):
-            with torch.inference_mode():
-                found, _ = catalogue_items(self.backbone.model.t5, encoded, catalogue, k, beam_size)
-            items[rows] = found.clamp(min=0).cpu().numpy()
-        return items
-
-    def _encoded(self, requests: Requests) -> Iterator[tuple[NDArray[np.int64], Encoded]]:
-        """The encoded prompts of batches of requests of similar length, with their rows."""
-        model, config, device = self.backbone.model.eval(), self.config, self.context.device
+    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
+        """Prompts in the first wording, those of similar length together."""
+        config, device = self.config, self.context.device
         tokens, pieces = self.prompts.tokens, self.prompt_pieces(requests)
-        order = np.argsort(assembled_lengths(tokens, pieces), kind="stable")
-        for start in range(0, len(order), config.scoring_batch_size):
-            rows = order[start : start + config.scoring_batch_size]
+        for rows in batches_by_size(assembled_lengths(tokens, pieces), config.scoring_batch_size):
             ids, mask = assembled(tokens, pieces[rows], self.prompts.end, config.most_tokens)
             with torch.inference_mode():
-                encoded = encode(model.t5, {"input_ids": ids.to(device)}, mask.to(device))
-            yield rows, encoded
+                states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
+            yield rows, states
 
     # ---------------------------------------------------------------------------------- files
 

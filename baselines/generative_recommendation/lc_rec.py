@@ -23,10 +23,10 @@ sentence encoder stand in, and the tables say so.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, Items, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.decoding import candidate_scores, encode
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
@@ -60,7 +61,7 @@ from benchmark.kit.text import (
 )
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
+from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -133,6 +134,8 @@ class LCRecConfig(SystemConfig):
     likelihood."""
     beam_size: int = Field(default=30, ge=1)
     """Prefixes that a beam search keeps; 20 in the original."""
+    catalogue: CatalogueRanking = CatalogueRanking()
+    """How the whole catalogue is ranked."""
     scoring_batch_size: int = Field(default=32, ge=1)
     """Requests that are scored at once."""
     training: TrainingSettings = TrainingSettings(
@@ -547,7 +550,7 @@ class Mixture(Instances):
 # -------------------------------------------------------------------------------------- the system
 
 
-class LCRec(System):
+class LCRec(IdentifierSystem):
     """Codes of item texts, a T5, and prompts that align the two.
 
     After ``fit`` or ``load`` there are ``identifiers``, ``backbone`` and ``prompts``.
@@ -555,6 +558,7 @@ class LCRec(System):
 
     Config = LCRecConfig
     config: LCRecConfig
+    tasks = (TASK,)
 
     identifiers: Identifiers
     figures: dict[str, float]
@@ -627,22 +631,23 @@ class LCRec(System):
         )
         self._targets = self.prompts.targets()
 
-    def score(self, requests: Requests) -> FloatArray:
-        """The log-probability of each candidate's identifier; -inf for what the beam dropped."""
-        config, tokens, t5 = self.config, self.prompts.tokens, self.backbone.model.eval().t5
-        beam_size = config.beam_size if config.scoring == "beam" else None
+    def writer(self) -> Any:
+        """The language model."""
+        return self.backbone.model.eval().t5
+
+    def targets_of(self, task: str) -> LongArray:
+        """The codes of all items, each with its end."""
+        return self._targets
+
+    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
+        """Questions in the first wording, those of similar length together."""
+        config, tokens, device = self.config, self.prompts.tokens, self.context.device
         pieces = self.prompts.questions(requests.history(config.history_length, TASK).items)
-        scores = np.empty(requests.candidates.shape, dtype=np.float32)
-        order = np.argsort(assembled_lengths(tokens, pieces), kind="stable")
-        device = self.context.device
-        with torch.inference_mode():
-            for start in range(0, len(order), config.scoring_batch_size):
-                rows = order[start : start + config.scoring_batch_size]
-                ids, mask = assembled(tokens, pieces[rows], self.prompts.end)
-                encoded = encode(t5, {"input_ids": ids.to(device)}, mask.to(device))
-                targets = self._targets[requests.candidates[rows]]
-                scores[rows] = candidate_scores(t5, encoded, targets, beam_size).cpu().numpy()
-        return scores
+        for rows in batches_by_size(assembled_lengths(tokens, pieces), config.scoring_batch_size):
+            ids, mask = assembled(tokens, pieces[rows], self.prompts.end)
+            with torch.inference_mode():
+                states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
+            yield rows, states
 
     def save(self, folder: Path) -> None:
         """Write the T5 and the identifiers."""

@@ -17,9 +17,9 @@ but the wordings. On small machines a T5 from scratch stands in, and the tables 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,8 @@ from torch import nn
 from benchmark.data.dataset import RECOMMENDATION, UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.decoding import LengthRule, candidate_scores, encode
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.decoding import Encoded, LengthRule, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph, spectral_clusters
@@ -59,7 +60,7 @@ from benchmark.kit.seq2seq import (
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
+from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -134,6 +135,8 @@ class P5CIDConfig(SystemConfig):
     """``beam``: constrained beam search; what it drops ranks last. ``exact``: every candidate's
     likelihood."""
     beam_size: int = Field(default=30, ge=1)
+    catalogue: CatalogueRanking = CatalogueRanking()
+    """How the whole catalogue is ranked."""
     length_rule: LengthRule = "mean"
     """How identifiers of different lengths compare; the mean is the originals', and counts the
     tokens that all answers share."""
@@ -523,7 +526,7 @@ class PrefixPrompts(Instances):
 # -------------------------------------------------------------------------------------- the system
 
 
-class P5CID(System):
+class P5CID(IdentifierSystem):
     """Identifiers from clusters, a T5, and prompts that name user and history.
 
     After ``fit`` or ``load`` there are ``backbone``, ``model``, ``identifiers`` and ``prompts``.
@@ -531,6 +534,7 @@ class P5CID(System):
 
     Config = P5CIDConfig
     config: P5CIDConfig
+    tasks = (TASK,)
 
     backbone: Backbone
     model: P5
@@ -586,31 +590,34 @@ class P5CID(System):
         ids, mask = assembled(self.prompts.tokens, items, self.prompts.end)
         self.targets: LongArray = ids.masked_fill(~mask, -1).numpy()  # (items + 1, tokens)
 
-    def score(self, requests: Requests) -> FloatArray:
-        """The mean log-probability of each candidate's tokens; -inf for what the beam dropped."""
+    def writer(self) -> Any:
+        """The T5; whole words enter its inputs only."""
         self.model.eval()
-        items = requests.history(self.config.history_length, TASK).items
-        pieces = self.prompts.pieces(requests.user, items, np.zeros(len(items), dtype=np.int64))
-        scores = np.empty(requests.candidates.shape, dtype=np.float32)
-        order = np.argsort(assembled_lengths(self.prompts.tokens, pieces), kind="stable")
-        for start in range(0, len(order), self.config.scoring_batch_size):
-            rows = order[start : start + self.config.scoring_batch_size]
-            scores[rows] = self._log_probabilities(pieces[rows], requests.candidates[rows])
-        return scores
+        return self.backbone.model.t5
 
-    def _log_probabilities(self, pieces: LongArray, candidates: IntArray) -> FloatArray:
-        config, t5 = self.config, self.backbone.model.t5
-        batch = {
-            name: values.to(self.context.device)
-            for name, values in self.prompts.inputs(pieces, config.closing).items()
-        }
-        beam = config.beam_size if config.scoring == "beam" else None
-        with torch.inference_mode():
-            encoded = encode(t5, self.model.inputs(batch), batch["attention_mask"])
-            found = candidate_scores(
-                t5, encoded, self.targets[candidates], beam, config.length_rule
-            )
-        return found.cpu().numpy()
+    def targets_of(self, task: str) -> LongArray:
+        """The names of all items, each with its end."""
+        return self.targets
+
+    @property
+    def length_rule(self) -> LengthRule:
+        """The configured one."""
+        return self.config.length_rule
+
+    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
+        """Prompts in the first wording, those of similar length together."""
+        config, t5 = self.config, self.writer()
+        items = requests.history(config.history_length, TASK).items
+        pieces = self.prompts.pieces(requests.user, items, np.zeros(len(items), dtype=np.int64))
+        sizes = assembled_lengths(self.prompts.tokens, pieces)
+        for rows in batches_by_size(sizes, config.scoring_batch_size):
+            batch = {
+                name: values.to(self.context.device)
+                for name, values in self.prompts.inputs(pieces[rows], config.closing).items()
+            }
+            with torch.inference_mode():
+                states = encode(t5, self.model.inputs(batch), batch["attention_mask"])
+            yield rows, states
 
     def save(self, folder: Path) -> None:
         """Write the T5, the whole-word embeddings and the identifiers."""

@@ -17,8 +17,9 @@ validation lists. It can start from a published T5, as the benchmark's compariso
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_items, encode
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
@@ -41,9 +43,8 @@ from benchmark.kit.text import (
     text_vectors,
 )
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.kit.trie import CatalogueTrie
-from benchmark.protocol.requests import Events, Requests
-from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
+from benchmark.protocol.requests import Requests
+from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -111,6 +112,8 @@ class TIGERConfig(SystemConfig):
     """Constrained beam search, which leaves candidates unranked, or the likelihood of each."""
     beam_size: int = Field(default=30, ge=1)
     """Prefixes that a beam search keeps."""
+    catalogue: CatalogueRanking = CatalogueRanking()
+    """How the whole catalogue is ranked."""
     scoring_batch_size: int = Field(default=64, ge=1)
     """Requests that are scored at once."""
     training: TrainingSettings = TrainingSettings(
@@ -207,11 +210,12 @@ class Prefixes(Instances):
 # ------------------------------------------------------------------------------------- the system
 
 
-class TIGER(System):
+class TIGER(IdentifierSystem):
     """The generative recommender. After ``fit`` or ``load`` there are ``identifiers`` and a T5."""
 
     Config = TIGERConfig
     config: TIGERConfig
+    tasks = (TASK,)
 
     identifiers: Identifiers
     figures: dict[str, float]
@@ -291,45 +295,23 @@ class TIGER(System):
             }
         )
 
-    def score(self, requests: Requests) -> FloatArray:
-        """Log-probabilities of the candidates' codes; -inf for what the beam dropped."""
-        beam_size = self.config.beam_size if self.config.scoring == "beam" else None
-        scores = np.empty(requests.candidates.shape, dtype=np.float32)
-        for rows in self._by_length(requests):
-            batch = requests.select(rows)
-            tokens = self.vocabulary.of_item[batch.candidates]
+    def writer(self) -> Any:
+        """The T5 of codes."""
+        return self.model.eval().t5
+
+    def targets_of(self, task: str) -> LongArray:
+        """The codes of all items."""
+        return self.vocabulary.of_item
+
+    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
+        """Histories, those of similar length together."""
+        history = requests.history(self.config.history_length, TASK, padding="right")
+        users, device = requests.user, self.context.device
+        for rows in batches_by_size(history.count, self.config.scoring_batch_size):
+            ids, mask = self.vocabulary.inputs(users[rows], history.items[rows])
             with torch.inference_mode():
-                found = candidate_scores(self.model.t5, self._encoded(batch), tokens, beam_size)
-            scores[rows] = found.cpu().numpy()
-        return scores
-
-    def recommend(self, requests: Requests, k: int) -> IntArray:
-        """The ``k`` best items of the catalogue that a beam search finds, (requests, k) int32."""
-        of_item = self.vocabulary.of_item
-        catalogue = CatalogueTrie.of(np.where(of_item == PADDING_TOKEN, -1, of_item))
-        beam_size = max(k, self.config.beam_size)
-        items = np.empty((len(requests), k), dtype=np.int32)
-        for rows in self._by_length(requests):
-            encoded = self._encoded(requests.select(rows))
-            with torch.inference_mode():
-                found, _ = catalogue_items(self.model.t5, encoded, catalogue, k, beam_size)
-            items[rows] = found.clamp(min=0).cpu().numpy()
-        return items
-
-    def _by_length(self, requests: Requests) -> list[NDArray[np.int64]]:
-        """Rows of batches of requests with histories of similar length."""
-        size = self.config.scoring_batch_size
-        count = requests.history(self.config.history_length, TASK).count
-        order = np.argsort(count, kind="stable")
-        return [order[start : start + size] for start in range(0, len(order), size)]
-
-    @torch.inference_mode()
-    def _encoded(self, events: Events) -> Encoded:
-        self.model.eval()
-        history = events.history(self.config.history_length, TASK, padding="right")
-        ids, mask = self.vocabulary.inputs(events.user, history.items)
-        device = self.context.device
-        return encode(self.model.t5, {"input_ids": ids.to(device)}, mask.to(device))
+                states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
+            yield rows, states
 
     def save(self, folder: Path) -> None:
         """Write identifiers and weights."""

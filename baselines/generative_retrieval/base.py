@@ -24,6 +24,7 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
+from benchmark.kit.catalogue import CatalogueRanking, beam_over, ranking_by
 from benchmark.kit.decoding import LengthRule
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
@@ -68,6 +69,8 @@ class RetrievalConfig(SystemConfig):
     beam_size: int = Field(default=30, ge=1)
     length_rule: LengthRule = "mean"
     """How identifiers of different lengths compare."""
+    catalogue: CatalogueRanking = CatalogueRanking()
+    """How the whole catalogue is ranked."""
     pairs_at_once: int = Field(default=4096, ge=1)
     """Pairs of a query and an identifier that are decoded together."""
 
@@ -167,6 +170,18 @@ class QueryToIdentifier(System):
 
     def score(self, requests: Requests) -> FloatArray:
         """Log-probabilities of the candidates' identifiers; -inf for what the beam dropped."""
+        return self._made_ranking().score(requests.query, requests.candidates)
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """The same of all items; -inf for what a beam over the catalogue did not reach."""
+        return self._made_ranking().score_all(requests.query, beam_over(self.targets, self.config))
+
+    def ranking_of_all_items(self) -> str:
+        """The beam, if there is one."""
+        return ranking_by(beam_over(self.targets, self.config))
+
+    def _made_ranking(self) -> QueryRanking:
+        """The ranking by the model as it is, with what it knows already."""
         self.backbone.model.eval()
         if self._ranking is None:
             config = self.config
@@ -178,7 +193,7 @@ class QueryToIdentifier(System):
                 length_rule=config.length_rule,
                 pairs_at_once=config.pairs_at_once,
             )
-        return self._ranking.score(requests.query, requests.candidates)
+        return self._ranking
 
     # ---------------------------------------------------------------------------------- files
 

@@ -35,6 +35,9 @@ from benchmark.systems.view import Corpus, TrainingView
 
 TASKS = ("recommendation", "search")
 
+PAIRS_AT_ONCE = 16_384
+"""Pairs of a request and an item that a network looks at together when it ranks the catalogue."""
+
 _VOCABULARY = "vocabulary.json"
 
 

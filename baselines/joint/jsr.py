@@ -31,6 +31,7 @@ from pydantic import Field
 from torch import nn
 
 from baselines.joint.base import (
+    PAIRS_AT_ONCE,
     TASKS,
     JointNegativesConfig,
     JointSystem,
@@ -294,6 +295,24 @@ class JSR(JointSystem):
             return self.model.recommendation_scores(users, candidates)
         words = longs(self.words.queries[requests.query]).to(self.device)
         return self.model.search_scores(words, candidates)
+
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """A user or query that asks more than once is multiplied with the catalogue once."""
+        is_search = requests.task == "search"
+        asking, place = np.unique(
+            requests.query if is_search else requests.user, return_inverse=True
+        )
+        model, network = self.model, self.model.networks[requests.task]
+        vectors = (
+            model.texts(longs(self.words.queries[asking]).to(self.device))
+            if is_search
+            else model.users(longs(asking).to(self.device))
+        )
+        every = torch.arange(requests.number_of_items + 1, device=self.device)
+        items = model.encode_items(every)  # (items + 1, size)
+        some = items.split(max(1, PAIRS_AT_ONCE // len(vectors)))
+        scores = torch.cat([network(vectors, part[None]) for part in some], dim=1)
+        return scores[longs(place).to(self.device)]
 
     def stand_ins(self) -> tuple[str, ...]:
         """The authors published no code and, to us, no architecture; and what it does not read."""

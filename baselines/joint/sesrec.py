@@ -19,7 +19,7 @@ later papers on joint models describe it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple, cast
 
@@ -30,6 +30,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from baselines.joint.base import (
+    PAIRS_AT_ONCE,
     TASKS,
     Attribute,
     JointHistoryConfig,
@@ -553,14 +554,24 @@ class SESRec(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for all candidates by one product."""
+        return self._logits_of(requests)(longs(requests.candidates).to(self.device))
+
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """Every history is encoded once and pooled for some items of the catalogue at a time."""
+        logits_of = self._logits_of(requests)
+        every = torch.arange(requests.number_of_items + 1, device=self.device)
+        some = every.split(max(1, PAIRS_AT_ONCE // len(requests)))
+        return torch.cat([logits_of(part.expand(len(requests), -1)) for part in some], dim=1)
+
+    def _logits_of(self, requests: Requests) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The logits of candidates (requests, candidates), given the encoded histories."""
         batch = history_tensors(requests, self.config)
         batch = {key: value.to(self.device) for key, value in batch.items()}
-        return self.model.logits(
-            self.model.histories(batch),
-            longs(requests.user).to(self.device),
-            longs(requests.candidates).to(self.device),
-            longs(requests.query).to(self.device) if requests.task == "search" else None,
-        )
+        histories = self.model.histories(batch)
+        users = longs(requests.user).to(self.device)
+        is_search = requests.task == "search"
+        queries = longs(requests.query).to(self.device) if is_search else None
+        return lambda candidates: self.model.logits(histories, users, candidates, queries)
 
     def stand_ins(self) -> tuple[str, ...]:
         """The search head, if it is there."""

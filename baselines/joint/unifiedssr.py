@@ -443,31 +443,27 @@ class UnifiedSSRNetwork(nn.Module):
         weight = torch.where(has_product, self.next_product_search_w, 0.0)
         return weight, 1.0 - weight
 
-    def recommendation_scores(
-        self, users: torch.Tensor, products: torch.Tensor, candidates: torch.Tensor
-    ) -> torch.Tensor:
-        """Scores (batch, candidates) after the last product of (batch, length)."""
+    def recommendation_vectors(self, users: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
+        """What products are compared with after the last one of (batch, length), (batch, size)."""
         states, _ = self.recommendation_states(users, products)
         last = (products > 0).sum(dim=1).sub(1).clamp(min=0)
-        return self._products_with(_at(states, last), candidates)
+        return _at(states, last)
 
-    def search_scores(
-        self,
-        users: torch.Tensor,
-        products: torch.Tensor,
-        words: torch.Tensor,
-        asked: torch.Tensor,
-        candidates: torch.Tensor,
+    def search_vectors(
+        self, users: torch.Tensor, products: torch.Tensor, words: torch.Tensor, asked: torch.Tensor
     ) -> torch.Tensor:
-        """Scores (batch, candidates) for the last query; arguments as for :meth:`encode_both`."""
+        """The same for the last query; arguments as for :meth:`encode_both`."""
         of_products, of_queries, _ = self.search_states(users, products, words, asked)
         last = asked.sum(dim=1) - 1
         for_products, for_queries = self.branch_weights(last > 0)
         mixed = for_products[:, None] * _at(of_products, last)
-        mixed = mixed + for_queries[:, None] * _at(of_queries, last)
-        return self._products_with(mixed, candidates)
+        return mixed + for_queries[:, None] * _at(of_queries, last)
 
-    def _products_with(self, states: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    def products_with_all(self, states: torch.Tensor) -> torch.Tensor:
+        """Inner products (batch, number_of_items + 1) of states (batch, size) with all vectors."""
+        return states @ self.p_embed.lut.weight.T * self.p_embed.scale
+
+    def products_with(self, states: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Inner products (..., items) of states (..., size) with the vectors of ``items``."""
         return torch.einsum("...d,...nd->...n", states, self.p_embed(items))
 
@@ -498,7 +494,7 @@ class UnifiedSSRNetwork(nn.Module):
     def _losses(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The loss at each position, (batch, length): that of the target and of each negative."""
         items = torch.cat([batch["targets"][..., None], batch["negatives"]], dim=-1)
-        logits = self._products_with(states, items)  # (batch, length, 1 + negatives)
+        logits = self.products_with(states, items)  # (batch, length, 1 + negatives)
         target, negatives = logits[..., 0], logits[..., 1:]
         if self.config.loss == "released":
             as_true = -torch.log(torch.sigmoid(target) + _LOSS_GUARD)
@@ -732,22 +728,27 @@ class UnifiedSSR(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a request, one product a candidate."""
+        candidates = longs(requests.candidates).to(self.device)
+        return self._network_of(requests.task).products_with(self._vectors(requests), candidates)
+
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """One encoding a request, one product with the vectors of all items."""
+        return self._network_of(requests.task).products_with_all(self._vectors(requests))
+
+    def _vectors(self, requests: Requests) -> torch.Tensor:
+        """What products are compared with, (batch, size)."""
         network = self._network_of(requests.task)
         history = requests.history(self.config.history_length, requests.task, "right")
-        users, products, candidates = (
-            longs(ids).to(self.device)
-            for ids in (requests.user, history.items, requests.candidates)
-        )
+        users, products = (longs(ids).to(self.device) for ids in (requests.user, history.items))
         if requests.task == "recommendation":
-            return network.recommendation_scores(users, products, candidates)
+            return network.recommendation_vectors(users, products)
         every = np.arange(len(requests))
         queries = np.pad(history.queries, ((0, 0), (0, 1)))
         queries[every, history.count] = requests.query
         asked = np.arange(queries.shape[1])[None, :] <= history.count[:, None]
-        return network.search_scores(
+        return network.search_vectors(
             users,
             F.pad(products, (1, 0)),
             self.words.of(queries).to(self.device),
             torch.from_numpy(asked).to(self.device),
-            candidates,
         )

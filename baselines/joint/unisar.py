@@ -30,6 +30,7 @@ from pydantic import Field
 from torch import nn
 
 from baselines.joint.base import (
+    PAIRS_AT_ONCE,
     TASKS,
     Attribute,
     Candidates,
@@ -827,13 +828,30 @@ class UniSAR(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for all candidates by one product."""
+        batch, items, queries, interests = self._encoded(requests)
+        everything = slice(0, len(requests))
+        return self.logits(requests.task, interests, batch, everything, items, queries)
+
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """Every history is encoded once and pooled for some items of the catalogue at a time."""
+        batch, _, queries, interests = self._encoded(requests)
+        rows = slice(0, len(requests))
+        every = torch.arange(requests.number_of_items + 1, device=self.device)
+        vectors = self.model.encode_items(every)  # (items + 1, size)
+        parts = []
+        for part in every.split(max(1, PAIRS_AT_ONCE // len(requests))):
+            batch["candidates"] = part.expand(len(requests), -1)
+            parts.append(self.logits(requests.task, interests, batch, rows, vectors, queries))
+        return torch.cat(parts, dim=1)
+
+    def _encoded(self, requests: Requests) -> tuple[Batch, torch.Tensor, torch.Tensor, Interests]:
+        """A batch, the vectors of its distinct items and queries, and the fused histories."""
         batch = self.builder([requests], requests.candidates)
         batch = {key: value.to(self.device) for key, value in batch.items()}
         items = self.model.encode_items(batch["items"])
         queries = self.model.queries(batch["words"])
         interests = self.model.fuse(self.model.transitions(self.histories(batch, items, queries)))
-        everything = slice(0, len(requests))
-        return self.logits(requests.task, interests, batch, everything, items, queries)
+        return batch, items, queries, interests
 
     def item_embeddings(self, source: Literal["item", "id"] = "item") -> NDArray[np.float32]:
         """Item vectors for other systems, (number_of_items + 1, width); row 0 (padding) is zero.

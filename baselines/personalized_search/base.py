@@ -116,6 +116,10 @@ class SearchNetwork(nn.Module):
         """Scores (batch, items) of ``items`` (batch, items) for user vectors (batch, size)."""
 
     @abstractmethod
+    def scores_of_all(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, number_of_items + 1) of the catalogue for user vectors (batch, size)."""
+
+    @abstractmethod
     def loss(self, batch: Batch) -> torch.Tensor:
         """The mean loss of a batch of the system's instances."""
 
@@ -250,11 +254,18 @@ class ProductSearch(TorchSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One vector a request, one product a candidate."""
-        vectors = self.model.user_vectors(
+        candidates = as_long(requests.candidates).to(self.device)
+        return self.model.scores(self._user_vectors(requests), candidates)
+
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """One vector a request, one product with those of all items."""
+        return self.model.scores_of_all(self._user_vectors(requests))
+
+    def _user_vectors(self, requests: Requests) -> torch.Tensor:
+        return self.model.user_vectors(
             as_long(self.query_words[requests.query]).to(self.device),
             as_long(self.history_items(requests)).to(self.device),
         )
-        return self.model.scores(vectors, as_long(requests.candidates).to(self.device))
 
     def save(self, folder: Path) -> None:
         """Write the weights and the vocabulary."""

@@ -80,6 +80,11 @@ class JointFrameworkNetwork(SearchNetwork):
         """Inner products: the logits, of which the framework takes the sigmoid."""
         return torch.einsum("bd,bnd->bn", vectors, self.item_feat(items))
 
+    def scores_of_all(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Inner products with the vectors of all items, which are made for the batch."""
+        rows = self.item_feat.item_id_emb.num_embeddings
+        return vectors @ self.item_feat(torch.arange(rows, device=vectors.device)).T
+
     def loss(self, batch: Batch) -> torch.Tensor:
         """The search loss alone."""
         return self.search_loss(batch)

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
@@ -124,6 +125,10 @@ class ProdSearchNetwork(SearchNetwork):
         """Inner products, and the items' biases where there are any."""
         scores = torch.einsum("bd,bnd->bn", vectors, self.product_emb(items))
         return scores if self.product_bias is None else scores + self.product_bias[items]
+
+    def scores_of_all(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The same with the table of all items."""
+        return F.linear(vectors, self.product_emb.weight, self.product_bias)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Search loss, and the weighted word loss."""

@@ -44,6 +44,10 @@ class BM25(System):
             texts, [row[text] for text in requests.query_texts], requests.candidates
         )
 
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """Score all texts; every distinct query is asked once."""
+        return self.engine.score_all(requests.query_texts).toarray()
+
     def save(self, folder: Path) -> None:
         """Nothing to keep: the index is made from the catalogue."""
 
@@ -68,3 +72,7 @@ class BM25Reversed(BM25):
     def score(self, requests: Requests) -> FloatArray:
         """BM25's scores, negated."""
         return -super().score(requests)
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """BM25's scores, negated."""
+        return -super().score_all_items(requests)

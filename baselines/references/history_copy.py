@@ -39,6 +39,15 @@ class HistoryCopy(System):
             scores[rows] = (same * recency).max(axis=2)
         return scores
 
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """The same of all items: each history is written into a row, the oldest event first."""
+        items = requests.history(self.config.history_length).items
+        scores = np.zeros((len(requests), requests.number_of_items + 1), dtype=np.float32)
+        every = np.arange(len(requests))
+        for recency, column in enumerate(items.T, start=1):
+            scores[every, column] = recency
+        return scores
+
     def save(self, folder: Path) -> None:
         """Nothing to keep."""
 

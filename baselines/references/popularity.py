@@ -27,3 +27,8 @@ class Popularity(CountingSystem):
     def score(self, requests: Requests) -> FloatArray:
         """The count of each candidate."""
         return self.counts[BEHAVIOURS[requests.task]][requests.candidates].astype(np.float32)
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """All counts, the same for everybody."""
+        counts = self.counts[BEHAVIOURS[requests.task]].astype(np.float32)
+        return np.tile(counts, (len(requests), 1))

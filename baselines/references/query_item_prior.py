@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from benchmark.data.dataset import LongArray
 from benchmark.files import atomic_path
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System, SystemConfig
@@ -51,6 +52,20 @@ class PairCounts(System):
         counts: NDArray[np.int64] = np.where(self.pairs[slot] == key, self.pair_counts[slot], 0)
         return counts
 
+    def pairs_of(self, query: NDArray[np.integer]) -> tuple[LongArray, LongArray, LongArray]:
+        """The pairs that training holds of queries (any,), in the order of these.
+
+        Returns:
+            (row of ``query``, item, count), each of shape (pairs,).
+        """
+        width = len(self.item_share)
+        first_key = query.astype(np.int64) * width
+        start = np.searchsorted(self.pairs, first_key)
+        number = np.searchsorted(self.pairs, first_key + width) - start
+        row = np.repeat(np.arange(len(query)), number)
+        place = np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number) + start[row]
+        return row, self.pairs[place] % width, self.pair_counts[place]
+
     def save(self, folder: Path) -> None:
         """Write the counts."""
         with atomic_path(folder / _FILE) as path:
@@ -76,6 +91,13 @@ class KnownPair(PairCounts):
         """Whether each pair is known; all known ones are tied, and all others."""
         return (self.counts_of(requests) > 0).astype(np.float32)
 
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """The same of all items."""
+        scores = np.zeros((len(requests), len(self.item_share)), dtype=np.float32)
+        row, item, _ = self.pairs_of(requests.query)
+        scores[row, item] = 1
+        return scores
+
 
 class QueryItemPriorConfig(SystemConfig):
     """``smoothing``: the weight of the prior, in events."""
@@ -90,10 +112,28 @@ class QueryItemPrior(PairCounts):
 
     def score(self, requests: Requests) -> FloatArray:
         """p(candidate | query), in (0, 1)."""
-        weight = self.config.smoothing
         prior = self.item_share[requests.candidates]
-        total = self.query_counts[requests.query][:, None] + weight
-        return ((self.counts_of(requests) + weight * prior) / total).astype(np.float32)
+        total = self.query_counts[requests.query][:, None]
+        return self._smoothed(self.counts_of(requests), prior, total)
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """p(item | query) of all items: the prior, but where training holds the pair."""
+        query, place = np.unique(requests.query, return_inverse=True)
+        total = self.query_counts[query]
+        scores = self._smoothed(np.int64(0), self.item_share[None, :], total[:, None])
+        row, item, count = self.pairs_of(query)
+        scores[row, item] = self._smoothed(count, self.item_share[item], total[row])
+        return scores[place]
+
+    def _smoothed(
+        self,
+        counts: NDArray[np.int64] | np.int64,
+        prior: NDArray[np.float64],
+        total: NDArray[np.int64],
+    ) -> FloatArray:
+        """The conditional probability from counts, shares of all searches and counts of queries."""
+        weight = self.config.smoothing
+        return ((counts + weight * prior) / (total + weight)).astype(np.float32)
 
 
 class QueryItemPriorSeenLast(QueryItemPrior):
@@ -107,6 +147,20 @@ class QueryItemPriorSeenLast(QueryItemPrior):
         if longest:
             for rows, batch in requests.batches(max(1, _ENTRIES_AT_ONCE // longest)):
                 seen = _in_history(batch, longest, len(self.item_share))
+                scores[rows] = np.where(seen, -1.0 / scores[rows], scores[rows])
+        return scores
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """The same of all items."""
+        scores = super().score_all_items(requests)
+        recommended, searched = requests.history_sizes()
+        longest = int((recommended + searched).max(initial=0))
+        if longest:
+            for rows, batch in requests.batches(max(1, _ENTRIES_AT_ONCE // longest)):
+                items = batch.history(longest).items
+                row, column = np.nonzero(items)
+                seen = np.zeros((len(batch), scores.shape[1]), dtype=bool)
+                seen[row, items[row, column]] = True
                 scores[rows] = np.where(seen, -1.0 / scores[rows], scores[rows])
         return scores
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.hashing import row_uniform
 from benchmark.protocol.requests import Requests
@@ -24,11 +25,19 @@ class Random(System):
 
     def score(self, requests: Requests) -> FloatArray:
         """One hash a candidate."""
+        return self._numbers(requests, requests.candidates)
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """One hash an item, and none a second time for the event."""
+        return self._numbers(requests, np.arange(requests.number_of_items + 1)[None, :])
+
+    def _numbers(self, requests: Requests, items: NDArray[np.integer]) -> FloatArray:
+        """(requests, items) for items (requests, items), or (1, items) that all have in common."""
         last = requests.history(1).items[:, 0]
         own = (requests.user, requests.timestamp, requests.query)
         columns = (*own, last, *requests.history_sizes())
         event = [np.asarray(column, dtype=np.int64)[:, None] for column in columns]
-        numbers = row_uniform(self.context.seed, "score", *event, requests.candidates)
+        numbers = row_uniform(self.context.seed, "score", *event, items)
         return numbers.astype(np.float32)
 
     def save(self, folder: Path) -> None:

@@ -35,6 +35,7 @@ from benchmark.systems.view import Corpus, TrainingView
 
 _FILE = "transitions.npz"
 _CELLS_AT_ONCE = 4_000_000  # of rows over the whole catalogue
+_SOURCES_AT_ONCE = 256
 
 
 class TransitionGraphConfig(SystemConfig):
@@ -87,6 +88,22 @@ class TransitionGraph(System):
             weight = self.config.decay**age
             scores += weight * self._from(items[:, -1 - age], requests.candidates)
         return scores.astype(np.float32)
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """The same of all items."""
+        items = requests.history(self.config.last_items, "recommendation").items
+        scores = np.zeros((len(requests), self.counts.shape[0]), dtype=np.float32)
+        for age in range(self.config.last_items):
+            distinct, place = np.unique(items[:, -1 - age], return_inverse=True)
+            for first in range(0, len(distinct), _SOURCES_AT_ONCE):
+                block = distinct[first : first + _SOURCES_AT_ONCE]
+                said = self._steps(block)
+                if self.config.text_weight:
+                    said += self.config.text_weight * (self.words[block] @ self.words.T).toarray()
+                event = np.flatnonzero((first <= place) & (place < first + len(block)))
+                weighed = (self.config.decay**age * said).astype(np.float32)
+                scores[event] += weighed[place[event] - first]
+        return scores
 
     def _from(self, source: IntArray, candidates: IntArray) -> NDArray[np.float64]:
         """(events, candidates): what each event's ``source`` says; item 0 says nothing."""

@@ -9,6 +9,7 @@ originals cannot score at all.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -94,6 +95,12 @@ class SequentialSystem(TorchSystem):
             candidates: (batch, candidates).
         """
 
+    @abstractmethod
+    def scores_of_all(
+        self, items: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores (batch, number_of_items + 1) of the catalogue; arguments as above."""
+
     def build(self, corpus: Corpus) -> SequentialModule:
         """The network with a place for the item counts."""
         return SequentialModule(self.network(corpus), corpus.number_of_items)
@@ -116,16 +123,40 @@ class SequentialSystem(TorchSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Popularity where the history is empty, the network elsewhere."""
-        history = requests.history(self.config.history_length, TASK, self.padding)
         candidates = self._tensor(requests.candidates)
-        scores = self.model.popularity[candidates]  # (batch, candidates)
+        return self._by_network_where_it_can(
+            requests,
+            self.model.popularity[candidates],  # (batch, candidates)
+            lambda rows, items, lengths, users: self.candidate_scores(
+                items, lengths, users, candidates[rows]
+            ),
+        )
+
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """The same of all items; a history is encoded once."""
+        return self._by_network_where_it_can(
+            requests,
+            self.model.popularity.repeat(len(requests), 1),  # (batch, items + 1)
+            lambda rows, items, lengths, users: self.scores_of_all(items, lengths, users),
+        )
+
+    def _by_network_where_it_can(
+        self, requests: Requests, scores: torch.Tensor, network: Callable[..., torch.Tensor]
+    ) -> torch.Tensor:
+        """``scores`` with the rows of users with a history replaced by the network's.
+
+        Args:
+            network: called with the rows, and with items, lengths and users of these.
+        """
+        history = requests.history(self.config.history_length, TASK, self.padding)
         rows = np.flatnonzero(history.count)
         if len(rows):
-            scores[self._tensor(rows)] = self.candidate_scores(
+            chosen = self._tensor(rows)
+            scores[chosen] = network(
+                chosen,
                 self._tensor(history.items[rows]),
                 self._tensor(history.count[rows]),
                 self._tensor(requests.user[rows]),
-                candidates[self._tensor(rows)],
             ).to(scores.dtype)
         return scores
 

@@ -178,6 +178,10 @@ class FMLPRecNetwork(nn.Module):
         """Scores (batch, candidates) of the item after each row of ``items``."""
         return torch.einsum("bd,bcd->bc", self(items), self.item_embeddings(candidates))
 
+    def scores_of_all(self, items: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, number_of_items + 1) of all items after each row of ``items``."""
+        return self(items) @ self.item_embeddings.weight.T
+
 
 class PrefixInstances(Instances):
     """One instance a training event: the items before it, none at a user's first event.
@@ -254,3 +258,8 @@ class FMLPRec(TorchSystem):
         return self.model.scores(
             as_long(history.items).to(self.device), as_long(requests.candidates).to(self.device)
         )
+
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """One encoding a history, then one product with the item table."""
+        history = requests.history(self.config.history_length, TASK, "left")
+        return self.model.scores_of_all(as_long(history.items).to(self.device))

@@ -366,14 +366,22 @@ class LRURec(TorchSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a history, then products with the candidates."""
+        candidates = as_long(requests.candidates).to(self.device)
+        return self.model.logits(self._last_states(requests), candidates)
+
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """One encoding a history, then one product with the item table."""
+        return self.model.all_logits(self._last_states(requests))
+
+    def _last_states(self, requests: Requests) -> torch.Tensor:
+        """(batch, dim) the state at the end of each history."""
         history = requests.history(self.config.history_length, TASK, "left")
         longest = max(int(history.count.max()), 1)
         items = as_long(history.items[:, -longest:]).to(self.device)
         needed = items > 0
         needed[:, -1] = True
         last = needed.sum(dim=1).cumsum(dim=0) - 1  # (batch,)
-        states = self.model(items, needed)[last]  # (batch, dim)
-        return self.model.logits(states, as_long(requests.candidates).to(self.device))
+        return self.model(items, needed)[last]
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """All but the biases and LayerNorms decay."""

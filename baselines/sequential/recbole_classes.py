@@ -101,9 +101,20 @@ class RecBoleSystem(SequentialSystem):
     ) -> torch.Tensor:
         """The products of the last state with the candidates' embeddings."""
         network: Any = self.model.network
-        states = network(items[:, : int(lengths.max())], lengths)  # (batch, length, dim)
-        last = states[torch.arange(len(states), device=states.device), lengths - 1]
+        last = self._last_states(items, lengths)
         return torch.einsum("bd,bcd->bc", last, network.item_embedding(candidates))
+
+    def scores_of_all(
+        self, items: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor
+    ) -> torch.Tensor:
+        """The products of the last state with all embeddings."""
+        network: Any = self.model.network
+        return self._last_states(items, lengths) @ network.item_embedding.weight.T
+
+    def _last_states(self, items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(batch, dim) the state at the last item of each history."""
+        states = self.model.network(items[:, : int(lengths.max())], lengths)  # (batch, length, dim)
+        return states[torch.arange(len(states), device=states.device), lengths - 1]
 
 
 def lengths_of(items: torch.Tensor) -> torch.Tensor:

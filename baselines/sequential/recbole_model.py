@@ -141,7 +141,13 @@ class RecBoleModel(SequentialSystem):
         users: torch.Tensor,
         candidates: torch.Tensor,
     ) -> torch.Tensor:
-        """The candidates' columns of ``full_sort_predict``.
+        """The candidates' columns of :meth:`scores_of_all`."""
+        return self.scores_of_all(items, lengths, users).gather(1, candidates)
+
+    def scores_of_all(
+        self, items: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor
+    ) -> torch.Tensor:
+        """RecBole's ``full_sort_predict``.
 
         ``predict`` would be one row a candidate, and is wrong in CORE (it does not normalise the
         item) and missing in the CPR models.
@@ -152,8 +158,8 @@ class RecBoleModel(SequentialSystem):
         fields = {USER: users, HISTORY: items, HISTORY_LENGTH: lengths}
         # The CPR models also compute a loss here, and drop it; any item will do as its target.
         fields[ITEM] = torch.zeros_like(users)
-        scores = network.full_sort_predict(Interaction(fields))
-        return scores.view(len(items), -1).gather(1, candidates)
+        scores: torch.Tensor = network.full_sort_predict(Interaction(fields))
+        return scores.view(len(items), -1)[:, : len(self.model.popularity)]
 
     def _settings(self) -> Any:
         name, given = self.config.model, self.config.parameters

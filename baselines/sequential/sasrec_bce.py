@@ -128,6 +128,10 @@ class SASRecNetwork(nn.Module):
         last = self(items)[:, -1]  # (batch, dim)
         return torch.einsum("bd,bcd->bc", last, self.item_emb(candidates))
 
+    def scores_of_all(self, items: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, number_of_items + 1) of all items after each row of ``items``."""
+        return self(items)[:, -1] @ self.item_emb.weight.T
+
     def loss(
         self, items: torch.Tensor, targets: torch.Tensor, negatives: torch.Tensor
     ) -> torch.Tensor:
@@ -212,3 +216,10 @@ class SASRecBCE(SequentialSystem):
         """One encoding a history, then products with the candidates."""
         network: Any = self.model.network
         return network.scores(items, candidates)
+
+    def scores_of_all(
+        self, items: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor
+    ) -> torch.Tensor:
+        """One encoding a history, then one product with the item table."""
+        network: Any = self.model.network
+        return network.scores_of_all(items)

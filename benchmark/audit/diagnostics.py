@@ -98,7 +98,7 @@ class _TestLists:
 
     query: NDArray[np.int32]
     target: NDArray[np.int32]
-    negatives: NDArray[np.int32]  # (events, negatives)
+    negatives: NDArray[np.int32]  # (events, negatives), 0 where a list is shorter
 
     @classmethod
     def of(cls, log: EventLog, task: Task) -> _TestLists:
@@ -108,6 +108,10 @@ class _TestLists:
         negatives = lists.items[~is_target].reshape(len(lists), -1)
         rows = task.test.position
         return cls(log.query[rows], log.item[rows], negatives)
+
+    def share_of_negatives(self, mask: NDArray[np.bool_]) -> float:
+        """The share of the negatives for which ``mask`` (events, negatives) is true."""
+        return _share(mask[self.negatives > 0])
 
 
 def place_in_bm25(dataset: Dataset, task: Task, settings: ProtocolSettings) -> Figures:
@@ -151,7 +155,7 @@ def relevant_negatives(dataset: Dataset, task: Task) -> Figures:
         carried.keys // (dataset.number_of_items + 1), minlength=len(number) + 1
     )[lists.query]
     return {
-        "relevant share of negatives": _share(relevant.reshape(-1)),
+        "relevant share of negatives": lists.share_of_negatives(relevant),
         "lists with a relevant negative": _share(relevant.any(axis=1)),
         "relevant items of the query, mean": float(of_query.mean()),
         f"queries with more than {_MANY_RELEVANT} relevant items": _share(
@@ -162,8 +166,8 @@ def relevant_negatives(dataset: Dataset, task: Task) -> Figures:
 
 def fill_ups(task: Task) -> Figures:
     """D11: the share of search test negatives that are no BM25 hits."""
-    lists = task.test_candidates.items
-    return {"share of negatives": task.fill_ups / max(1, lists.shape[0] * (lists.shape[1] - 1))}
+    negatives = int((task.test_candidates.lengths - 1).sum())
+    return {"share of negatives": task.fill_ups / max(1, negatives)}
 
 
 def seen_before(dataset: Dataset, tasks: dict[str, Task]) -> Figures:

@@ -19,8 +19,8 @@ from rich.table import Column, Table
 from benchmark.audit.diagnostics import Figures
 from benchmark.audit.rankers import Ranker, catalogue_ranks, no_learning_rankers, on_lists
 from benchmark.data.dataset import Dataset
+from benchmark.protocol.all_items import eligible_items
 from benchmark.protocol.draw import metrics_over_draws
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 
@@ -85,15 +85,12 @@ def _exactly(
         task.name == "recommendation"
         and settings.sampler != "released"
         and settings.recommendation_negatives == "uniform"
-        and settings.recommendation_exclude == "all-interactions"
     )
     if not is_known:
         return {}
     rows = np.arange(len(task.test))
-    ranks = catalogue_ranks(ranker, dataset, task, rows)
-    touched = Exclusions.of_log(dataset.log, dataset.number_of_items)
-    event, _ = touched.items_of(dataset.log.user[task.test.position])
-    eligible = dataset.number_of_items - np.bincount(event, minlength=len(rows))
+    ranks = catalogue_ranks(ranker, dataset, task, settings, rows)
+    eligible = eligible_items(task.barred(dataset, settings), len(rows))
     return metrics_over_draws(ranks.above, ranks.tied, eligible, settings.negatives, settings.ties)
 
 

@@ -1,8 +1,8 @@
 """What rankers reach that learn nothing: on the candidate lists and against the whole catalogue.
 
 The rankers are the catalogue's family of references. What they reach on the lists is what the lists
-give away. The second view ranks a sample of the test events against every item that its user never
-touched; if the two views order the rankers differently, so may they order systems.
+give away. The second view ranks a sample of the test events against all items that the protocol
+admits; if the two views order the rankers differently, so may they order systems.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from scipy.stats import kendalltau
 from benchmark.audit.diagnostics import Figures
 from benchmark.audit.simple import Copier
 from benchmark.data.dataset import RECOMMENDATION, Dataset
+from benchmark.protocol.all_items import admitted, blocks, ranks_among, scores_in_blocks
+from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.lists import recommendation_negatives
-from benchmark.protocol.metrics import Ranks, gains, mean_metrics, ranks_of_targets
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.metrics import Ranks, gains, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import split_task
 from benchmark.protocol.task import Task
@@ -29,7 +30,7 @@ from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, entries
 from benchmark.systems.contract import RunContext, System
-from benchmark.systems.scores import checked_scores
+from benchmark.systems.scores import checked_scores, checked_scores_of_all
 from benchmark.systems.view import Scorer, TrainingView
 
 FAMILY = "references"
@@ -38,7 +39,6 @@ DEEP = "HR@50"
 MOST_SCORES = 20_000_000
 FEWER_EVENTS = 500
 _EVENTS_AT_ONCE = 4096
-_CATALOGUE_ENTRIES = 500_000  # candidates at once: a ranker may need dozens of numbers for each
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,12 @@ def copied_histories(
 def on_lists(ranker: Ranker, dataset: Dataset, task: Task, settings: ProtocolSettings) -> Figures:
     """The protocol's metrics on the test lists."""
     requests = task.requests(dataset, "test")
-    columns = task.test_candidates.target_column
+    lists = task.test_candidates
     ranks = [
-        ranks_of_targets(
-            checked_scores(ranker.system.score(batch), batch, ranker.name), columns[rows]
-        )
+        lists.select(rows).ranks(checked_scores(ranker.system.score(batch), batch, ranker.name))
         for rows, batch in requests.batches(_EVENTS_AT_ONCE)
     ]
-    return mean_metrics(_together(ranks), settings.ties)
+    return mean_metrics(Ranks.together(ranks), settings.ties)
 
 
 def affordable_sample(dataset: Dataset, task: Task) -> int:
@@ -118,38 +116,34 @@ def on_catalogue(
     settings: ProtocolSettings,
     rows: NDArray[np.int64],
 ) -> Figures:
-    """The metrics, and HR at a greater depth, among all items that the user never touched."""
-    ranks = catalogue_ranks(ranker, dataset, task, rows)
+    """The metrics, and HR at a greater depth, among all items that the protocol admits."""
+    ranks = catalogue_ranks(ranker, dataset, task, settings, rows).placed("all-items")
     deep = float(gains(ranks, DEEP, settings.ties).mean()) if len(ranks) else 0.0
     return {**mean_metrics(ranks, settings.ties), DEEP: deep}
 
 
-def catalogue_ranks(ranker: Ranker, dataset: Dataset, task: Task, rows: NDArray[np.int64]) -> Ranks:
-    """Where the targets of the test events ``rows`` stand among all items untouched by the user."""
+def catalogue_ranks(
+    ranker: Ranker,
+    dataset: Dataset,
+    task: Task,
+    settings: ProtocolSettings,
+    rows: NDArray[np.int64],
+) -> Ranks:
+    """Where the targets of the test events ``rows`` stand among all items that are admitted."""
     requests = task.requests(dataset, "test").select(rows)
-    position = task.test.position[rows]
-    targets = dataset.log.item[position].astype(np.int64)
-    touched = Exclusions.of_log(dataset.log, dataset.number_of_items)
-    every_item = np.arange(1, dataset.number_of_items + 1, dtype=np.int32)
+    targets = dataset.log.item[task.test.position[rows]]
+    barred = task.barred(dataset, settings).among(rows)
     ranks = []
-    for part, batch in requests.batches(max(1, _CATALOGUE_ENTRIES // dataset.number_of_items)):
-        whole = batch.with_candidates(np.tile(every_item, (len(batch), 1)))
-        scores = checked_scores(ranker.system.score(whole), whole, ranker.name).copy()
-        own_target = scores[np.arange(len(batch)), targets[part] - 1]
-        event, item = touched.items_of(dataset.log.user[position[part]])
-        # Below everything, but not the mark of a candidate that a beam has pruned.
-        scores[event, item - 1] = np.finfo(np.float32).min
-        scores[np.arange(len(batch)), targets[part] - 1] = own_target
-        ranks.append(ranks_of_targets(scores, targets[part] - 1))
-    return _together(ranks)
-
-
-def _together(parts: list[Ranks]) -> Ranks:
-    return Ranks(
-        above=np.concatenate([part.above for part in parts]),
-        tied=np.concatenate([part.tied for part in parts]),
-        returned=np.concatenate([part.returned for part in parts]),
-    )
+    for part, batch in blocks(requests):
+        scores = (
+            ranker.system.score_all_items(batch)
+            if isinstance(ranker.system, System)
+            else scores_in_blocks(ranker.system.score, batch)
+        )
+        checked = checked_scores_of_all(scores, batch, ranker.name)
+        own = barred.among(np.arange(part.start, part.stop))
+        ranks.append(ranks_among(admitted(checked, own), targets[part]))
+    return Ranks.together(ranks)
 
 
 def popularity_under_each_law(
@@ -173,9 +167,9 @@ def popularity_under_each_law(
             split.test,
             settings.model_copy(update={"recommendation_negatives": law}),
         )
-        scores = counts[np.concatenate([targets[:, None], negatives], axis=1)]
-        first_column = np.zeros(len(targets), dtype=np.int64)
-        figures[law] = mean_metrics(ranks_of_targets(scores, first_column), settings.ties)
+        items = np.concatenate([targets[:, None], negatives], axis=1)
+        lists = Candidates.with_targets(items.astype(np.int32), targets)
+        figures[law] = mean_metrics(lists.ranks(counts[items]), settings.ties)
     return figures
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from benchmark.audit.intervals import Measured, difference, measured
 from benchmark.data.dataset import BEHAVIOURS, Dataset, EventLog
+from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.hard_negatives import search_engine
-from benchmark.protocol.metrics import gains, ranks_of_targets
+from benchmark.protocol.metrics import gains
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
@@ -191,19 +192,23 @@ def in_history(requests: Requests, behaviour: str | None = None) -> NDArray[np.b
 
 def reached(rule: str, score: Rule, dataset: Dataset, task: Task) -> Reached:
     """HR@1, 5 and 10 of a rule on the test lists, ties counting by the mean over their orders."""
-    requests, columns = task.requests(dataset, "test"), task.test_candidates.target_column
+    requests, lists = task.requests(dataset, "test"), task.test_candidates
     parts = [
-        ranks_of_targets(score(batch), columns[rows])
-        for rows, batch in requests.batches(_EVENTS_AT_ONCE)
+        lists.select(rows).ranks(score(batch)) for rows, batch in requests.batches(_EVENTS_AT_ONCE)
     ]
     hits = {k: np.concatenate([gains(part, f"HR@{k}") for part in parts]) for k in CUTOFFS}
     users = dataset.log.user[task.test.position]
-    size = task.test_candidates.items.shape[1]
     return Reached(
         rule=rule,
         task=task.name,
         hits=hits,
         users=users,
         rates={k: measured(values, users) for k, values in hits.items()},
-        chance={k: min(1.0, k / size) for k in CUTOFFS},
+        chance={k: _chance(k, lists) for k in CUTOFFS},
     )
+
+
+def _chance(k: int, lists: Candidates) -> float:
+    """HR@k of a rule that knows nothing."""
+    lengths, events = np.unique(lists.lengths, return_counts=True)
+    return float(np.average(np.minimum(1.0, k / lengths), weights=events))

@@ -65,7 +65,9 @@ def pruned(runs: list[Run]) -> Figures:
         path = run.folder / RANKS_FILE
         if not path.is_file():
             continue
-        table = pq.read_table(path, columns=["task", "returned"])
+        table = pq.read_table(path)
+        if "view" in table.column_names:
+            table = table.filter(pc.equal(table["view"], "lists"))
         for task in run.metrics:
             returned = table.filter(pc.equal(table["task"], task))["returned"]
             share = 1 - (pc.mean(pc.cast(returned, "float64")).as_py() or 0.0)

@@ -19,6 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from benchmark.check.all_items import (
+    batches_do_not_matter_for_all_items,
+    ranks_all_items_as_it_ranks_lists,
+)
 from benchmark.check.reach import arrays_held_by
 from benchmark.check.sight import (
     events_of_one_user_tell_nothing_of_each_other,
@@ -403,6 +407,8 @@ PROBES: tuple[Probe, ...] = (
     batch_size_does_not_matter,
     order_of_requests_does_not_matter,
     unusual_events_get_finite_scores,
+    ranks_all_items_as_it_ranks_lists,
+    batches_do_not_matter_for_all_items,
     same_seed_gives_same_scores,
     never_sees_a_test_event,
     never_sees_a_validation_target,

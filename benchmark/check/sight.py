@@ -25,7 +25,7 @@ from benchmark.check.world import (
     with_other_targets,
 )
 from benchmark.data.dataset import UNKNOWN_USER
-from benchmark.protocol.metrics import gains, ranks_of_targets
+from benchmark.protocol.metrics import gains
 from benchmark.systems.contract import System
 
 _BEYOND_CHANCE = 1e-4  # so unlikely must be what is seen for it to be no chance
@@ -74,7 +74,7 @@ def is_at_chance_where_all_is_chance(subject: Subject) -> str:
     seen = []
     for task in subject.tasks:
         requests, lists = world.requests(task), world.tasks[task].test_candidates
-        ranks = ranks_of_targets(subject.score(requests, system), lists.target_column)
+        ranks = lists.ranks(subject.score(requests, system))
         first = float(gains(ranks, "HR@1").sum())
         events, candidates = lists.items.shape
         if binom.sf(np.ceil(first - 1e-9) - 1, events, 1 / candidates) < _BEYOND_CHANCE:

@@ -41,6 +41,10 @@ _ROUNDING = 1e-3
 _SMALLEST_SUM = 1e-30
 """Sums of exponentials below it may have lost terms that are too small for a float32."""
 
+_NODES_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
+"""Nodes of a level, at most, that are decoded together where a catalogue is scored exactly. In a
+T5-small, the keys and values of so many are 0.4 and 1.6 GB."""
+
 _LOGITS_AT_ONCE = {"cpu": (256, 1024), "cuda": (4096, 16384)}
 """Nodes and tokens of the vocabulary whose logits are held at once: a CPU's cache is small."""
 
@@ -450,53 +454,66 @@ def _candidate_scores(
 # ------------------------------------------------------------------------ rankings of the catalogue
 
 
-def catalogue_items(
+def catalogue_scores(
     model: Any,
     encoded: Encoded,
     catalogue: CatalogueTrie,
-    number: int,
-    beam_size: int,
+    beam_size: int | None = None,
     length_rule: LengthRule = "sum",
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The items that a beam search over all identifiers finds, best first.
+) -> torch.Tensor:
+    """Log-probabilities of all items, float32 (events, items), -inf for what a beam did not reach.
 
-    Items that share an identifier share its score and come by rising id.
+    Items that share an identifier share its score; those without one have -inf.
 
     Args:
-        number: items an event.
-        beam_size: prefixes that are kept of each level; at least ``number`` where identifiers are
-            distinct, or fewer items may be found.
-
-    Returns:
-        Item ids int64 and scores float32, both (events, number); -1 and -inf where fewer were
-        found.
+        beam_size: None scores all exactly; a number runs a beam search over all identifiers, which
+            keeps so many prefixes of each level and returns so many identifiers.
 
     Raises:
         SystemFailure: the model is not in evaluation mode.
     """
-    decoder = NodeDecoder(model, encoded)
-    device, events = decoder.device, len(encoded.states)
+    device = encoded.states.device
     tree = _Tree.of(catalogue.trie, device)
-    roots = torch.zeros(events, dtype=torch.long, device=device)
+    scores = torch.full((len(encoded.states), catalogue.number_of_items), -torch.inf, device=device)
+    nodes = _NODES_AT_ONCE["cpu" if device.type == "cpu" else "cuda"]
+    at_once = max(1, nodes // catalogue.trie.most_nodes_of_a_level)
+    events = at_once if beam_size is None else len(scores)
+    for part, states, mask in zip(
+        scores.split(events), encoded.states.split(events), encoded.mask.split(events), strict=True
+    ):
+        decoder = NodeDecoder(model, Encoded(states, mask))
+        node, event, score = _ended(decoder, tree, len(part), beam_size, length_rule)
+        _spread(part, catalogue, node, event, score)
+    return scores
+
+
+def _ended(
+    decoder: NodeDecoder, tree: _Tree, events: int, beam_size: int | None, length_rule: LengthRule
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Nodes in which identifiers end, their events and their scores, each (found,)."""
+    roots = torch.zeros(events, dtype=torch.long, device=decoder.device)
     ended = []
     for length, kept in enumerate(_search(decoder, tree, roots, beam_size), 1):
         found = kept[tree.ends_here[kept.node]]
         score = found.score / length if length_rule == "mean" else found.score
         ended.append((found.node, found.event, score))
     node, event, score = (torch.cat(parts) for parts in zip(*ended, strict=True))
+    if beam_size is None:
+        return node, event, score
     order = _by_event_and_score(score, event)
     order = order[_ranges(torch.bincount(event))[1] < beam_size]
-    node, event, score = node[order], event[order], score[order]
+    return node[order], event[order], score[order]
 
-    first = torch.from_numpy(catalogue.first_item).to(device)[node]
-    end = torch.from_numpy(catalogue.first_item).to(device)[node + 1]
-    source, inner = _ranges(end - first)
-    item = torch.from_numpy(catalogue.items).to(device)[first[source] + inner]
-    event, score = event[source], score[source]
-    rank = _ranges(torch.bincount(event))[1]
-    is_shown = rank < number
-    at = event[is_shown], rank[is_shown]
-    items = torch.full((events, number), -1, device=device)
-    scores = torch.full((events, number), -torch.inf, device=device)
-    items[at], scores[at] = item[is_shown], score[is_shown]
-    return items, scores
+
+def _spread(
+    scores: torch.Tensor,
+    catalogue: CatalogueTrie,
+    node: torch.Tensor,
+    event: torch.Tensor,
+    score: torch.Tensor,
+) -> None:
+    """Write the scores of nodes into those of their items, (events, items)."""
+    first_item = torch.from_numpy(catalogue.first_item).to(scores.device)
+    source, inner = _ranges(first_item[node + 1] - first_item[node])
+    items = torch.from_numpy(catalogue.items).to(scores.device)
+    scores[event[source], items[first_item[node][source] + inner]] = score[source]

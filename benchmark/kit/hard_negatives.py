@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.kit.words import training_queries
-from benchmark.protocol.hard_negatives import score_levels
+from benchmark.protocol.best_hits import score_levels
 from benchmark.protocol.negatives import Exclusions
 from benchmark.systems.view import TrainingView
 

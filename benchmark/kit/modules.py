@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmark.files import atomic_path, write_json
+from benchmark.protocol.all_items import scores_in_blocks
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, RunContext, System
 from benchmark.systems.view import Corpus
@@ -58,6 +59,18 @@ class TorchSystem(System):
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Scores (requests, candidates) of one batch; called in evaluation and inference mode."""
 
+    def score_all_batch(self, requests: Requests) -> torch.Tensor:
+        """Scores (requests, items + 1) of the whole catalogue, called like :meth:`score_batch`.
+
+        Here by :meth:`score_batch`, some items at a time, each time with all that the requests
+        need. A system overrides it with one product where items have vectors, and with a loop over
+        items where what it makes of a request can be kept.
+        """
+        scores = scores_in_blocks(
+            lambda asked: self.score_batch(asked).float().cpu().numpy(), requests
+        )
+        return torch.from_numpy(scores)
+
     def seeded_build(self, corpus: Corpus) -> nn.Module:
         """:meth:`build` under the run's seed, moved to the run's device."""
         torch.manual_seed(int(self.context.random("initialisation").integers(2**62)))
@@ -70,6 +83,15 @@ class TorchSystem(System):
         with torch.inference_mode():
             for rows, batch in requests.batches(self.scoring_batch_size):
                 scores[rows] = self.score_batch(batch).float().cpu().numpy()
+        return scores
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """Score the catalogue in batches of ``scoring_batch_size`` requests."""
+        self.model.eval()
+        scores = np.empty((len(requests), requests.number_of_items + 1), dtype=np.float32)
+        with torch.inference_mode():
+            for rows, batch in requests.batches(self.scoring_batch_size):
+                scores[rows] = self.score_all_batch(batch).float().cpu().numpy()
         return scores
 
     def save(self, folder: Path) -> None:

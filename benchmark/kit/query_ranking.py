@@ -19,14 +19,19 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.decoding import LengthRule, encode, node_log_probabilities
+from benchmark.kit.catalogue import catalogue_of
+from benchmark.kit.decoding import LengthRule, catalogue_scores, encode, node_log_probabilities
 from benchmark.kit.trie import NO_TOKEN, Trie
 from benchmark.systems.contract import FloatArray
 
 PAIRS_KEPT = 4_000_000
 """Pairs whose scores are kept; when there are more, all are forgotten."""
 
+SCORES_KEPT = 1 << 24
+"""Scores of whole catalogues that are kept (64 MB); when there are more, all are forgotten."""
+
 _LISTS_AT_ONCE = 1024
+_QUERIES_AT_ONCE = 64
 
 
 class QueryRanking:
@@ -60,6 +65,9 @@ class QueryRanking:
         self.lengths = np.count_nonzero(self.targets != NO_TOKEN, axis=1)
         self.beam_size, self.length_rule = beam_size, length_rule
         self.pairs_at_once = pairs_at_once
+        self.catalogue = catalogue_of(targets)
+        self._all_of_query: dict[int, FloatArray] = {}
+        self._all_by: int | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -87,6 +95,39 @@ class QueryRanking:
             paths = self._known[np.searchsorted(self._keys, keys[rows])]
             scores[rows] = self._ranked(identifier[rows], paths)
         return scores
+
+    def score_all(self, query: IntArray, beam_size: int | None) -> FloatArray:
+        """Scores (requests, items + 1) float32 of the catalogue; -inf for item 0.
+
+        Args:
+            query: (requests,) query numbers; each distinct one is ranked once.
+            beam_size: of a beam over the catalogue, -inf for what it does not reach; None is exact.
+
+        Raises:
+            SystemFailure: the model is not in evaluation mode.
+        """
+        asked, place = np.unique(query.astype(np.int64), return_inverse=True)
+        if beam_size != self._all_by or self._is_too_much(asked):
+            self._all_of_query, self._all_by = {}, beam_size
+        known = self._all_of_query
+        new = np.array([number for number in asked.tolist() if number not in known], dtype=np.int64)
+        for start in range(0, len(new), _QUERIES_AT_ONCE):
+            part = new[start : start + _QUERIES_AT_ONCE]
+            ids, mask = self.inputs(part)
+            with torch.inference_mode():
+                encoded = encode(self.model, {"input_ids": ids}, mask)
+                found = catalogue_scores(
+                    self.model, encoded, self.catalogue, beam_size, self.length_rule
+                )
+            known.update(zip(part.tolist(), found.cpu().numpy(), strict=True))
+        shape = len(asked), self.catalogue.number_of_items
+        rows = np.array([known[number] for number in asked.tolist()], dtype=np.float32)
+        return rows.reshape(shape)[place]
+
+    def _is_too_much(self, asked: LongArray) -> bool:
+        """Whether the catalogue's scores for these and the known queries are not to be kept."""
+        queries = len(self._all_of_query) + len(asked)
+        return queries * self.catalogue.number_of_items > SCORES_KEPT
 
     # ------------------------------------------------------------------ what has to be computed
 

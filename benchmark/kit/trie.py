@@ -46,6 +46,15 @@ class Trie:
         return len(self.leaf)
 
     @property
+    def most_nodes_of_a_level(self) -> int:
+        """The nodes of the widest level."""
+        first, end, most = 0, self.number_of_roots, self.number_of_roots
+        for _ in range(self.height):
+            first, end = end, int(self.first_child[end])
+            most = max(most, end - first)
+        return most
+
+    @property
     def ends_here(self) -> NDArray[np.bool_]:
         """(nodes,) whether a sequence ends in a node; more may go on from there."""
         ends = np.zeros(len(self), dtype=bool)
@@ -107,6 +116,9 @@ class CatalogueTrie:
     items: LongArray
     first_item: LongArray
 
+    number_of_items: int
+    """Rows of what the tree was made of, those without an identifier included."""
+
     @classmethod
     def of(cls, tokens: NDArray[np.integer]) -> CatalogueTrie:
         """Of one identifier an item.
@@ -122,4 +134,4 @@ class CatalogueTrie:
         items = np.argsort(node, kind="stable")
         items = items[np.count_nonzero(node < 0) :]
         first = np.searchsorted(node[items], np.arange(len(trie) + 1))
-        return cls(trie, items.astype(np.int64), first.astype(np.int64))
+        return cls(trie, items.astype(np.int64), first.astype(np.int64), len(tokens))

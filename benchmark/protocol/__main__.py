@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here, so that --help is fast.
     from benchmark import data
     from benchmark.protocol import exchange
-    from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
+    from benchmark.protocol.metrics import mean_metrics, shown_metrics
     from benchmark.protocol.task import load_tasks
 
     protocol, settings = configure_protocol(options.protocol, protocol_changes(options.set))
@@ -103,11 +103,12 @@ def _run(options: argparse.Namespace) -> int:
     else:
         task = chosen[options.task]
         outside = exchange.read_run(options.run, dataset, task)
-        ranks = ranks_of_targets(outside.scores, task.test_candidates.target_column)
+        ranks = task.test_candidates.ranks(outside.scores)
         print(f"{options.task}: {_described(task.test_candidates.items.shape)}")
         print(f"  {outside.unscored:,} candidates are not in the run and count as pruned")
         print(f"  {outside.outside:,} lines of the run name items outside their event's list")
-        for metric, value in mean_metrics(ranks, settings.ties).items():
+        shown = shown_metrics(settings.cutoffs)
+        for metric, value in mean_metrics(ranks, settings.ties, shown).items():
             print(f"  {metric:8}{value:.6f}")
     return 0
 

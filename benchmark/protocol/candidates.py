@@ -9,15 +9,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import IntArray
+from benchmark.data.dataset import IntArray, LongArray
 from benchmark.hashing import HashArray, row_hash
+from benchmark.protocol.metrics import Ranks, ranks_of_targets
+
+_ROWS_AT_ONCE = 1024  # of lists that are put into order, so that they stay in the cache
 
 
 @dataclass(frozen=True)
 class Candidates:
     """One candidate list an event, the true item at a column that a hash gives.
 
-    ``items`` is (events, candidates) int32; ``target_column`` (events,) is kept from systems.
+    ``items`` is (events, candidates) int32, lists that are shorter than the longest end in zeros;
+    ``target_column`` (events,) is kept from systems.
     """
 
     items: IntArray
@@ -25,6 +29,34 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def lengths(self) -> LongArray:
+        """How many candidates each event has, (events,)."""
+        lengths: LongArray = np.count_nonzero(self.items, axis=1)
+        return lengths
+
+    @property
+    def is_absent(self) -> NDArray[np.bool_] | None:
+        """Which columns hold no candidate, (events, candidates); None if there are none."""
+        absent = self.items == 0
+        return absent if absent.any() else None
+
+    @property
+    def shown(self) -> IntArray:
+        """What systems are asked: the lists, shorter ones filled up with their own items in turn.
+
+        Every item of a list may stand there twice, so a repeated one is no more and no less likely
+        to be the target. Shape (events, candidates).
+        """
+        if self.is_absent is None:
+            return self.items
+        column = np.arange(self.items.shape[1])[None, :] % self.lengths[:, None]
+        return np.take_along_axis(self.items, column, axis=1)
+
+    def ranks(self, scores: NDArray[np.floating]) -> Ranks:
+        """Where the targets stand, by scores (events, candidates) of what is :attr:`shown`."""
+        return ranks_of_targets(scores, self.target_column, self.is_absent)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -46,14 +78,20 @@ class Candidates:
 
         Args:
             targets: (events,).
-            negatives: (events, negatives), without the target.
+            negatives: (events, negatives), without the target; 0 where there is none.
             keys: (events,) a hash of each event.
             item_keys: (items + 1,) a hash of each item.
         """
-        together = np.concatenate([targets[:, None], negatives], axis=1).astype(np.int32)
-        place = row_hash(0, "column", keys[:, None], item_keys[together])
-        order = np.argsort(place, axis=1, kind="stable")
-        return cls.with_targets(np.take_along_axis(together, order, axis=1), targets)
+        items = np.concatenate([targets[:, None], negatives], axis=1).astype(np.int32)
+        for start in range(0, len(items), _ROWS_AT_ONCE):
+            together = items[start : start + _ROWS_AT_ONCE]
+            of_event = keys[start : start + _ROWS_AT_ONCE, None]
+            place = row_hash(0, "column", of_event, item_keys[together])
+            # The greatest hash, and a stable order: what is no candidate comes last.
+            place[together == 0] = np.iinfo(place.dtype).max
+            order = np.argsort(place, axis=1, kind="stable")
+            together[:] = np.take_along_axis(together, order, axis=1)
+        return cls.with_targets(items, targets)
 
     @classmethod
     def with_targets(cls, items: IntArray, targets: NDArray[np.integer]) -> Candidates:

@@ -9,7 +9,7 @@ opposite direction: figures over all items from sampled ones.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ def gains_over_draws(
         above: (events,) eligible items that score higher than the target.
         tied: (events,) eligible items that score the same.
         eligible: (events,) items that may be drawn, the target left out.
-        negatives: how many are drawn.
+        negatives: how many are drawn; all eligible ones where there are fewer.
         metric: written like ``"NDCG@5"``.
         ties: the rule for candidates that score the same.
 
@@ -45,10 +45,8 @@ def gains_over_draws(
     counts = np.stack([above, tied, eligible], axis=1).astype(np.int64)
     if (counts < 0).any() or (counts[:, 0] + counts[:, 1] > counts[:, 2]).any():
         raise BenchmarkError("items above the target and tied with it must be eligible ones.")
-    if not 0 <= negatives <= counts[:, 2].min(initial=negatives):
-        raise BenchmarkError(
-            f"{negatives} negatives cannot be drawn from {counts[:, 2].min()} eligible items."
-        )
+    if negatives < 0:
+        raise BenchmarkError(f"{negatives} negatives cannot be drawn.")
     distinct, row = np.unique(counts, axis=0, return_inverse=True)
     # A list of the target alone says whether the metric is known.
     gains(_returned(np.zeros(1, np.int64), np.zeros(1, np.int64)), metric, ties)
@@ -72,11 +70,12 @@ def metrics_over_draws(
     eligible: NDArray[np.integer],
     negatives: int,
     ties: TieRule = "expected",
+    names: Sequence[str] = METRIC_NAMES,
 ) -> dict[str, tuple[float, float]]:
     """Metric → expectation and standard deviation of its mean over the events.
 
     Lists of different events are drawn apart from each other. Arguments are those of
-    :func:`gains_over_draws`.
+    :func:`gains_over_draws`, for each metric of ``names``.
 
     Raises:
         BenchmarkError: see there; or there are no events.
@@ -84,7 +83,7 @@ def metrics_over_draws(
     if not len(above):
         raise BenchmarkError("there are no events whose lists could be drawn.")
     found = {}
-    for metric in METRIC_NAMES:
+    for metric in names:
         mean, variance = gains_over_draws(above, tied, eligible, negatives, metric, ties)
         found[metric] = (float(mean.mean()), float(np.sqrt(variance.sum())) / len(mean))
     return found
@@ -108,12 +107,13 @@ def _shares(
     """How likely it is to draw so many above and so many tied, (events, cells)."""
     above, tied, eligible = (column[:, None] for column in counts.T)
     below = eligible - above - tied
-    rest = negatives - drawn_above - drawn_tied
+    drawn = np.minimum(negatives, eligible)
+    rest = drawn - drawn_above - drawn_tied
     logarithm = (
         _log_choices(above, drawn_above)
         + _log_choices(tied, drawn_tied)
         + _log_choices(below, rest)
-        - _log_choices(eligible, np.array(negatives))
+        - _log_choices(eligible, drawn)
     )
     return np.asarray(np.exp(logarithm))
 

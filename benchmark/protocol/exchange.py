@@ -106,13 +106,14 @@ def _write_trec(folder: Path, dataset: Dataset, task: Task) -> None:
             lists.writelines(
                 f"{event} Q0 {words[item]} {place + 1} {-place} {_TAG}\n"
                 for place, item in enumerate(task.test_candidates.items[row])
+                if item
             )
     targets = dataset.log.item[task.test.position]
     write_qrels(folder / f"{task.name}.qrels", events, targets, words)
 
 
 def _write_parquet(folder: Path, dataset: Dataset, task: Task) -> None:
-    requests = task.requests(dataset, "test")
+    requests, candidates = task.requests(dataset, "test"), task.test_candidates.items
     item_names = pa.array(dataset.items.external_id, pa.string())
     query_texts = pa.array(dataset.queries.text, pa.string())
     events = pa.array(event_ids(task), pa.string())
@@ -138,8 +139,8 @@ def _write_parquet(folder: Path, dataset: Dataset, task: Task) -> None:
             "history_queries": _lists(ends, query_texts.take(pa.array(flat["queries"]))),
             "history_timestamps": _lists(ends, pa.array(flat["timestamps"])),
             "candidates": _lists(
-                np.arange(len(events) + 1) * requests.candidates.shape[1],
-                item_names.take(pa.array(requests.candidates.reshape(-1))),
+                np.concatenate([[0], np.cumsum(task.test_candidates.lengths)]),
+                item_names.take(pa.array(candidates[candidates > 0])),
             ),
         }
     )
@@ -249,20 +250,24 @@ def _as_candidates(entries: _Entries, dataset: Dataset, task: Task) -> Candidate
     if not counts.all():
         missing = ids[int(np.argmin(counts))]
         raise BenchmarkError(f"{entries.path}: there is no list for the event {missing!r}.")
-    if (counts != counts[0]).any():
-        odd = int(np.argmax(counts != counts[0]))
-        first = int(order[np.searchsorted(row, odd)])
+    first_of = np.cumsum(counts) - counts
+    longest, own = int(counts.max()), task.test_candidates.lengths
+    # A line that was lost must not pass for a list that is shorter by right.
+    odd = np.flatnonzero((counts < longest) & ((own == own.max()) | (counts != own)))
+    if len(odd):
+        first = int(order[first_of[odd[0]]])
         raise BenchmarkError(
-            f"{entries.path}: {entries.place(first)}: the list of event {ids[odd]!r} has "
-            f"{counts[odd]} candidates, but that of {ids[0]!r} has {counts[0]}; all must be of one "
-            "length."
+            f"{entries.path}: {entries.place(first)}: the list of event {ids[odd[0]]!r} has "
+            f"{counts[odd[0]]} candidates, but that of {ids[int(np.argmax(counts))]!r} has "
+            f"{longest}; all must be of one length, save those that the protocol makes shorter."
         )
-    items: IntArray = item.reshape(len(ids), -1).astype(np.int32)
+    items: IntArray = np.zeros((len(ids), longest), dtype=np.int32)
+    items[row, np.arange(len(row)) - first_of[row]] = item
     targets = dataset.log.item[task.test.position]
     without = ~(items == targets[:, None]).any(axis=1)
     if without.any():
         event = int(np.argmax(without))
-        first = int(order[event * items.shape[1]])
+        first = int(order[first_of[event]])
         raise BenchmarkError(
             f"{entries.path}: {entries.place(first)}: the list of event {ids[event]!r} lacks its "
             f"target {quoted(dataset.items.external_id[targets[event]])}."
@@ -441,10 +446,11 @@ def read_run(path: Path, dataset: Dataset, task: Task) -> OutsideScores:
         )
     candidates = task.test_candidates.items
     asked = np.arange(len(candidates))[:, None] * width + candidates
+    number = int(task.test_candidates.lengths.sum())
     if not len(key):
-        return OutsideScores(np.full(asked.shape, -math.inf), asked.size, 0)
+        return OutsideScores(np.full(asked.shape, -math.inf), number, 0)
     place = np.minimum(np.searchsorted(key[order], asked), len(key) - 1)
     named = key[order][place] == asked
     scores = np.where(named, run.score[order][place], -math.inf)
     scored = int(np.count_nonzero(named))
-    return OutsideScores(scores, asked.size - scored, len(key) - scored)
+    return OutsideScores(scores, number - scored, len(key) - scored)

@@ -11,23 +11,23 @@ settings say so nothing that the user touched is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import SEARCH, Dataset, EventLog, IntArray, LongArray
-from benchmark.hashing import HashArray, row_uniform
+from benchmark.hashing import HashArray
+from benchmark.protocol.best_hits import Askers, BestHits, best_allowed
+from benchmark.protocol.blocks import Arrays, Blocks, rows_by_query
 from benchmark.protocol.histories import unit_of_rows
 from benchmark.protocol.negatives import Exclusions, HashedLaw, first_distinct, hashed_negatives
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.urn import event_keys
 from benchmark.retrieval import BM25Engine, make_engine
 
-_SCORE_STEP = 1e-4  # Lucene's hit list rounds scores to this, which is what makes ties
-_CHUNK_ENTRIES = 4_000_000
 _QUERIES_AT_ONCE = 64
+_QUERIES_OF_A_BLOCK = 2048
 
 
 def search_engine(dataset: Dataset, settings: ProtocolSettings) -> BM25Engine:
@@ -48,13 +48,6 @@ def evaluation_depth(settings: ProtocolSettings, number_of_items: int) -> int:
     if settings.search_negatives == "bm25-top" and settings.search_exclude == "none" and is_enough:
         return min(needed, number_of_items)
     return number_of_items
-
-
-def score_levels(scores: NDArray[np.floating]) -> LongArray:
-    """Scores of hits in whole steps, negated: lower is better, ties share a level, all below 0."""
-    steps = np.round(scores.astype(np.float64) / _SCORE_STEP).astype(np.int64)
-    levels: LongArray = np.minimum(-steps, -1)
-    return levels
 
 
 @dataclass(frozen=True)
@@ -117,6 +110,17 @@ class SearchEvents:
             touched=together(self.touched, other.touched),
         )
 
+    def select(self, rows: LongArray) -> SearchEvents:
+        """The events at ``rows``."""
+        return SearchEvents(
+            user=self.user[rows],
+            query=self.query[rows],
+            target=self.target[rows],
+            key=self.key[rows],
+            barred=self.barred.among(rows),
+            touched=self.touched.among(rows),
+        )
+
     def __len__(self) -> int:
         return len(self.user)
 
@@ -136,148 +140,110 @@ def _fellow_clicks(
     return Exclusions.of_pairs(event, log.item[searches[start[event] + within]], number_of_items)
 
 
-@dataclass(frozen=True)
-class QueryHits:
-    """The documents that match one query; a lower level is a better score, equal ones share it."""
-
-    query: int
-    events: LongArray  # rows of the event arrays that ask this query
-    documents: IntArray
-    levels: LongArray
-
-
 def bm25_negatives(
     dataset: Dataset,
     events: SearchEvents,
     settings: ProtocolSettings,
     engine: BM25Engine | None = None,
+    blocks: Blocks | None = None,
 ) -> tuple[IntArray, LongArray]:
     """The hard negatives of search events by ``bm25-top`` or ``bm25-filtered``.
 
     Args:
         engine: that of :func:`search_engine`, if it is there already.
+        blocks: where finished ones are kept; nowhere if absent.
 
     Returns:
         (events, negatives) items, and how many are BM25 hits; the rest is filled up uniformly with
         items that the user never touched, and is 0 where there are too few of these.
     """
-    engine = engine or search_engine(dataset, settings)
-    known = _known_pairs(dataset) if settings.search_negatives == "bm25-filtered" else None
+    maker = _Maker(dataset, events, settings, engine or search_engine(dataset, settings))
     negatives = np.zeros((len(events), settings.negatives), dtype=np.int32)
     found = np.zeros(len(events), dtype=np.int64)
-    source = tied_hits if settings.search_ties == "per-event" else _ordered_hits
-    for hits in source(dataset, engine, events.query, settings):
-        if known is not None:
-            hits = _without_known(hits, known)
-        negatives[hits.events], found[hits.events] = _best_allowed(dataset, hits, events, settings)
-    short = np.flatnonzero(found < settings.negatives)
-    if len(short):
-        barred = events.touched.among(short).with_more(events.barred.among(short))
-        if known is not None:
-            barred = barred.with_more(known.among(events.query[short]))
-        law = HashedLaw.uniform(settings.seed, dataset.item_keys)
-        negatives[short] = _filled_up(
-            law, events.key[short], negatives[short], events.target[short], barred
-        )
+    parts = rows_by_query(events.query, _QUERIES_OF_A_BLOCK)
+    for rows, arrays in (blocks or Blocks()).of("search", parts, maker.block):
+        negatives[rows], found[rows] = arrays["negatives"], arrays["found"]
     return negatives, found
 
 
-def grouped(query: IntArray) -> tuple[IntArray, list[LongArray]]:
-    """The distinct queries, ascending, and the rows that ask each."""
-    order = np.argsort(query, kind="stable")
-    distinct, start = np.unique(query[order], return_index=True)
-    return distinct, np.split(order, start[1:])
+class _Maker:
+    """Makes the negatives of some events at a time."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        events: SearchEvents,
+        settings: ProtocolSettings,
+        engine: BM25Engine,
+    ) -> None:
+        self.dataset, self.events, self.settings, self.engine = dataset, events, settings, engine
+        is_filtered = settings.search_negatives == "bm25-filtered"
+        self.known = known_pairs(dataset) if is_filtered else None
+        self.law = HashedLaw.uniform(settings.seed, dataset.item_keys)
+
+    def block(self, rows: LongArray) -> Arrays:
+        """``negatives`` (rows, negatives) and ``found`` (rows,) of the events at ``rows``."""
+        negatives = np.zeros((len(rows), self.settings.negatives), dtype=np.int32)
+        found = np.zeros(len(rows), dtype=np.int64)
+        for part in rows_by_query(self.events.query[rows], _QUERIES_AT_ONCE):
+            negatives[part], found[part] = self._of(self.events.select(rows[part]))
+        return {"negatives": negatives, "found": found}
+
+    def _of(self, events: SearchEvents) -> tuple[IntArray, LongArray]:
+        dataset, settings, known = self.dataset, self.settings, self.known
+        is_tied = settings.search_ties == "per-event"
+        distinct, row = np.unique(events.query, return_inverse=True)
+        texts = [dataset.queries.text[number] for number in distinct]
+        depth = self._depth(events, row, len(distinct))
+        needed = depth
+        if known is not None and (is_tied or settings.search_depth is None):
+            needed = depth + known.counts(distinct)
+        hits = (BestHits.tied if is_tied else BestHits.ordered)(self.engine, texts, needed)
+        if known is not None:
+            hits = hits.keep(~known.contains(distinct[hits.query], hits.documents))
+        askers = Askers(row, events.target, events.key, events.barred)
+        negatives, found = best_allowed(
+            hits, depth, askers, dataset.item_keys, settings.seed, settings.negatives
+        )
+        short = np.flatnonzero(found < settings.negatives)
+        if len(short):
+            negatives[short] = self._filled_up(negatives[short], events.select(short))
+        return negatives, found
+
+    def _depth(self, events: SearchEvents, row: LongArray, queries: int) -> LongArray:
+        """How many hits of each query are looked at, (queries,)."""
+        if self.settings.search_depth is not None:
+            return np.full(queries, self.settings.search_depth, dtype=np.int64)
+        # So many that the target and what is barred can be taken out of them.
+        most_barred = np.zeros(queries, dtype=np.int64)
+        np.maximum.at(most_barred, row, events.barred.counts(np.arange(len(events))))
+        return self.settings.negatives + 1 + most_barred
+
+    def _filled_up(self, negatives: IntArray, events: SearchEvents) -> IntArray:
+        """The lists (events, negatives) with other items in place of their zeros."""
+        barred = events.touched.with_more(events.barred)
+        rows, number = np.arange(len(events)), negatives.shape[1]
+        if self.known is not None:
+            barred = barred.with_more(self.known.among(events.query))
+        extra, _ = hashed_negatives(self.law, events.key, rows, events.target, barred, number)
+        # A full draw holds enough items that are not in the list yet.
+        both = np.concatenate([negatives, extra], axis=1)
+        return first_distinct(both, both > 0, number)[0]
 
 
-def tied_hits(
-    dataset: Dataset, engine: BM25Engine, query: IntArray, settings: ProtocolSettings
-) -> Iterator[QueryHits]:
-    """Every distinct query of ``query`` (events,) with all its hits, in ascending query id.
-
-    Levels are those of :func:`score_levels`; what does not match would have level 0.
-    """
-    distinct, groups = grouped(query)
-    for first in range(0, len(distinct), _QUERIES_AT_ONCE):
-        block = distinct[first : first + _QUERIES_AT_ONCE]
-        scores = engine.score_all([dataset.queries.text[number] for number in block]).tocsr()
-        for offset, number in enumerate(block):
-            row = slice(scores.indptr[offset], scores.indptr[offset + 1])
-            documents = scores.indices[row].astype(np.int32)
-            real = documents > 0
-            levels = score_levels(scores.data[row][real])
-            yield QueryHits(int(number), groups[first + offset], documents[real], levels)
+def count_fill_ups(
+    dataset: Dataset, engine: BM25Engine, query: IntArray, negatives: IntArray
+) -> int:
+    """How many negatives (events, any; 0 for none) of searches (events,) are no BM25 hits."""
+    distinct, row = np.unique(query, return_inverse=True)
+    texts = [dataset.queries.text[number] for number in distinct]
+    scores = engine.score_pairs(texts, row.reshape(-1), negatives)
+    return int(np.count_nonzero((scores == 0) & (negatives > 0)))
 
 
-def _ordered_hits(
-    dataset: Dataset, engine: BM25Engine, query: IntArray, settings: ProtocolSettings
-) -> Iterator[QueryHits]:
-    """Every distinct query with its hits in the engine's order, which leaves no ties."""
-    distinct, groups = grouped(query)
-    is_cut = settings.search_negatives == "bm25-top" and settings.search_exclude == "none"
-    depth = settings.search_depth or (
-        settings.negatives + 1 if is_cut and settings.searches != "whole" else len(dataset.items)
-    )
-    for first in range(0, len(distinct), _QUERIES_AT_ONCE):
-        block = distinct[first : first + _QUERIES_AT_ONCE]
-        found = engine.search([dataset.queries.text[number] for number in block], depth)
-        for offset, number in enumerate(block):
-            documents = found.documents[offset]
-            documents = documents[documents > 0].astype(np.int32)
-            yield QueryHits(
-                int(number), groups[first + offset], documents, np.arange(len(documents))
-            )
-
-
-def _known_pairs(dataset: Dataset) -> Exclusions:
+def known_pairs(dataset: Dataset) -> Exclusions:
     """The (query, item) pairs of the whole log, as exclusions by query."""
     searched = dataset.log.search.positions
     return Exclusions.of_pairs(
         dataset.log.query[searched], dataset.log.item[searched], dataset.number_of_items
     )
-
-
-def _without_known(hits: QueryHits, known: Exclusions) -> QueryHits:
-    keep = ~known.contains(np.asarray(hits.query), hits.documents)
-    return QueryHits(hits.query, hits.events, hits.documents[keep], hits.levels[keep])
-
-
-def _best_allowed(
-    dataset: Dataset, hits: QueryHits, events: SearchEvents, settings: ProtocolSettings
-) -> tuple[IntArray, LongArray]:
-    """The first ``negatives`` hits of one query for each of its events, without what is barred.
-
-    Hits of one level are ordered by a hash of event and item, before the list is cut.
-    """
-    number, asking = settings.negatives, hits.events
-    negatives = np.zeros((len(asking), number), dtype=np.int32)
-    found = np.zeros(len(asking), dtype=np.int64)
-    barred = events.barred.among(asking)
-    most_barred = int(np.bincount(barred.items_of(np.arange(len(asking)))[0], minlength=1).max())
-    wanted = settings.search_depth or number + 1 + most_barred
-    depth = min(wanted, len(hits.documents))
-    if depth == 0:
-        return negatives, found
-    near = hits.levels <= np.partition(hits.levels, depth - 1)[depth - 1]
-    documents, levels = hits.documents[near], hits.levels[near]
-    item_keys = dataset.item_keys[documents][None, :]
-    step = max(1, _CHUNK_ENTRIES // len(documents))
-    for start in range(0, len(asking), step):
-        part = np.arange(start, min(start + step, len(asking)))
-        tie = row_uniform(settings.seed, "tie", events.key[asking[part]][:, None], item_keys)
-        ranked = documents[np.argsort(levels + tie, axis=1)[:, :depth]]
-        allowed = ranked != events.target[asking[part]][:, None]
-        allowed &= ~barred.contains(part[:, None], ranked)
-        negatives[part], found[part] = first_distinct(ranked, allowed, number)
-    return negatives, found
-
-
-def _filled_up(
-    law: HashedLaw, keys: HashArray, negatives: IntArray, target: IntArray, barred: Exclusions
-) -> IntArray:
-    """The lists (events, negatives) with other items in place of their zeros."""
-    number = negatives.shape[1]
-    rows = np.arange(len(target))
-    extra, _ = hashed_negatives(law, keys, rows, target, barred, number)
-    # A full draw holds enough items that are not in the list yet.
-    both = np.concatenate([negatives, extra], axis=1)
-    return first_distinct(both, both > 0, number)[0]

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, IntArray
+from benchmark.data.dataset import SEARCH, Dataset, IntArray, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.hashing import row_hash
-from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives
+from benchmark.protocol.blocks import Arrays, Blocks, ranges
+from benchmark.protocol.hard_negatives import (
+    SearchEvents,
+    bm25_negatives,
+    count_fill_ups,
+    search_engine,
+)
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.matched import matched_lists
 from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
@@ -21,15 +27,21 @@ from benchmark.retrieval import BM25Engine
 
 HELD_OUT = ("valid", "test")
 
+_EVENTS_OF_A_BLOCK = 1 << 16
+
 
 @dataclass(frozen=True)
 class Lists:
-    """The held-out events of a task that get lists, with their negatives (events, any number)."""
+    """The held-out events of a task that get lists, with their negatives (events, any number).
+
+    ``fill_ups`` is the number of test negatives of searches that are no BM25 hits.
+    """
 
     valid: EventSet
     test: EventSet
     valid_negatives: IntArray
     test_negatives: IntArray
+    fill_ups: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -39,24 +51,55 @@ def lists_of(
     splits: dict[int, Split],
     settings: ProtocolSettings,
     engine: BM25Engine | None,
+    blocks: Blocks,
 ) -> Lists:
-    """The lists of the settings' law."""
-    split = splits[behaviour]
-    if behaviour == SEARCH and settings.search_negatives == "bm25-matched":
-        return _matched(dataset, splits, settings, engine)
-
-    def negatives(events: EventSet, allowed: NDArray[np.bool_] | None = None) -> IntArray:
-        if behaviour == RECOMMENDATION:
-            drawn = recommendation_negatives(dataset, split, events, settings, allowed)
-        else:
-            searches = SearchEvents.of(dataset, events.position, settings, allowed)
-            drawn, _ = bm25_negatives(dataset, searches, settings, engine)
-        _check_full(dataset, events, drawn)
-        return drawn
-
+    """The lists of the settings' law; finished ones are kept in ``blocks``."""
     # What stands in no list of validation would be what the user touches in the test.
-    of_valid = negatives(split.valid, _but_the_test(dataset, splits, settings))
-    return Lists(split.valid, split.test, of_valid, negatives(split.test))
+    allowed = _but_the_test(dataset, splits, settings)
+    if behaviour == SEARCH:
+        engine = engine or search_engine(dataset, settings)
+        if settings.search_negatives == "bm25-matched":
+            return _matched(dataset, splits, settings, engine, allowed, blocks)
+        return _best(dataset, splits[SEARCH], settings, engine, allowed, blocks)
+    split = splits[behaviour]
+    drawn = []
+    for part, rows in zip(HELD_OUT, (allowed, None), strict=True):
+        events: EventSet = getattr(split, part)
+        drawn.append(recommendation_negatives(dataset, split, events, settings, rows, blocks, part))
+        _check_some(dataset, events, drawn[-1])
+    return Lists(split.valid, split.test, drawn[0], drawn[1])
+
+
+def _asked(
+    dataset: Dataset, split: Split, settings: ProtocolSettings, allowed: NDArray[np.bool_]
+) -> SearchEvents:
+    """The searches of validation, then those of the test."""
+    return SearchEvents.of(dataset, split.valid.position, settings, allowed).followed_by(
+        SearchEvents.of(dataset, split.test.position, settings)
+    )
+
+
+def _best(
+    dataset: Dataset,
+    split: Split,
+    settings: ProtocolSettings,
+    engine: BM25Engine,
+    allowed: NDArray[np.bool_],
+    blocks: Blocks,
+) -> Lists:
+    asked = _asked(dataset, split, settings, allowed)
+    negatives, found = bm25_negatives(dataset, asked, settings, engine, blocks)
+    _check_some(dataset, split.valid.followed_by(split.test), negatives)
+    # Only what was filled up can be no hit.
+    tested = np.arange(len(asked)) >= len(split.valid)
+    filled = np.flatnonzero(tested & (found < negatives.shape[1]))
+    return Lists(
+        split.valid,
+        split.test,
+        negatives[~tested],
+        negatives[tested],
+        count_fill_ups(dataset, engine, asked.query[filled], negatives[filled]),
+    )
 
 
 def _but_the_test(
@@ -72,17 +115,16 @@ def _matched(
     dataset: Dataset,
     splits: dict[int, Split],
     settings: ProtocolSettings,
-    engine: BM25Engine | None,
+    engine: BM25Engine,
+    allowed: NDArray[np.bool_],
+    blocks: Blocks,
 ) -> Lists:
     split = splits[SEARCH]
     both = split.valid.followed_by(split.test)
     pairs = trained_pairs_of(dataset, splits, settings)
-    allowed = _but_the_test(dataset, splits, settings)
-    asked = SearchEvents.of(dataset, split.valid.position, settings, allowed).followed_by(
-        SearchEvents.of(dataset, split.test.position, settings)
-    )
+    asked = _asked(dataset, split, settings, allowed)
     is_valid = np.arange(len(both)) < len(split.valid)
-    found = matched_lists(dataset, both, asked, is_valid, settings, pairs, engine)
+    found = matched_lists(dataset, both, asked, is_valid, settings, pairs, engine, blocks)
     valid, test = (np.flatnonzero(found.is_ranked & part) for part in (is_valid, ~is_valid))
     for part, rows in zip(HELD_OUT, (valid, test), strict=True):
         if not len(rows):
@@ -96,6 +138,7 @@ def _matched(
         both.select(test),
         found.negatives[valid],
         found.negatives[test],
+        int(found.fill_ups[test].sum()),
         found.notes,
     )
 
@@ -116,21 +159,18 @@ def recommendation_negatives(
     events: EventSet,
     settings: ProtocolSettings,
     allowed: NDArray[np.bool_] | None = None,
+    blocks: Blocks | None = None,
+    part: str = "",
 ) -> IntArray:
-    """Sampled negatives (events, negatives) by the settings' law, 0 where too few are eligible.
+    """Sampled negatives (events, negatives) by the settings' law, then 0 where all were taken.
 
     Args:
         allowed: (log rows,), those that say what was touched, and how often; all if absent.
+        blocks: where finished ones are kept; nowhere if absent.
+        part: what to call these events there.
     """
-    log, size = dataset.log, dataset.number_of_items
-    user = log.user[events.position]
-    if settings.recommendation_exclude == "all-interactions":
-        known = log if allowed is None else log.keep(allowed)
-        exclusions, rows = Exclusions.of_log(known, size), user.astype(np.int64)
-    else:
-        earlier = events.position - log.offsets[user]
-        exclusions = Exclusions.of_prefixes(log, user, earlier, size)
-        rows = np.arange(len(events))
+    log = dataset.log
+    exclusions, rows = touched_by_users(dataset, events, settings, allowed)
     if settings.recommendation_negatives == "popularity":
         kept = np.concatenate([split.train.position, split.held_out_positions()])
         if allowed is not None:
@@ -140,17 +180,44 @@ def recommendation_negatives(
     else:
         law = HashedLaw.uniform(settings.seed, dataset.item_keys)
     keys = event_keys(dataset, events.position, settings.seed)
-    targets = log.item[events.position]
-    return hashed_negatives(law, keys, rows, targets, exclusions, settings.negatives)[0]
+    targets, number = log.item[events.position], settings.negatives
+
+    def block(of: slice) -> Arrays:
+        drawn, _ = hashed_negatives(law, keys[of], rows[of], targets[of], exclusions, number)
+        return {"negatives": drawn}
+
+    negatives = np.zeros((len(events), number), dtype=np.int32)
+    parts = ranges(len(events), _EVENTS_OF_A_BLOCK)
+    for of, arrays in (blocks or Blocks()).of(f"recommendation-{part}", parts, block):
+        negatives[of] = arrays["negatives"]
+    return negatives
 
 
-def _check_full(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
-    found = np.count_nonzero(negatives, axis=1)
-    worst = np.argmin(found)
-    if found[worst] < negatives.shape[1]:
-        user = dataset.users[dataset.log.user[events.position[worst]]]
+def touched_by_users(
+    dataset: Dataset,
+    events: EventSet,
+    settings: ProtocolSettings,
+    allowed: NDArray[np.bool_] | None = None,
+) -> tuple[Exclusions, LongArray]:
+    """What cannot be a negative of each recommendation event, and each event's row there.
+
+    Args:
+        allowed: (log rows,), those that say what was touched; all of them if absent.
+    """
+    log, size = dataset.log, dataset.number_of_items
+    user = log.user[events.position]
+    if settings.recommendation_exclude == "all-interactions":
+        known = log if allowed is None else log.keep(allowed)
+        return Exclusions.of_log(known, size), user.astype(np.int64)
+    earlier = events.position - log.offsets[user]
+    return Exclusions.of_prefixes(log, user, earlier, size), np.arange(len(events))
+
+
+def _check_some(dataset: Dataset, events: EventSet, negatives: IntArray) -> None:
+    without = np.flatnonzero(~negatives.any(axis=1))
+    if len(without):
+        user = dataset.users[dataset.log.user[events.position[without[0]]]]
         raise BenchmarkError(
-            f"data set {dataset.name}: user {user!r} leaves only {found[worst]} eligible negatives "
-            f"of the {negatives.shape[1]} that the protocol asks for; lower the protocol setting "
-            "'negatives' or use a larger catalogue."
+            f"data set {dataset.name}: user {user!r} touched every item, so that none is left to "
+            "rank a target against; the catalogue must be larger."
         )

@@ -19,7 +19,6 @@ training, and on nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +27,11 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, IntArray, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.hashing import row_uniform
-from benchmark.protocol.hard_negatives import QueryHits, SearchEvents, search_engine, tied_hits
+from benchmark.protocol.blocks import Arrays, Blocks, rows_by_query
+from benchmark.protocol.hard_negatives import SearchEvents, search_engine
 from benchmark.protocol.histories import EventSet, recency_of_target
 from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.orders import Orders
 from benchmark.protocol.place_law import LENGTHS, PlaceLaw, Places
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.retrieval import BM25Engine
@@ -38,6 +39,7 @@ from benchmark.retrieval import BM25Engine
 COVERAGE = 1 / 2
 """The share of validation searches that must have lists of the length that is chosen."""
 
+_QUERIES_OF_A_BLOCK = 2048
 _MOST_OF = 0.8  # the laws of those that get lists may leave out so many of them once more
 
 
@@ -45,12 +47,14 @@ _MOST_OF = 0.8  # the laws of those that get lists may leave out so many of them
 class MatchedLists:
     """Negatives of held-out searches: ``negatives`` (events, length), ``is_ranked`` (events,).
 
-    ``length`` is the same for all; the rows of events that are not ranked hold zeros. ``notes``
-    say what was left out.
+    ``length`` is the same for all; the rows of events that are not ranked hold zeros. ``fill_ups``
+    (events,) says how many of its negatives match no word of the query. ``notes`` say what was left
+    out.
     """
 
     negatives: IntArray
     is_ranked: NDArray[np.bool_]
+    fill_ups: LongArray
     notes: tuple[str, ...]
 
 
@@ -62,6 +66,7 @@ def matched_lists(
     settings: ProtocolSettings,
     trained_pairs: Exclusions,
     engine: BM25Engine | None = None,
+    blocks: Blocks | None = None,
 ) -> MatchedLists:
     """Lists of the held-out searches ``events``, of validation and test together.
 
@@ -71,37 +76,47 @@ def matched_lists(
         is_valid: (events,), which of them are of validation.
         asked: the same events with what their lists may not hold.
         trained_pairs: the (query, item) pairs that training may look at, by query.
+        blocks: where what is finished is kept; nowhere if absent.
 
     Raises:
         BenchmarkError: half of the searches cannot have even one negative.
     """
-    engine = engine or search_engine(dataset, settings)
+    engine, blocks = engine or search_engine(dataset, settings), blocks or Blocks()
     is_known = trained_pairs.contains(asked.query, asked.target)
     was_seen = np.zeros(len(events), dtype=bool)
     if settings.search_exclude == "touched":
         for behaviour in (RECOMMENDATION, SEARCH):
             was_seen |= recency_of_target(dataset.log, events, behaviour) > 0
-    orders = _Orders(dataset, engine, asked, is_known, settings, trained_pairs)
-    places = _places(orders)
+    orders = Orders(dataset, engine, asked, is_known, settings.seed, trained_pairs)
+    places = _places(orders, blocks)
     laws, longest, length = _chosen(dataset, places, is_known, is_valid, was_seen, settings)
     is_ranked = longest > length
     negatives = np.zeros((len(events), length), dtype=np.int32)
-    for order in orders:
-        own = is_ranked[order.events]
-        rows = order.events[own]
-        if len(rows):
-            hit = laws[order.is_known].comb(places.select(rows), length + 1)
-            negatives[rows] = order.items_at(hit, own)
-    return MatchedLists(negatives, is_ranked, _notes(length, is_ranked, was_seen, settings))
+    fill_ups = np.zeros(len(events), dtype=np.int64)
+
+    def block(rows: LongArray) -> Arrays:
+        hit = np.zeros((len(rows), length), dtype=np.int64)
+        for kind, law in laws.items():
+            own = is_known[rows] == kind
+            hit[own] = law.comb(places.select(rows[own]), length + 1)
+        is_fill_up = hit >= places.hits[rows][:, None]
+        return {"negatives": orders.items_at(rows, hit), "fill_ups": is_fill_up.sum(axis=1)}
+
+    ranked = np.flatnonzero(is_ranked)
+    parts = rows_by_query(asked.query[ranked], _QUERIES_OF_A_BLOCK)
+    for rows, arrays in blocks.of("matched-lists", [ranked[part] for part in parts], block):
+        negatives[rows], fill_ups[rows] = arrays["negatives"], arrays["fill_ups"]
+    notes = _notes(length, is_ranked, was_seen, settings)
+    return MatchedLists(negatives, is_ranked, fill_ups, notes)
 
 
-def _places(orders: _Orders) -> Places:
+def _places(orders: Orders, blocks: Blocks) -> Places:
     """Where the targets of all events stand in the order of their kind."""
     rank, items, hits = (np.zeros(len(orders.asked), dtype=np.int64) for _ in range(3))
-    for order in orders:
-        rank[order.events], items[order.events] = order.rank_of_target, order.allowed_items
-        hits[order.events] = order.allowed_hits
-    point = row_uniform(orders.settings.seed, "comb", orders.asked.key)
+    parts = rows_by_query(orders.asked.query, _QUERIES_OF_A_BLOCK)
+    for rows, arrays in blocks.of("matched-places", parts, orders.places):
+        rank[rows], items[rows], hits[rows] = (arrays[name] for name in ("rank", "items", "hits"))
+    point = row_uniform(orders.seed, "comb", orders.asked.key)
     return Places(rank, items, hits, point)
 
 
@@ -177,91 +192,3 @@ def _notes(
             f"alike the target{seen if was_seen.any() else ''}."
         )
     return tuple(notes)
-
-
-@dataclass(frozen=True)
-class _Order:
-    """The items of one kind in BM25's order for one query, and the events that rank them.
-
-    ``barred_ranks`` (events, most) are the ranks in ``order`` of the items that each event's list
-    may not hold, ascending and minus their own number, so that they say how many allowed ones stand
-    before each; filled up with a number beyond the end.
-    """
-
-    events: LongArray
-    is_known: bool
-    order: IntArray
-    barred_ranks: LongArray
-    rank_of_target: LongArray
-    allowed_items: LongArray
-    allowed_hits: LongArray
-
-    def items_at(self, allowed_rank: LongArray, chosen: NDArray[np.bool_]) -> IntArray:
-        """The items at ranks (events, any) among those that the ``chosen`` events may hold."""
-        barred = self.barred_ranks[chosen]
-        rank = allowed_rank.copy()
-        for column in range(barred.shape[1]):
-            rank += barred[:, column, None] <= allowed_rank
-        items: IntArray = self.order[rank]
-        return items
-
-
-@dataclass(frozen=True)
-class _Orders:
-    """Iterates over the orders of every distinct query and kind; may be iterated again."""
-
-    dataset: Dataset
-    engine: BM25Engine
-    asked: SearchEvents
-    is_known: NDArray[np.bool_]
-    settings: ProtocolSettings
-    trained_pairs: Exclusions
-
-    def __iter__(self) -> Iterator[_Order]:
-        for hits in tied_hits(self.dataset, self.engine, self.asked.query, self.settings):
-            keys = self._keys(hits)
-            known = np.zeros(len(keys), dtype=bool)
-            known[self.trained_pairs.items_of(np.array([hits.query]))[1]] = True
-            for kind in (True, False):
-                events = hits.events[self.is_known[hits.events] == kind]
-                if len(events):
-                    members = np.flatnonzero(known == kind)
-                    members = members[members > 0]
-                    order = members[np.argsort(keys[members])].astype(np.int32)
-                    matching = int(np.count_nonzero(keys[members] < 0))
-                    yield self._order_of(events, kind, order, matching)
-
-    def _keys(self, hits: QueryHits) -> NDArray[np.float64]:
-        """What sorts all items for a query, (items + 1,): BM25's levels, then a hash."""
-        level = np.zeros(self.dataset.number_of_items + 1)
-        level[hits.documents] = hits.levels
-        query_key = self.dataset.query_keys[hits.query]
-        tie = row_uniform(self.settings.seed, "matched", query_key, self.dataset.item_keys)
-        return level + tie
-
-    def _order_of(self, events: LongArray, kind: bool, order: IntArray, matching: int) -> _Order:
-        rank = np.full(self.dataset.number_of_items + 1, -1, dtype=np.int64)
-        rank[order] = np.arange(len(order))
-        target = self.asked.target[events]
-        event, item = self.asked.barred.among(events).items_of(np.arange(len(events)))
-        counts = (rank[item] >= 0) & (item != target[event])
-        event, of_event = event[counts], rank[item[counts]]
-        by_event = np.lexsort((of_event, event))
-        event, of_event = event[by_event], of_event[by_event]
-        number = np.bincount(event, minlength=len(events))
-        within = np.arange(len(event)) - np.repeat(np.cumsum(number) - number, number)
-        barred = np.full((len(events), int(number.max(initial=0))), len(order), dtype=np.int64)
-        barred[event, within] = of_event - within
-        before = np.bincount(
-            event, weights=of_event < rank[target[event]], minlength=len(events)
-        ).astype(np.int64)
-        barred_hits = np.bincount(event, weights=of_event < matching, minlength=len(events))
-        return _Order(
-            events=events,
-            is_known=kind,
-            order=order,
-            barred_ranks=barred,
-            rank_of_target=rank[target] - before,
-            allowed_items=len(order) - number,
-            allowed_hits=matching - barred_hits.astype(np.int64),
-        )

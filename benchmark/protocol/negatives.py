@@ -21,7 +21,8 @@ from benchmark.data.dataset import EventLog, IntArray, LongArray
 from benchmark.hashing import HashArray, row_hash, row_uniform
 from benchmark.protocol.urn import Urn
 
-_CHUNK = 4096
+_CHUNK = 4096  # events of a draw from a generator, which takes its numbers chunk by chunk
+_CHUNK_OF_HASHES = 512  # so that the draws of a chunk stay in the processor's cache
 _REJECTION_NEEDS = 4.0  # effective number of eligible items, in multiples of what is asked for
 _REJECTION_SHARE = 0.25  # eligible share of the whole mass, so that not too many draws are struck
 _MOST_DRAWS = 8  # in the first round, in multiples of what is asked for
@@ -44,7 +45,11 @@ class Exclusions:
         cls, row: NDArray[np.integer], item: NDArray[np.integer], number_of_items: int
     ) -> Exclusions:
         """Exclude each ``item[i]`` for ``row[i]``; arrays of shape (pairs,)."""
-        return cls(np.unique(row.astype(np.int64) * (number_of_items + 1) + item), number_of_items)
+        keys = row.astype(np.int64) * (number_of_items + 1) + item
+        keys.sort()
+        is_new = np.ones(len(keys), dtype=bool)
+        np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
+        return cls(keys[is_new], number_of_items)
 
     @classmethod
     def of_log(cls, log: EventLog, number_of_items: int) -> Exclusions:
@@ -71,13 +76,21 @@ class Exclusions:
 
     def items_of(self, rows: NDArray[np.integer]) -> tuple[LongArray, LongArray]:
         """All exclusions of ``rows`` as (index into rows, item), each of shape (pairs,)."""
+        start, count = self._places(rows)
+        index = np.repeat(np.arange(len(rows)), count)
+        within = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count)
+        return index, self.keys[start[index] + within] % (self.number_of_items + 1)
+
+    def counts(self, rows: NDArray[np.integer]) -> LongArray:
+        """How many exclusions each of ``rows`` has, (rows,)."""
+        return self._places(rows)[1]
+
+    def _places(self, rows: NDArray[np.integer]) -> tuple[LongArray, LongArray]:
+        """Where the keys of each of ``rows`` begin, and how many there are."""
         width = self.number_of_items + 1
         first_key = rows.astype(np.int64) * width
         start = np.searchsorted(self.keys, first_key)
-        count = np.searchsorted(self.keys, first_key + width) - start
-        index = np.repeat(np.arange(len(rows)), count)
-        within = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count)
-        return index, self.keys[start[index] + within] % width
+        return start, np.searchsorted(self.keys, first_key + width) - start
 
     def among(self, rows: NDArray[np.integer]) -> Exclusions:
         """The exclusions of ``rows`` under the row numbers 0 … len(rows) - 1."""
@@ -101,13 +114,11 @@ def first_distinct(
     Returns:
         (rows, number) values, 0 where a row has too few, and the count of each row.
     """
-    order = np.argsort(np.where(allowed, draws, -1), axis=1, kind="stable")
-    ordered = np.take_along_axis(np.where(allowed, draws, -1), order, axis=1)
-    new = np.ones_like(allowed)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    new &= ordered >= 0
-    keep = np.empty_like(new)
-    np.put_along_axis(keep, order, new, axis=1)
+    values = np.where(allowed, draws, -1)
+    ordered = np.sort(values, axis=1)
+    repeats = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+    keep = allowed.copy()
+    keep[repeats] = _is_first(values[repeats])
     rank = np.cumsum(keep, axis=1)
     keep &= rank <= number
     row, column = np.nonzero(keep)
@@ -116,11 +127,24 @@ def first_distinct(
     return out, np.minimum(rank[:, -1], number) if draws.shape[1] else np.zeros(len(draws), int)
 
 
+def _is_first(values: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether each value is the first of its kind in its row, and not negative."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    new = ordered >= 0
+    new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    is_first = np.empty_like(new)
+    np.put_along_axis(is_first, order, new, axis=1)
+    return is_first
+
+
 class _Draws(Protocol):
     """Where drawn items come from; ``rows`` are rows of all events."""
 
     at_once: int
     """How many draws an event has in a round."""
+    chunk: int
+    """How many events are drawn together."""
 
     def items(self, rows: LongArray, round_number: int) -> IntArray:
         """(rows, at_once) items, each drawn by the law; 0 for a draw of nothing."""
@@ -133,6 +157,8 @@ class _Draws(Protocol):
 
 class _FromGenerator:
     """Draws of one generator after another."""
+
+    chunk = _CHUNK
 
     def __init__(
         self, random: np.random.Generator, weights: NDArray[np.float64], at_once: int
@@ -153,6 +179,8 @@ class _FromGenerator:
 
 class _FromHashes:
     """Draws of each event's own hash."""
+
+    chunk = _CHUNK_OF_HASHES
 
     def __init__(self, law: HashedLaw, keys: HashArray, at_once: int) -> None:
         self.at_once = int(np.ceil(at_once / law.urn.share_of_full_places))
@@ -219,9 +247,9 @@ def hashed_negatives(
     number: int,
 ) -> tuple[IntArray, NDArray[np.int64]]:
     """Like :func:`sample_negatives`, each event's by its own hash; ``keys`` is (events,)."""
-    weights, at_once, is_quick = _plan(law.weights, number)
-    source = _FromHashes(law, keys, at_once)
-    return _drawn(source, is_quick, rows, targets, exclusions, number, weights)
+    plan = _Plan.of(law.weights, number)
+    source = _FromHashes(law, keys, plan.at_once)
+    return _drawn(source, plan, rows, targets, exclusions, number)
 
 
 def sample_negatives(
@@ -245,58 +273,67 @@ def sample_negatives(
     """
     if weights is None:
         weights = np.ones(exclusions.number_of_items + 1)
-    weights, at_once, is_quick = _plan(weights, number)
-    source = _FromGenerator(random, weights, at_once)
-    return _drawn(source, is_quick, rows, targets, exclusions, number, weights)
+    plan = _Plan.of(weights, number)
+    source = _FromGenerator(random, plan.weights, plan.at_once)
+    return _drawn(source, plan, rows, targets, exclusions, number)
 
 
-class _IsQuick(Protocol):
-    def __call__(
-        self, barred: Exclusions, rows: int, number: int, weights: NDArray[np.float64]
-    ) -> LongArray: ...
+@dataclass(frozen=True)
+class _Plan:
+    """How items are drawn by ``weights`` (items + 1,), of which that of the padding is 0.
 
+    An event has ``at_once`` draws in a round. Rejection is quick for whom the share ``mass`` of the
+    weights is left, and of ``distinct`` times this share, ``needed`` in multiples of one more item
+    than asked for.
+    """
 
-def _plan(weights: NDArray[np.float64], number: int) -> tuple[NDArray[np.float64], int, _IsQuick]:
-    """The weights without padding, the draws of a round, and who is drawn by rejection."""
-    weights = weights.astype(np.float64)
-    weights[0] = 0.0
-    at_once = number + number // 4 + 8
-    if np.ptp(weights[1:]) == 0:
-        return weights, at_once, _quick_rows
-    return weights, _draws_for(weights[1:], number, at_once), _quick_rows_of_steep_law
+    weights: NDArray[np.float64]
+    at_once: int
+    total: float
+    distinct: float
+    needed: float
+
+    @classmethod
+    def of(cls, weights: NDArray[np.float64], number: int) -> _Plan:
+        """The plan for ``number`` items an event; the weight of the padding does not count."""
+        weights = weights.astype(np.float64)
+        weights[0] = 0.0
+        total = max(float(weights.sum()), 1e-300)
+        at_once = number + number // 4 + 8
+        if np.ptp(weights[1:]) == 0:
+            # Enough mass must be left, and spread over enough items.
+            effective_items = total**2 / max(float((weights**2).sum()), 1e-300)
+            return cls(weights, at_once, total, effective_items, _REJECTION_NEEDS)
+        # A few items may have most of the mass, so what counts is what all rounds would give.
+        at_once = _draws_for(weights[1:], number, at_once)
+        return cls(weights, at_once, total, _expected_distinct(weights, _ROUNDS * number), 2.0)
+
+    def quick_rows(self, barred: Exclusions, rows: int, number: int) -> LongArray:
+        """The rows for which rejection is quick."""
+        index, item = barred.items_of(np.arange(rows))
+        left = 1.0 - np.bincount(index, weights=self.weights[item], minlength=rows) / self.total
+        enough = left * self.distinct >= self.needed * (number + 1)
+        return np.flatnonzero(enough & (left >= _REJECTION_SHARE))
 
 
 def _drawn(
     source: _Draws,
-    is_quick: _IsQuick,
+    plan: _Plan,
     rows: NDArray[np.integer],
     targets: NDArray[np.integer],
     exclusions: Exclusions,
     number: int,
-    weights: NDArray[np.float64],
 ) -> tuple[IntArray, NDArray[np.int64]]:
     negatives = np.zeros((len(rows), number), dtype=np.int32)
     found = np.zeros(len(rows), dtype=np.int64)
-    for start in range(0, len(rows), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
+    for start in range(0, len(rows), source.chunk):
+        chunk = slice(start, start + source.chunk)
         barred = exclusions.among(rows[chunk])
-        part = (start, targets[chunk], barred, weights, negatives[chunk], found[chunk])
-        quick = is_quick(barred, len(targets[chunk]), number, weights)
+        part = (start, targets[chunk], barred, plan.weights, negatives[chunk], found[chunk])
+        quick = plan.quick_rows(barred, len(targets[chunk]), number)
         _draw_with_rejection(source, quick, *part)
         _complete_with_gumbel(source, *part)
     return negatives, found
-
-
-def _quick_rows(
-    barred: Exclusions, rows: int, number: int, weights: NDArray[np.float64]
-) -> LongArray:
-    """The rows for which rejection is quick: enough mass is left, and spread over enough items."""
-    index, item = barred.items_of(np.arange(rows))
-    total = max(float(weights.sum()), 1e-300)
-    left = 1.0 - np.bincount(index, weights=weights[item], minlength=rows) / total
-    effective_items = total**2 / max(float((weights**2).sum()), 1e-300)
-    enough = left * effective_items >= _REJECTION_NEEDS * (number + 1)
-    return np.flatnonzero(enough & (left >= _REJECTION_SHARE))
 
 
 def _expected_distinct(weights: NDArray[np.float64], draws: int) -> float:
@@ -310,17 +347,6 @@ def _draws_for(weights: NDArray[np.float64], number: int, draws: int) -> int:
     while draws < _MOST_DRAWS * number and _expected_distinct(weights, draws) < 1.3 * number:
         draws += draws // 2
     return draws
-
-
-def _quick_rows_of_steep_law(
-    barred: Exclusions, rows: int, number: int, weights: NDArray[np.float64]
-) -> LongArray:
-    """The rows for which rejection is quick although a few items have most of the mass."""
-    index, item = barred.items_of(np.arange(rows))
-    total = max(float(weights.sum()), 1e-300)
-    left = 1.0 - np.bincount(index, weights=weights[item], minlength=rows) / total
-    in_all_rounds = _expected_distinct(weights, _ROUNDS * number)
-    return np.flatnonzero((left * in_all_rounds >= 2 * (number + 1)) & (left >= _REJECTION_SHARE))
 
 
 def _draw_with_rejection(
@@ -359,9 +385,11 @@ def _complete_with_gumbel(
 ) -> None:
     """Go on drawing, in place, where items are missing: the top of perturbed log weights."""
     number = negatives.shape[1]
+    unfinished = np.flatnonzero(found < number)
+    if not len(unfinished):
+        return
     with np.errstate(divide="ignore"):
         log_weights = np.log(weights)
-    unfinished = np.flatnonzero(found < number)
     step = max(1, _GUMBEL_ENTRIES // len(weights))
     for start in range(0, len(unfinished), step):
         rows = unfinished[start : start + step]

@@ -115,12 +115,16 @@ class TrainingExamples(Events):
 class Requests(Events):
     """Events to score. ``candidates`` is (events, candidates) int32, columns in random order.
 
+    Where some events have shorter lists, theirs are filled up with items that they hold already.
+    ``number_of_items`` says that the catalogue's ids are 1 … number_of_items.
+
     Requests keep copies of what they show and a log of the rows that some of them may see: neither
     the events themselves nor what came later are in it. :meth:`select` narrows that log further.
 
     Args:
         known_users: (users + 1,), which users the training log knows; all of them if absent.
         allowed: (log rows,), the rows that a history may hold at all; all of them if absent.
+        number_of_items: of the catalogue; the largest item id of the log if absent.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class Requests(Events):
         candidates: IntArray,
         known_users: NDArray[np.bool_] | None = None,
         allowed: NDArray[np.bool_] | None = None,
+        number_of_items: int | None = None,
     ) -> None:
         histories = Histories(log, Sight.of(log, events)).narrowed(allowed)
         super().__init__(task, histories, query_texts)
@@ -142,6 +147,9 @@ class Requests(Events):
         self._query: IntArray = log.query[events.position]
         self._timestamp: LongArray = log.timestamp[events.position]
         self.candidates = candidates
+        self.number_of_items = (
+            int(log.item.max(initial=0)) if number_of_items is None else number_of_items
+        )
 
     @property
     def user(self) -> IntArray:
@@ -181,6 +189,10 @@ class Requests(Events):
         changed = copy(self)
         changed.candidates = candidates
         return changed
+
+    def without_candidates(self) -> Requests:
+        """The same requests for the whole catalogue: ``candidates`` is (events, 0)."""
+        return self.with_candidates(np.zeros((len(self), 0), dtype=np.int32))
 
     def batches(self, size: int) -> Iterator[tuple[slice, Requests]]:
         """The requests in consecutive batches, each with its slice of rows."""

@@ -11,12 +11,21 @@ commit bd1a126, data/process_orig.ipynb and data/process_raw.ipynb.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
 from benchmark.overrides import merged
+from benchmark.protocol.metrics import CUTOFFS, View
 
 
 class ProtocolSettings(BaseModel):
@@ -79,6 +88,17 @@ class ProtocolSettings(BaseModel):
     negatives: int = Field(default=99, ge=1)
     """Negatives an event; a candidate list holds one item more."""
 
+    search_all_items: Literal["every", "without-relevant"] = "every"
+    """What a search is ranked among beside its list: every item; or every item but those that the
+    log pairs with the query, the target excepted. Who knows the pairs of training, and ranks them
+    first, then stands above whoever does not, as with ``search_negatives: bm25-filtered``."""
+
+    cutoffs: tuple[int, ...] = Field(default=CUTOFFS["lists"], min_length=1)
+    """The k of HR@k, NDCG@k, MRR@k and Recall@k among the candidates of a list, rising."""
+
+    all_items_cutoffs: tuple[int, ...] = Field(default=CUTOFFS["all-items"], min_length=1)
+    """The same among all items."""
+
     ties: Literal["expected", "pessimistic", "optimistic"] = "expected"
     """How candidates of equal score count, see :mod:`benchmark.protocol.metrics`."""
 
@@ -90,6 +110,13 @@ class ProtocolSettings(BaseModel):
     bm25_engine: str = "sparse"
     bm25_analyser: str = "english"
     seed: int = Field(default=2024, ge=0)
+
+    @field_validator("cutoffs", "all_items_cutoffs")
+    @classmethod
+    def _rising(cls, cutoffs: tuple[int, ...]) -> tuple[int, ...]:
+        if cutoffs[0] < 1 or any(low >= high for low, high in pairwise(cutoffs)):
+            raise ValueError("cut-offs are whole numbers from 1, each greater than the one before")
+        return cutoffs
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> ProtocolSettings:
@@ -106,6 +133,14 @@ class ProtocolSettings(BaseModel):
                         f"it is {values}"
                     )
         return self
+
+    def cutoffs_of(self, view: View) -> tuple[int, ...]:
+        """The cut-offs of a view."""
+        return self.cutoffs if view == "lists" else self.all_items_cutoffs
+
+    def of_lists(self) -> dict[str, Any]:
+        """The settings that candidate lists depend on, by name."""
+        return self.model_dump(exclude={"search_all_items", "cutoffs", "all_items_cutoffs", "ties"})
 
     @property
     def remarks(self) -> tuple[str, ...]:

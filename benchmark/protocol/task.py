@@ -30,10 +30,13 @@ from benchmark.files import (
     write_json,
 )
 from benchmark.loaded import sources_as_loaded
+from benchmark.protocol.all_items import barred_items
+from benchmark.protocol.blocks import Blocks
 from benchmark.protocol.candidates import Candidates
-from benchmark.protocol.hard_negatives import search_engine
+from benchmark.protocol.hard_negatives import count_fill_ups, search_engine
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.lists import HELD_OUT, Lists, lists_of
+from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
@@ -97,10 +100,15 @@ class Task:
             dataset.log,
             getattr(self, split),
             dataset.queries.text,
-            self.candidates(split).items,
+            self.candidates(split).shown,
             self.known_users,
             allowed,
+            dataset.number_of_items,
         )
+
+    def barred(self, dataset: Dataset, settings: ProtocolSettings) -> Exclusions:
+        """What each test event is not ranked against among all items; rows are test events."""
+        return barred_items(dataset, self.behaviour, self.test, settings)
 
     def share_of_cold_users(self, dataset: Dataset) -> float:
         """The share of test events whose user has no event in the training log."""
@@ -118,8 +126,13 @@ class Task:
         return replace(self, test_candidates=candidates, has_outside_lists=not is_own)
 
 
-def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]:
+def build_tasks(
+    dataset: Dataset, settings: ProtocolSettings, blocks: Blocks | None = None
+) -> dict[str, Task]:
     """The tasks that the data set has events for, by name.
+
+    Args:
+        blocks: where finished lists are kept; nowhere if absent.
 
     Raises:
         BenchmarkError: nothing can be held out, or an event has too few eligible negatives.
@@ -131,23 +144,37 @@ def build_tasks(dataset: Dataset, settings: ProtocolSettings) -> dict[str, Task]
             f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives'."
         )
     engine = search_engine(dataset, settings) if SEARCH in splits else None
-    if settings.sampler == "released":
-        drawn = released_negatives(dataset, splits, settings, engine)
-        lists = {
-            behaviour: Lists(
-                split.valid, split.test, drawn[behaviour, "valid"], drawn[behaviour, "test"]
-            )
-            for behaviour, split in splits.items()
-        }
-    else:
-        lists = {
-            behaviour: lists_of(dataset, behaviour, splits, settings, engine)
-            for behaviour in splits
-        }
+    is_released = settings.sampler == "released"
+    drawn = _released_lists(dataset, splits, settings, engine) if is_released else {}
+
+    def lists(behaviour: int) -> Lists:
+        if is_released:
+            return drawn.pop(behaviour)
+        return lists_of(dataset, behaviour, splits, settings, engine, blocks or Blocks())
+
+    # One task after the other, so that the negatives of one are gone before the next has any.
     return {
-        TASKS[behaviour]: _task(dataset, behaviour, splits, lists[behaviour], settings, engine)
+        TASKS[behaviour]: _task(dataset, behaviour, splits, lists(behaviour), settings)
         for behaviour in splits
     }
+
+
+def _released_lists(
+    dataset: Dataset,
+    splits: dict[int, Split],
+    settings: ProtocolSettings,
+    engine: BM25Engine | None,
+) -> dict[int, Lists]:
+    drawn = released_negatives(dataset, splits, settings, engine)
+    lists = {}
+    for behaviour, split in splits.items():
+        valid, test = (drawn[behaviour, part] for part in HELD_OUT)
+        fill_ups = 0
+        if engine is not None and behaviour == SEARCH:
+            asked = dataset.log.query[split.test.position]
+            fill_ups = count_fill_ups(dataset, engine, asked, test)
+        lists[behaviour] = Lists(split.valid, split.test, valid, test, fill_ups)
+    return lists
 
 
 def _task(
@@ -156,7 +183,6 @@ def _task(
     splits: dict[int, Split],
     lists: Lists,
     settings: ProtocolSettings,
-    engine: BM25Engine | None,
 ) -> Task:
     log, name, split = dataset.log, TASKS[behaviour], splits[behaviour]
 
@@ -168,21 +194,19 @@ def _task(
 
     others = [other for number, other in splits.items() if number != behaviour]
     ranked = np.concatenate([lists.valid.position, lists.test.position])
-    fill_ups = 0
-    if engine is not None and behaviour == SEARCH:
-        fill_ups = _fill_ups(dataset, engine, lists.test, lists.test_negatives)
+    test_lists = candidates(lists.test, lists.test_negatives)
     return Task(
         name=name,
         train=training_events(log, split, others, settings),
         valid=lists.valid,
         test=lists.test,
         valid_candidates=candidates(lists.valid, lists.valid_negatives),
-        test_candidates=candidates(lists.test, lists.test_negatives),
+        test_candidates=test_lists,
         known_users=_known_users(dataset, splits, settings),
         unranked=np.setdiff1d(split.held_out_positions(), ranked),
         unranked_test=np.setdiff1d(split.test.position, ranked),
-        fill_ups=fill_ups,
-        notes=(*_notes(name, split), *lists.notes),
+        fill_ups=lists.fill_ups,
+        notes=(*_notes(name, split), *lists.notes, *_shorter(name, test_lists)),
     )
 
 
@@ -228,20 +252,27 @@ def _notes(name: str, split: Split) -> tuple[str, ...]:
     return (f"Not tested on {name}, for fewer than three {units}: {split.skipped_users} users.",)
 
 
-def _fill_ups(dataset: Dataset, engine: BM25Engine, events: EventSet, negatives: IntArray) -> int:
-    """How many negatives of search events are no BM25 hits: those without a score."""
-    distinct, row = np.unique(dataset.log.query[events.position], return_inverse=True)
-    texts = [dataset.queries.text[number] for number in distinct]
-    return int(np.count_nonzero(engine.score_pairs(texts, row.reshape(-1), negatives) == 0))
+def _shorter(name: str, lists: Candidates) -> tuple[str, ...]:
+    """A sentence on the test events that have shorter lists than the others, if there are any."""
+    longest = lists.items.shape[1]
+    shorter = np.count_nonzero(lists.lengths < longest)
+    if not shorter:
+        return ()
+    return (
+        f"{shorter:,} of {len(lists):,} {name} test lists are shorter than {longest:,} candidates, "
+        f"the shortest {lists.lengths.min():,}, since no other items may be negatives there.",
+    )
 
 
 def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict[str, Task]:
     """:func:`build_tasks`, kept below ``root`` by the content of data set and settings.
 
+    Lists are kept block by block while they are made, so what was finished outlasts a kill.
+
     Raises:
         BenchmarkError: see :func:`build_tasks`; or ``root`` cannot be written.
     """
-    key = sha256_of_json([dataset.content_and_salt, settings.model_dump(), _code_version()])
+    key = sha256_of_json([dataset.content_and_salt, settings.of_lists(), _code_version()])
     folder = root / f"tasks-{key[:24]}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -249,10 +280,12 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
             kept = _read_if_whole(folder, key)
             if kept is not None:
                 return kept
-            tasks = build_tasks(dataset, settings)
+            blocks = Blocks(Path(f"{folder}.blocks"), key)
+            tasks = build_tasks(dataset, settings, blocks)
             if folder.exists():
                 shutil.rmtree(folder)
             build_folder(folder, lambda place: _write(place, tasks, key))
+            blocks.remove()
     except OSError as error:
         reason = error.strerror or error
         raise BenchmarkError(f"{root}: tasks cannot be kept there ({reason}).") from error

@@ -8,6 +8,7 @@ it pushes something out of, and no other: see :class:`Urn`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,12 +84,18 @@ class Urn:
         """The value that each number draws, 0 for nothing; of the shape of ``numbers``."""
         bits = (len(self.start) - 1).bit_length() - 1
         slot = (
-            (numbers >> np.uint64(64 - bits)).astype(np.int64)
+            (numbers >> np.uint64(64 - bits)).view(np.int64)
             if bits
             else np.zeros(numbers.shape, dtype=np.int64)
         )
-        place = ((numbers & _LOW_HALF) * np.uint64(self.places) >> np.uint64(32)).astype(np.int64)
-        at = self.start[slot] + place
-        is_full = at < self.start[slot + 1]
-        drawn: IntArray = np.where(is_full, self.value[np.where(is_full, at, 0)], 0)
-        return drawn.astype(np.int32)
+        place = ((numbers & _LOW_HALF) * np.uint64(self.places) >> np.uint64(32)).view(np.int64)
+        # Few places are full, so the tables of all elements are asked for these alone.
+        is_full = place < self._count[slot]
+        drawn = np.zeros(numbers.shape, dtype=np.int32)
+        drawn[is_full] = self.value[self.start[slot[is_full]] + place[is_full]]
+        return drawn
+
+    @cached_property
+    def _count(self) -> NDArray[np.unsignedinteger]:
+        """How many elements each slot holds, (slots,), in a table that is small."""
+        return np.diff(self.start).astype(np.min_scalar_type(self.places))

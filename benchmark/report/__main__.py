@@ -19,6 +19,7 @@ from rich.console import Console
 
 from benchmark.cli import print_what_the_terminal_can
 from benchmark.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchmarkError
+from benchmark.protocol.metrics import VIEWS
 from benchmark.report.build import build_report, refresh_references, write_grid
 from benchmark.report.compare import compare_folders
 from benchmark.report.simulate import HIT_AT_10, World, simulation_grid
@@ -77,6 +78,13 @@ def _compare_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("first", metavar="A", type=Path, help="a folder of runs")
     parser.add_argument("second", metavar="B", type=Path, help="another one")
+    parser.add_argument(
+        "--view",
+        choices=VIEWS,
+        default="lists",
+        help="what targets are ranked among: their candidate lists, or all items that the "
+        "protocol admits (default: %(default)s)",
+    )
     parser.add_argument(
         "--out",
         metavar="FOLDER",
@@ -290,7 +298,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    grids, sentences = compare_folders(options.first, options.second)
+    grids, sentences = compare_folders(options.first, options.second, options.view)
     _tell(sentences)
     console = Console()
     for grid in grids:

@@ -107,7 +107,7 @@ def views_grid(audits: Sequence[Audit]) -> Grid:
             Footnote(
                 "1",
                 f"Whole catalogue: a sample of test events ({sampled}), ranked among all "
-                "items that the user never touched.",
+                "items that the protocol admits.",
             ),
         ),
         spans=(("", 1), ("Lists", len(_COMPARED)), ("Whole catalogue", len(_COMPARED))),

@@ -3,64 +3,38 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from benchmark.audit.record import Audit
 from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path, sha256_of_json, write_text
+from benchmark.protocol.metrics import VIEWS
+from benchmark.report.agreement_charts import agreement_figure
 from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
-from benchmark.report.charts import (
-    agreement_figure,
-    bars_figure,
-    codebooks_figure,
-    cost_figure,
-    curves_figure,
-    ranks_figure,
-)
-from benchmark.report.collect import Collection, RunGroup, collect
-from benchmark.report.differences import differences_grid
+from benchmark.report.collect import Collection, collect
 from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
+from benchmark.report.group import TASKS, Drawing, GroupReport, group_report
 from benchmark.report.identifiers import identifier_grids
-from benchmark.report.overviews import datasets_grid, efficiency_grid
-from benchmark.report.plots import save_figure, title_of, tradeoff_figure
+from benchmark.report.overviews import datasets_grid
+from benchmark.report.plots import save_figure
+from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
 from benchmark.report.reference import refresh_readme, write_references
-from benchmark.report.statistics import collect_events, statistics_of
-from benchmark.report.tables import (
-    Table,
-    ablated_systems,
-    ablation_table,
-    as_grid,
-    figures_csv,
-    main_table,
-    side_by_side,
-)
+from benchmark.report.rows import Table
 from benchmark.report.text import file_name
-from benchmark.runs.record import TaskName
+from benchmark.report.views import with_view
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-TASKS: tuple[TaskName, ...] = ("recommendation", "search")
 TABLES = "tables"
 PLOTS = "plots"
 AUDITS = "audit"  # beside the folder of runs
 PAGE = "report.html"
 FORMS: dict[str, Callable[[Grid], str]] = {".tex": to_latex, ".md": to_markdown, ".csv": to_csv}
 FIGURE_SUFFIXES = (".pdf", ".png")
-CAPTIONS = {
-    "tradeoff": "Search against recommendation quality, with the Pareto front of trained systems.",
-    "bars": "NDCG@5 of every system, with its 95 % interval.",
-    "ranks": "HR@k for every k: where in the candidate lists the targets stand.",
-    "cost": "NDCG@5 against training time.",
-    "curves": "Validation NDCG@5 during training, a line a seed.",
-    "codebooks": "The share of each level's codes that some item has.",
-    "agreement": "Kendall's tau between the orders that protocols, metrics and, where audited, the "
-    "view of all items give the systems.",
-}
+_AGREEMENT = (
+    "Kendall's tau between the orders that protocols, metrics and views give the trained systems."
+)
 
 
 @dataclass(frozen=True)
@@ -74,36 +48,6 @@ class ReportFiles:
     paths: tuple[Path, ...]
     sentences: tuple[str, ...]
     identifiers: tuple[Grid, ...] = ()
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure, the stem of its files, and what it shows in a sentence."""
-
-    stem: str
-    caption: str
-    figure: Figure
-
-
-@dataclass(frozen=True)
-class GroupReport:
-    """Everything that is said of one group of comparable runs.
-
-    ``main`` are the main tables, also that of a task without systems; ``tables`` those of metrics
-    that have rows, ``grids`` all that are printed.
-    """
-
-    group: RunGroup
-    main: Mapping[TaskName, Table]
-    tables: tuple[Table, ...]
-    grids: tuple[Grid, ...]
-    drawings: tuple[Drawing, ...]
-    sentences: tuple[str, ...]
-
-    @property
-    def stem(self) -> str:
-        """How the group's files begin."""
-        return self.group.key.stem(self.group.variant)
 
 
 @dataclass(frozen=True)
@@ -130,7 +74,7 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
     collection = collect(runs_root)
     if not collection.groups:
         raise _nothing_to_report(runs_root, collection)
-    groups = tuple(map(_group_report, collection.groups))
+    groups = tuple(map(group_report, collection.groups))
     rows, unreadable = read_published(published)
     audits, not_audits = audits_of(collection.groups, runs_root.parent / AUDITS)
     of_audits = [
@@ -141,7 +85,7 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
     return Report(
         groups=groups,
         grids=(datasets_grid(collection.groups), *of_audits, *_several(groups)),
-        drawings=tuple(_agreements(groups, audits)),
+        drawings=tuple(_agreements(groups)),
         published=published_grids(rows),
         sentences=(
             *collection.sentences,
@@ -149,58 +93,6 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
             *unreadable,
             *not_audits,
         ),
-    )
-
-
-def _group_report(group: RunGroup) -> GroupReport:
-    events = collect_events(group.runs)
-    of_tasks = statistics_of(group.runs, events)
-    main = {
-        task: main_table(
-            task, group.runs, group.variant, of_tasks[task], events.by_task.get(task, {})
-        )
-        for task in TASKS
-    }
-    ablations = [
-        ablation_table(task, system, group.runs, group.variant)
-        for system in ablated_systems(group.runs)
-        for task in TASKS
-    ]
-    tables = tuple(table for table in (*main.values(), *ablations) if table.groups)
-    grids = [as_grid(table) for table in tables]
-    grids += [as_grid(table, "interval") for table in tables if table.has_intervals]
-    pairs = [differences_grid(table, of_tasks[task]) for task, table in main.items()]
-    grids += [grid for grid in pairs if grid is not None]
-    efficiency = efficiency_grid(group)
-    grids += [*((efficiency,) if efficiency else ()), *identifier_grids(group)]
-    both = (main["recommendation"], main["search"])
-    title = title_of(*both)
-    figures = {
-        "tradeoff": tradeoff_figure(*both),
-        "bars": bars_figure(*both),
-        "ranks": ranks_figure(events.by_task, both, title),
-        "cost": cost_figure(group.runs, *both),
-        "curves": curves_figure(group.runs, title),
-        "codebooks": codebooks_figure(group.runs, title),
-    }
-    stem = group.key.stem(group.variant)
-    sentences = [
-        *events.sentences,
-        *(s for of_task in of_tasks.values() for s in of_task.sentences),
-    ]
-    if figures["tradeoff"] is None:
-        sentences.append("no system finished both tasks, so no trade-off plot.")
-    return GroupReport(
-        group=group,
-        main=main,
-        tables=tables,
-        grids=tuple(grids),
-        drawings=tuple(
-            Drawing(f"{stem}-{name}", CAPTIONS[name], figure)
-            for name, figure in figures.items()
-            if figure is not None
-        ),
-        sentences=tuple(sentences),
     )
 
 
@@ -212,36 +104,25 @@ def _several(groups: Sequence[GroupReport]) -> list[Grid]:
         alike[sha256_of_json([key.protocol, record.protocol.settings, key.preset])].append(group)
     grids: list[Grid] = []
     for of_protocol in alike.values():
-        for task in TASKS:
-            tables = [group.main[task] for group in of_protocol if group.main[task].groups]
+        for view, task in product(VIEWS, TASKS):
+            tables = [g.views[view].main[task] for g in of_protocol if view in g.views]
+            tables = [table for table in tables if table.groups]
             if len(tables) > 1:
                 grids += side_by_side(tables)
     return grids
 
 
-def _agreements(
-    groups: Sequence[GroupReport], audits: Mapping[str, Sequence[Audit]]
-) -> Iterator[Drawing]:
-    """How alike protocols and views of one data set and preset order the systems, by task.
-
-    Audits do not say of which preset the systems were that they ranked among all items, so they
-    count where there is but one, and one state of the data.
-    """
-    states: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
-    for group in groups:
-        fingerprint = group.group.runs[0].record.dataset.fingerprint
-        states[group.group.key.dataset].add((fingerprint, group.group.key.preset))
+def _agreements(groups: Sequence[GroupReport]) -> Iterator[Drawing]:
+    """How alike protocols and views of one data set and preset order the systems, by task."""
     alike: defaultdict[tuple[str, str], list[GroupReport]] = defaultdict(list)
     for group in groups:
         alike[group.group.key.dataset, group.group.key.preset].append(group)
     for names, of_dataset in alike.items():
-        fingerprint = of_dataset[0].group.runs[0].record.dataset.fingerprint
-        its_audits = audits.get(fingerprint, ()) if len(states[names[0]]) == 1 else ()
         for task in TASKS:
-            figure = agreement_figure([group.main[task] for group in of_dataset], its_audits)
+            views = [view for group in of_dataset for view in group.views.values()]
+            figure = agreement_figure([view.main[task] for view in views])
             if figure is not None:
-                stem = file_name(*names, task, "agreement")
-                yield Drawing(stem, CAPTIONS["agreement"], figure)
+                yield Drawing(file_name(*names, task, "agreement"), _AGREEMENT, figure)
 
 
 def build_report(
@@ -334,8 +215,8 @@ def refresh_references(
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Write the reference runs and beside them what a README shows of each group.
 
-    That is the two main tables in Markdown and the trade-off as PNG; all other tables follow from
-    the reference runs.
+    That is the main tables of both views in Markdown and the trade-off as PNG; all other tables
+    follow from the reference runs.
 
     Args:
         runs_root: the runs that the references are made from.
@@ -352,15 +233,16 @@ def refresh_references(
     report = make_report(out)
     for group in report.groups:
         folder = out / group.stem
-        for task, table in group.main.items():
-            if table.groups:
-                paths.append(folder / f"{task}.md")
-                write_text(paths[-1], to_markdown(as_grid(table)))
-        for drawing in group.drawings:
-            if drawing.stem.endswith("-tradeoff"):
-                paths.append(folder / "tradeoff.png")
-                with atomic_path(paths[-1]) as temporary:
-                    save_figure(drawing.figure, temporary)
+        for table in _main_tables(group):
+            paths.append(folder / f"{with_view(table.task, table.view)}.md")
+            write_text(paths[-1], to_markdown(as_grid(table)))
+        for view, of_view in group.views.items():
+            name = with_view("tradeoff", view)
+            for drawing in of_view.drawings:
+                if drawing.stem.endswith(f"-{name}"):
+                    paths.append(folder / f"{name}.png")
+                    with atomic_path(paths[-1]) as temporary:
+                        save_figure(drawing.figure, temporary)
     if readme is not None:
         refresh_readme(readme, main_tables_as_markdown(report.groups[0]))
         paths.append(readme)
@@ -368,5 +250,10 @@ def refresh_references(
 
 
 def main_tables_as_markdown(group: GroupReport) -> list[str]:
-    """The main tables of a group as a README has them."""
-    return [to_markdown(as_grid(table)) for table in group.main.values() if table.groups]
+    """The main tables of a group as a README has them, those of the lists first."""
+    return [to_markdown(as_grid(table)) for table in _main_tables(group)]
+
+
+def _main_tables(group: GroupReport) -> list[Table]:
+    tables = (table for view in group.views.values() for table in view.main.values())
+    return [table for table in tables if table.groups]

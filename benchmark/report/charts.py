@@ -1,4 +1,4 @@
-"""Figures beside the trade-off: metrics by family, training curves, cost, ranks, agreement.
+"""Figures beside the trade-off: metrics by family, training curves, cost, ranks, codebooks.
 
 All are drawn as the trade-off is (see :mod:`benchmark.report.plots`): one style, equal bytes from
 equal runs, None where there is nothing to draw. Lines of many systems are split into a panel a
@@ -17,30 +17,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.audit.record import Audit
+from benchmark.report.canvas import add_axes, headed, legend_of_families, new_figure
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.curves import CURVE_METRIC, read_curves
 from benchmark.report.events import TaskEvents
 from benchmark.report.labels import Point
 from benchmark.report.plots import (
     HOVER,
-    SLOPE,
-    TRADEOFF_METRIC,
     Look,
     label_points,
     looks_of,
     report_style,
     title_of,
-    width_of_text,
 )
-from benchmark.report.tables import (
+from benchmark.report.rows import (
     Row,
     Table,
     place_in_catalogue,
     place_of_family,
 )
 from benchmark.report.text import clean, shortened
-from benchmark.runs.record import Run
+from benchmark.report.views import headline
+from benchmark.runs.record import Run, TaskName
 from benchmark.systems.catalogue import base_name, family_title
 
 if TYPE_CHECKING:
@@ -51,7 +49,6 @@ _LONGEST_LABEL = 34
 _LONGEST_TITLE = 38
 _USE_OF_LEVEL = re.compile(r"codebook_use_(\d+)")
 _MOST_RANKS = 100
-_FEWEST_SYSTEMS = 3  # below it, the agreement of two orders says nothing
 _SHORTEST_TRAINING = 0.1  # seconds, where a system that learns nothing stands on the axis of time
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Inches.
@@ -61,46 +58,23 @@ _NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' l
 _LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
 
 
+def _metric(table: Table) -> str:
+    return headline(table.columns, table.view)
+
+
 def _column(table: Table) -> int:
-    return table.columns.index(TRADEOFF_METRIC)
+    return table.columns.index(_metric(table))
 
 
 def _with_figures(table: Table) -> list[Row]:
     return [row for row in table.rows if row.cells[_column(table)].mean is not None]
 
 
-def _new_figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _headed(figure: Figure, title: str) -> None:
-    figure.text(
-        0.1 / figure.get_figwidth(),
-        1.0 - 0.08 / figure.get_figheight(),
-        title,
-        va="top",
-        size=8.5,
-        parse_math=False,
-    )
-
-
-def _add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes placed in inches from the lower left corner."""
-    total_width, total_height = figure.get_size_inches()
-    place = (left / total_width, bottom / total_height, width / total_width, height / total_height)
-    return figure.add_axes(place)
-
-
 # Metrics by family
 
 
 def bars_figure(recommendation: Table, search: Table) -> Figure | None:
-    """NDCG@5 of every system as bars in the tables' order, with their intervals."""
+    """NDCG of every system as bars in the tables' order, with their intervals."""
     tables = [table for table in (recommendation, search) if _with_figures(table)]
     if not tables:
         return None
@@ -108,12 +82,12 @@ def bars_figure(recommendation: Table, search: Table) -> Figure | None:
     with report_style():
         looks = looks_of({row.family for table in tables for row in _with_figures(table)})
         highest = _BAR * max(map(len, lines))
-        figure = _new_figure((_BAR_NAMES + _BAR_PANEL + 0.25) * len(tables), highest + 0.95)
-        _headed(figure, title_of(recommendation, search))
+        figure = new_figure((_BAR_NAMES + _BAR_PANEL + 0.25) * len(tables), highest + 0.95)
+        headed(figure, title_of(recommendation, search))
         for place, (table, of_table) in enumerate(zip(tables, lines, strict=True)):
             left = _BAR_NAMES + place * (_BAR_NAMES + _BAR_PANEL + 0.25)
             height = _BAR * len(of_table)
-            axes = _add_axes(figure, left, 0.5 + highest - height, _BAR_PANEL, height)
+            axes = add_axes(figure, left, 0.5 + highest - height, _BAR_PANEL, height)
             _draw_bars(axes, table, of_table, looks)
     return figure
 
@@ -153,7 +127,7 @@ def _draw_bars(
         mean = cell.mean or 0.0
         interval = cell.interval
         low, high = interval or (mean, mean)
-        said = f"{line.display_name}: {TRADEOFF_METRIC} {mean:.4f}"
+        said = f"{line.display_name}: {_metric(table)} {mean:.4f}"
         said += f", interval {low:.4f} to {high:.4f}" if interval else ""
         color = looks[line.family].color
         axes.barh(y, mean, height=0.7, color=color, gid=HOVER + said)
@@ -175,7 +149,7 @@ def _draw_bars(
         xlim=(0.0, highest * 1.16 or 1.0),
         ylim=(len(lines) - 0.4, -0.6),
         yticks=[],
-        xlabel=f"{table.task.capitalize()} {TRADEOFF_METRIC}",
+        xlabel=f"{table.task.capitalize()} {_metric(table)}",
     )
     axes.grid(axis="y", visible=False)
 
@@ -216,8 +190,8 @@ def _panels_figure(
     ]
     columns = max(len(of_row) for _, of_row in rows)
     height = 0.25 + sum(0.3 + _PANEL_HEIGHT + legend for legend in legends)
-    figure = _new_figure(0.8 + columns * (_PANEL + 0.3), height)
-    _headed(figure, title)
+    figure = new_figure(0.8 + columns * (_PANEL + 0.3), height)
+    headed(figure, title)
     above = height - 0.25
     for (task, of_row), legend in zip(rows, legends, strict=True):
         bottom = above - 0.3 - _PANEL_HEIGHT
@@ -225,7 +199,7 @@ def _panels_figure(
         highest = max(max(line.ys) for panel in of_row for line in (*panel.lines, *panel.behind))
         for column, panel in enumerate(of_row):
             left = 0.7 + column * (_PANEL + 0.3)
-            axes = _add_axes(figure, left, bottom, _PANEL, _PANEL_HEIGHT)
+            axes = add_axes(figure, left, bottom, _PANEL, _PANEL_HEIGHT)
             # Fixed places spare matplotlib a search for free ones at every drawing.
             axes.xaxis.set_label_coords(0.5, -0.22 / _PANEL_HEIGHT)
             axes.yaxis.set_label_coords(-0.31 / _PANEL, 0.5)
@@ -233,7 +207,9 @@ def _panels_figure(
             _write_names(figure, looks, (left, bottom - _LABELS))
             axes.set(xlabel=labels[0], ylim=(0.0, highest * 1.05 or 1.0))
             if log_x:
-                ticks = (1, 5, 20, 100)
+                deepest = max(line.xs[-1] for panel in of_row for line in panel.lines)
+                ticks = [k for k in (1, 10, 100, 1000, 10_000, 10**5, 10**6) if k <= deepest]
+                ticks = ticks if deepest > _MOST_RANKS else [1, 5, 20, 100]
                 axes.set_xscale("log")
                 axes.set_xticks(ticks, list(map(str, ticks)))
                 axes.minorticks_off()
@@ -326,18 +302,27 @@ def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
 
 
 def ranks_figure(
-    events: Mapping[str, Mapping[str, Sequence[TaskEvents]]],
+    events: Mapping[TaskName, Mapping[str, Sequence[TaskEvents]]],
     tables: Sequence[Table],
     title: str,
 ) -> Figure | None:
-    """The share of targets at rank k or above, for every k: where in the lists targets stand."""
+    """The share of targets at rank k or above, for every k: where targets stand.
+
+    Of lists to the hundredth rank, of all items to the lowest one. What was not returned is at no
+    rank.
+    """
+    deepest = _MOST_RANKS
+    if any(table.view == "all-items" for table in tables):
+        seen = (len(e.histogram) - 1 for of in events.values() for s in of.values() for e in s)
+        deepest = max([_MOST_RANKS, *seen])
+    shown = _shown_ranks(deepest)
     panels: defaultdict[str, list[_Panel]] = defaultdict(list)
     for table in tables:
         of_task = events.get(table.task, {})
         lines: defaultdict[str, list[_Line]] = defaultdict(list)
         for row in table.rows:
             if row.system in of_task:
-                lines[row.family].append(_line_of_ranks(row, of_task[row.system]))
+                lines[row.family].append(_line_of_ranks(row, of_task[row.system], shown))
         for family, own in lines.items():
             behind = () if family == REFERENCE_FAMILY else lines.get(REFERENCE_FAMILY, ())
             panels[table.task].append(_Panel(clean(family_title(family)), own, behind))
@@ -347,12 +332,18 @@ def ranks_figure(
         return _panels_figure(panels, title, ("k", "HR@k"), log_x=True)
 
 
-def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents]) -> _Line:
-    shares = np.zeros(_MOST_RANKS)
+def _shown_ranks(deepest: int) -> NDArray[np.int64]:
+    """Every rank to the hundredth, then as many as a line on a logarithmic axis needs."""
+    further = np.geomspace(_MOST_RANKS, deepest, 100).round().astype(np.int64)
+    return np.unique(np.concatenate([np.arange(1, _MOST_RANKS + 1), further]))
+
+
+def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int64]) -> _Line:
+    shares = np.zeros(shown[-1])
     for of_seed in seeds:
-        seen = of_seed.histogram[:-1]
-        counts = np.zeros(_MOST_RANKS)
-        counts[: min(len(seen), _MOST_RANKS)] = seen[:_MOST_RANKS]
+        seen = of_seed.histogram[:-1][: len(shares)]
+        counts = np.zeros(len(shares))
+        counts[: len(seen)] = seen
         shares += np.cumsum(counts) / max(int(of_seed.histogram.sum()), 1)
     shares /= len(seeds)
     name = shortened(row.display_name, _LONGEST_LABEL)
@@ -360,14 +351,14 @@ def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents]) -> _Line:
     said = f"{name}: half of the targets at rank {median} or above"
     if shares[-1] < 0.5:
         said = f"{name}: fewer than half of the targets were returned"
-    return _Line(name, list(range(1, _MOST_RANKS + 1)), shares.tolist(), said)
+    return _Line(name, shown.tolist(), shares[shown - 1].tolist(), said)
 
 
 # Quality against cost
 
 
 def cost_figure(runs: Sequence[Run], recommendation: Table, search: Table) -> Figure | None:
-    """NDCG@5 against training time, a panel a task."""
+    """NDCG against training time, a panel a task."""
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     for run in runs:
         if run.record.status == "finished":
@@ -377,12 +368,12 @@ def cost_figure(runs: Sequence[Run], recommendation: Table, search: Table) -> Fi
         return None
     with report_style():
         looks = looks_of({row.family for table in tables for row in _with_figures(table)})
-        figure = _new_figure(4.4 * len(tables) + 0.2, 4.1)
-        _headed(figure, title_of(recommendation, search))
+        figure = new_figure(4.4 * len(tables) + 0.2, 4.1)
+        headed(figure, title_of(recommendation, search))
         for place, table in enumerate(tables):
-            axes = _add_axes(figure, 0.65 + place * 4.4, 0.85, 3.6, 2.85)
+            axes = add_axes(figure, 0.65 + place * 4.4, 0.85, 3.6, 2.85)
             _draw_costs(axes, table, seconds, looks)
-        _legend_of_families(figure, looks)
+        legend_of_families(figure, looks)
     return figure
 
 
@@ -406,7 +397,7 @@ def _draw_costs(
         xlim=(min(xs) / 2.0, max(xs) * 3.0),
         ylim=(0.0, max(ys) * 1.12 or 1.0),
         xlabel="Training time in seconds",
-        ylabel=f"{table.task.capitalize()} {TRADEOFF_METRIC}",
+        ylabel=f"{table.task.capitalize()} {_metric(table)}",
     )
     for row, (x, y) in zip(rows, points, strict=True):
         look = looks[row.family]
@@ -419,40 +410,11 @@ def _draw_costs(
             mec="white",
             mew=0.6,
             zorder=4,
-            gid=f"{HOVER}{row.display_name}: {x:,.1f} s, {TRADEOFF_METRIC} {y:.4f}",
+            gid=f"{HOVER}{row.display_name}: {x:,.1f} s, {_metric(table)} {y:.4f}",
         )
     names = [shortened(row.display_name, _LONGEST_LABEL) for row in rows]
     colors = ["#5a5a5a" if row.family == REFERENCE_FAMILY else "black" for row in rows]
     label_points(axes, names, colors, points, ())
-
-
-def _legend_of_families(figure: Figure, looks: Mapping[str, Look]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D(
-            [],
-            [],
-            ls="none",
-            marker=look.marker,
-            color=look.color,
-            mec="white",
-            mew=0.6,
-            label=clean(family_title(family)),
-        )
-        for family, look in looks.items()
-    ]
-    legend = figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0.02, 0.0),
-        ncols=4,
-        columnspacing=1.2,
-        handletextpad=0.4,
-        labelspacing=0.35,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
 
 
 # Codebook usage
@@ -476,9 +438,9 @@ def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
     with report_style():
         looks = looks_of({family for _, _, family in found})
         height = 0.3 * len(found)
-        figure = _new_figure(2.6 + 3.4, height + 0.95)
-        _headed(figure, title)
-        axes = _add_axes(figure, 2.45, 0.5, 3.3, height)
+        figure = new_figure(2.6 + 3.4, height + 0.95)
+        headed(figure, title)
+        axes = add_axes(figure, 2.45, 0.5, 3.3, height)
         for y, ((name, kind, family), seeds) in enumerate(found.items()):
             common = sorted(set.intersection(*map(set, seeds)))
             use = [100.0 * float(np.mean([levels[n] for levels in seeds])) for n in common]
@@ -533,95 +495,3 @@ def _close_together(
         (sorted(levels[place] for place in group), float(np.mean([use[p] for p in group])))
         for group in groups
     ]
-
-
-# Agreement of orders
-
-
-def agreement_figure(tables: Sequence[Table], audits: Sequence[Audit] = ()) -> Figure | None:
-    """How alike protocols, views and metrics order the trained systems: Kendall's tau of each pair.
-
-    Args:
-        tables: main tables of one task and data set, one a protocol.
-        audits: of the same data set; what its trained systems reach among all items is a view.
-
-    Returns:
-        None if there is but one protocol and view, or no two share three trained systems.
-    """
-    views: dict[str, dict[str, float]] = {}
-    for table in tables:
-        for column, metric in enumerate(table.columns):
-            view = f"{table.key.protocol} {metric}"
-            if table.variant:
-                view = f"{table.key.protocol} ({table.variant}) {metric}"
-            views[clean(view)] = {
-                row.system: mean
-                for group in table.groups
-                if not group.is_reference
-                for row in group.rows
-                if (mean := row.cells[column].mean) is not None
-            }
-    for found in audits:
-        trained = [result for result in found.rankers.get(tables[0].task, ()) if result.learns]
-        for metric in tables[0].columns:
-            views[clean(f"{found.protocol}, all items {metric}")] = {
-                result.name: result.catalogue[metric]
-                for result in trained
-                if metric in result.catalogue
-            }
-    names = [name for name, means in views.items() if len(means) >= _FEWEST_SYSTEMS]
-    if len(names) <= len(tables[0].columns):
-        return None
-    tau = agreement([views[name] for name in names])
-    key, task = tables[0].key, tables[0].task
-    title = clean(f"{key.dataset} · preset {key.preset} · {task} · Kendall's tau of the orders")
-    with report_style():
-        return _draw_agreement(tau, names, title)
-
-
-def agreement(views: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
-    """Kendall's tau-b of every pair of views over the systems in both, (views, views).
-
-    NaN where fewer than three systems are in both, or one of the views holds them all equal.
-    """
-    from scipy import stats
-
-    tau = np.full((len(views), len(views)), math.nan)
-    for i, first in enumerate(views):
-        for j, second in enumerate(views[: i + 1]):
-            common = sorted(first.keys() & second.keys())
-            if len(common) >= _FEWEST_SYSTEMS:
-                values = [[view[name] for name in common] for view in (first, second)]
-                if all(len(set(of_view)) > 1 for of_view in values):
-                    tau[i, j] = tau[j, i] = stats.kendalltau(*values).statistic
-    return tau
-
-
-def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) -> Figure:
-    import matplotlib as mpl
-
-    side = max(0.36 * len(names), 1.6)
-    longest = max(width_of_text(name, mpl.rcParams["xtick.labelsize"]) for name in names) / 72.0
-    left = longest + 0.2
-    bottom = longest * math.sin(math.radians(SLOPE)) + 0.25
-    figure = _new_figure(left + side + 0.3, bottom + side + 0.4)
-    _headed(figure, title)
-    axes = _add_axes(figure, left, bottom, side, side)
-    # Blue and orange: told apart with any colour vision, and by their figures in grey.
-    colors = mpl.colors.LinearSegmentedColormap.from_list(
-        "agreement", ["#D55E00", "#f7f7f7", "#0072B2"]
-    )
-    axes.imshow(tau, cmap=colors, vmin=-1.0, vmax=1.0)
-    for i, j in np.ndindex(*tau.shape):
-        shown = "" if math.isnan(tau[i, j]) else f"{tau[i, j]:.2f}"
-        color = "white" if abs(tau[i, j]) > 0.7 else "black"
-        text = axes.text(j, i, shown, ha="center", va="center", size=6, color=color)
-        text.set_gid(f"{HOVER}{names[i]} and {names[j]}: {shown or 'too few systems'}")
-    places = range(len(names))
-    axes.set_xticks(places, names, rotation=SLOPE, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, names)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_parse_math(False)
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
-    return figure

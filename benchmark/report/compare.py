@@ -19,18 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.protocol.metrics import METRIC_NAMES
+from benchmark.protocol.metrics import View
 from benchmark.randomness import stable_random
+from benchmark.report.captions import CLEAR, tested_how
 from benchmark.report.collect import Collection, RunGroup, collect
 from benchmark.report.differences import difference_entry
 from benchmark.report.events import TaskEvents
 from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup
+from benchmark.report.rows import place_in_catalogue, place_of_family
 from benchmark.report.simultaneous import judged, largest_by_chance, means_of
 from benchmark.report.statistics import CONFIDENCE, SEED, collect_events, users_of
 from benchmark.report.studentised import LEVEL, Differences
-from benchmark.report.tables import CLEAR, place_in_catalogue, place_of_family, tested_how
 from benchmark.report.text import clean, file_name, shortened
 from benchmark.report.unpaired import Unpaired
+from benchmark.report.views import WORDS, with_view
 from benchmark.runs.record import TaskName
 from benchmark.systems.catalogue import family_title
 
@@ -40,8 +42,15 @@ _LONGEST_NAME = 60
 _Side = Mapping[str, Sequence[TaskEvents]]  # system → its events, one entry a seed
 
 
-def compare_folders(first: Path, second: Path) -> tuple[tuple[Grid, ...], tuple[str, ...]]:
+def compare_folders(
+    first: Path, second: Path, view: View = "lists"
+) -> tuple[tuple[Grid, ...], tuple[str, ...]]:
     """A grid of differences for each data set and task in both folders, and what was left out.
+
+    Args:
+        first: a folder of runs.
+        second: another one.
+        view: what targets are ranked among.
 
     Raises:
         BenchmarkError: a folder holds no runs, or nothing can be compared.
@@ -60,14 +69,20 @@ def compare_folders(first: Path, second: Path) -> tuple[tuple[Grid, ...], tuple[
         for events in found:
             sentences += events.sentences
         for task in _TASKS:
-            of_task = [events.by_task.get(task, {}) for events in found]
-            block = _block(task, (one, other), of_task)
+            of_task = [events.of(view, task) for events in found]
+            if not _same_metrics(of_task):
+                sentences.append(
+                    f"{one.key.dataset}, {task}: both sides have other cut-offs, so their metrics "
+                    "are not compared."
+                )
+                continue
+            block = _block(task, view, (one, other), of_task)
             if block is not None:
                 blocks.append(block)
     if not blocks:
         raise BenchmarkError(
             f"{first} and {second} have no system, data set and task in common with ranks of "
-            f"single events. {' '.join(sentences)}".rstrip()
+            f"single events among {WORDS[view]}. {' '.join(sentences)}".rstrip()
         )
     judgements = iter(judged_together([part for block in blocks for part in block.parts]))
     grids = tuple(_grid(block, [next(judgements) for _ in block.parts]) for block in blocks)
@@ -123,6 +138,8 @@ class _Block:
     """What one grid shows."""
 
     task: TaskName
+    view: View
+    metrics: tuple[str, ...]
     groups: tuple[RunGroup, RunGroup]
     paired: bool
     seeds: int
@@ -130,21 +147,32 @@ class _Block:
     missing: tuple[str, ...]
 
 
+def _same_metrics(events: Sequence[_Side]) -> bool:
+    """Whether both sides' events are measured alike, if there are any."""
+    found = {e.metrics for side in events for seeds in side.values() for e in seeds}
+    return len(found) < 2
+
+
 def _block(
     task: TaskName,
+    view: View,
     groups: tuple[RunGroup, RunGroup],
     events: Sequence[Mapping[str, Sequence[TaskEvents]]],
 ) -> _Block | None:
     if not any(name in events[1] for name in events[0]):
         return None
     paired = _same_lists(task, groups)
+    metrics = next(iter(events[0].values()))[0].metrics
     of_sides = [side.key.stem(side.key.variant) for side in groups]
+    purpose = task if view == "lists" else f"{task} {view}"
     return _Block(
         task=task,
+        view=view,
+        metrics=metrics,
         groups=groups,
         paired=paired,
         seeds=max(len(of_one) for side in events for of_one in side.values()),
-        parts=tuple(parts_of(events, paired, f"{task} {' '.join(of_sides)}")),
+        parts=tuple(parts_of(events, paired, f"{purpose} {' '.join(of_sides)}")),
         missing=tuple(sorted(set(events[0]) ^ set(events[1]))),
     )
 
@@ -217,9 +245,8 @@ def _grid(block: _Block, judgements: Sequence[Differences]) -> Grid:
     found: dict[str, tuple[Entry, ...]] = {}
     for part, differences in zip(block.parts, judgements, strict=True):
         for place, name in enumerate(part.names):
-            entries = (
-                difference_entry(differences, place, column) for column in range(len(METRIC_NAMES))
-            )
+            columns = range(len(block.metrics))
+            entries = (difference_entry(differences, place, column) for column in columns)
             shown = Entry(shortened(families[name].display_name, _LONGEST_NAME))
             found[name] = (shown, *entries)
     rows: defaultdict[str, list[tuple[Entry, ...]]] = defaultdict(list)
@@ -228,9 +255,11 @@ def _grid(block: _Block, judgements: Sequence[Differences]) -> Grid:
     missing = ", ".join(block.missing)
     key = block.groups[1].key
     return Grid(
-        stem=file_name("compare", key.dataset, key.protocol, key.preset, block.task),
+        stem=with_view(
+            file_name("compare", key.dataset, key.protocol, key.preset, block.task), block.view
+        ),
         caption=_caption(block),
-        head=("System", *METRIC_NAMES),
+        head=("System", *block.metrics),
         groups=tuple(
             GridGroup(family_title(family), tuple(rows[family]))
             for family in sorted(rows, key=place_of_family)
@@ -267,7 +296,8 @@ def _caption(block: _Block) -> str:
     )
     trained_once = " One seed a side: about these trained instances only." * (block.seeds == 1)
     return clean(
-        f"{block.task.capitalize()} on {block.groups[1].key.dataset}: second minus first ({how}). "
+        f"{block.task.capitalize()} on {block.groups[1].key.dataset}, ranked among "
+        f"{WORDS[block.view]}: second minus first ({how}). "
         f"First: {sides[0]}. Second: {sides[1]}. {tested_how(block.seeds, block.paired)}; in "
         f"brackets simultaneous {CONFIDENCE:.0%} intervals. {CLEAR}: the interval leaves out zero. "
         "All data sets, tasks, systems and metrics shown are one family: the chance of any false "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from benchmark.protocol.metrics import METRIC_NAMES
+from benchmark.report.captions import CLEAR, tested_how
 from benchmark.report.grid import Entry, Grid, GridGroup
+from benchmark.report.printed import DECIMALS_OF_ENDS
+from benchmark.report.rows import DECIMALS, Row, Table
 from benchmark.report.statistics import CONFIDENCE, PairTests, Statistics
 from benchmark.report.studentised import LEVEL, Differences
-from benchmark.report.tables import CLEAR, DECIMALS, DECIMALS_OF_ENDS, Row, Table, tested_how
 from benchmark.report.text import clean, counted
 
 Pair = tuple[str, str]
@@ -59,7 +60,7 @@ def _rows(
                 differences, place = tests[pair]
                 entries = (
                     difference_entry(differences, place, column, sign)
-                    for column in range(len(METRIC_NAMES))
+                    for column in range(differences.value.shape[1])
                 )
                 yield (Entry(other.display_name), *entries)
 

@@ -19,6 +19,8 @@ DASH = "–"
 _LINES_OF_A_PAGE = 42  # of rows and titles of groups, beside a caption and footnotes
 _FEWEST_TOGETHER = 3  # rows of a group at the foot of a page
 _MANY_COLUMNS = 8  # more than these are set in a smaller type, across both columns of a paper
+_MOST_COLUMNS = 10  # of a page, beside the names
+_MOST_WITH_SPREAD = 5  # the same where entries have something in brackets
 _INDENTED = ("", r"\quad ", r"\qquad ")  # by how many titles stand over a row
 
 Mark = Literal["", "best", "second"]
@@ -127,9 +129,42 @@ def number(value: float | None, text: str, detail: str = "") -> Entry:
 
 
 def to_latex(grid: Grid) -> str:
-    r"""A float a page of rows, which compile as they are after ``\usepackage{booktabs}``."""
-    pages = _pages(grid)
+    r"""Floats that compile as they are after ``\usepackage{booktabs}``, as many as pages need.
+
+    A page holds so many rows, and so many columns.
+    """
+    parts = _columns_of_pages(grid)
+    pages = [page for part in parts for page in _pages(part)]
     return "\n".join(_latex_float(page, continued=page is not pages[0]) for page in pages)
+
+
+def _columns_of_pages(grid: Grid) -> list[Grid]:
+    """``grid`` in parts whose columns a page can hold; the last one has the footnotes.
+
+    Columns under titles stay together.
+    """
+    has_spread = any(entry.spread for row in grid.rows for entry in row)
+    most = _MOST_WITH_SPREAD if has_spread else _MOST_COLUMNS
+    columns = len(grid.head) - 1
+    if columns <= most or grid.spans or grid.left:
+        return [grid]
+    width = -(-columns // -(-columns // most))
+    firsts = range(1, columns + 1, width)
+    return [
+        replace(
+            grid,
+            head=(grid.head[0], *grid.head[first : first + width]),
+            groups=tuple(
+                replace(
+                    group,
+                    rows=tuple((row[0], *row[first : first + width]) for row in group.rows),
+                )
+                for group in grid.groups
+            ),
+            footnotes=grid.footnotes if first == firsts[-1] else (),
+        )
+        for first in firsts
+    ]
 
 
 def _pages(grid: Grid) -> list[Grid]:
@@ -163,7 +198,8 @@ def _latex_float(grid: Grid, *, continued: bool) -> str:
     columns = len(grid.head)
     size = r"\small\setlength{\tabcolsep}{4pt}"
     if grid.is_wide:
-        size = r"\footnotesize\setlength{\tabcolsep}{1.5pt}"
+        type_size = r"\scriptsize" if columns > _MOST_COLUMNS else r"\footnotesize"
+        size = rf"{type_size}\setlength{{\tabcolsep}}{{1.5pt}}"
     alignment = "".join("l" if grid.is_left(column) else "r" for column in range(columns))
     lines = [
         rf"\begin{{{environment}}}[t]",

@@ -10,7 +10,7 @@ from functools import partial
 
 from benchmark.report.collect import RunGroup
 from benchmark.report.grid import Entry, Grid, GridGroup, number
-from benchmark.report.tables import place_in_catalogue, place_of_family
+from benchmark.report.rows import place_in_catalogue, place_of_family
 from benchmark.report.text import clean, file_name, shortened
 from benchmark.systems.catalogue import family_title
 

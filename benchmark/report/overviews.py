@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.report.collect import REFERENCE_FAMILY, RunGroup
 from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup, number
 from benchmark.report.headings import name_entries
-from benchmark.report.tables import place_in_catalogue, place_of_family
+from benchmark.report.rows import place_in_catalogue, place_of_family
 from benchmark.report.text import clean, file_name, shortened
 from benchmark.runs.record import Run
 from benchmark.systems.catalogue import base_name, family_title
@@ -110,11 +110,22 @@ def efficiency_grid(group: RunGroup) -> Grid | None:
         stem=file_name(group.key.stem(group.variant), "efficiency"),
         caption=clean(
             f"Cost of each system on {key.dataset}, protocol {key.protocol}, preset {key.preset}; "
-            "mean over the seeds. Training includes what a system builds from others; events/s are "
-            "ranked test events a second of wall-clock time; memory is the process's peak."
+            "mean over the seeds. Training includes what a system builds from others; lists and "
+            "all items are the seconds that ranking the test events of both tasks took in either "
+            "view; events/s are those ranked in lists a second of wall-clock time; memory is the "
+            "process's peak."
             f"{machine}"
         ),
-        head=("System", "Parameters", "Training (s)", "Rec. events/s", "Search events/s", "MiB"),
+        head=(
+            "System",
+            "Parameters",
+            "Training (s)",
+            "Lists (s)",
+            "All items (s)",
+            "Rec. events/s",
+            "Search events/s",
+            "MiB",
+        ),
         groups=tuple(
             GridGroup(family_title(family), tuple(by_family[family]), family == REFERENCE_FAMILY)
             for family in sorted(by_family, key=place_of_family)
@@ -129,6 +140,10 @@ def _efficiency_row(runs: Sequence[Run], name: Entry) -> tuple[tuple[Entry, ...]
     parameters = statistics.fmean(cost.parameters for cost in costs)
     seconds = statistics.fmean(cost.fit_seconds for cost in costs)
     memory = statistics.fmean(cost.peak_memory_bytes for cost in costs) / 2**20
+    ranking = [
+        _mean_sum([cost.score_seconds for cost in costs]),
+        _mean_sum([cost.all_items_seconds for cost in costs]),
+    ]
     rates = []
     for task in ("recommendation", "search"):
         of_task = [c.events_per_second[task] for c in costs if task in c.events_per_second]
@@ -138,6 +153,13 @@ def _efficiency_row(runs: Sequence[Run], name: Entry) -> tuple[tuple[Entry, ...]
         replace(name, raised="1" if resumed else ""),
         number(parameters, f"{parameters:,.0f}"),
         number(seconds, f"{seconds:,.1f}"),
+        *(number(took, "" if took is None else f"{took:,.2f}") for took in ranking),
         *rates,
         number(memory, f"{memory:,.0f}"),
     ), resumed
+
+
+def _mean_sum(of_runs: Sequence[Mapping[str, float]]) -> float | None:
+    """The mean over runs of the sum over tasks; None where no run has any."""
+    sums = [sum(of_tasks.values()) for of_tasks in of_runs if of_tasks]
+    return statistics.fmean(sums) if sums else None

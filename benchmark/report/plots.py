@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.labels import Box, Point, place_labels, spread
-from benchmark.report.tables import Cell, Row, Table
+from benchmark.report.rows import Cell, Row, Table
 from benchmark.report.text import clean, counted, shortened
 from benchmark.report.typeface import register_typeface
+from benchmark.report.views import headline
 from benchmark.systems.catalogue import family_order, family_title
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-TRADEOFF_METRIC = "NDCG@5"
 GREY = "#8a8a8a"
 HOVER = "hover:"
 """Begins the id of what a page explains when the pointer rests on it; the sentence follows."""
@@ -123,6 +123,7 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
     )
     above = [_tick(s, s.recommendation, ranges[0]) for s in systems if math.isnan(s.search)]
     beside = [_tick(s, s.search, ranges[1]) for s in systems if math.isnan(s.recommendation)]
+    metric = headline(search.columns, search.view)
     with report_style():
         looks = looks_of({s.family for s in systems})
         figure, axes = _canvas(
@@ -130,13 +131,14 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
             top=_strip(above, slope=SLOPE),
             right=_strip(beside, slope=90.0),
             legend_rows=-(-(len(looks) + 2) // _LEGEND_COLUMNS),
+            metric=metric,
         )
         title = title_of(recommendation, search)
         left = _LEFT / figure.get_figwidth()
         top = 1.0 - _MARGIN / figure.get_figheight()
         figure.text(left, top, title, parse_math=False, va="top", size=8.5)
         front = _draw_front(axes, [s for s in both if not s.is_reference])
-        _draw_points(axes, both, looks, front)
+        _draw_points(axes, both, looks, front, metric)
         _draw_rug(axes, above, looks, along_x=True)
         _draw_rug(axes, beside, looks, along_x=False)
         has_outside = any(_place(s, ranges) != (s.recommendation, s.search) for s in both)
@@ -155,7 +157,7 @@ def _systems(recommendation: Table, search: Table) -> list[_System]:
     found: dict[str, Row] = {}
     cells: dict[tuple[str, str], Cell] = {}
     for table in (recommendation, search):
-        column = table.columns.index(TRADEOFF_METRIC)
+        column = table.columns.index(headline(table.columns, table.view))
         for row in table.rows:
             if row.cells[column].mean is not None:
                 found.setdefault(row.system, row)
@@ -229,7 +231,7 @@ def _strip(ticks: Sequence[_Tick], slope: float) -> float:
 
 
 def _canvas(
-    ranges: tuple[Point, Point], top: float, right: float, legend_rows: int
+    ranges: tuple[Point, Point], top: float, right: float, legend_rows: int, metric: str
 ) -> tuple[Figure, Axes]:
     """The figure with its one pair of axes; strips for names are left above and to the right."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -246,8 +248,8 @@ def _canvas(
     axes.set(
         xlim=ranges[0],
         ylim=ranges[1],
-        xlabel=f"Recommendation {TRADEOFF_METRIC}",
-        ylabel=f"Search {TRADEOFF_METRIC}",
+        xlabel=f"Recommendation {metric}",
+        ylabel=f"Search {metric}",
     )
     return figure, axes
 
@@ -280,7 +282,11 @@ def _draw_front(axes: Axes, trained: Sequence[_System]) -> list[tuple[float, flo
 
 
 def _draw_points(
-    axes: Axes, both: Sequence[_System], looks: Mapping[str, Look], front: Sequence[Point]
+    axes: Axes,
+    both: Sequence[_System],
+    looks: Mapping[str, Look],
+    front: Sequence[Point],
+    metric: str,
 ) -> None:
     """Each system's marker, the deviations over its seeds, and its name beside it."""
     names, points, lines = [], [], list(pairwise(front))
@@ -304,7 +310,7 @@ def _draw_points(
             zorder=4,
             gid=(
                 f"{HOVER}{system.name}: recommendation {system.recommendation:.4f}, "
-                f"search {system.search:.4f} ({TRADEOFF_METRIC})"
+                f"search {system.search:.4f} ({metric})"
             ),
         )
         if inside:
@@ -475,11 +481,12 @@ def _draw_legend(
 
 
 def title_of(recommendation: Table, search: Table) -> str:
-    """The line above a plot: data set, protocol, preset and number of seeds."""
+    """The line above a plot: data set, protocol, preset, number of seeds and all items."""
     key = recommendation.key
-    seeds = max(len(row.seeds) for row in (*recommendation.rows, *search.rows))
+    seeds = max((len(row.seeds) for row in (*recommendation.rows, *search.rows)), default=1)
     averaged = f" · mean of {counted(seeds, 'seed')}" if seeds > 1 else ""
     variant = f" (variant {recommendation.variant})" if recommendation.variant else ""
     return clean(
         f"{key.dataset} · protocol {key.protocol}{variant} · preset {key.preset}{averaged}"
+        f"{' · among all items' if recommendation.view == 'all-items' else ''}"
     )

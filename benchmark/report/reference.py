@@ -1,7 +1,7 @@
 """Reference runs: run folders made small enough to be committed.
 
 A reference run is a run folder without what is large: the fitted system and the log are left out,
-ranks are in their compact form (see :mod:`benchmark.report.events`), training curves are cut to
+ranks are in their compact form (see :mod:`benchmark.report.top`), training curves are cut to
 what is drawn. ``run.json``, ``metrics.json`` and the manifest are those of any run, so a
 report reads both alike.
 """
@@ -14,10 +14,14 @@ from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import build_folder, read_json, write_json, write_text
+from benchmark.protocol.metrics import VIEWS
 from benchmark.report.collect import RunGroup, collect
 from benchmark.report.curves import read_curves, write_curves
-from benchmark.report.events import TOP_FILE, read_ranks, read_users, write_top
+from benchmark.report.expected import TASK, is_drawn_uniformly
+from benchmark.report.ranks import read_ranks
 from benchmark.report.text import file_name
+from benchmark.report.top import TOP_FILE, write_top
+from benchmark.report.views import cutoffs_of
 from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
 from benchmark.systems.catalogue import entries
 
@@ -63,10 +67,11 @@ def _write_run(run: Run, target: Path) -> None:
     def fill(folder: Path) -> None:
         write_json(folder / RUN_FILE, read_json(run.folder / RUN_FILE))
         if run.record.status == "finished":
-            write_json(folder / METRICS_FILE, run.metrics)
+            write_json(folder / METRICS_FILE, run.metrics_of_views())
         if (run.folder / RANKS_FILE).is_file():
-            ranks = run.folder / RANKS_FILE
-            write_top(folder / TOP_FILE, read_ranks(ranks), read_users(ranks))
+            largest = {view: cutoffs_of(run.record, view)[-1] for view in VIEWS}
+            whole = (TASK,) if is_drawn_uniformly(run.record) else ()
+            write_top(folder / TOP_FILE, read_ranks(run.folder / RANKS_FILE), largest, whole)
         elif (run.folder / TOP_FILE).is_file():
             shutil.copyfile(run.folder / TOP_FILE, folder / TOP_FILE)
         write_curves(folder, read_curves(run.folder))

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.protocol.metrics import CUTOFFS, METRIC_NAMES
-from benchmark.report.events import TaskEvents, Ties
+from benchmark.report.events import TaskEvents
 from benchmark.report.grid import Footnote
+from benchmark.report.ranks import Ties
+from benchmark.report.views import columns_of, cutoffs_of
 from benchmark.runs.record import Run, TaskName
 from benchmark.systems.catalogue import entries
 
 if TYPE_CHECKING:
-    from benchmark.report.tables import Row
+    from benchmark.report.rows import Row
 
 TIED = "="
 """The mark of a row whose targets are often tied."""
@@ -81,6 +82,29 @@ def protocol_footnotes(task: TaskName, runs: Sequence[Run]) -> tuple[Footnote, .
     return tuple(Footnote("", sentence) for sentence in sentences)
 
 
+def all_items_footnotes(task: TaskName, runs: Sequence[Run]) -> tuple[Footnote, ...]:
+    """What must be said of ranks among all items: of how many, and of Recall."""
+    sizes = [size for run in runs if (size := run.record.protocol.all_items.get(task)) is not None]
+    among = (
+        [f"A target is ranked among {max(sizes):,.1f} items on average, itself included."]
+        if sizes
+        else []
+    )
+    recall = "With one relevant item an event, Recall@k is HR@k."
+    return tuple(Footnote("", sentence) for sentence in (*among, recall))
+
+
+def left_out_sentence(task: TaskName, runs: Sequence[Run]) -> str:
+    """How a system ranks all items if it leaves some out, and how many targets; or nothing."""
+    how = next((h for run in runs if (h := run.record.system.ranking_of_all_items)), "")
+    shares = [s for run in runs if (s := run.record.system.left_out.get(task)) is not None]
+    share = sum(shares) / len(shares) if shares else 0.0
+    if not how and share == 0.0:
+        return ""
+    by = f"All items are ranked by {how}, which leaves" if how else "Among all items it leaves"
+    return f"{by} out {share:.1%} of the targets: they stand, tied, after all that it returns."
+
+
 def list_length(task: TaskName, runs: Sequence[Run]) -> int:
     """How many candidates each test event has; 0 if no run tells."""
     return max((run.record.protocol.list_lengths.get(task, 0) for run in runs), default=0)
@@ -92,17 +116,19 @@ def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -
     The rows are those that the catalogue calls probes of lists. A further sentence warns of each
     that stands more than :data:`ABOVE_CHANCE` times above chance.
     """
-    settings = runs[0].record.protocol.settings
+    record = runs[0].record
+    settings = record.protocol.settings
     if settings.get("search_negatives") != MATCHED:
         return ()
     length = list_length(task, runs) or int(settings.get("negatives", 0)) + 1
-    cutoffs = tuple(k for k in CUTOFFS["HR"] if k < length)  # the others say nothing
+    columns = columns_of(record, "lists")
+    cutoffs = tuple(k for k in cutoffs_of(record, "lists") if k < length)  # others say nothing
     shown, above, absent = [], [], []
     own = {row.system: row for row in rows}
     for name, entry in entries().items():
         if not entry.probe_of_lists or task not in entry.tasks:
             continue
-        times = _times_of_chance(own[name], length, cutoffs) if name in own else []
+        times = _times_of_chance(own[name], columns, length, cutoffs) if name in own else []
         if not times:
             absent.append(entry.display_name)
             continue
@@ -124,11 +150,13 @@ def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -
     )
 
 
-def _times_of_chance(row: Row, length: int, cutoffs: Sequence[int]) -> list[float]:
+def _times_of_chance(
+    row: Row, columns: Sequence[str], length: int, cutoffs: Sequence[int]
+) -> list[float]:
     """HR at each cutoff over that of a random order of ``length`` candidates; none if it failed."""
     times = []
     for k in cutoffs:
-        mean = row.cells[METRIC_NAMES.index(f"HR@{k}")].mean
+        mean = row.cells[columns.index(f"HR@{k}")].mean
         if mean is None:
             return []
         times.append(mean / min(1.0, k / length))

@@ -17,13 +17,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.files import build_folder, write_json
 from benchmark.report.build import make_report
 from benchmark.report.collect import REFERENCE_FAMILY, collect
 from benchmark.report.curves import read_curves, write_curves
-from benchmark.report.events import TOP_FILE, read_top, read_top_users
 from benchmark.report.plots import report_style
+from benchmark.report.top import TOP_FILE, KeptRanks, read_top
 from benchmark.report.typeface import FAMILY, WHOLE
 from benchmark.runs.execute import write_ranks
 from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
@@ -95,18 +96,34 @@ def _copy(run: Run, target: Path, dataset: str, seed: int) -> None:
     """A run folder as a run leaves it, with ranks as Parquet."""
     known = run.record.dataset.model_copy(update={"name": dataset, "fingerprint": dataset})
     record = run.record.model_copy(update={"dataset": known, "seed": seed})
-    top = run.folder / TOP_FILE
-    ranks = {task: of_task for task, (of_task, _) in read_top(top).items()}
-    users = {task: np.arange(len(of_task), dtype=np.int32) for task, of_task in ranks.items()}
-    users |= {task: known.astype(np.int32) for task, known in read_top_users(top).items()}
+    kept = read_top(run.folder / TOP_FILE)
+    ranks = {
+        view: {task: of_task.placed for task, of_task in tasks.items()}
+        for view, tasks in kept.items()
+    }
+    others = {
+        view: {task: _others(of_task) for task, of_task in tasks.items()}
+        for view, tasks in kept.items()
+    }
+    users = {
+        task: (np.arange(len(k.placed)) if k.users is None else k.users).astype(np.int32)
+        for task, k in kept["lists"].items()
+    }
 
     def write(folder: Path) -> None:
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
-        write_json(folder / METRICS_FILE, run.metrics)
-        write_ranks(folder / RANKS_FILE, ranks, users)
+        write_json(folder / METRICS_FILE, run.metrics_of_views())
+        write_ranks(folder / RANKS_FILE, ranks, others, users)
         write_curves(folder, read_curves(run.folder))
 
     build_folder(target, write)
+
+
+def _others(kept: KeptRanks) -> NDArray[np.int64]:
+    """Among how many others the targets were ranked; as few as their ranks allow if unknown."""
+    if kept.whole is not None and kept.whole.others is not None:
+        return kept.whole.others
+    return (kept.placed.above + kept.placed.tied).astype(np.int64)
 
 
 TOPICS = {"report": report}

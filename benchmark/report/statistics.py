@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.protocol.metrics import METRIC_NAMES
+from benchmark.protocol.metrics import View
 from benchmark.randomness import stable_random
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.events import TaskEvents, read_events
@@ -48,10 +48,14 @@ _CELLS_AT_ONCE = 8_000_000  # of the matrix of resampled counts, so that memory 
 
 @dataclass(frozen=True)
 class PairTests:
-    """Pairs of systems, (first, second), and their differences, judged together in each metric."""
+    """Pairs of systems, (first, second), and their differences, judged together in each metric.
+
+    ``metrics`` are the columns of the differences.
+    """
 
     pairs: tuple[tuple[str, str], ...]
     differences: Differences
+    metrics: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -101,18 +105,22 @@ class Statistics:
 
 @dataclass(frozen=True)
 class EventsOfRuns:
-    """Task → system → the events of its finished runs, one entry a seed.
+    """View → task → system → the events of its finished runs, one entry a seed.
 
     ``sentences`` say which runs have none.
     """
 
-    by_task: Mapping[str, Mapping[str, Sequence[TaskEvents]]]
+    by_view: Mapping[View, Mapping[str, Mapping[str, Sequence[TaskEvents]]]]
     sentences: tuple[str, ...]
+
+    def of(self, view: View, task: str) -> Mapping[str, Sequence[TaskEvents]]:
+        """System → its events; none if no run has that view of the task."""
+        return self.by_view.get(view, {}).get(task, {})
 
 
 def collect_events(runs: Sequence[Run]) -> EventsOfRuns:
     """Read the events of comparable runs."""
-    found: defaultdict[str, dict[str, list[TaskEvents]]] = defaultdict(dict)
+    found: dict[View, defaultdict[str, dict[str, list[TaskEvents]]]] = {}
     sentences: list[str] = []
     without: list[str] = []
     for run in sorted(runs, key=lambda run: (run.record.system.name, run.record.seed)):
@@ -125,12 +133,14 @@ def collect_events(runs: Sequence[Run]) -> EventsOfRuns:
             continue
         if not events:
             without.append(run.record.system.name)
-        for task, of_task in events.items():
-            found[task].setdefault(run.record.system.name, []).append(of_task)
+        for view, tasks in events.items():
+            of_view = found.setdefault(view, defaultdict(dict))
+            for task, of_task in tasks.items():
+                of_view[task].setdefault(run.record.system.name, []).append(of_task)
     if without:
         names = ", ".join(dict.fromkeys(without))
         sentences.append(f"Without ranks of single events, hence without intervals: {names}.")
-    return EventsOfRuns(dict(found), tuple(sentences))
+    return EventsOfRuns(found, tuple(sentences))
 
 
 def compare(
@@ -139,6 +149,7 @@ def compare(
     trained: Sequence[str],
     references: Sequence[str] = (),
     split: str = "leave-one-out",
+    view: View = "lists",
 ) -> Statistics:
     """Intervals for all systems, tests among the ``trained`` ones and against the ``references``.
 
@@ -150,11 +161,14 @@ def compare(
         trained: the systems that are compared with each other.
         references: the rankers without learning, with which each of the trained is compared.
         split: of the protocol; under leave-one-out no user has two test events.
+        view: the one that the events are of; chance is drawn anew for each.
     """
-    usual, sentences = _of_the_same_events(task, events)
+    usual, sentences = of_the_same_events(task, events)
     if not usual:
         return Statistics(sentences=tuple(sentences))
     values = {name: np.stack([e.gains for e in seeds]) for name, seeds in usual.items()}
+    metrics = next(iter(usual.values()))[0].metrics
+    purpose = task if view == "lists" else f"{task} {view}"
     users = users_of(usual)
     if users is None:
         number = next(iter(values.values())).shape[1]
@@ -167,18 +181,18 @@ def compare(
     tail = (1.0 - CONFIDENCE) / 2.0
     intervals = {
         name: np.quantile(of_system, (tail, 1.0 - tail), axis=0).T
-        for name, of_system in bootstrap_means(values, users, purpose=task).items()
+        for name, of_system in bootstrap_means(values, users, purpose=purpose).items()
     }
     tested = [name for name in sorted(trained) if name in values]
     pairs = [(tested[i], tested[j]) for i, j in all_pairs(len(tested))]
     others = [name for name in sorted(references) if name in values]
     across = [(name, other) for name in tested for other in others]
-    among_trained = _tested(values, users, pairs, f"{task} trained")
+    among_trained = _tested(values, metrics, users, pairs, f"{purpose} trained")
     return Statistics(
         intervals,
         _columns(tested, values, among_trained) if among_trained else {},
         among_trained,
-        _tested(values, users, across, f"{task} references"),
+        _tested(values, metrics, users, across, f"{purpose} references"),
         max(len(v) for v in values.values()),
         _design_effect([values[name] for name in tested], users),
         tuple(sentences),
@@ -187,6 +201,7 @@ def compare(
 
 def _tested(
     values: Mapping[str, NDArray[np.float64]],
+    metrics: tuple[str, ...],
     users: NDArray[np.int64],
     pairs: Sequence[tuple[str, str]],
     purpose: str,
@@ -198,7 +213,7 @@ def _tested(
     means = means_of([values[name] for name in names], users)
     places = np.array([[names.index(name) for name in pair] for pair in pairs])
     largest = largest_by_chance(means, places, stable_random(SEED, "pairs", purpose))
-    return PairTests(tuple(pairs), judged(means, places, largest))
+    return PairTests(tuple(pairs), judged(means, places, largest), metrics)
 
 
 def _columns(
@@ -206,7 +221,7 @@ def _columns(
 ) -> dict[str, ColumnTest]:
     """Metric → what the pairs say of each system."""
     found = {}
-    for column, metric in enumerate(METRIC_NAMES):
+    for column, metric in enumerate(tests.metrics):
         best = max(names, key=lambda name: values[name][:, :, column].mean())
         p_values = dict.fromkeys((name for name in names if name != best), 1.0)
         beaten = set()
@@ -240,22 +255,30 @@ def _design_effect(
     return float(effects.min()), float(effects.max())
 
 
-def statistics_of(runs: Sequence[Run], events: EventsOfRuns) -> dict[TaskName, Statistics]:
+def statistics_of(
+    runs: Sequence[Run], events: EventsOfRuns, view: View = "lists"
+) -> dict[TaskName, Statistics]:
     """Task → the statistics of comparable runs; rows with other settings are not tested."""
-    families = {run.record.system.name: run.record.system.family for run in runs}
-    own = {name: family for name, family in families.items() if name == base_name(name)}
-    trained = [name for name, family in own.items() if family != REFERENCE_FAMILY]
-    references = [name for name, family in own.items() if family == REFERENCE_FAMILY]
+    trained, references = systems_of(runs)
     splits = {str(run.record.protocol.settings.get("split", "leave-one-out")) for run in runs}
     split = splits.pop() if len(splits) == 1 else ""
     tasks: tuple[TaskName, ...] = ("recommendation", "search")
     return {
-        task: compare(task, events.by_task.get(task, {}), trained, references, split)
+        task: compare(task, events.of(view, task), trained, references, split, view)
         for task in tasks
     }
 
 
-def _of_the_same_events(
+def systems_of(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+    """The trained systems and the rankers without learning, rows with other settings left out."""
+    families = {run.record.system.name: run.record.system.family for run in runs}
+    own = {name: family for name, family in families.items() if name == base_name(name)}
+    trained = [name for name, family in own.items() if family != REFERENCE_FAMILY]
+    references = [name for name, family in own.items() if family == REFERENCE_FAMILY]
+    return trained, references
+
+
+def of_the_same_events(
     task: TaskName, events: Mapping[str, Sequence[TaskEvents]]
 ) -> tuple[dict[str, Sequence[TaskEvents]], list[str]]:
     """The systems whose runs have as many events as most, of the same users; and the others."""

@@ -11,7 +11,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from benchmark.report.grid import Entry, Grid
-from benchmark.report.tables import Table, as_grid
+from benchmark.report.printed import as_grid
+from benchmark.report.rows import Table
+from benchmark.report.views import narrow
 
 WIDE = 100
 _NARROWEST_NAME = 18
@@ -19,10 +21,16 @@ _STYLES = {"best": "bold", "second": "underline", "": ""}
 
 
 def print_tables(tables: Iterable[Table], console: Console) -> None:
-    """Print each table with its footnotes; deviations only where the terminal is wide enough."""
+    """Print each table with its footnotes; deviations only where the terminal is wide enough.
+
+    Of a table with many cut-offs only two are printed.
+    """
     for table in tables:
         with_deviations = table.has_deviations and console.width >= WIDE
-        print_grid(as_grid(table, "deviation" if with_deviations else "none"), console)
+        columns = narrow(table.columns)
+        print_grid(as_grid(table, "deviation" if with_deviations else "none", columns), console)
+        if columns != table.columns:
+            console.print(Text(" The other cut-offs are in the files.", style="dim"))
         if table.has_deviations and not with_deviations:
             console.print(Text(" Deviations over the seeds are in the files.", style="dim"))
         console.print()

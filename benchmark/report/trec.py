@@ -1,33 +1,39 @@
-"""Runs as TREC run and qrels files, so that an outside evaluator can check our metrics.
+"""Runs as TREC run and qrels files of both views, so that others can check our metrics.
 
 A run folder keeps the scores of all candidates, and data set and protocol give the lists; so the
-files hold the items' own ids and the events' ids of ``python -m benchmark.protocol export``. Tied
-candidates have equal scores there, so ``python -m benchmark.protocol evaluate`` finds the figures
-of the table: it counts ties as the protocol does, by the mean over all their orders unless a
-setting says otherwise. Other evaluators break ties by rules of their own (trec_eval takes the item
-whose id is last in the alphabet first), so their figures differ where targets are tied.
+files hold the items' own ids and the events' ids of ``python -m benchmark.protocol export``. Of
+the ranks among all items it keeps the best, as many as the largest cut-off: their files give every
+metric of that view, and no rank below.
+
+Tied candidates have equal scores there, so ``python -m benchmark.protocol evaluate`` finds the
+figures of a table of lists: it counts ties as the protocol does, by the mean over all their orders
+unless a setting says otherwise. Other evaluators break ties by rules of their own (trec_eval takes
+the item whose id is last in the alphabet first), so their figures differ where targets are tied.
 
 Reference runs hold neither scores nor full ranks: they cannot be exported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, IntArray
 from benchmark.data.prepare import load, stored_with
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.exchange import event_ids
+from benchmark.protocol.metrics import View
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.protocol.trec import item_words, write_qrels, write_run
 from benchmark.report.collect import RunGroup, collect
 from benchmark.report.text import file_name
-from benchmark.runs.record import SCORES_FILE, Run
-from benchmark.runs.scores import read_scores
+from benchmark.report.views import with_view
+from benchmark.runs.record import BEST_FILE, SCORES_FILE, Run
+from benchmark.runs.scores import read_best, read_scores
 
 TIES_EXPLAINED = (
     "tied candidates have equal scores there, which `python -m benchmark.protocol evaluate` counts "
@@ -37,6 +43,9 @@ TIES_EXPLAINED = (
 
 def write_trec(runs_root: Path, out: Path, prepared: Path) -> tuple[list[Path], list[str]]:
     """Write ``out/<group>/<system>-<seed>-<task>.trec`` and ``out/<group>/<task>.qrels``.
+
+    What a run ranked among all items is beside it, ``<system>-<seed>-<task>-all-items.trec``; the
+    relevant items are the same.
 
     Args:
         runs_root: a folder of run folders, at any depth.
@@ -83,6 +92,9 @@ def _export_group(group: RunGroup, folder: Path, prepared: Path) -> tuple[list[P
             for task in run.metrics:
                 paths.append(_export_run(run, task, tasks, words, folder))
                 used[task] = tasks[task]
+                if task in run.all_items:
+                    targets = dataset.log.item[tasks[task].test.position]
+                    paths.append(_export_best(run, tasks[task], targets, words, folder))
         except BenchmarkError as error:
             sentences.append(f"{error} It is not exported.")
     for name, of_task in used.items():
@@ -131,7 +143,29 @@ def _export_run(
             f"{run.folder / SCORES_FILE}: has {name} scores of shape {scores.shape}, and the lists "
             f"are {candidates.shape}."
         )
-    tag = file_name(run.record.system.name, str(run.record.seed))
-    path = folder / f"{tag}-{file_name(name)}.trec"
+    path, tag = _path_and_tag(run, name, "lists", folder)
     write_run(path, event_ids(task), candidates, scores, words, tag)
     return path
+
+
+def _export_best(
+    run: Run, task: Task, targets: IntArray, words: Sequence[str], folder: Path
+) -> Path:
+    """The best of all items of each event; ``targets`` (events,) are the relevant ones."""
+    items, scores = read_best(run.folder / BEST_FILE, task.name)
+    if len(items) != len(targets):
+        raise BenchmarkError(
+            f"{run.folder / BEST_FILE}: has {len(items)} {task.name} events, and the test has "
+            f"{len(targets)}."
+        )
+    # An event of which nothing was returned still has a line, with an item that is not relevant.
+    first = np.where(items[:, 0] > 0, items[:, 0], np.where(targets == 1, 2, 1))
+    items = np.column_stack([first, items[:, 1:]])
+    path, tag = _path_and_tag(run, task.name, "all-items", folder)
+    write_run(path, event_ids(task), items, scores, words, tag)
+    return path
+
+
+def _path_and_tag(run: Run, task: str, view: View, folder: Path) -> tuple[Path, str]:
+    tag = file_name(run.record.system.name, str(run.record.seed))
+    return folder / f"{with_view(f'{tag}-{file_name(task)}', view)}.trec", tag

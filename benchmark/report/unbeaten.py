@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.protocol.metrics import METRIC_NAMES
 from benchmark.report.statistics import PairTests
 
 if TYPE_CHECKING:
-    from benchmark.report.tables import Row
+    from benchmark.report.rows import Row
 
 HOW_TESTED = "all pairs of a trained system and such a row tested at once, in each column"
 
@@ -34,13 +33,14 @@ def not_clearly_beaten(tests: PairTests | None) -> dict[str, frozenset[str]]:
     return {
         metric: frozenset(tested)
         - {reference for (_, reference), is_so in zip(tests.pairs, column, strict=True) if is_so}
-        for metric, column in zip(METRIC_NAMES, better.T, strict=True)
+        for metric, column in zip(tests.metrics, better.T, strict=True)
     }
 
 
 def unbeaten_sentences(
     references: Sequence[Row],
     trained: Sequence[Row],
+    metrics: Sequence[str],
     level: Mapping[str, frozenset[str]],
     decimals: int,
 ) -> tuple[str, ...]:
@@ -49,12 +49,13 @@ def unbeaten_sentences(
     Args:
         references: rows without learning.
         trained: the others; without any that has figures, nothing is said.
+        metrics: of the rows' cells.
         level: metric → the rows that were tested and are beaten by no system significantly.
         decimals: means are compared as they are printed.
     """
     never: defaultdict[str, list[str]] = defaultdict(list)
     not_clearly: defaultdict[str, list[str]] = defaultdict(list)
-    for column, metric in enumerate(METRIC_NAMES):
+    for column, metric in enumerate(metrics):
         means = [row.cells[column].mean for row in trained]
         best = max((round(mean, decimals) for mean in means if mean is not None), default=None)
         if best is None:
@@ -72,15 +73,18 @@ def unbeaten_sentences(
                 not_clearly[row.display_name].append(metric)
     sentences = []
     if never:
-        sentences.append(f"Without learning, unbeaten by any trained system: {_listed(never)}.")
+        listed = _listed(never, metrics)
+        sentences.append(f"Without learning, unbeaten by any trained system: {listed}.")
     if not_clearly:
         sentences.append(
-            f"Without learning, beaten by no trained system significantly: {_listed(not_clearly)} "
-            f"({HOW_TESTED})."
+            "Without learning, beaten by no trained system significantly: "
+            f"{_listed(not_clearly, metrics)} ({HOW_TESTED})."
         )
     return tuple(sentences)
 
 
-def _listed(found: Mapping[str, Sequence[str]]) -> str:
+def _listed(found: Mapping[str, Sequence[str]], metrics: Sequence[str]) -> str:
     """The rows with their metrics."""
-    return "; ".join(f"{name} at {', '.join(metrics)}" for name, metrics in found.items())
+    every = list(metrics)
+    named = {n: "every metric" if own == every else ", ".join(own) for n, own in found.items()}
+    return "; ".join(f"{name} at {own}" for name, own in named.items())

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 from benchmark.retrieval.porter import stem
@@ -200,13 +201,28 @@ def _english_term(token: str) -> str:
     return "" if term in ENGLISH_STOP_WORDS else stem(term)
 
 
+@dataclass(frozen=True)
+class Analyser:
+    """Text to terms, in two steps: its tokens, then the term of each; an empty one is dropped."""
+
+    tokens: Callable[[str], list[str]]
+    term: Callable[[str], str]
+
+    def __call__(self, text: str) -> list[str]:
+        """The terms of a text."""
+        return [term for token in self.tokens(text) if (term := self.term(token))]
+
+
+_ENGLISH = Analyser(tokenise, _english_term)
+
+
 def analyse_english(text: str) -> list[str]:
     """The terms of an English text (Lucene's EnglishAnalyzer).
 
     >>> analyse_english("The camera's lenses & the batteries")
     ['camera', 'lens', 'batteri']
     """
-    return [term for token in tokenise(text) if (term := _english_term(token))]
+    return _ENGLISH(text)
 
 
 _WIDTH_VARIANTS = re.compile("[\uff01-\uff5e\uff65-\uff9f]+")
@@ -250,7 +266,7 @@ def _pairs(characters: str) -> list[str]:
     return [characters[at : at + 2] for at in range(len(characters) - 1)]
 
 
-ANALYSERS: dict[str, Callable[[str], list[str]]] = {
-    "english": analyse_english,
-    "cjk": analyse_cjk_bigrams,
+ANALYSERS = {
+    "english": _ENGLISH,
+    "cjk": Analyser(analyse_cjk_bigrams, str),
 }

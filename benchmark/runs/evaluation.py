@@ -1,90 +1,170 @@
-"""Scoring the test lists of a task in parts that are kept, so that a kill does not lose them."""
+"""Ranking test events in both views, in parts that are kept, so that a kill costs one of them.
+
+Among its candidate list each event's target is ranked by ``score``, among all items that the
+protocol admits by ``score_all_items``. A part of the first view keeps the scores of its lists, one
+of the second the best items of each event.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, IntArray, LongArray
 from benchmark.files import atomic_path
-from benchmark.protocol.metrics import Ranks, ranks_of_targets
+from benchmark.protocol.all_items import admitted, best_items, blocks, eligible_items, ranks_among
+from benchmark.protocol.metrics import VIEWS, Ranks, View
+from benchmark.protocol.requests import Requests
+from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
-from benchmark.systems.scores import checked_scores
-from benchmark.systems.view import Scorer
+from benchmark.systems.contract import System
+from benchmark.systems.scores import checked_scores, checked_scores_of_all
 
 EVENTS_PER_PART = 4096
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The ranks of a task's test events and how long scoring took in this process.
+    """The ranks of a task's test events in one view, and how long scoring took in this process.
 
-    ``parts`` are the files that keep the scores, in the order of the events.
+    ``others`` (events,) says among how many other items each target was ranked; ``parts`` are the
+    files that keep what was scored, in the order of the events.
     """
 
     ranks: Ranks
+    others: LongArray
     parts: tuple[Path, ...]
     seconds: float
     events_scored: int  # fewer than all if parts were there already
 
+    @property
+    def events_per_second(self) -> float | None:
+        """None if this process scored nothing."""
+        return self.events_scored / max(self.seconds, 1e-9) if self.events_scored else None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all parts of one task have in common."""
+
+    system: System
+    name: str
+    dataset: Dataset
+    task: Task
+    settings: ProtocolSettings
+    folder: Path
+    identity: str
+
 
 def evaluate(
-    system: Scorer,
+    system: System,
     name: str,
     dataset: Dataset,
     task: Task,
+    settings: ProtocolSettings,
     folder: Path,
     identity: str,
     progress: Callable[[str], None],
-) -> Evaluation:
-    """Score every test event of ``task``; parts that ``folder`` holds already are not scored again.
+) -> dict[View, Evaluation]:
+    """Rank every test event of ``task`` in both views; parts that are there are not scored again.
 
-    ``identity`` is that of the job; parts of another one are not taken.
+    Args:
+        system: fitted.
+        name: what a complaint calls it.
+        dataset: the data.
+        task: of the data set under ``settings``.
+        settings: of the protocol.
+        folder: where finished parts are kept.
+        identity: of the job; parts of another one are not taken.
+        progress: told after each part.
 
     Raises:
         SystemFailure: the scores have a wrong shape or are not finite.
     """
-    requests = task.requests(dataset, "test")
-    candidates = task.test_candidates
-    parts: list[Ranks] = []
+    job = _Job(system, name, dataset, task, settings, folder, identity)
+    ways = {"lists": _lists(job), "all-items": _all_items(job)}
+    return {view: _evaluated(job, view, ways[view], progress) for view in VIEWS}
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a view ranks a part of the events: rows and requests → ranks and what else is kept."""
+
+    others: LongArray
+    ranked: Callable[[slice, Requests], tuple[Ranks, Arrays]]
+    words: str
+
+
+def _lists(job: _Job) -> _Way:
+    lists = job.task.test_candidates
+
+    def ranked(rows: slice, part: Requests) -> tuple[Ranks, Arrays]:
+        scores = checked_scores(job.system.score(part), part, job.name)
+        return lists.select(rows).ranks(scores), {"scores": scores}
+
+    return _Way(lists.lengths - 1, ranked, "ranked")
+
+
+def _all_items(job: _Job) -> _Way:
+    """Blocks of events whose scores of all items fit into memory, one after another."""
+    barred = job.task.barred(job.dataset, job.settings)
+    targets = job.dataset.log.item[job.task.test.position]
+    depth = job.settings.all_items_cutoffs[-1]
+
+    def ranked(rows: slice, part: Requests) -> tuple[Ranks, Arrays]:
+        ranks: list[Ranks] = []
+        best: list[tuple[IntArray, NDArray[np.float32]]] = []
+        for within, block in blocks(part):
+            events = np.arange(rows.start + within.start, rows.start + within.stop)
+            scores = job.system.score_all_items(block)
+            checked = checked_scores_of_all(scores, block, job.name)
+            kept = admitted(checked, barred.among(events))
+            ranks.append(ranks_among(kept, targets[events]))
+            best.append(best_items(kept, depth))
+        items, scores_of_best = (np.concatenate(column) for column in zip(*best, strict=True))
+        return Ranks.together(ranks), {"items": items, "scores": scores_of_best}
+
+    return _Way(eligible_items(barred, len(targets)), ranked, "ranked among all items")
+
+
+def _evaluated(job: _Job, view: View, way: _Way, progress: Callable[[str], None]) -> Evaluation:
+    requests = job.task.requests(job.dataset, "test")
+    ranks: list[Ranks] = []
     files: list[Path] = []
     seconds, scored = 0.0, 0
     for rows, part in requests.batches(EVENTS_PER_PART):
-        path = folder / f"{task.name}-{rows.start:09d}.npz"
-        kept = _read_part(path, len(part), identity)
+        path = job.folder / f"{job.task.name}-{view}-{rows.start:09d}.npz"
+        kept = _read_part(path, len(part), job.identity)
         if kept is None:
             started = time.perf_counter()
-            scores = checked_scores(system.score(part), part, name)
+            kept, arrays = way.ranked(rows, part)
             seconds += time.perf_counter() - started
             scored += len(part)
-            kept = ranks_of_targets(scores, candidates.target_column[rows])
-            _write_part(path, kept, scores, identity)
-        parts.append(kept)
+            _write_part(path, kept, arrays, job.identity)
+        ranks.append(kept)
         files.append(path)
-        progress(f"{task.name}: {rows.stop}/{len(requests)} test events ranked")
-    ranks = Ranks(
-        above=np.concatenate([part.above for part in parts]),
-        tied=np.concatenate([part.tied for part in parts]),
-        returned=np.concatenate([part.returned for part in parts]),
-    )
-    return Evaluation(ranks=ranks, parts=tuple(files), seconds=seconds, events_scored=scored)
+        progress(f"{job.task.name}: {rows.stop}/{len(requests)} test events {way.words}")
+    return Evaluation(Ranks.together(ranks), way.others, tuple(files), seconds, scored)
 
 
-def _write_part(path: Path, ranks: Ranks, scores: NDArray[np.float32], identity: str) -> None:
+def _write_part(path: Path, ranks: Ranks, arrays: Arrays, identity: str) -> None:
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
             above=ranks.above,
             tied=ranks.tied,
             returned=ranks.returned,
-            scores=scores,
             identity=np.array(identity),
+            **arrays,  # type: ignore[arg-type]
         )
 
 
@@ -98,6 +178,13 @@ def _read_part(path: Path, events: int, identity: str) -> Ranks | None:
     except Exception:  # whatever is wrong with it, it is made again
         return None
     return ranks if is_whole and is_own else None
+
+
+def parts_of(files: tuple[Path, ...]) -> Iterator[Arrays]:
+    """What each of the finished parts keeps, one in memory at a time."""
+    for file in files:
+        with np.load(file, allow_pickle=False) as stored:
+            yield {name: stored[name] for name in stored.files}
 
 
 def fingerprint_of_lists(tasks: dict[str, Task]) -> str:

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import lru_cache, partial
@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset, IntArray
 from benchmark.errors import BenchmarkError, SystemFailure
@@ -34,10 +35,10 @@ from benchmark.files import (
     sha256_of_json,
     write_json,
 )
-from benchmark.protocol.metrics import Ranks, mean_metrics
+from benchmark.protocol.metrics import VIEWS, Ranks, View, every_metric, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
-from benchmark.runs.evaluation import evaluate
+from benchmark.runs.evaluation import Evaluation, evaluate
 from benchmark.runs.identity import JobChanged, refuse_if_changed, refuse_other_code
 from benchmark.runs.machine import (
     environment_of,
@@ -47,6 +48,7 @@ from benchmark.runs.machine import (
     threads,
 )
 from benchmark.runs.record import (
+    BEST_FILE,
     METRICS_FILE,
     RANKS_FILE,
     RUN_FILE,
@@ -60,7 +62,7 @@ from benchmark.runs.record import (
     RunRecord,
     SystemPart,
 )
-from benchmark.runs.scores import write_scores
+from benchmark.runs.scores import write_best, write_scores
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, refuse_without_text
@@ -157,8 +159,8 @@ def record_death(job: JobSpec) -> Run:
     error = "its process was killed twice (out of memory, or a crash in native code)."
     with store.locked(job, lambda: None):
         if store.read(job) is None:
-            record = _record(job, dataset, tasks, CostPart(), (), {}, error)
-            _publish(job, store, record, {}, {}, {}, {}, store.work_folder(job))
+            record = _record(job, dataset, tasks, CostPart(), (), "", {}, {}, error)
+            _publish(job, store, record, settings, {}, {}, store.work_folder(job))
     run = store.read(job)
     if run is None:
         raise BenchmarkError(f"{store.folder(job)}: the run just written cannot be read back.")
@@ -191,9 +193,9 @@ def _execute_locked(
     own = choose(job.system).entry.tasks
     chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in own}
     cost = CostPart()
-    ranks: dict[str, Ranks] = {}
-    scored: dict[str, tuple[Path, ...]] = {}
+    found: dict[str, dict[View, Evaluation]] = {}
     stand_ins: tuple[str, ...] = ()
+    ranking_of_all_items = ""
     identifiers: IdentifierQuality = {}
     error: str | None = None
     try:
@@ -201,22 +203,19 @@ def _execute_locked(
             raise SystemFailure(f"data set {dataset.name} has no events of its tasks.")
         system, fitted = _fitted(job, dataset, tasks, settings, work, progress, logger)
         stand_ins = system.stand_ins()
+        ranking_of_all_items = system.ranking_of_all_items()
         identifiers = _identifier_quality(system)
-        score_seconds: dict[str, float] = {}
-        rates: dict[str, float] = {}
         for name, task in chosen.items():
-            evaluation = evaluate(
-                system, job.system, dataset, task, work / "ranks", job.identity, progress
+            found[name] = evaluate(
+                system, job.system, dataset, task, settings, work / "ranks", job.identity, progress
             )
-            ranks[name], scored[name] = evaluation.ranks, evaluation.parts
-            score_seconds[name] = evaluation.seconds
-            if evaluation.events_scored:
-                rates[name] = evaluation.events_scored / max(evaluation.seconds, 1e-9)
+        rates = {name: views["lists"].events_per_second for name, views in found.items()}
         cost = CostPart(
             parameters=system.number_of_parameters(),
             fit_seconds=fitted["seconds"],
-            score_seconds=score_seconds,
-            events_per_second=rates,
+            score_seconds={name: views["lists"].seconds for name, views in found.items()},
+            all_items_seconds={name: views["all-items"].seconds for name, views in found.items()},
+            events_per_second={name: rate for name, rate in rates.items() if rate is not None},
             peak_memory_bytes=max(peak_memory(), fitted["peak_memory_bytes"]),
             resumed=fitted["resumed"],
         )
@@ -232,10 +231,11 @@ def _execute_locked(
             else f"{type(failure).__name__}: {' '.join(str(failure).split())[:500]}"
         )
     refuse_other_code(job)
-    record = _record(job, dataset, chosen, cost, stand_ins, identifiers, error)
-    metrics = {name: mean_metrics(value, settings.ties) for name, value in ranks.items()}
-    users = {name: dataset.log.user[chosen[name].test.position] for name in ranks}
-    _publish(job, store, record, metrics, ranks, users, scored, work)
+    record = _record(
+        job, dataset, chosen, cost, stand_ins, ranking_of_all_items, identifiers, found, error
+    )
+    users = {name: dataset.log.user[chosen[name].test.position] for name in found}
+    _publish(job, store, record, settings, found, users, work)
 
 
 def _fitted(
@@ -366,7 +366,9 @@ def _record(
     tasks: dict[str, Task],
     cost: CostPart,
     stand_ins: tuple[str, ...],
+    ranking_of_all_items: str,
     identifiers: IdentifierQuality,
+    found: Mapping[str, Mapping[View, Evaluation]],
     error: str | None,
 ) -> RunRecord:
     choice = choose(job.system)
@@ -393,6 +395,9 @@ def _record(
             list_lengths={
                 name: int(task.test_candidates.items.shape[1]) for name, task in tasks.items()
             },
+            all_items={
+                name: float(views["all-items"].others.mean()) + 1 for name, views in found.items()
+            },
             notes={name: task.notes for name, task in tasks.items() if task.notes},
             remarks=ProtocolSettings.model_validate(job.protocol_settings).remarks,
             cold_users={name: task.share_of_cold_users(dataset) for name, task in tasks.items()},
@@ -405,6 +410,11 @@ def _record(
             reference=choice.entry.reference,
             configuration=job.configuration,
             stand_ins=stand_ins,
+            ranking_of_all_items=ranking_of_all_items,
+            left_out={
+                name: float(np.mean(~views["all-items"].ranks.returned))
+                for name, views in found.items()
+            },
         ),
         preset=job.preset,
         seed=job.seed,
@@ -419,10 +429,9 @@ def _publish(
     job: JobSpec,
     store: RunStore,
     record: RunRecord,
-    metrics: Metrics,
-    ranks: dict[str, Ranks],
+    settings: ProtocolSettings,
+    found: dict[str, dict[View, Evaluation]],
     users: dict[str, IntArray],
-    scored: dict[str, tuple[Path, ...]],
     work: Path,
 ) -> None:
     target = store.folder(job)
@@ -432,9 +441,13 @@ def _publish(
     def fill(folder: Path) -> None:
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
         if record.status == "finished":
-            write_json(folder / METRICS_FILE, metrics)
-            write_ranks(folder / RANKS_FILE, ranks, users)
-            write_scores(folder / SCORES_FILE, scored)
+            views = {view: {name: found[name][view] for name in found} for view in VIEWS}
+            ranks = {view: {n: one.ranks for n, one in of.items()} for view, of in views.items()}
+            others = {view: {n: one.others for n, one in of.items()} for view, of in views.items()}
+            write_json(folder / METRICS_FILE, metrics_of_views(ranks, settings))
+            write_ranks(folder / RANKS_FILE, ranks, others, users)
+            write_scores(folder / SCORES_FILE, {n: of["lists"].parts for n, of in found.items()})
+            write_best(folder / BEST_FILE, {n: of["all-items"].parts for n, of in found.items()})
         for path in (work / LOG_FILE, *sorted(work.glob("*.jsonl"))):
             if path.is_file():
                 shutil.copy2(path, folder / path.name)
@@ -447,26 +460,54 @@ def _publish(
     shutil.rmtree(work, ignore_errors=True)
 
 
-def write_ranks(path: Path, ranks: dict[str, Ranks], users: dict[str, IntArray]) -> None:
-    """One row an event and task: task, event, user, above, tied, returned.
+def metrics_of_views(
+    ranks: Mapping[View, Mapping[str, Ranks]], settings: ProtocolSettings
+) -> dict[View, Metrics]:
+    """Every metric at the cut-offs of each view: view → task → metric → mean over the events.
+
+    What a beam left out of the list scores 0; of all items it is ranked last.
+    """
+    found: dict[View, Metrics] = {}
+    for view, tasks in ranks.items():
+        names = every_metric(settings.cutoffs_of(view))
+        found[view] = {
+            name: mean_metrics(of_task.placed(view), settings.ties, names)
+            for name, of_task in tasks.items()
+        }
+    return found
+
+
+def write_ranks(
+    path: Path,
+    ranks: Mapping[View, Mapping[str, Ranks]],
+    others: Mapping[View, Mapping[str, NDArray[np.integer]]],
+    users: Mapping[str, IntArray],
+) -> None:
+    """One row an event, task and view: view, task, event, user, above, tied, returned, others.
 
     Args:
         path: the file.
-        ranks: of each task's test events.
+        ranks: view → task → those of its test events.
+        others: view → task → (events,) among how many other items each target was ranked.
         users: task → (events,) the data set's number of each event's user; who tests or resamples
             must know which events are of the same one.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    parts = [(view, task) for view, tasks in ranks.items() for task in tasks]
+    found = [ranks[view][task] for view, task in parts]
+    events = [len(one) for one in found]
     table = pa.table(
         {
-            "task": pa.array(np.repeat(list(ranks), [len(value) for value in ranks.values()])),
-            "event": np.concatenate([np.arange(len(value)) for value in ranks.values()]),
-            "user": np.concatenate([users[name] for name in ranks]).astype(np.int32),
-            "above": np.concatenate([value.above for value in ranks.values()]),
-            "tied": np.concatenate([value.tied for value in ranks.values()]),
-            "returned": np.concatenate([value.returned for value in ranks.values()]),
+            "view": pa.array(np.repeat([view for view, _ in parts], events), pa.string()),
+            "task": pa.array(np.repeat([task for _, task in parts], events), pa.string()),
+            "event": np.concatenate([np.arange(number) for number in events]),
+            "user": np.concatenate([users[task] for _, task in parts]).astype(np.int32),
+            "above": np.concatenate([one.above for one in found]),
+            "tied": np.concatenate([one.tied for one in found]),
+            "returned": np.concatenate([one.returned for one in found]),
+            "others": np.concatenate([others[view][task] for view, task in parts]).astype(np.int32),
         }
     )
     with atomic_path(path) as temporary:

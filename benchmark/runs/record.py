@@ -1,10 +1,11 @@
 """The record of a run: ``run.json``, ``metrics.json``, ``ranks.parquet`` and scores in a folder.
 
 ``run.json`` says what ran, on what and how long it took; ``metrics.json`` holds nothing but the
-metrics, so that two runs of the same job can be compared byte for byte. ``ranks.parquet`` has one
-row an event and task with the number of candidates above the target and tied with it, from which
-every metric under every tie rule follows. ``scores.parquet`` (:mod:`benchmark.runs.scores`)
-holds the scores of all candidates, for outside evaluators.
+metrics, of both views, so that two runs of the same job can be compared byte for byte.
+``ranks.parquet`` has one row an event, task and view with the number of items above the target and
+tied with it, from which every metric under every tie rule follows. ``scores.parquet`` and
+``best.parquet`` (:mod:`benchmark.runs.scores`) hold the scores of all candidates and the best of
+all items, for outside evaluators. Runs of schema 1 have the view of the lists only.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import check_manifest, is_complete, read_json
+from benchmark.protocol.metrics import VIEWS, View
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 RANKS_FILE = "ranks.parquet"
 SCORES_FILE = "scores.parquet"
+BEST_FILE = "best.parquet"
 
 TaskName = Literal["recommendation", "search"]
 Metrics = dict[str, dict[str, float]]
@@ -57,12 +61,17 @@ class ProtocolPart(_Part):
     test_events: dict[str, int]  # task → number of ranked test events
     list_lengths: dict[str, int] = {}  # task → candidates of each; none in older records
     cold_users: dict[str, float] = {}  # task → share of those whose user has no training event
+    all_items: dict[str, float] = {}  # task → mean number of items that a target is ranked among
     notes: dict[str, tuple[str, ...]] = {}  # task → what its lists leave out, in sentences
     remarks: tuple[str, ...] = ()  # sentences that must be shown: where it is not as its source
 
 
 class SystemPart(_Part):
-    """The system and its full configuration. ``stand_ins`` are sentences that must be shown."""
+    """The system and its full configuration. ``stand_ins`` are sentences that must be shown.
+
+    ``ranking_of_all_items`` says how it ranks the whole catalogue if it leaves items out, and
+    ``left_out`` the share of each task's targets that it did.
+    """
 
     name: str
     display_name: str
@@ -71,6 +80,8 @@ class SystemPart(_Part):
     reference: str
     configuration: dict[str, Any]
     stand_ins: tuple[str, ...] = ()
+    ranking_of_all_items: str = ""
+    left_out: dict[str, float] = {}
 
 
 class CostPart(_Part):
@@ -81,7 +92,8 @@ class CostPart(_Part):
 
     parameters: int = 0
     fit_seconds: float = 0.0
-    score_seconds: dict[str, float] = {}  # task → seconds
+    score_seconds: dict[str, float] = {}  # task → seconds, for the lists
+    all_items_seconds: dict[str, float] = {}  # task → seconds, for all items
     events_per_second: dict[str, float] = {}  # task → ranked test events a second
     peak_memory_bytes: int = 0
     resumed: bool = False  # the run was interrupted and went on: fit_seconds is then a part only
@@ -107,11 +119,32 @@ class RunRecord(_Part):
 
 
 class Run(_Part):
-    """A record with its metrics (empty for a failed run) and the folder they came from."""
+    """A record with its metrics (empty for a failed run) and the folder they came from.
+
+    ``metrics`` are those of the candidate lists, ``all_items`` those among all items.
+    """
 
     record: RunRecord
     metrics: Metrics
     folder: Path
+    all_items: Metrics = {}
+
+    def metrics_of(self, view: View) -> Metrics:
+        """The metrics of a view."""
+        return self.metrics if view == "lists" else self.all_items
+
+    def metrics_of_views(self) -> dict[View, Metrics]:
+        """What ``metrics.json`` holds."""
+        return {view: self.metrics_of(view) for view in VIEWS}
+
+
+class _Views(BaseModel):
+    """``metrics.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lists: Metrics
+    all_items: Metrics = Field(alias="all-items")
 
 
 def read_run(folder: Path) -> Run:
@@ -125,14 +158,20 @@ def read_run(folder: Path) -> Run:
     check_manifest(folder)
     content = read_json(folder / RUN_FILE)
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
         raise BenchmarkError(
-            f"{folder / RUN_FILE}: has schema version {version}; this suite reads {SCHEMA_VERSION}."
+            f"{folder / RUN_FILE}: has schema version {version}; this suite reads {known}."
         )
     try:
         record = RunRecord.model_validate(content)
-        metrics: Metrics = read_json(folder / METRICS_FILE) if record.status == "finished" else {}
-        return Run(record=record, metrics=metrics, folder=folder)
+        if record.status != "finished":
+            return Run(record=record, metrics={}, folder=folder)
+        stored = read_json(folder / METRICS_FILE)
+        if version == 1:
+            return Run(record=record, metrics=stored, folder=folder)
+        views = _Views.model_validate(stored)
+        return Run(record=record, metrics=views.lists, all_items=views.all_items, folder=folder)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 
 from benchmark.cli import guarded
-from benchmark.errors import unknown_value
+from benchmark.errors import BenchmarkError, unknown_value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmark.speed", description=__doc__)
     parser.add_argument("topics", nargs="*", help="what to measure (default: everything)")
+    parser.add_argument(
+        "--documents",
+        metavar="N,N",
+        help="sizes of the collections of topic bm25 (default: 10000); a million take 6 GB",
+    )
     arguments = parser.parse_args(argv)
 
     def command() -> int:
+        from benchmark.speed.bm25 import bm25
         from benchmark.speed.measure import as_lines
         from benchmark.speed.topics import TOPICS
         from benchmark.systems.catalogue import INDEX_PACKAGE
 
         topics = dict(TOPICS)
+        if arguments.documents is not None:
+            topics["bm25"] = partial(bm25, _sizes(arguments.documents))
         for package in ("benchmark.report", INDEX_PACKAGE):
             topics |= import_module(f"{package}.speed").TOPICS
         for name in arguments.topics:
@@ -33,6 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
     return guarded(command)
+
+
+def _sizes(text: str) -> list[int]:
+    """The numbers of a list such as 10000,100000.
+
+    Raises:
+        BenchmarkError: it is none.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise BenchmarkError(
+            f"--documents: must be numbers such as 10000,100000, not {text!r}."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit.decoding import candidate_scores, catalogue_items, encode, exact_ranks
+from benchmark.kit.decoding import candidate_scores, catalogue_scores, encode, exact_ranks
 from benchmark.kit.seq2seq import ScratchSize, Seq2Seq
 from benchmark.kit.trie import CatalogueTrie
 from benchmark.speed.measure import Measurement
@@ -133,7 +133,7 @@ def _catalogue(
     yield Measurement(f"{backbone.name}, tree of a catalogue", f"{items:,} items", seconds, items)
 
     def search() -> object:
-        return catalogue_items(model, encode(model, {"input_ids": ids}, mask), catalogue, 20, BEAM)
+        return catalogue_scores(model, encode(model, {"input_ids": ids}, mask), catalogue, BEAM)
 
     what = f"{backbone.name}, {events} events, the best of a catalogue by {BEAM} beams"
     yield Measurement(what, f"{items:,} items", _cpu_seconds(search), events)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """``units`` of work a second by ``way``, and the ratio to the first way of the same topic."""
+    """``units`` of work a second by ``way``, and the ratio to the first way of the same topic.
+
+    ``note`` is what else is to be said of it.
+    """
 
     what: str
     way: str
     seconds: float
     units: int
+    note: str = ""
 
     @property
     def rate(self) -> float:
@@ -32,14 +36,19 @@ def best_of(work: Callable[[], object], repeats: int = 3) -> float:
     return best
 
 
-def as_lines(measurements: Sequence[Measurement]) -> list[str]:
-    """One line a measurement; the ratio is to the first one with the same ``what``."""
+def as_lines(measurements: Iterable[Measurement | str]) -> Iterator[str]:
+    """One line a measurement; the ratio is to the first one with the same ``what``.
+
+    Strings are lines already.
+    """
     first: dict[str, Measurement] = {}
-    lines = []
     for one in measurements:
+        if isinstance(one, str):
+            yield one
+            continue
         base = first.setdefault(one.what, one)
-        lines.append(
+        line = (
             f"{one.what} | {one.way} | {one.seconds:.3f} s | {one.rate:,.0f}/s | "
             f"{one.rate / base.rate:.2f} x"
         )
-    return lines
+        yield f"{line} | {one.note}" if one.note else line

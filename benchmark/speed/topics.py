@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from benchmark.protocol.metrics import METRIC_NAMES, mean_metrics, ranks_of_targets
-from benchmark.retrieval import make_engine
+from benchmark.speed.bm25 import bm25
 from benchmark.speed.clusters import clusters
 from benchmark.speed.data import data
 from benchmark.speed.decoding import decoding
@@ -44,31 +43,7 @@ def metrics(events: int = 200_000, candidates: int = 100) -> list[Measurement]:
     ]
 
 
-def bm25(documents: int = 10_000, queries: int = 200, hits: int = 109) -> list[Measurement]:
-    """Searching distinct queries, against the package rank-bm25 with the same tokens."""
-    random = np.random.default_rng(0)
-    frequency = 1 / np.arange(1, 20_001)
-    share = frequency / frequency.sum()
-
-    def texts(number: int, shortest: int, longest: int) -> list[str]:
-        lengths = random.integers(shortest, longest + 1, size=number)
-        words = random.choice(len(share), size=int(lengths.sum()), p=share)
-        return [
-            " ".join(f"w{word}" for word in part)
-            for part in np.split(words, np.cumsum(lengths)[:-1])
-        ]
-
-    corpus, asked = texts(documents, 60, 100), texts(queries, 3, 7)
-    what = f"BM25, {documents:,} documents, {queries} queries, {hits} hits"
-    measured = []
-    for name, way in (("rank-bm25", "rank-bm25"), ("sparse", "sparse engine (ours)")):
-        engine = make_engine(name, corpus)
-        seconds = best_of(partial(engine.search, asked, hits), repeats=1)
-        measured.append(Measurement(what, way, seconds, queries))
-    return measured
-
-
-TOPICS: dict[str, Callable[[], list[Measurement]]] = {
+TOPICS: dict[str, Callable[[], Iterable[Measurement | str]]] = {
     "metrics": metrics,
     "bm25": bm25,
     "data": data,

@@ -23,7 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from benchmark.data.dataset import IntArray
 from benchmark.overrides import merged
+from benchmark.protocol.all_items import admitted, best_items, blocks, scores_in_blocks
+from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
@@ -98,10 +101,9 @@ class RunContext:
 
 
 class System(ABC):
-    """One ranked system. Subclasses set ``Config`` and implement ``fit``, ``score``, ``load``.
+    """One ranked system. Subclasses set ``Config`` and implement what is abstract.
 
-    ``deterministic_fit`` systems give equal scores for equal seeds on one machine. A system may
-    implement ``recommend(requests, k) -> (requests, k) int32`` to rank the whole catalogue.
+    They may override :meth:`score_all_items`, to rank the whole catalogue faster than list by list.
     """
 
     Config: ClassVar[type[SystemConfig]] = SystemConfig
@@ -122,6 +124,58 @@ class System(ABC):
             (requests, candidates) float32. Finite, or -inf for a candidate that a beam pruned. A
             score may depend on a candidate and on its list as a set, never on its column.
         """
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        """Score the whole catalogue, higher is better; here by :meth:`score`, block by block.
+
+        Args:
+            requests: without candidates.
+
+        Returns:
+            (requests, items + 1) float32, column ``i`` the score of item ``i``, column 0 nobody's.
+            Finite, or -inf for an item that a beam did not reach. Two items that are not pruned
+            stand in the same order as in a list that holds both.
+        """
+        return scores_in_blocks(self.score, requests)
+
+    def ranking_of_all_items(self) -> str:
+        """How :meth:`score_all_items` goes about it, if it may leave items out: a noun phrase.
+
+        A table says so beside the share of targets that were left out, for instance "a beam of 100
+        identifiers"; "" for a system that scores every item.
+        """
+        return ""
+
+    def recommend(
+        self, requests: Requests, k: int, barred: Exclusions | None = None
+    ) -> tuple[IntArray, FloatArray]:
+        """The ``k`` best items of the whole catalogue for each request, best first.
+
+        Args:
+            requests: their candidates are not looked at.
+            k: how many, at least 1; all items if there are fewer.
+            barred: rows are the requests; items that are not recommended. None if absent.
+
+        Returns:
+            Item ids int32 and their scores float32, both (requests, k); 0 and -inf where nothing
+            is left.
+        """
+        nothing = Exclusions(np.zeros(0, dtype=np.int64), requests.number_of_items)
+        found = [
+            best_items(
+                admitted(
+                    self.score_all_items(batch),
+                    (barred or nothing).among(np.arange(rows.start, rows.stop)),
+                ),
+                k,
+            )
+            for rows, batch in blocks(requests)
+        ]
+        if not found:
+            shape = 0, min(k, requests.number_of_items)
+            return np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.float32)
+        items, scores = zip(*found, strict=True)
+        return np.concatenate(items), np.concatenate(scores)
 
     @abstractmethod
     def save(self, folder: Path) -> None:

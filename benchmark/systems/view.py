@@ -20,9 +20,10 @@ from benchmark.data.dataset import (
     fingerprint_without_events,
 )
 from benchmark.files import columns_of, sha256_of_arrays, sha256_of_json
+from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.hard_negatives import evaluation_depth
 from benchmark.protocol.histories import EventSet
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
+from benchmark.protocol.metrics import mean_metrics
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import rows_but_the_test, training_rows
@@ -119,8 +120,8 @@ class TrainingView:
     def fingerprint(self) -> str:
         """A hash of all that determines the view; no test event is part of it."""
         validation = [
-            [name, requests.fingerprint, sha256_of_arrays([target_column])]
-            for name, (requests, target_column) in self._validation.items()
+            [name, requests.fingerprint, sha256_of_arrays([lists.target_column, lists.lengths])]
+            for name, (requests, lists) in self._validation.items()
         ]
         trained_on = columns_of(self.log)
         for events in self._events.values():
@@ -169,14 +170,14 @@ class TrainingView:
         for name in tasks if tasks is not None else self.tasks:
             if name not in self._validation:
                 continue
-            requests, target_column = self._validation[name]
+            requests, lists = self._validation[name]
             scores = np.concatenate(
                 [
                     checked_scores(system.score(batch), batch, type(system).__name__)
                     for _, batch in requests.batches(batch_size)
                 ]
             )
-            metrics[name] = mean_metrics(ranks_of_targets(scores, target_column))
+            metrics[name] = mean_metrics(lists.ranks(scores))
         return metrics
 
     def validation_requests(self, task: str) -> Requests:
@@ -200,12 +201,12 @@ def validation_rows(
 
 def _latest(
     dataset: Dataset, task: Task, allowed: NDArray[np.bool_]
-) -> tuple[Requests, NDArray[np.int32]]:
-    """The latest validation requests with histories of ``allowed`` rows, and their targets."""
+) -> tuple[Requests, Candidates]:
+    """The latest validation requests with histories of ``allowed`` rows, and their lists."""
     time = dataset.log.timestamp[task.valid.position]
     rows = np.sort(np.argsort(-time, kind="stable")[:VALIDATION_EVENTS])
     requests = task.requests(dataset, "valid", allowed).select(rows)
-    return requests, task.valid_candidates.target_column[rows]
+    return requests, task.valid_candidates.select(rows)
 
 
 def _moved(old: EventLog, new: EventLog, keep: NDArray[np.bool_], events: EventSet) -> EventSet:

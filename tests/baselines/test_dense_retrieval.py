@@ -332,6 +332,24 @@ def test_unknown_words_and_empty_queries_get_finite_scores(
         assert np.isfinite(scores).all()
 
 
+def test_items_of_equal_text_tie_in_the_catalogue_wherever_they_stand(
+    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path, tmp_path: Path
+) -> None:
+    dataset, task, view = planted
+    system = make(E5ZeroShot, tmp_path, **{**SMALL, "encoder": str(encoder_folder)})
+    system.fit(view)
+    random = np.random.default_rng(6)
+    vectors = random.normal(size=(dataset.number_of_items + 1, 64)).astype(np.float32)
+    vectors[-2:] = vectors[1]
+    system.item_vectors = vectors
+    system.query_vectors = random.normal(size=(len(system.query_vectors), 64)).astype(np.float32)
+    requests = task.requests(dataset, "test").without_candidates()
+    for size in (1, 7, len(requests)):
+        parts = [system.score_all_items(part) for _, part in requests.batches(size)]
+        scores = np.concatenate(parts)
+        assert (scores[:, [-2, -1]] == scores[:, [1]]).all()
+
+
 def test_another_encoder_than_the_fitted_one_is_refused(
     planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import torch
 from baselines.generative_recommendation import tiger
 from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConfig, Vocabulary
 from benchmark.data.dataset import Dataset
+from benchmark.kit.catalogue import CatalogueRanking
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.seq2seq import Seq2Seq
@@ -170,9 +171,30 @@ def test_the_whole_catalogue_can_be_searched(fitted: TIGER, planted: Any) -> Non
     requests = task.requests(dataset, "test")
     every = np.broadcast_to(np.arange(1, ITEMS + 1, dtype=np.int32), (len(requests), ITEMS))
     exact = with_settings(fitted, scoring="exact").score(requests.with_candidates(every))
-    found = with_settings(fitted, beam_size=ITEMS).recommend(requests, 5)
-    assert found.dtype == np.int32
-    np.testing.assert_array_equal(found, 1 + np.argsort(-exact, axis=1, kind="stable")[:, :5])
+    items, scores = with_settings(fitted, beam_size=ITEMS).recommend(requests, 5)
+    assert (items.dtype, scores.dtype) == (np.int32, np.float32)
+    np.testing.assert_array_equal(items, 1 + np.argsort(-exact, axis=1, kind="stable")[:, :5])
+    np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :5], atol=1e-4)
+
+
+def test_a_beam_over_the_catalogue_says_how_wide_it_is_and_reaches_so_many_items(
+    fitted: TIGER, planted: Any
+) -> None:
+    dataset, task, _ = planted
+    requests = task.requests(dataset, "test")
+    for scoring, beam_size, exact_up_to, reached in (
+        ("beam", 3, ITEMS, 7),
+        ("beam", 9, ITEMS, 9),
+        ("exact", 3, ITEMS - 1, 7),
+        ("exact", 3, ITEMS, ITEMS),
+    ):
+        ranking = CatalogueRanking(beam_size=7, exact_up_to=exact_up_to)
+        changes = {"scoring": scoring, "beam_size": beam_size, "catalogue": ranking}
+        system = with_settings(fitted, **changes)
+        scores = system.score_all_items(requests.without_candidates())
+        assert (np.isfinite(scores[:, 1:]).sum(axis=1) == reached).all()
+        expected = f"a beam of {reached} identifiers" if reached < ITEMS else ""
+        assert system.ranking_of_all_items() == expected
 
 
 def test_a_stored_system_scores_the_same(fitted: TIGER, planted: Any, tmp_path: Path) -> None:

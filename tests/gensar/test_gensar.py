@@ -200,7 +200,7 @@ def test_the_whole_catalogue_can_be_searched(
     every = np.arange(1, view.corpus.number_of_items + 1, dtype=np.int32)
     lists = np.broadcast_to(every, (len(requests), len(every)))
     exact = fitted.score(requests.with_candidates(lists))
-    found = wide.recommend(requests, 5)
+    found, _ = wide.recommend(requests, 5)
     assert found.dtype == np.int32
     of_found = np.take_along_axis(exact, found - 1, axis=1)
     np.testing.assert_allclose(of_found, -np.sort(-exact, axis=1)[:, :5], rtol=1e-4, atol=1e-4)

@@ -34,9 +34,10 @@ def test_outputs_equal_the_originals(name: str) -> None:
         losses.append(found[f"{task}_train_batch_loss"])
         of_targets = network.search_loss if task == "src" else network.recommendation_loss
         found[f"{task}_train_out_loss"] = of_targets(training)[0]
-        scores = network.search_scores if task == "src" else network.recommendation_scores
-        arguments = arguments_of(golden, task, 0)
-        found[f"{task}_test_scores"] = scores(*arguments, golden.tensor(f"{task}_test_candidates"))
+        asking = network.search_vectors if task == "src" else network.recommendation_vectors
+        vectors = asking(*arguments_of(golden, task, 0))
+        candidates = golden.tensor(f"{task}_test_candidates")
+        found[f"{task}_test_scores"] = network.products_with(vectors, candidates)
     found["sum_of_batch_losses"] = sum(losses)
     found["sum_of_batch_losses"].backward()
     trained = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}

@@ -12,10 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.errors import SystemFailure
+from benchmark.kit import decoding
 from benchmark.kit.decoding import (
     Encoded,
+    LengthRule,
+    NodeDecoder,
     candidate_scores,
-    catalogue_items,
+    catalogue_scores,
     encode,
     exact_ranks,
 )
@@ -321,27 +324,56 @@ def test_a_catalogue_beam_is_that_of_transformers() -> None:
     codes = _distinct_codes(random, 300) + FIRST_CODE + CODES * np.arange(LEVELS)
     tokens = np.concatenate([codes, np.full((300, 1), END)], axis=1)
     tokens = np.concatenate([np.full((1, LEVELS + 1), -1), tokens])  # item 0 is padding
-    items, scores = catalogue_items(model, case.encoded(model), CatalogueTrie.of(tokens), 20, BEAM)
+    scores = catalogue_scores(model, case.encoded(model), CatalogueTrie.of(tokens), BEAM).numpy()
     allowed = allowed_by(tokens[None])
     theirs = generated(model, case, lambda _, prefix: allowed(0, prefix), length_penalty=0.0)
-    for row, values, other in zip(items, scores, theirs, strict=True):
-        assert [tuple(tokens[item].tolist()) for item in row] == list(other)[:20]
-        np.testing.assert_allclose(values, list(other.values())[:20], atol=1e-4)
+    for row, other in zip(scores, theirs, strict=True):
+        found = np.argsort(-row, kind="stable")[:20]
+        assert [tuple(tokens[item].tolist()) for item in found] == list(other)[:20]
+        np.testing.assert_allclose(row[found], list(other.values())[:20], atol=1e-4)
+        assert np.count_nonzero(row > -np.inf) == BEAM
 
 
 @torch.inference_mode()
-def test_a_catalogue_beam_gives_all_items_of_an_identifier_and_no_more_than_there_are() -> None:
+@pytest.mark.parametrize("beam_size", [None, 4])
+@pytest.mark.parametrize("rule", ["sum", "mean"])
+def test_all_items_of_an_identifier_have_its_score_and_who_has_none_has_none(
+    beam_size: int | None, rule: LengthRule
+) -> None:
     model, case = model_of(), case_of()
-    tokens = np.array([[-1, -1], [20, 28], [21, -1], [20, 28], [20, 29]])
+    tokens = np.array([[-1, -1], [20, 28], [21, -1], [20, 28], [20, 29], [-1, -1]])
     encoded = case.encoded(model)
-    items, scores = catalogue_items(model, encoded, CatalogueTrie.of(tokens), 6, 4)
-    lists = np.repeat(tokens[None, 1:], EVENTS, axis=0)
-    exact = candidate_scores(model, encoded, lists)
-    for row, values, expected in zip(items.tolist(), scores, exact, strict=True):
-        assert sorted(row) == [-1, -1, 1, 2, 3, 4]
-        assert row.index(3) == row.index(1) + 1
-        assert row[4:] == [-1, -1] and (values[4:] == -torch.inf).all()
-        torch.testing.assert_close(values[:4], expected[torch.tensor(row[:4]) - 1])
+    scores = catalogue_scores(model, encoded, CatalogueTrie.of(tokens), beam_size, rule)
+    lists = np.repeat(tokens[None, 1:5], EVENTS, axis=0)
+    exact = candidate_scores(model, encoded, lists, length_rule=rule)
+    torch.testing.assert_close(scores[:, 1:5], exact, rtol=0, atol=1e-4)
+    assert (scores[:, 1] == scores[:, 3]).all()
+    assert (scores[:, [0, 5]] == -torch.inf).all()
+
+
+@torch.inference_mode()
+def test_exact_scores_of_a_catalogue_are_those_of_lists_however_few_are_decoded_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, case = model_of(), case_of()
+    random = np.random.default_rng(4)
+    tokens = _distinct_codes(random, 300) + FIRST_CODE + CODES * np.arange(LEVELS)
+    encoded = case.encoded(model)
+    exact = candidate_scores(model, encoded, np.repeat(tokens[None], EVENTS, axis=0))
+    decoded: list[int] = []
+    make = NodeDecoder.__init__
+
+    def counting(self: NodeDecoder, own: Any, part: Encoded) -> None:
+        decoded.append(len(part.states))
+        make(self, own, part)
+
+    monkeypatch.setattr(NodeDecoder, "__init__", counting)
+    for nodes, expected in ((10_000, [EVENTS]), (600, [2, 2]), (1, [1] * EVENTS)):
+        monkeypatch.setattr(decoding, "_NODES_AT_ONCE", {"cpu": nodes})
+        decoded.clear()
+        scores = catalogue_scores(model, encoded, CatalogueTrie.of(tokens))
+        torch.testing.assert_close(scores, exact, rtol=0, atol=1e-4)
+        assert decoded == expected
 
 
 @pytest.mark.parametrize("beam_size", [None, 5])

@@ -134,6 +134,46 @@ def test_when_too_much_is_kept_all_is_forgotten_and_scores_stay(
         np.testing.assert_allclose(found[0], whole[row], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("rule", get_args(LengthRule))
+@pytest.mark.parametrize("beam", [None, 5])
+def test_the_catalogue_is_ranked_as_one_list_of_all_items(
+    beam: int | None, rule: LengthRule, model: Any, targets: NDArray[np.int64]
+) -> None:
+    query, _ = asked()
+    every = np.tile(np.arange(1, ITEMS + 1), (len(query), 1))
+    found = QueryRanking(model, inputs, targets, length_rule=rule).score_all(query, beam)
+    expected = one_by_one(model, targets, query, every, beam, rule)
+    assert found.shape == (len(query), ITEMS + 1) and (found[:, 0] == -np.inf).all()
+    np.testing.assert_allclose(found[:, 1:], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_each_query_ranks_the_catalogue_once_while_not_too_much_is_kept(
+    model: Any, targets: NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def counted(query: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        read.extend(query.tolist())
+        return inputs(query)
+
+    query, _ = asked()
+    ranking = QueryRanking(model, counted, targets)
+    first = ranking.score_all(query[:20], None)
+    whole = ranking.score_all(query, None)
+    assert sorted(read) == np.unique(query).tolist()
+    np.testing.assert_array_equal(first, whole[:20])
+    beam = ranking.score_all(query, 3)
+    assert (np.isfinite(beam).sum(axis=1) >= 3).all() and not np.isfinite(beam).all()
+    np.testing.assert_allclose(ranking.score_all(query, None), whole, rtol=1e-5, atol=1e-5)
+
+    monkeypatch.setattr(query_ranking, "SCORES_KEPT", 2 * (ITEMS + 1))
+    small = QueryRanking(model, inputs, targets)
+    for row in range(len(query)):
+        found = small.score_all(query[row : row + 1], None)
+        np.testing.assert_allclose(found[0], whole[row], rtol=1e-5, atol=1e-5)
+        assert len(small._all_of_query) <= 2
+
+
 def test_an_item_without_an_identifier_is_an_error(model: Any, targets: NDArray[np.int64]) -> None:
     ranking = QueryRanking(model, inputs, targets)
     with pytest.raises(SystemFailure, match="no identifier"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.hashing import row_hash
+from benchmark.hashing import row_hash, text_keys
 from benchmark.protocol import task as task_module
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
@@ -188,3 +188,24 @@ def test_a_place_that_cannot_be_written_gives_one_sentence(tmp_path: Path) -> No
     occupied.write_text("")
     with pytest.raises(BenchmarkError, match=r"file.*cannot be kept there"):
         load_tasks(shop_dataset(seed=1), PAPER, occupied / "below")
+
+
+def test_shorter_lists_are_shown_filled_up_and_ranked_as_they_are() -> None:
+    negatives = np.array([[2, 3, 4, 5], [7, 8, 0, 0], [9, 0, 0, 0]])
+    targets = np.array([1, 6, 3])
+    keys, item_keys = np.arange(3, dtype=np.uint64), text_keys([str(item) for item in range(10)])
+    lists = Candidates.from_negatives(targets, negatives, keys, item_keys)
+    assert lists.lengths.tolist() == [5, 3, 2]
+    assert np.array_equal(np.sort(lists.items[1])[2:], [6, 7, 8])
+    assert not lists.items[1, 3:].any() and not lists.items[2, 2:].any()
+    shown = lists.shown
+    np.testing.assert_array_equal(shown[0], lists.items[0])
+    np.testing.assert_array_equal(shown[1], lists.items[1][[0, 1, 2, 0, 1]])
+    np.testing.assert_array_equal(shown[2], lists.items[2][[0, 1, 0, 1, 0]])
+    # A score of the item alone: the repeated columns count for nothing, wherever the target is.
+    ranks = lists.ranks(-shown.astype(np.float32))
+    assert ranks.above.tolist() == [0, 0, 0] and ranks.tied.tolist() == [0, 0, 0]
+    worst = lists.ranks(np.where(shown == targets[:, None], 0.0, 1.0))
+    assert worst.above.tolist() == [4, 2, 1]
+    level = lists.ranks(np.zeros(shown.shape))
+    assert level.tied.tolist() == [4, 2, 1]

@@ -37,6 +37,14 @@ def test_lists_of_everything_leave_nothing_to_chance(rule: str) -> None:
         assert variance == pytest.approx(np.zeros(4), abs=1e-9)
 
 
+def test_where_fewer_are_eligible_all_of_them_are_drawn() -> None:
+    above, tied, eligible = np.array([2, 0, 6]), np.array([1, 0, 0]), np.array([4, 3, 50])
+    mean, variance = gains_over_draws(above, tied, eligible, 20, "HR@3")
+    assert mean[:2] == pytest.approx([0.5, 1.0]) and variance[:2] == pytest.approx([0.0, 0.0])
+    alone, _ = gains_over_draws(above[2:], tied[2:], eligible[2:], 20, "HR@3")
+    assert mean[2] == pytest.approx(alone[0]) and 0 < mean[2] < 1
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_it_agrees_with_lists_that_were_drawn(rule: str) -> None:
     """5,000 draws of the protocol's own sampler for each of four events."""
@@ -75,9 +83,9 @@ def test_counts_that_contradict_each_other_are_refused() -> None:
     one = np.array([1])
     with pytest.raises(BenchmarkError, match="must be eligible"):
         gains_over_draws(one, one, one, 1, "HR@1")
-    with pytest.raises(BenchmarkError, match="5 negatives cannot be drawn from 4"):
-        gains_over_draws(one, one, np.array([4]), 5, "HR@1")
+    with pytest.raises(BenchmarkError, match="-5 negatives cannot be drawn"):
+        gains_over_draws(one, one, np.array([4]), -5, "HR@1")
     with pytest.raises(BenchmarkError, match="unknown metric"):
-        gains_over_draws(one, one, np.array([4]), 2, "MRR@1")
+        gains_over_draws(one, one, np.array([4]), 2, "MAP@1")
     with pytest.raises(BenchmarkError, match="no events"):
         metrics_over_draws(one[:0], one[:0], one[:0], 2)

@@ -22,6 +22,8 @@ NUMBERS: list[tuple[str, Any]] = [
     ("search_depth", 25),
     ("negatives", 10),
     ("seed", 7),
+    ("cutoffs", (2, 3)),
+    ("all_items_cutoffs", (1, 200)),
     ("bm25_engine", "rank-bm25"),
     ("bm25_analyser", "cjk"),
 ]

@@ -161,11 +161,27 @@ def test_meta_names_data_protocol_and_fingerprints(
     meta = json.loads((exported / "meta.json").read_text())
     assert (meta["dataset"], meta["protocol"]) == ("test", "paper")
     assert meta["dataset_fingerprint"] == dataset.fingerprint
-    assert meta["settings"] == PAPER.model_dump()
+    assert meta["settings"] == PAPER.model_dump(mode="json")
     for name, task in tasks.items():
         assert meta["tasks"][name]["events"] == len(task.test)
         assert meta["tasks"][name]["candidates"] == 100
         assert meta["tasks"][name]["lists_fingerprint"] == task.test_candidates.fingerprint
+
+
+@pytest.mark.parametrize("kind", [".candidates.trec", ".parquet"])
+def test_shorter_lists_come_back(kind: str, dataset: Dataset, tmp_path: Path) -> None:
+    settings = PAPER.model_copy(update={"negatives": dataset.number_of_items - 5})
+    tasks = build_tasks(dataset, settings)
+    lists = tasks["recommendation"].test_candidates
+    assert lists.lengths.min() < lists.lengths.max()
+    export_tasks(tmp_path / "out", dataset, tasks, "custom", settings)
+    for suffix in {".candidates.trec", ".parquet"} - {kind}:
+        for name in tasks:
+            (tmp_path / "out" / f"{name}{suffix}").unlink()
+    found = read_candidates(tmp_path / "out", dataset, tasks)
+    assert {name: one.fingerprint for name, one in found.items()} == {
+        name: task.test_candidates.fingerprint for name, task in tasks.items()
+    }
 
 
 def test_an_occupied_folder_is_not_written_into(
@@ -236,7 +252,7 @@ TREC_SPOILT: dict[str, tuple[Edit, str]] = {
     "missing event": (lambda lines: lines[100:], "no list for the event 'search-test-000000'"),
     "unequal": (
         lambda lines: lines[:-1],
-        "has 99 candidates, but that of 'search-test-000000' has 100",
+        "has 99 candidates, but that of 'search-test-000000' has 100; all must be of one length",
     ),
     "empty": (lambda lines: [], "no list for the event 'search-test-000000'"),
 }

@@ -40,7 +40,9 @@ def gain_at(rank: int, metric: str) -> float:
     name, _, cutoff = metric.partition("@")
     if rank > int(cutoff):
         return 0.0
-    return 1.0 if name == "HR" else 1.0 / float(np.log2(rank + 1))
+    if name == "MRR":
+        return 1.0 / rank
+    return 1.0 / float(np.log2(rank + 1)) if name == "NDCG" else 1.0
 
 
 def by_permutations(scores: list[float], target: int, metric: str) -> list[float]:
@@ -174,7 +176,7 @@ def test_no_events_give_zeros() -> None:
     assert set(mean_metrics(ranks).values()) == {0.0}
 
 
-@pytest.mark.parametrize("metric", ["MRR@5", "HR", "HR@0", "HR@x", "NDCG@-1", "hr@5", ""])
+@pytest.mark.parametrize("metric", ["MAP@5", "HR", "HR@0", "HR@x", "NDCG@-1", "hr@5", ""])
 def test_unknown_metrics_are_refused(metric: str) -> None:
     with pytest.raises(BenchmarkError, match="unknown metric"):
         gains(ranks_of_targets(np.zeros((1, 2)), np.array([0])), metric)

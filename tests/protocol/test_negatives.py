@@ -189,14 +189,24 @@ def test_earlier_interactions_leave_the_later_ones_eligible() -> None:
     assert set(task.valid_candidates.items[0].tolist()) <= {6, 7, 8, 9}
 
 
-def test_98_eligible_items_give_one_sentence_that_names_data_set_and_user() -> None:
-    log = log_of([(1, "r", item, item) for item in (1, 2, 3)])
-    sentence = "data set test: user 'user-1' leaves only 98 eligible negatives of the 99 that"
-    with pytest.raises(BenchmarkError, match=sentence):
-        build_tasks(dataset_of(log, 101), PRESETS["paper"])
-    # One item more, and everything that the user did not touch is in the list.
-    lists = build_tasks(dataset_of(log, 102), PRESETS["paper"])["recommendation"].test_candidates
+def test_a_user_who_leaves_fewer_items_has_a_shorter_list() -> None:
+    rows = [(1, "r", item, item) for item in (1, 2, 3)]
+    rows += [(2, "r", item, item) for item in (1, 2, 3, 4)]
+    task = build_tasks(dataset_of(log_of(rows), 102), PRESETS["paper"])["recommendation"]
+    lists = task.test_candidates
+    assert lists.lengths.tolist() == [100, 99]
+    # Everything that the users did not touch is in their lists, and their targets.
     assert sorted(lists.items[0].tolist()) == list(range(3, 103))
+    assert sorted(lists.items[1].tolist()) == [0, *range(4, 103)]
+    sentence = "1 of 2 recommendation test lists are shorter than 100 candidates, the shortest 99,"
+    assert task.notes == (f"{sentence} since no other items may be negatives there.",)
+
+
+def test_a_user_who_touched_everything_gives_one_sentence() -> None:
+    log = log_of([(1, "r", item, item) for item in (1, 2, 3)])
+    settings = PRESETS["paper"].model_copy(update={"negatives": 2})
+    with pytest.raises(BenchmarkError, match="data set test: user 'user-1' touched every item"):
+        build_tasks(dataset_of(log, 3), settings)
 
 
 def test_the_released_sampler_ends_where_the_original_would_not(

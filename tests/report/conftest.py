@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmark.files import build_folder, sha256_of_json, write_json, write_text
-from benchmark.protocol.metrics import Ranks, mean_metrics
+from benchmark.protocol.metrics import CUTOFFS, Ranks, every_metric, mean_metrics
 from benchmark.protocol.settings import PRESETS
 from benchmark.runs.execute import write_ranks
 from benchmark.runs.record import (
@@ -53,9 +53,14 @@ def drawn_ranks(level: float, events: int = 400, seed: int = 0, sharpness: float
     return Ranks(above, tied.astype(np.int32), np.arange(events) % 50 != 49)
 
 
+def among_all(ranks: Ranks, factor: int = 8) -> Ranks:
+    """Ranks among all items that go with those among candidates: so many times as many above."""
+    return Ranks(ranks.above * factor, ranks.tied, ranks.returned)
+
+
 def _as_metrics(value: float | Mapping[str, float] | Ranks) -> dict[str, float]:
     if isinstance(value, Ranks):
-        return mean_metrics(value)
+        return mean_metrics(value, names=every_metric(CUTOFFS["lists"]))
     return dict(value) if isinstance(value, Mapping) else figures(value)
 
 
@@ -83,16 +88,22 @@ def write_run(
     environment: Mapping[str, str] | None = None,
     curve: Sequence[float] = (),
     users: Mapping[str, np.ndarray] | None = None,
+    all_items: Mapping[str, Ranks] | None = None,
+    others: int | np.ndarray = 999,
+    ranking_of_all_items: str = "",
 ) -> Run:
     """Write a run folder below ``root`` and read it back.
 
     ``recommendation`` and ``search`` are a level for :func:`figures`, the metrics themselves, or
     ranks, which are written too; the tasks of the system are those given, or ``tasks``. ``users``
-    are those of each task's events, one each where they are not given.
+    are those of each task's events, one each where they are not given. ``all_items`` are the
+    ranks among all items, of tasks that have ranks, ``others`` how many each target is ranked
+    against.
     """
     given = {"recommendation": recommendation, "search": search}
     metrics = {task: _as_metrics(v) for task, v in given.items() if v is not None}
     ranks = {task: v for task, v in given.items() if isinstance(v, Ranks)}
+    all_items = dict(all_items or {})
     if settings is None:
         settings = PRESETS.get(protocol, PRESETS["paper"]).model_dump(mode="json")
     of_job = {
@@ -122,6 +133,7 @@ def write_run(
             settings=dict(settings),
             candidates={task: f"{candidates}-{task}" for task in BOTH},
             test_events={"recommendation": 900, "search": 800},
+            all_items=dict.fromkeys(all_items, float(np.mean(others)) + 1.0),
         ),
         system=SystemPart(
             name=system,
@@ -131,6 +143,8 @@ def write_run(
             reference="",
             configuration=dict(configuration or {}),
             stand_ins=stand_ins,
+            ranking_of_all_items=ranking_of_all_items,
+            left_out={task: float(np.mean(~of.returned)) for task, of in all_items.items()},
         ),
         preset=preset,
         seed=seed,
@@ -142,10 +156,21 @@ def write_run(
     def write(folder: Path) -> None:
         write_json(folder / RUN_FILE, record.model_dump(mode="json"))
         if error is None:
-            write_json(folder / METRICS_FILE, metrics)
+            names = every_metric(CUTOFFS["all-items"])
+            of_all = {
+                task: mean_metrics(of.placed("all-items"), names=names)
+                for task, of in all_items.items()
+            }
+            write_json(folder / METRICS_FILE, {"lists": metrics, "all-items": of_all})
         if ranks:
             of_events = {task: np.arange(1, len(of_task) + 1) for task, of_task in ranks.items()}
-            write_ranks(folder / RANKS_FILE, ranks, {**of_events, **(users or {})})
+            views = {"lists": ranks} | ({"all-items": all_items} if all_items else {})
+            numbers = {"lists": 99, "all-items": others}
+            of_views = {
+                view: {task: np.broadcast_to(numbers[view], len(of)) for task, of in tasks.items()}
+                for view, tasks in views.items()
+            }
+            write_ranks(folder / RANKS_FILE, views, of_views, {**of_events, **(users or {})})
         if curve:
             lines = (
                 {"epoch": i + 1, "loss": 1 / (i + 1), "validation": {"search": {"NDCG@5": value}}}
@@ -174,6 +199,15 @@ def make_run(runs_root: Path) -> MakeRun:
 def suite_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where :func:`suite` lies. Shared by all tests, hence only to be read."""
     return tmp_path_factory.mktemp("suite") / "runs"
+
+
+def _of_suite(rec: float | None, src: float | None, seed: int) -> dict[str, Ranks]:
+    ranks = {}
+    if rec is not None:
+        ranks["recommendation"] = drawn_ranks(rec + 0.004 * (seed - 2))
+    if src is not None:
+        ranks["search"] = drawn_ranks(src + 0.003 * (2 - seed), 300)
+    return ranks
 
 
 @pytest.fixture(scope="session")
@@ -217,8 +251,9 @@ def suite(suite_root: Path) -> list[Run]:
             name.lower().replace(" ", "-"),
             display_name=name,
             family=family,
-            recommendation=None if rec is None else drawn_ranks(rec + 0.004 * (seed - 2)),
-            search=None if src is None else drawn_ranks(src + 0.003 * (2 - seed), 300),
+            **(ranks := _of_suite(rec, src, seed)),
+            all_items={task: among_all(of) for task, of in ranks.items()},
+            ranking_of_all_items="a beam of 100 identifiers" if name == "TIGER" else "",
             cost=CostPart(
                 parameters=int(1e5 * (1 + (rec or 0) + (src or 0))),
                 fit_seconds=0.0 if family == "references" else 10.0 * len(name),

@@ -11,19 +11,20 @@ import sys
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_manifest
-from benchmark.protocol.metrics import mean_metrics
+from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.report import build_report, print_tables
 from benchmark.report.__main__ import main
 from benchmark.report.plots import pareto_front, tradeoff_figure
 from benchmark.report.tables import main_table
 from benchmark.runs.record import CostPart
 from benchmark.systems.catalogue import family_order
-from tests.report.conftest import drawn_ranks, write_run
+from tests.report.conftest import among_all, drawn_ranks, write_run
 
 NONE = Path("no-published-figures")
 
@@ -40,13 +41,15 @@ def few_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for level, (name, family) in enumerate(
         [("random", "references"), ("alpha", "sequential"), ("beta", "joint")], start=1
     ):
-        ranks = drawn_ranks(0.1 * level, 100)
+        drawn = drawn_ranks(0.1 * level, 100)
+        ranks = Ranks(drawn.above, drawn.tied, np.ones(len(drawn), dtype=bool))
         write_run(
             root,
             name,
             family=family,
             recommendation=ranks,
             search=ranks,
+            all_items=dict.fromkeys(("recommendation", "search"), among_all(ranks)),
             cost=CostPart(fit_seconds=10.0 * (level - 1)),
             curve=(0.1, 0.2) if level > 1 else (),
         )
@@ -56,16 +59,22 @@ def few_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_table_and_plot_is_written(few_runs: Path, tmp_path: Path) -> None:
     report = build_report(few_runs, tmp_path / "out", published=NONE, html=True)
     group = "tiny-paper-laptop"
-    tables = [f"{group}-{task}" for task in ("recommendation", "search")]
+    tasks = [f"{group}-{task}" for task in ("recommendation", "search")]
+    tables = [f"{task}{view}" for task in tasks for view in ("", "-all-items")]
     tables += [f"{table}-{more}" for table in tables for more in ("intervals", "differences")]
-    tables += [f"{group}-efficiency", "datasets"]
-    plots = [f"{group}-{plot}" for plot in ("tradeoff", "bars", "ranks", "cost", "curves")]
+    tables += [f"{task}-views" for task in tasks]
+    tables += [f"{tasks[0]}-expected", f"{group}-efficiency", "datasets"]
+    plots = [f"{group}-{plot}" for plot in ("tradeoff", "bars", "ranks", "cost")]
+    plots += [f"{plot}-all-items" for plot in plots]
+    plots += [f"{group}-curves", *(f"{task}-views" for task in tasks)]
     expected = {f"tables/{name}.{suffix}" for name in tables for suffix in ("tex", "md", "csv")}
     expected |= {f"plots/{name}.{suffix}" for name in plots for suffix in ("pdf", "png")}
     expected.add("report.html")
     assert set(content(tmp_path / "out")) == expected
     assert {p.relative_to(tmp_path / "out").as_posix() for p in report.paths} == expected
-    assert [table.task for table in report.tables] == ["recommendation", "search"]
+    assert [(table.view, table.task) for table in report.tables] == [
+        (view, task) for view in ("lists", "all-items") for task in ("recommendation", "search")
+    ]
     assert report.sentences == ()
 
 
@@ -226,14 +235,22 @@ def test_the_command_prints_tables_places_and_what_was_left_out(
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_tables_fit_the_terminal(suite, width: int) -> None:
-    tables = [main_table(task, suite) for task in ("recommendation", "search")]
+    tables = [
+        main_table(task, suite, view=view)
+        for view in ("lists", "all-items")
+        for task in ("recommendation", "search")
+    ]
     console = Console(width=width, record=True, file=io.StringIO())
     print_tables(tables, console)
     text = console.export_text()
     assert max(map(len, text.split("\n"))) <= width
-    best = max(row.cells[0].mean for row in tables[0].rows if row.cells[0].mean is not None)
-    assert f"{best:.4f}" in text and "…" not in text
-    assert ("±" in text.replace("± sample", "")) == (width >= 100)
+    for table, column in ((tables[0], "HR@1"), (tables[2], "HR@100")):
+        cells = [row.cells[table.columns.index(column)] for row in table.rows]
+        best = max(cell.mean for cell in cells if cell.mean is not None)
+        assert f"{best:.4f}" in text and column in text
+    assert "…" not in text and "HR@20" not in text
+    assert "The other cut-offs are in the files." in " ".join(text.split())
+    assert ("±" in " ".join(text.split()).replace("± sample", "")) == (width >= 100)
 
 
 def test_a_name_is_no_markup_on_the_terminal(make_run) -> None:

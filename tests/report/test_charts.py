@@ -6,10 +6,7 @@ import math
 
 import pytest
 
-from benchmark.audit.record import Audit, RankerResult
 from benchmark.report.charts import (
-    agreement,
-    agreement_figure,
     bars_figure,
     codebooks_figure,
     cost_figure,
@@ -17,11 +14,11 @@ from benchmark.report.charts import (
     ranks_figure,
 )
 from benchmark.report.curves import Curve, read_curves, write_curves
-from benchmark.report.plots import HOVER
+from benchmark.report.plots import HOVER, tradeoff_figure
 from benchmark.report.statistics import collect_events
 from benchmark.report.tables import main_table
 from benchmark.runs.record import CostPart
-from tests.report.conftest import drawn_ranks, figures
+from tests.report.conftest import among_all, drawn_ranks
 
 
 def said_by(figure) -> list[str]:
@@ -72,7 +69,7 @@ def test_cost_is_training_time_against_quality(make_run) -> None:
 def test_ranks_show_hr_at_every_k(make_run) -> None:
     ranks = drawn_ranks(0.4)
     run = make_run("alpha", search=ranks)
-    figure = ranks_figure(collect_events([run]).by_task, both_tables([run]), "title")
+    figure = ranks_figure(collect_events([run]).by_view["lists"], both_tables([run]), "title")
     (line,) = figure.axes[0].lines
     shares = dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
     # A tied target counts where its expected rank is, rounded down.
@@ -80,6 +77,35 @@ def test_ranks_show_hr_at_every_k(make_run) -> None:
     assert shares[10] == pytest.approx(expected)
     assert max(shares.values()) == pytest.approx(ranks.returned.mean())
     assert ranks_figure({}, both_tables([run]), "title") is None
+
+
+def test_ranks_among_all_items_go_to_the_lowest(make_run) -> None:
+    ranks = drawn_ranks(0.3)
+    run = make_run("alpha", search=ranks, all_items={"search": among_all(ranks, 20)}, others=1999)
+    events = collect_events([run]).by_view["all-items"]
+    tables = [main_table(task, [run], view="all-items") for task in ("recommendation", "search")]
+    (line,) = ranks_figure(events, tables, "title").axes[0].lines
+    ks, shares = line.get_xdata(), line.get_ydata()
+    assert list(ks[:100]) == list(range(1, 101)) and len(ks) < 250
+    expected = ranks.above * 20 + ranks.tied // 2
+    assert ks[-1] >= expected.max()
+    for k, share in zip(ks[::20], shares[::20], strict=True):
+        assert share == pytest.approx((ranks.returned & (expected < k)).mean())
+
+
+def test_plots_take_the_metric_of_their_view(make_run) -> None:
+    ranks = drawn_ranks(0.3)
+    all_items = {task: among_all(ranks) for task in ("recommendation", "search")}
+    cost = CostPart(fit_seconds=20.0)
+    run = make_run("alpha", recommendation=ranks, search=ranks, all_items=all_items, cost=cost)
+    tables = [main_table(task, [run], view="all-items") for task in ("recommendation", "search")]
+    mean = run.all_items["search"]["NDCG@10"]
+    assert said_by(bars_figure(*tables))[1] == f"Alpha: NDCG@10 {mean:.4f}"
+    assert said_by(cost_figure([run], *tables))[1] == f"Alpha: 20.0 s, NDCG@10 {mean:.4f}"
+    figure = tradeoff_figure(*tables)
+    assert said_by(figure) == [f"Alpha: recommendation {mean:.4f}, search {mean:.4f} (NDCG@10)"]
+    assert figure.axes[0].get_xlabel() == "Recommendation NDCG@10"
+    assert any("among all items" in text.get_text() for text in figure.texts)
 
 
 def test_codebooks_show_each_level(make_run) -> None:
@@ -92,60 +118,6 @@ def test_codebooks_show_each_level(make_run) -> None:
         "Alpha, semantic, level 2: 25.0 % of the codes in use",
     ]
     assert codebooks_figure([run], "title") is None
-
-
-def test_agreement_by_hand() -> None:
-    # Of the three pairs one is reversed: (2 - 1) / 3.
-    tau = agreement([{"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 1.0, "b": 3.0, "c": 2.0, "d": 9.0}])
-    assert tau[0, 0] == tau[1, 1] == pytest.approx(1.0)
-    assert tau[0, 1] == tau[1, 0] == pytest.approx(1 / 3)
-    assert math.isnan(agreement([{"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.0}])[0, 1])
-
-
-def test_agreement_is_drawn_between_protocols(make_run) -> None:
-    def table(protocol: str, levels: tuple[float, ...]):
-        runs = [
-            make_run(name, search=level, protocol=protocol)
-            for name, level in zip("abc", levels, strict=True)
-        ]
-        return main_table("search", runs)
-
-    paper, clean = table("paper", (0.1, 0.2, 0.3)), table("clean", (0.3, 0.2, 0.1))
-    said = said_by(agreement_figure([paper, clean]))
-    assert "clean HR@1 and paper HR@1: -1.00" in said
-    assert agreement_figure([paper]) is None
-
-
-def test_the_view_of_all_items_is_set_against_the_lists(make_run) -> None:
-    levels = {"a": 0.1, "b": 0.2, "c": 0.3}
-    paper = main_table("search", [make_run(name, search=level) for name, level in levels.items()])
-
-    def audited(learns: bool) -> Audit:
-        results = [
-            RankerResult(
-                name=name,
-                display_name=name,
-                learns=learns,
-                lists=figures(level),
-                catalogue=figures(0.5 - level),
-            )
-            for name, level in levels.items()
-        ]
-        return Audit(
-            dataset="tiny",
-            fingerprint="f0",
-            protocol="paper",
-            settings={},
-            test_events={"search": 800},
-            catalogue_events={"search": 500},
-            diagnostics={},
-            rankers={"search": results},
-        )
-
-    said = said_by(agreement_figure([paper], [audited(learns=True)]))
-    assert "paper, all items HR@1 and paper HR@1: -1.00" in said
-    assert "paper, all items NDCG@10 and paper, all items HR@1: 1.00" in said
-    assert agreement_figure([paper], [audited(learns=False)]) is None
 
 
 def test_curves_keep_what_is_drawn(tmp_path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.differences import differences_grid
 from benchmark.report.grid import Grid, to_csv
+from benchmark.report.rows import Table
 from benchmark.report.statistics import collect_events, statistics_of
-from benchmark.report.tables import Table, main_table
+from benchmark.report.tables import main_table
 from tests.report.conftest import drawn_ranks
 
 

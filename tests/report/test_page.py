@@ -160,6 +160,36 @@ def test_the_filter_hides_other_systems(page: Page, wanted: str, left: int) -> N
     assert (page(families) == 0) == (left == 0)
 
 
+PARTS = "[...document.querySelectorAll('[data-view]')]"
+SHOWN = f"{PARTS}.filter((part) => part.offsetHeight > 0).map((part) => part.dataset.view)"
+
+
+def test_without_a_script_both_views_are_there(page_file: Path) -> None:
+    text = page_file.read_text(encoding="utf-8")
+    parts = re.findall(r"<div class=\"part\"[^>]*>", text)
+    assert [re.findall(r"data-view=\"([a-z-]+)\"", part) for part in parts] == [
+        ["lists"],
+        ["all-items"],
+        [],
+    ]
+    assert not any("hidden" in part for part in parts)
+    (switch,) = re.findall(r"<div id=\"views\"[^>]*>", text)
+    assert "hidden" in switch  # it would do nothing
+
+
+def test_the_switch_shows_one_view_or_both(page: Page) -> None:
+    assert page("document.getElementById('views').offsetHeight") > 0
+    assert page(SHOWN) == ["lists"]
+    for value, shown in (("all-items", ["all-items"]), ("", ["lists", "all-items"])):
+        page(f"document.querySelector('#views input[value=\"{value}\"]').click()")
+        assert page(SHOWN) == shown
+    count = "Number(document.getElementById('shown').value.split(' ')[0])"
+    page("filter.value = 'gensar'; filter.dispatchEvent(new Event('input'))")
+    both = page(count)
+    page("document.querySelector('#views input[value=lists]').click()")
+    assert 0 < page(count) < both
+
+
 def test_a_runs_configuration_opens(make_run, runs_root, tmp_path, browser: Page) -> None:
     make_run("alpha", search=drawn_ranks(0.2), configuration={"dimension": 64})
     browser.open(write_page(runs_root, tmp_path))

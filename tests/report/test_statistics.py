@@ -11,16 +11,12 @@ from benchmark.files import write_manifest
 from benchmark.protocol.metrics import METRIC_NAMES, Ranks, gains, mean_metrics
 from benchmark.protocol.settings import PRESETS
 from benchmark.report.collect import REFERENCE_FAMILY
-from benchmark.report.events import (
-    gains_of,
-    read_events,
-    read_top,
-    read_top_users,
-    top_of,
-    write_top,
-)
+from benchmark.report.events import gains_of, read_events
+from benchmark.report.ranks import EventRanks
+from benchmark.report.rows import Table
 from benchmark.report.statistics import bootstrap_means, collect_events, compare, statistics_of
-from benchmark.report.tables import Table, main_table
+from benchmark.report.tables import main_table
+from benchmark.report.top import read_top, top_of, write_top
 from benchmark.runs.record import Run, read_run
 from tests.report.conftest import drawn_ranks
 
@@ -275,13 +271,14 @@ def test_ranks_that_contradict_the_metrics_take_no_part(make_run) -> None:
     false = run.model_copy(update={"metrics": other.metrics})
     events = collect_events([false, other])
     assert "do not give the metrics" in events.sentences[0]
-    assert set(events.by_task["search"]) == {"beta"}
+    assert set(events.of("lists", "search")) == {"beta"}
 
 
 def test_another_number_of_events_takes_no_part(make_run) -> None:
     runs = [make_run(n, search=drawn_ranks(0.3)) for n in ("alpha", "beta")]
-    events = {run.record.system.name: [read_events(run)["search"]] for run in runs}
-    events["short"] = [read_events(make_run("short", search=drawn_ranks(0.3, 50)))["search"]]
+    events = {run.record.system.name: [read_events(run)["lists"]["search"]] for run in runs}
+    short = make_run("short", search=drawn_ranks(0.3, 50))
+    events["short"] = [read_events(short)["lists"]["search"]]
     of_task = compare("search", events, list(events))
     assert set(of_task.intervals) == {"alpha", "beta"}
     assert of_task.sentences == ("short: its number of search events differs from others'.",)
@@ -294,19 +291,66 @@ def test_another_number_of_events_takes_no_part(make_run) -> None:
 def test_the_compact_form_keeps_every_metric_of_every_event(rule: str) -> None:
     ranks = random_ranks(7, events=300, candidates=100)
     for name in METRIC_NAMES:
-        assert np.array_equal(gains(top_of(ranks), name, rule), gains(ranks, name, rule))
+        assert np.array_equal(gains(top_of(ranks, 10), name, rule), gains(ranks, name, rule))
+
+
+LARGEST = {"lists": 10, "all-items": 100}
 
 
 def test_the_compact_form_is_small_and_comes_back(tmp_path) -> None:
     ranks = {"search": drawn_ranks(0.2, 1000), "recommendation": random_ranks(1)}
     users = {"search": np.arange(70_000, 71_000) // 3, "recommendation": np.arange(60)[::-1]}
-    write_top(tmp_path / "top.npz", ranks, users)
+    found = {task: EventRanks(of, users[task]) for task, of in ranks.items()}
+    write_top(tmp_path / "top.npz", {"lists": found}, LARGEST)
     assert (tmp_path / "top.npz").stat().st_size < 3000
-    back = read_top_users(tmp_path / "top.npz")
-    assert all(np.array_equal(back[task], users[task]) for task in users)
-    write_top(tmp_path / "old.npz", ranks, {})
-    assert read_top_users(tmp_path / "old.npz") == {}
-    for task, (back, histogram) in read_top(tmp_path / "top.npz").items():
-        assert np.array_equal(gains_of(back, "expected"), gains_of(ranks[task], "expected"))
-        assert histogram.sum() == len(ranks[task])
-        assert histogram[-1] == np.count_nonzero(~ranks[task].returned)
+    back = read_top(tmp_path / "top.npz")
+    assert list(back) == ["lists"] and set(back["lists"]) == set(ranks)
+    for task, kept in back["lists"].items():
+        assert np.array_equal(kept.users, users[task])
+        assert np.array_equal(gains_of(kept.placed, "expected"), gains_of(ranks[task], "expected"))
+        assert kept.histogram.sum() == len(ranks[task])
+        assert kept.histogram[-1] == np.count_nonzero(~ranks[task].returned)
+    without = {task: EventRanks(of) for task, of in ranks.items()}
+    write_top(tmp_path / "old.npz", {"lists": without}, LARGEST)
+    assert all(kept.users is None for kept in read_top(tmp_path / "old.npz")["lists"].values())
+
+
+def test_the_compact_form_keeps_both_views_and_some_ranks_whole(tmp_path) -> None:
+    ranks = {"search": random_ranks(2, candidates=900), "recommendation": random_ranks(3)}
+    others = np.arange(2000, 2060)
+    found = {task: EventRanks(of, np.arange(60), others) for task, of in ranks.items()}
+    views = {"lists": found, "all-items": found}
+    write_top(tmp_path / "top.npz", views, LARGEST, whole=["recommendation"])
+    back = read_top(tmp_path / "top.npz")["all-items"]
+    names = [f"{name}@{k}" for name in ("HR", "NDCG", "MRR", "Recall") for k in (5, 20, 100)]
+    for task, kept in back.items():
+        placed = ranks[task].placed("all-items")
+        for rule in ("expected", "pessimistic", "optimistic"):
+            assert np.array_equal(gains_of(kept.placed, rule, names), gains_of(placed, rule, names))
+        assert kept.histogram[-1] == np.count_nonzero(~ranks[task].returned) > 0
+        assert np.array_equal(kept.users, np.arange(60))
+    assert back["search"].whole is None
+    whole = back["recommendation"].whole
+    assert np.array_equal(whole.others, others)
+    for name in ("above", "tied", "returned"):
+        assert np.array_equal(getattr(whole.ranks, name), getattr(ranks["recommendation"], name))
+
+
+def test_twenty_thousand_events_of_both_views_stay_below_100_kb(tmp_path) -> None:
+    """As many test events and items as amazon-beauty has, half of them of either task."""
+    random = np.random.default_rng(0)
+    items, events = 12_101, 11_200
+    users = np.arange(events)
+    barred = random.geometric(0.12, events)
+    views: dict = {"lists": {}, "all-items": {}}
+    for task in ("recommendation", "search"):
+        above = (random.beta(0.4, 1.2, events) * (items - barred)).astype(np.int32)
+        tied = (random.poisson(1.0, events) * (random.random(events) < 0.5)).astype(np.int32)
+        tied = np.minimum(tied, items - barred - above)
+        returned = np.ones(events, dtype=bool)
+        whole = Ranks(above, tied, returned)
+        sampled = Ranks(random.binomial(99, above / items).astype(np.int32), tied * 0, returned)
+        views["all-items"][task] = EventRanks(whole, users, items - barred)
+        views["lists"][task] = EventRanks(sampled, users, np.full(events, 99))
+    write_top(tmp_path / "top.npz", views, LARGEST, whole=["recommendation"])
+    assert (tmp_path / "top.npz").stat().st_size < 100_000

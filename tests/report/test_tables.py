@@ -24,16 +24,9 @@ from benchmark.report.grid import (
     to_latex,
     to_markdown,
 )
-from benchmark.report.tables import (
-    Row,
-    Table,
-    ablated_systems,
-    ablation_table,
-    as_grid,
-    figures_csv,
-    main_table,
-    side_by_side,
-)
+from benchmark.report.printed import as_grid, figures_csv, side_by_side
+from benchmark.report.rows import Row, Table
+from benchmark.report.tables import ablated_systems, ablation_table, main_table
 from benchmark.systems.catalogue import family_order, family_title
 
 HOSTILE = (
@@ -336,7 +329,8 @@ def compile_latex(tmp_path: Path):
 def test_latex_compiles_as_it_is(suite, suite_root: Path, compile_latex) -> None:
     """Every table of a whole report: main, intervals, cost, data sets, side by side, published."""
     report = make_report(suite_root)
-    main = [table for group in report.groups for table in group.main.values()]
+    views = [view for group in report.groups for view in group.views.values()]
+    main = [table for view in views for table in view.main.values()]
     grids = [grid for group in report.groups for grid in group.grids]
     beside = [side_by_side([table, table]) for table in main]
     grids += [*report.grids, *report.published, *(grid for grids in beside for grid in grids)]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from numpy.typing import NDArray
 from benchmark.errors import BenchmarkError
 from benchmark.retrieval import (
     BM25Engine,
+    PrunedBM25,
     RankBM25,
     SparseBM25,
     analyse_english,
-    bm25,
     lossy_length,
     make_engine,
 )
+from benchmark.retrieval import bm25 as bm25_module
+from benchmark.retrieval import engine as engine_module
+from benchmark.retrieval.compiled import can_compile
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["case", "cable", "lens", "mount", "zoom", "black", "gold", "reader", "plug", "bass"]
@@ -83,27 +87,37 @@ DOCUMENTS = random_texts(120, longest=120, seed=1)
 QUERIES = random_texts(40, longest=5, seed=2)
 
 
-@pytest.fixture(params=["sparse", "rank-bm25"])
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+needs_numba = pytest.mark.skipif(not can_compile(), reason="the extra `fast` is absent")
+BUILDERS = {"sparse": SparseBM25, "pruned": PrunedBM25, "rank-bm25": RankBM25}
+
+
+@pytest.fixture(params=["sparse", pytest.param("pruned", marks=needs_numba), "rank-bm25"])
+def build(request: pytest.FixtureRequest) -> Callable[..., BM25Engine]:
+    return BUILDERS[request.param]
+
+
+@pytest.fixture(params=["sparse", pytest.param("pruned", marks=needs_numba)])
+def build_lucene(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """The engines that equal Lucene."""
+    return BUILDERS[request.param]
 
 
 @pytest.fixture
-def engine(name: str) -> BM25Engine:
-    return make_engine(name, DOCUMENTS)
+def engine(build: Callable[..., BM25Engine]) -> BM25Engine:
+    return build(DOCUMENTS)
 
 
 class TestAgainstLucene:
-    def test_statistics(self) -> None:
+    def test_statistics(self, build_lucene: Callable[..., Any]) -> None:
         stage, expected = golden_bm25()
-        engine = SparseBM25(self.documents(stage))
+        engine = build_lucene(self.documents(stage))
         assert engine.documents_with_terms == expected["docs_with_terms"]
         assert engine.average_length == pytest.approx(expected["average_length"], rel=1e-12)
 
-    def test_same_109_documents_in_the_same_order(self) -> None:
+    def test_same_109_documents_in_the_same_order(self, build_lucene: Callable[..., Any]) -> None:
         stage, expected = golden_bm25()
         queries = [text for text, _ in stage["query_vocab"]]
-        hits = SparseBM25(self.documents(stage)).search(queries, 109)
+        hits = build_lucene(self.documents(stage)).search(queries, 109)
         assert len(expected["top109"]) == len(queries) - 1
         for number, wanted in expected["top109"].items():
             found = hits.documents[int(number)]
@@ -140,44 +154,50 @@ class TestLengths:
         assert int(lossy_length(length)) == plain_length(length)
 
 
-class TestSparse:
+class TestLuceneEngines:
     @pytest.mark.parametrize(("k1", "b"), [(0.9, 0.4), (1.2, 0.75), (2.0, 0.0)])
-    def test_equals_the_plain_formula(self, k1: float, b: float) -> None:
-        engine = SparseBM25(DOCUMENTS, k1=k1, b=b)
+    def test_equals_the_plain_formula(
+        self, build_lucene: Callable[..., Any], k1: float, b: float
+    ) -> None:
+        engine = build_lucene(DOCUMENTS, k1=k1, b=b)
         expected = plain_scores(DOCUMENTS, QUERIES, k1, b)
         np.testing.assert_allclose(engine.score_all(QUERIES).toarray(), expected, atol=2e-5)
 
-    def test_a_repeated_query_term_counts_twice(self) -> None:
-        engine = SparseBM25(DOCUMENTS)
+    def test_a_repeated_query_term_counts_twice(self, build_lucene: Callable[..., Any]) -> None:
+        engine = build_lucene(DOCUMENTS)
         once, twice = engine.score_all(["lens", "lens lens"]).toarray()
         assert once.max() > 0
         np.testing.assert_array_equal(twice, 2 * once)
 
-    def test_blank_documents_change_no_score(self) -> None:
+    def test_blank_documents_change_no_score(self, build_lucene: Callable[..., Any]) -> None:
         some = [text for text in DOCUMENTS if text]
-        with_blanks = SparseBM25([*some, "", "  ", "the ..."]).score_all(QUERIES).toarray()
+        with_blanks = build_lucene([*some, "", "  ", "the ..."]).score_all(QUERIES).toarray()
         np.testing.assert_array_equal(
-            with_blanks[:, : len(some)], SparseBM25(some).score_all(QUERIES).toarray()
+            with_blanks[:, : len(some)], build_lucene(some).score_all(QUERIES).toarray()
         )
         assert not with_blanks[:, len(some) :].any()
 
-    def test_documents_without_any_term(self) -> None:
-        hits = SparseBM25(["", "the"]).search(["lens"], 2)
+    def test_documents_without_any_term(self, build_lucene: Callable[..., Any]) -> None:
+        hits = build_lucene(["", "the"]).search(["lens"], 2)
         assert (hits.documents == -1).all()
 
-    def test_the_analyser_is_a_choice(self) -> None:
-        engine = SparseBM25(["无线耳机", "有线机耳"], analyser="cjk")
+    def test_the_analyser_is_a_choice(self, build_lucene: Callable[..., Any]) -> None:
+        engine = build_lucene(["无线耳机", "有线机耳"], analyser="cjk")
         assert engine.search(["耳机"], 2).documents.tolist() == [[0, -1]]
 
-    def test_batches_change_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        engine = SparseBM25(DOCUMENTS)
+    def test_batches_change_nothing(
+        self, build_lucene: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine = build_lucene(DOCUMENTS)
         whole = engine.search(QUERIES, 7)
         events = np.arange(200) % len(QUERIES)
         documents = np.arange(1000).reshape(200, 5) % len(DOCUMENTS)
         pairs = engine.score_pairs(QUERIES, events, documents)
-        monkeypatch.setattr(bm25, "_QUERIES_AT_ONCE", 3)
-        monkeypatch.setattr(bm25, "_DENSE_ENTRIES", 2 * len(DOCUMENTS) + 3)
-        monkeypatch.setattr(bm25, "_PAIRS_AT_ONCE", 17)
+        monkeypatch.setattr(engine_module, "_QUERIES_AT_ONCE", 3)
+        monkeypatch.setattr(bm25_module, "_QUERIES_AT_ONCE", 3)
+        monkeypatch.setattr(engine_module, "_DENSE_ENTRIES", 2 * len(DOCUMENTS) + 3)
+        monkeypatch.setattr(engine_module, "_PAIRS_AT_ONCE", 17)
+        monkeypatch.setattr(bm25_module, "_PAIRS_AT_ONCE", 17)
         np.testing.assert_array_equal(engine.search(QUERIES, 7).documents, whole.documents)
         np.testing.assert_array_equal(engine.score_pairs(QUERIES, events, documents), pairs)
 
@@ -195,14 +215,18 @@ class TestSearch:
             assert hits.documents[row].tolist() == best + [-1] * padding
             assert hits.scores[row].tolist() == [scores[i] for i in best] + [-math.inf] * padding
 
-    def test_ties_are_ordered_by_document_id_as_text(self, name: str) -> None:
-        tied = make_engine(name, ["zoom", *["black lens"] * 12, *["plug"] * 30])
+    def test_ties_are_ordered_by_document_id_as_text(
+        self, build: Callable[..., BM25Engine]
+    ) -> None:
+        tied = build(["zoom", *["black lens"] * 12, *["plug"] * 30])
         assert tied.search(["lens"], 12).documents[0].tolist() == [
             1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9,
         ]  # fmt: skip
 
-    def test_a_cut_among_ties_keeps_the_first_as_text(self, name: str) -> None:
-        tied = make_engine(name, ["zoom", *["black lens"] * 12, *["plug"] * 30])
+    def test_a_cut_among_ties_keeps_the_first_as_text(
+        self, build: Callable[..., BM25Engine]
+    ) -> None:
+        tied = build(["zoom", *["black lens"] * 12, *["plug"] * 30])
         assert tied.search(["lens"], 3).documents[0].tolist() == [1, 10, 11]
 
     def test_permuted_and_repeated_queries(self, engine: BM25Engine) -> None:
@@ -221,15 +245,62 @@ class TestSearch:
         hits = engine.search(["case"], 1000)
         assert (hits.documents[0] >= 0).sum() == sum("case" in text for text in DOCUMENTS)
 
-    def test_document_ids_are_the_callers(self, name: str, engine: BM25Engine) -> None:
+    def test_document_ids_are_the_callers(
+        self, build: Callable[..., BM25Engine], engine: BM25Engine
+    ) -> None:
         ids = np.random.default_rng(4).permutation(len(DOCUMENTS)) + 1000
-        renamed = make_engine(name, DOCUMENTS, document_ids=ids.tolist())
+        renamed = build(DOCUMENTS, document_ids=ids.tolist())
         hits = renamed.search(["gold reader"], 5)
         by_position = engine.score_all(["gold reader"]).toarray()[0]
         positions = [ids.tolist().index(document) for document in hits.documents[0]]
         np.testing.assert_array_equal(by_position[positions], hits.scores[0])
         pairs = renamed.score_pairs(["gold reader"], [0], hits.documents)
         np.testing.assert_array_equal(pairs, hits.scores)
+
+
+class TestBestWithTies:
+    STEP = 1e-4
+
+    def expected(self, scores: NDArray[np.float32], k: int, step: float) -> list[int]:
+        """By the definition, document by document."""
+        steps = {i: max(round(float(score) / step), 1) for i, score in enumerate(scores) if score}
+        if k == 0 or not steps:
+            return []
+        last = sorted(steps.values(), reverse=True)[:k][-1]
+        reached = [document for document in steps if steps[document] >= last]
+        return sorted(reached, key=lambda document: (-scores[document], str(document)))
+
+    @pytest.mark.parametrize("step", [1e-4, 0.3])
+    def test_all_that_reach_the_step_of_the_last(self, engine: BM25Engine, step: float) -> None:
+        wanted = np.arange(len(QUERIES)) % 11
+        hits = engine.best_with_ties(QUERIES, wanted, step)
+        assert hits.documents.dtype == np.int32 and hits.scores.dtype == np.float32
+        for row, scores in enumerate(engine.score_all(QUERIES).toarray()):
+            documents, found = hits.row(row)
+            assert documents.tolist() == self.expected(scores, int(wanted[row]), step)
+            assert found.tolist() == scores[documents].tolist()
+        assert hits.offsets[-1] == len(hits.documents)
+        assert step < 0.1 or np.any(np.diff(hits.offsets) > wanted), "no query has ties"
+
+    def test_one_number_is_for_all_and_repeated_queries_have_rows(self, engine: BM25Engine) -> None:
+        twice = [*QUERIES, *QUERIES]
+        hits = engine.best_with_ties(twice, 5, self.STEP)
+        for row in range(len(QUERIES)):
+            np.testing.assert_array_equal(hits.row(row)[0], hits.row(row + len(QUERIES))[0])
+
+    def test_nothing_asked_or_found(self, engine: BM25Engine) -> None:
+        assert engine.best_with_ties([], 3, self.STEP).offsets.tolist() == [0]
+        assert engine.best_with_ties(["", "unheard"], 3, self.STEP).offsets.tolist() == [0, 0, 0]
+
+    @pytest.mark.parametrize("k", [-1, [1, 2]])
+    def test_k_is_checked(self, engine: BM25Engine, k: int | list[int]) -> None:
+        with pytest.raises(BenchmarkError, match="at least 0, one number or one for each of 1"):
+            engine.best_with_ties(["case"], k, self.STEP)
+
+    @pytest.mark.parametrize("step", [0.0, math.nan])
+    def test_the_step_is_checked(self, engine: BM25Engine, step: float) -> None:
+        with pytest.raises(BenchmarkError, match="step above 0"):
+            engine.best_with_ties(["case"], 1, step)
 
 
 class TestScorePairs:
@@ -322,20 +393,31 @@ class TestRegistry:
         with pytest.raises(BenchmarkError, match="cjk, english"):
             make_engine("sparse", DOCUMENTS, analyser="german")
 
-    def test_bad_input_is_reported(self, name: str, engine: BM25Engine) -> None:
+    def test_bad_input_is_reported(
+        self, build: Callable[..., BM25Engine], engine: BM25Engine
+    ) -> None:
         with pytest.raises(BenchmarkError, match="k of at least 1"):
             engine.search(["case"], 0)
         with pytest.raises(BenchmarkError, match="at least one document"):
-            make_engine(name, [])
+            build([])
         with pytest.raises(BenchmarkError, match="document ids of shape"):
-            make_engine(name, ["a lens"], document_ids=[1, 2])
+            build(["a lens"], document_ids=[1, 2])
         with pytest.raises(BenchmarkError, match="same document id twice"):
-            make_engine(name, ["a lens", "a case"], document_ids=[1, 1])
+            build(["a lens", "a case"], document_ids=[1, 1])
+
+    @needs_numba
+    def test_large_collections_are_pruned(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert isinstance(make_engine("sparse", DOCUMENTS), SparseBM25)
+        monkeypatch.setattr(bm25_module, "_PRUNED_FROM", len(DOCUMENTS))
+        assert isinstance(make_engine("sparse", DOCUMENTS), PrunedBM25)
+        monkeypatch.setattr(bm25_module, "can_compile", lambda: False)
+        assert isinstance(make_engine("sparse", DOCUMENTS), SparseBM25)
 
     def test_the_package_is_a_leaf(self) -> None:
         script = (
             "import sys, benchmark.retrieval\n"
-            "print([name for name in ('torch', 'pandas', 'rank_bm25') if name in sys.modules])"
+            "heavy = {'torch', 'pandas', 'rank_bm25', 'numba'}\n"
+            "print(sorted(heavy & set(sys.modules)))"
         )
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

@@ -10,8 +10,9 @@ import pytest
 
 from benchmark.data.__main__ import main
 from benchmark.errors import BenchmarkError
-from benchmark.retrieval import lucene, make_engine
+from benchmark.retrieval import PrunedBM25, SparseBM25, lucene, make_engine
 from benchmark.retrieval.compare import compare_engines
+from benchmark.retrieval.compiled import can_compile
 
 DOCUMENTS = ["", "red running shoes", "blue shoes", "a red hat", "hats and shoes and hats"]
 QUERIES = ["red shoes", "hat", "nothing", "red shoes"]
@@ -85,6 +86,45 @@ def test_equal_to_ours_hit_for_hit() -> None:
     found = compare_engines(("sparse", "pyserini"), documents, queries, 109)
     assert found.same_order == len(queries)
     assert found.largest_difference < 1e-3
+
+
+def adversarial() -> tuple[list[str], list[int], list[str]]:
+    """Texts, their ids and queries that a careless engine gets wrong.
+
+    Few distinct words, so that most scores tie; texts that are there many times; blank ones, ones
+    of stop words only, ones of a thousand words; ids whose order as text is not that of the
+    numbers; frequent words, whose postings may be passed over; words said up to seven times.
+    """
+    random = np.random.default_rng(5)
+    lengths = np.concatenate([random.integers(0, 6, 3000), random.integers(6, 1000, 40)])
+    words = np.minimum(random.zipf(1.4, int(lengths.sum())), 60)
+    parts = np.split(words, np.cumsum(lengths)[:-1])
+    texts = [" ".join(f"word{word}x" for word in part) for part in parts]
+    documents = [*texts, *texts[:500], "the of and", "   ", *["word2x word9x"] * 200]
+    ids = random.permutation(20_000)[: len(documents)].tolist()
+    said = [
+        " ".join([f"word{word}x"] * times + [f"word{other}x"] * again)
+        for times in range(1, 8)
+        for word, other, again in random.integers(1, 12, (15, 3))
+    ]
+    long = [" ".join(f"word{word}x" for word in random.permutation(70)) for _ in range(5)]
+    return documents, ids, [*said, *long, "word1x", "word60x", "unheard", "the"]
+
+
+@needs_lucene
+def test_equal_to_ours_where_it_is_hard() -> None:
+    documents, ids, queries = adversarial()
+    theirs = make_engine("pyserini", documents, document_ids=ids)
+    ours = [SparseBM25(documents, document_ids=ids)]
+    if can_compile():
+        ours.append(PrunedBM25(documents, document_ids=ids))
+    for asked, k in ((queries, 109), (queries[-12:], len(documents) + 5)):
+        expected = theirs.search(asked, k)
+        for engine in ours:
+            found = engine.search(asked, k)
+            np.testing.assert_array_equal(found.documents, expected.documents)
+            both = found.documents >= 0
+            np.testing.assert_allclose(found.scores[both], expected.scores[both], atol=1e-2)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

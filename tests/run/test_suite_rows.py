@@ -96,7 +96,7 @@ def test_a_system_that_builds_on_another_changes_with_it(project) -> None:
     done = project.run(*arguments)
     assert done.returncode == 0, done.stderr + done.stdout
     metrics = [
-        json.loads(path.read_text(encoding="utf-8"))["recommendation"]
+        json.loads(path.read_text(encoding="utf-8"))["lists"]["recommendation"]
         for path in (project.root / "results" / "runs").rglob("metrics.json")
     ]
     assert metrics[0] == metrics[1]

@@ -1,4 +1,7 @@
-"""`report --trec` and `protocol evaluate`: the exported runs give the figures of the table."""
+"""`report --trec` and `protocol evaluate`: exported runs give the figures of both views' tables.
+
+The whole suite is trained once for it, on 60 users.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,27 @@ from benchmark.data import load
 from benchmark.errors import BenchmarkError
 from benchmark.files import build_folder, write_json
 from benchmark.protocol.__main__ import main as protocol
-from benchmark.protocol.metrics import METRIC_NAMES, ranks_of_targets
+from benchmark.protocol.metrics import (
+    CUTOFFS,
+    METRIC_NAMES,
+    VIEWS,
+    Ranks,
+    every_metric,
+    gains,
+    ranks_of_targets,
+)
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import load_tasks
 from benchmark.report.__main__ import main as report
-from benchmark.report.events import read_ranks
-from benchmark.runs.record import RANKS_FILE, SCORES_FILE, Run, find_run_folders, read_run
+from benchmark.report.ranks import read_ranks
+from benchmark.runs.record import (
+    BEST_FILE,
+    RANKS_FILE,
+    SCORES_FILE,
+    Run,
+    find_run_folders,
+    read_run,
+)
 from benchmark.runs.scores import read_scores
 from benchmark.systems.catalogue import entries
 from tests.run.conftest import ProjectCopy
@@ -38,19 +56,19 @@ class Added(System):
     def save(self, folder): pass
     def load(self, folder, corpus): pass
 """
-REFERENCES = [name for name, row in entries().items() if row.family == "references"]
-TRAINED = "fmlp-rec"
+SUITE = [name for name, row in entries().items() if row.in_suite]
 SEED = 2024
+THEIR_NAMES = {"HR": "Success", "NDCG": "nDCG", "MRR": "RR", "Recall": "R"}
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with runs of every ranker without learning, a trained and a pruning system."""
+    """A project with runs of every system of the suite, and of one that prunes."""
     from tests.run import conftest
 
     project: ProjectCopy = conftest.project.__wrapped__(tmp_path_factory.mktemp("trec"))
     project.add_system("pruning", PRUNING, tasks='("recommendation", "search")')
-    systems = ",".join([*REFERENCES, TRAINED, "pruning"])
+    systems = ",".join([*SUITE, "pruning"])
     done = project.run("--dataset", "tiny", "--preset", "smoke", "--systems", systems)
     assert done.returncode == 0, done.stderr
     done = project.run("--trec", module="benchmark.report")
@@ -83,7 +101,7 @@ def test_evaluate_gives_the_tables_figures(
     exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = runs_of(exported)
-    assert len(runs) == len(REFERENCES) + 2
+    assert len(runs) == len(SUITE) + 1
     for run in runs:
         for task, figures in run.metrics.items():
             tag = f"{run.record.system.name}-{SEED}-{task}.trec"
@@ -101,31 +119,70 @@ def test_runs_under_a_changed_protocol_make_the_round(
     assert done.returncode == 0, done.stderr
     (run,) = runs_of(project.root)
     for task, figures in run.metrics.items():
-        (path,) = (project.root / "results" / "trec").rglob(f"*-{task}.trec")
+        (path,) = (project.root / "results" / "trec").rglob(f"*-{SEED}-{task}.trec")
         found = evaluated(project.root, task, path, capsys, *changes)
         assert found == pytest.approx([figures[name] for name in METRIC_NAMES], abs=1e-6)
 
 
-def test_an_outside_evaluator_agrees_where_nothing_is_tied(exported: Path) -> None:
+def outside_gains(qrels: Path, run: Path, metrics: tuple[str, ...]) -> np.ndarray:
+    """(events, metrics) as ir_measures has them, in the order of the qrels."""
     measures = [
-        ir_measures.parse_measure(name.replace("HR", "Success").replace("NDCG", "nDCG"))
-        for name in METRIC_NAMES
+        ir_measures.parse_measure(f"{THEIR_NAMES[name]}@{cutoff}")
+        for name, _, cutoff in (metric.partition("@") for metric in metrics)
     ]
+    relevant = list(ir_measures.read_trec_qrels(str(qrels)))
+    rows = {one.query_id: row for row, one in enumerate(relevant)}
+    values = np.full((len(rows), len(metrics)), np.nan)
+    ranked = ir_measures.read_trec_run(str(run))
+    for found in ir_measures.iter_calc(measures, relevant, ranked):
+        values[rows[found.query_id], measures.index(found.measure)] = found.value
+    return values
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_an_outside_evaluator_agrees_where_nothing_is_tied(exported: Path, view: str) -> None:
+    """Event by event, at every cut-off: HR, NDCG, MRR and Recall of every system of the suite."""
+    metrics = every_metric(CUTOFFS[view])
+    folder = trec_folder(exported)
     agreed = set()
     for run in runs_of(exported):
-        for task, ranks in read_ranks(run.folder / RANKS_FILE).items():
-            if ranks.tied[ranks.returned].any():
-                continue
-            tag = f"{run.record.system.name}-{SEED}-{task}.trec"
-            found = ir_measures.calc_aggregate(
-                measures,
-                ir_measures.read_trec_qrels(str(trec_folder(exported) / f"{task}.qrels")),
-                ir_measures.read_trec_run(str(trec_folder(exported) / tag)),
+        for task, found in read_ranks(run.folder / RANKS_FILE)[view].items():
+            ranks: Ranks = found.ranks.placed(view)
+            # What a beam left out of a list is tied with nothing: it is not there.
+            untied = (ranks.tied == 0) | ~ranks.returned
+            tag = f"{run.record.system.name}-{SEED}-{task}"
+            path = folder / f"{tag}{'' if view == 'lists' else '-all-items'}.trec"
+            theirs = outside_gains(folder / f"{task}.qrels", path, metrics)
+            ours = np.stack([gains(ranks, metric) for metric in metrics], axis=1)
+            assert np.isfinite(theirs).all(), tag
+            assert np.abs(theirs - ours)[untied].max(initial=0.0) < 1e-9, tag
+            assert ours.mean(axis=0) == pytest.approx(
+                [run.metrics_of(view)[task][metric] for metric in metrics], abs=1e-9
             )
-            figures = [run.metrics[task][name] for name in METRIC_NAMES]
-            assert figures == pytest.approx([found[one] for one in measures], abs=1e-6), tag
-            agreed.add(run.record.system.name)
-    assert {"random", TRAINED} <= agreed
+            if untied.any():
+                agreed.add(run.record.system.name)
+    all_tied = {"bm25", "bm25-reversed", "known-pair", "history-copy"}
+    assert set(SUITE) - all_tied <= agreed
+    assert view == "all-items" or "pruning" in agreed  # of all items it has a dozen scores only
+
+
+def test_best_items_have_the_lists_scores(exported: Path) -> None:
+    """An item that stands in both files of a run has one score, whatever it was scored beside."""
+    compared = 0
+    for run in runs_of(exported):
+        if run.record.system.left_out.get("recommendation", 1.0) > 0.0:
+            continue
+        found = [
+            {tuple(line.split()[:3:2]): float(line.split()[4]) for line in path.open()}
+            for path in (
+                trec_folder(exported) / f"{run.record.system.name}-{SEED}-recommendation{view}.trec"
+                for view in ("", "-all-items")
+            )
+        ]
+        for key in found[0].keys() & found[1].keys():
+            assert found[0][key] == pytest.approx(found[1][key], rel=1e-5, abs=1e-5)
+            compared += 1
+    assert compared > 10_000
 
 
 def test_the_files_hold_the_ids_of_the_exported_lists(exported: Path, tmp_path: Path) -> None:
@@ -166,7 +223,7 @@ def test_runs_on_other_lists_are_not_exported(
 
     def fill(folder: Path) -> None:
         write_json(folder / "run.json", record)
-        for name in ("metrics.json", RANKS_FILE, SCORES_FILE):
+        for name in ("metrics.json", RANKS_FILE, SCORES_FILE, BEST_FILE):
             (folder / name).write_bytes((run.folder / name).read_bytes())
 
     build_folder(tmp_path / "runs" / "one", fill)
@@ -174,7 +231,8 @@ def test_runs_on_other_lists_are_not_exported(
     assert report([*given, "--prepared", str(exported / "datasets" / "prepared")]) == 0
     assert "ranked other search lists than its protocol gives here" in capsys.readouterr().err
     files = {path.name for path in (tmp_path / "out" / "trec").rglob("*") if path.is_file()}
-    assert files == {f"random-{SEED}-recommendation.trec", "recommendation.qrels"}
+    tag = f"random-{SEED}-recommendation"
+    assert files == {f"{tag}.trec", f"{tag}-all-items.trec", "recommendation.qrels"}
 
 
 def test_the_ranks_follow_from_the_scores(exported: Path) -> None:
@@ -182,7 +240,8 @@ def test_the_ranks_follow_from_the_scores(exported: Path) -> None:
     dataset = load(exported / "datasets" / "tiny.yaml", root=prepared)
     tasks = load_tasks(dataset, PRESETS["paper"], prepared)
     for run in runs_of(exported):
-        for task, ranks in read_ranks(run.folder / RANKS_FILE).items():
+        for task, kept in read_ranks(run.folder / RANKS_FILE)["lists"].items():
+            ranks = kept.ranks
             scores = read_scores(run.folder / SCORES_FILE, task)
             assert scores.dtype == np.float32
             assert run.record.protocol.list_lengths[task] == scores.shape[1]

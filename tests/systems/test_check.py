@@ -125,6 +125,9 @@ class Prunes(Toy):
         scores = super().score(requests)
         return np.where(scores < 5, np.float32(-np.inf), scores)
 
+    def ranking_of_all_items(self) -> str:
+        return "a threshold of 5"
+
 
 class Size(SystemConfig):
     size: int = 1
@@ -278,6 +281,62 @@ class FirstRequestDecides(Toy):
         )
 
 
+class RanksAllBackwards(Toy):
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        return -super().score_all_items(requests)
+
+
+class TiesAll(Toy):
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        return np.round(super().score_all_items(requests))
+
+
+class TellsAllApart(Toy):
+    """Ties of lists are none among all items."""
+
+    def score(self, requests: Requests) -> FloatArray:
+        return np.round(super().score(requests))
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        numbers = np.arange(requests.number_of_items + 1, dtype=np.float32)
+        return super().score_all_items(requests) + numbers / len(numbers)
+
+
+class TransposesAll(Toy):
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        return np.ascontiguousarray(super().score_all_items(requests).T)
+
+
+class ForgetsItemsOfAll(Toy):
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        return super().score_all_items(requests)[:, 1:]
+
+
+class NotANumberInAll(Toy):
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        scores = super().score_all_items(requests)
+        scores[:, 5] = np.nan
+        return scores
+
+
+class PrunesInSilence(Toy):
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        scores = super().score_all_items(requests)
+        return np.where(scores < 5, np.float32(-np.inf), scores)
+
+
+class SaysNothingOfAll(Toy):
+    def ranking_of_all_items(self) -> Any:
+        return None
+
+
+class RanksAllByTheBatch(Toy):
+    """The order within a request stays, but scores do not."""
+
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        return super().score_all_items(requests) + np.float32(len(requests))
+
+
 class NotANumberOnEmptyHistories(Toy):
     def score(self, requests: Requests) -> FloatArray:
         scores = super().score(requests)
@@ -420,8 +479,8 @@ class LearnsValidationTargets(Toy):
 
     def fit(self, view: TrainingView) -> None:
         super().fit(view)
-        for requests, column in view._validation.values():
-            target = requests.candidates[np.arange(len(column)), column]
+        for requests, lists in view._validation.values():
+            target = requests.candidates[np.arange(len(lists)), lists.target_column]
             self.weights = self.weights + np.bincount(target, minlength=len(self.weights))
 
 
@@ -589,26 +648,46 @@ FAULTS: dict[type[System], tuple[str, ...]] = {
     LikesTheFirstColumn: (
         "order_of_candidates_does_not_matter",
         "equal_candidates_get_equal_scores",
+        # Without a way of its own, all items are ranked as lists are.
+        "ranks_all_items_as_it_ranks_lists",
     ),
     StrikesRepetitions: ("equal_candidates_get_equal_scores",),
     Standardises: ("lists_may_have_any_length",),
-    FixedLength: ("lists_may_have_any_length", "equal_candidates_get_equal_scores"),
+    FixedLength: (
+        "lists_may_have_any_length",
+        "equal_candidates_get_equal_scores",
+        "ranks_all_items_as_it_ranks_lists",
+        "batches_do_not_matter_for_all_items",
+    ),
     DependsOnTheBatch: (
         "batch_size_does_not_matter",
         "order_of_requests_does_not_matter",
         "events_of_one_user_tell_nothing_of_each_other",
         # The columns' mean is over another column when the list is turned.
         "order_of_candidates_does_not_matter",
+        "batches_do_not_matter_for_all_items",
+        "ranks_all_items_as_it_ranks_lists",
     ),
     DiffersWhenAlone: (
         "batch_size_does_not_matter",
+        "batches_do_not_matter_for_all_items",
         "events_of_one_user_tell_nothing_of_each_other",
     ),
     FirstRequestDecides: (
         "batch_size_does_not_matter",
         "order_of_requests_does_not_matter",
         "events_of_one_user_tell_nothing_of_each_other",
+        "batches_do_not_matter_for_all_items",
     ),
+    RanksAllBackwards: ("ranks_all_items_as_it_ranks_lists",),
+    TiesAll: ("ranks_all_items_as_it_ranks_lists",),
+    TellsAllApart: ("ranks_all_items_as_it_ranks_lists",),
+    TransposesAll: ("ranks_all_items_as_it_ranks_lists", "batches_do_not_matter_for_all_items"),
+    ForgetsItemsOfAll: ("ranks_all_items_as_it_ranks_lists", "batches_do_not_matter_for_all_items"),
+    NotANumberInAll: ("ranks_all_items_as_it_ranks_lists", "batches_do_not_matter_for_all_items"),
+    PrunesInSilence: ("ranks_all_items_as_it_ranks_lists",),
+    SaysNothingOfAll: ("ranks_all_items_as_it_ranks_lists",),
+    RanksAllByTheBatch: ("batches_do_not_matter_for_all_items",),
     NotANumberOnEmptyHistories: ("unusual_events_get_finite_scores",),
     NotANumberOnOneEvent: (
         "unusual_events_get_finite_scores",
@@ -784,6 +863,22 @@ def test_scores_that_are_not_finite_are_named_with_user_and_candidate(value: flo
 def test_a_wrong_shape_is_found() -> None:
     seen = failures_of(Transposed)["scores_have_the_right_form"]
     assert "have shape (20, 30), not (30, 20) (requests, candidates)." in seen
+
+
+def test_wrong_scores_of_all_items_are_told_in_one_sentence() -> None:
+    probe = "ranks_all_items_as_it_ranks_lists"
+    items = worlds.make_world().dataset.number_of_items
+    right = f"(30, {items + 1}) (requests, items + 1)."
+    for system, sentence in (
+        (TransposesAll, f"have shape ({items + 1}, 30), not {right}"),
+        (ForgetsItemsOfAll, f"have shape (30, {items}), not {right}"),
+        (NotANumberInAll, "(user 1, candidate 5) is nan, which is not finite."),
+        (SaysNothingOfAll, "ranking_of_all_items() is None, not a string."),
+        (PrunesInSilence, 'task, but ranking_of_all_items() is "".'),
+    ):
+        seen = failures_of(system)[probe]
+        assert seen.endswith(sentence) and "\n" not in seen
+    assert "in a list, but" in failures_of(RanksAllBackwards)[probe]
 
 
 def test_candidates_that_stay_changed_are_found() -> None:

@@ -1,9 +1,10 @@
 """The report as one page: a file that needs no server, no network and no other file.
 
-Tables can be sorted and filtered, figures answer the pointer, every run shows its configuration and
-environment. All text from runs passes through Jinja2's escaping; figures are matplotlib's SVG,
-rebuilt element by element. Besides, the page's own policy lets nothing be fetched and no
-script run but the one whose hash it names, so even markup that got through would do nothing.
+Tables can be sorted and filtered, a switch chooses between the views, figures answer the pointer,
+every run shows its configuration and environment. All text from runs passes through Jinja2's
+escaping; figures are matplotlib's SVG, rebuilt element by element. Besides, the page's own policy
+lets nothing be fetched and no script run but the one whose hash it names, so even markup that got
+through would do nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.protocol.metrics import View
 from benchmark.report.grid import Grid
 from benchmark.report.page.figures import svg_of
 from benchmark.report.page.papers import Paper, papers
@@ -27,7 +29,8 @@ from benchmark.systems.catalogue import base_name, entries, family_title
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from benchmark.report.build import Drawing, GroupReport, Report
+    from benchmark.report.build import Report
+    from benchmark.report.group import Drawing, GroupReport
 
 FOLDER = Path(__file__).parent
 _SETTINGS_SHOWN = 60  # characters of a value
@@ -40,13 +43,22 @@ class _Figure:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """What a section says of one view, or of neither alone: then ``view`` is empty."""
+
+    view: str
+    title: str
+    grids: tuple[Grid, ...]
+    figures: tuple[_Figure, ...]
+
+
+@dataclass(frozen=True)
 class _Section:
     """One group of comparable runs on the page."""
 
     anchor: str
     title: str
-    grids: tuple[Grid, ...]
-    figures: tuple[_Figure, ...]
+    parts: tuple[_Part, ...]
     settings: tuple[tuple[str, str], ...]
     runs: tuple[_Run, ...]
 
@@ -85,6 +97,7 @@ def render_page(report: Report, source: str) -> str:
     return environment.get_template("page.html.j2").render(
         source=clean(source),
         sections=[_section(group) for group in report.groups],
+        has_both_views=any(len(group.views) > 1 for group in report.groups),
         grids=report.grids,
         figures=[_figure(drawing) for drawing in report.drawings],
         published=report.published,
@@ -110,11 +123,17 @@ def _section(group: GroupReport) -> _Section:
     return _Section(
         anchor=group.stem,
         title=clean(f"{key.dataset}, protocol {key.protocol}{variant}, preset {key.preset}"),
-        grids=group.grids,
-        figures=tuple(map(_figure, group.drawings)),
+        parts=tuple(_parts(group)),
         settings=tuple(_settings(record.protocol.settings)),
         runs=tuple(map(_run, group.group.runs)),
     )
+
+
+def _parts(group: GroupReport) -> Iterator[_Part]:
+    titles: dict[View, str] = {"lists": "Candidate lists", "all-items": "All items"}
+    for view, of_view in group.views.items():
+        yield _Part(view, titles[view], of_view.grids, tuple(map(_figure, of_view.drawings)))
+    yield _Part("", "Beside the views", group.own_grids, tuple(map(_figure, group.own_drawings)))
 
 
 def _settings(settings: Mapping[str, object]) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering and what figures say. Without this script the page is complete, only still.
+// Sorting, filtering, choosing a view, and what figures say. Without this script the page is complete, only still.
 (() => {
   const rowsOf = (table) => [...table.querySelectorAll("tr.row")];
 
@@ -56,13 +56,13 @@
   const filter = document.getElementById("filter");
   const shown = document.getElementById("shown");
   const groups = [...document.querySelectorAll("section.group")];
-  filter.addEventListener("input", () => {
+  const show = () => {
     const wanted = filter.value.trim().toLowerCase();
     let count = 0;
     for (const section of groups) {
       for (const row of section.querySelectorAll("tr.row")) {
         row.hidden = wanted !== "" && !row.dataset.words.includes(wanted);
-        if (!row.hidden) count += 1;
+        if (!row.hidden && !row.closest("[data-view][hidden]")) count += 1;
       }
       // Rows have their whole names here, so a heading is no loss while only some are shown.
       for (const heading of section.querySelectorAll("tr.heading")) heading.hidden = wanted !== "";
@@ -75,7 +75,22 @@
       }
     }
     shown.value = wanted === "" ? "" : `${count} rows`;
-  });
+  };
+  filter.addEventListener("input", show);
+
+  const views = document.getElementById("views");
+  if (views) {
+    const choose = () => {
+      const wanted = views.querySelector("input:checked").value;
+      for (const part of document.querySelectorAll("[data-view]")) {
+        part.hidden = wanted !== "" && part.dataset.view !== wanted;
+      }
+      show();
+    };
+    views.hidden = false;
+    views.addEventListener("change", choose);
+    choose();
+  }
 
   const tip = document.createElement("div");
   tip.id = "tip";

@@ -1,0 +1,195 @@
+"""Everything that is said of one group of comparable runs: tables and figures of both views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmark.protocol.metrics import VIEWS, View
+from benchmark.report.agreement import orders_of_views
+from benchmark.report.agreement_charts import views_figure
+from benchmark.report.agreement_tables import agreement_grid, changed_places_grid
+from benchmark.report.charts import (
+    bars_figure,
+    codebooks_figure,
+    cost_figure,
+    curves_figure,
+    ranks_figure,
+)
+from benchmark.report.collect import RunGroup
+from benchmark.report.differences import differences_grid
+from benchmark.report.expected import TASK, expected_grid
+from benchmark.report.grid import Grid
+from benchmark.report.identifiers import identifier_grids
+from benchmark.report.overviews import efficiency_grid
+from benchmark.report.plots import title_of, tradeoff_figure
+from benchmark.report.printed import as_grid
+from benchmark.report.rows import Table
+from benchmark.report.statistics import EventsOfRuns, collect_events, statistics_of, systems_of
+from benchmark.report.tables import ablated_systems, ablation_table, main_table
+from benchmark.report.views import WORDS, has_view, headline, with_view
+from benchmark.runs.record import TaskName
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TASKS: tuple[TaskName, ...] = ("recommendation", "search")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, the stem of its files, and what it shows in a sentence."""
+
+    stem: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class ViewReport:
+    """What is said of one view.
+
+    ``main`` are the main tables, also that of a task without systems; ``tables`` those of metrics
+    that have rows, ``grids`` all that are printed.
+    """
+
+    main: Mapping[TaskName, Table]
+    tables: tuple[Table, ...]
+    grids: tuple[Grid, ...]
+    drawings: tuple[Drawing, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """Everything that is said of one group of comparable runs.
+
+    ``views`` has that of all items only where runs have it. ``own_grids`` and ``own_drawings`` are
+    about neither view alone.
+    """
+
+    group: RunGroup
+    views: Mapping[View, ViewReport]
+    own_grids: tuple[Grid, ...]
+    own_drawings: tuple[Drawing, ...]
+    sentences: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        """How the group's files begin."""
+        return self.group.key.stem(self.group.variant)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables of metrics, those of lists first."""
+        return tuple(table for view in self.views.values() for table in view.tables)
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """All that is printed, what is about neither view alone last."""
+        of_views = (grid for view in self.views.values() for grid in view.grids)
+        return (*of_views, *self.own_grids)
+
+    @property
+    def drawings(self) -> tuple[Drawing, ...]:
+        """All figures, in the same order."""
+        of_views = (drawing for view in self.views.values() for drawing in view.drawings)
+        return (*of_views, *self.own_drawings)
+
+
+def group_report(group: RunGroup) -> GroupReport:
+    """Make every table and figure of a group."""
+    events = collect_events(group.runs)
+    views = {
+        view: _view_report(group, view, events) for view in VIEWS if has_view(group.runs, view)
+    }
+    lists = views["lists"].main
+    title = title_of(lists["recommendation"], lists["search"])
+    figures = {
+        "curves": (
+            curves_figure(group.runs, title),
+            "Validation NDCG@5 in training, a line a seed.",
+        ),
+        "codebooks": (
+            codebooks_figure(group.runs, title),
+            "The share of each level's codes that some item has.",
+        ),
+    }
+    grids = [_expected(group, lists[TASK], events)]
+    for task in TASKS:
+        of_views = {view: events.of(view, task) for view in VIEWS}
+        orders = orders_of_views(task, of_views, *systems_of(group.runs))
+        grids += [agreement_grid(lists[task], orders), changed_places_grid(lists[task], orders)]
+        figures[f"{task}-views"] = (
+            views_figure(lists[task], orders),
+            f"The systems' places in {task} among candidate lists and among all items.",
+        )
+    grids += [efficiency_grid(group), *identifier_grids(group)]
+    told = [sentence for view in views.values() for sentence in view.sentences]
+    return GroupReport(
+        group=group,
+        views=views,
+        own_grids=tuple(grid for grid in grids if grid is not None),
+        own_drawings=_drawings(group, "lists", figures),
+        sentences=tuple(dict.fromkeys((*events.sentences, *told))),
+    )
+
+
+def _expected(group: RunGroup, lists: Table, events: EventsOfRuns) -> Grid | None:
+    return expected_grid(group, lists, events.of("lists", TASK), events.of("all-items", TASK))
+
+
+def _view_report(group: RunGroup, view: View, events: EventsOfRuns) -> ViewReport:
+    of_tasks = statistics_of(group.runs, events, view)
+    main = {
+        task: main_table(
+            task, group.runs, group.variant, of_tasks[task], events.of(view, task), view
+        )
+        for task in TASKS
+    }
+    ablations = [
+        ablation_table(task, system, group.runs, group.variant, view)
+        for system in ablated_systems(group.runs)
+        for task in TASKS
+    ]
+    tables = tuple(table for table in (*main.values(), *ablations) if table.groups)
+    grids = [as_grid(table) for table in tables]
+    grids += [as_grid(table, "interval") for table in tables if table.has_intervals]
+    pairs = [differences_grid(table, of_tasks[task]) for task, table in main.items()]
+    grids += [grid for grid in pairs if grid is not None]
+    both = (main["recommendation"], main["search"])
+    metric = headline(both[0].columns, view)
+    among = WORDS[view]
+    of_view = {task: events.of(view, task) for task in TASKS}
+    figures = {
+        "tradeoff": (
+            tradeoff_figure(*both),
+            f"Search against recommendation quality among {among} ({metric}), with the Pareto "
+            "front of trained systems.",
+        ),
+        "bars": (
+            bars_figure(*both),
+            f"{metric} of every system among {among}, with its 95 % interval.",
+        ),
+        "ranks": (
+            ranks_figure(of_view, both, title_of(*both)),
+            f"HR@k for every k: where targets stand among {among}.",
+        ),
+        "cost": (cost_figure(group.runs, *both), f"{metric} among {among} against training time."),
+    }
+    sentences = [sentence for of_task in of_tasks.values() for sentence in of_task.sentences]
+    if figures["tradeoff"][0] is None and view == "lists":
+        sentences.append("no system finished both tasks, so no trade-off plot.")
+    return ViewReport(main, tables, tuple(grids), _drawings(group, view, figures), tuple(sentences))
+
+
+def _drawings(
+    group: RunGroup, view: View, figures: Mapping[str, tuple[Figure | None, str]]
+) -> tuple[Drawing, ...]:
+    stem = group.key.stem(group.variant)
+    return tuple(
+        Drawing(with_view(f"{stem}-{name}", view), caption, figure)
+        for name, (figure, caption) in figures.items()
+        if figure is not None
+    )
