@@ -303,7 +303,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/microsoft/unilm",
         licence="MIT",
         status="Fine-tuned by the published loss (the original's training code is not public); "
-        "where no model hub is reachable, the packaged MiniLM stands in, and tables say so.",
+        "on small machines the packaged MiniLM stands in, and tables say so.",
         needs_text=True,
     ),
     SystemEntry(

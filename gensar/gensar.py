@@ -12,8 +12,8 @@ from a model fine-tuned on the search log, as the paper says (the released scrip
 not); an exact ranking by likelihood is offered beside the beam, which loses targets; scores are
 sums of log-probabilities (all identifiers have one length, so the original's mean orders alike);
 equal identifiers tie instead of counting as hits of each other; a search event is a session of its
-own, as on Amazon. Where no hub is reachable, a T5 from scratch and a packaged sentence encoder
-stand in, and the tables say so.
+own, as on Amazon. On small machines a T5 from scratch and a packaged sentence encoder stand in, and
+the tables say so.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from pydantic import Field
 from benchmark.data.dataset import BEHAVIOURS, LongArray
 from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
 from benchmark.kit.decoding import Encoded, encode
+from benchmark.kit.identifiers.card import card
+from benchmark.kit.model_folder import PretrainedFiles
+from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.seq2seq import (
     Backbone,
@@ -39,18 +42,17 @@ from benchmark.kit.seq2seq import (
     texts_of,
 )
 from benchmark.kit.text import (
-    EncoderFiles,
-    find_encoder,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import FloatArray, SystemConfig
+from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
 from benchmark.systems.provenance import code_fingerprint, library_versions
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
+from gensar.bi_encoder import BiEncoderSettings, joint_item_vectors
 from gensar.identifiers import JointIdentifierConfig, JointIdentifiers, learn_joint_identifiers
 from gensar.prompts import (
     WORDINGS,
@@ -68,8 +70,8 @@ from gensar.tasks import TaskInstances, TaskMix
 COLLABORATIVE_SYSTEM = "unisar"
 """The system whose item vectors the collaborative identifiers are made of."""
 
-HUB_ENCODER = "BAAI/bge-base-en-v1.5"
-"""The sentence encoder of the semantic item vectors."""
+BGE = ("BAAI/bge-base-en-v1.5", "BAAI/bge-base-zh-v1.5")
+"""The sentence encoder of the semantic item vectors, English and Chinese."""
 
 SCORING_FIELDS = frozenset({"scoring", "beam_size", "catalogue", "scoring_batch_size"})
 """What does not change the trained generator."""
@@ -95,16 +97,22 @@ class GenSARTraining(TrainingSettings):
 
 
 class GenSARConfig(SystemConfig):
-    """The paper's settings on Amazon. Ablations are values of these fields."""
+    """The released settings on Amazon; where the appendix differs, the preset ``paper`` has its.
+
+    Ablations are values of these fields.
+    """
 
     backbone: BackboneSettings = BackboneSettings()
     """T5-small."""
     identifiers: JointIdentifierConfig = JointIdentifierConfig()
     """The quantiser of both kinds of item vectors."""
+    bi_encoder: BiEncoderSettings = BiEncoderSettings()
+    """How the text encoder is fine-tuned for identifiers of the mode ``bi_encoder``."""
     swaps_identifiers: bool = False
     """A control: semantic identifiers for recommendation, collaborative ones for search."""
-    text_encoder: str = "auto"
-    """A folder, a hub name, "packaged", or "auto": BGE if the hub has it, else the packaged one."""
+    text_encoder: str = PUBLISHED
+    """Which sentence encoder: "published" for BGE and nothing else, "packaged" (MiniLM), "auto" for
+    the former where it can be had and else the latter, a folder, or a hub name."""
     collaborative_vectors: Literal["item", "id"] = "item"
     """Which item vectors of the trained UniSAR: the item's, or those of its id alone."""
     pseudo_queries: PseudoQuerySettings = PseudoQuerySettings()
@@ -141,6 +149,11 @@ class GenSARConfig(SystemConfig):
     validation_beam_size: int | None = Field(default=30, ge=1)
     """The beam that the best epoch is chosen with, whatever ``scoring`` is; exact if absent."""
     training: TrainingSettings = GenSARTraining()
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The T5, the sentence encoder, and the writer of pseudo-queries where they are learned."""
+        parts = (self.backbone.part(), encoder_part(self.text_encoder, BGE[0]))
+        return (*parts, self.pseudo_queries.backbone.part()) if self.tasks.pseudo_query else parts
 
 
 class _HasItemEmbeddings(Protocol):
@@ -182,10 +195,15 @@ class GenSAR(IdentifierSystem):
         return {
             "configuration": config.model_dump(mode="json", exclude=set(SCORING_FIELDS)),
             "backbone": config.backbone.identity(),
-            "pseudo_queries": config.pseudo_queries.backbone.identity(),
+            "pseudo_queries": self._writer_identity(),
             **self._surroundings(view),
             "code": self.context.code,
         }
+
+    def _writer_identity(self) -> dict[str, Any] | None:
+        """What names the model that writes pseudo-queries, if any are learned."""
+        config = self.config
+        return config.pseudo_queries.backbone.identity() if config.tasks.pseudo_query else None
 
     def _surroundings(self, view: TrainingView) -> dict[str, Any]:
         """What every artifact of this system depends on, besides configuration and code."""
@@ -234,36 +252,49 @@ class GenSAR(IdentifierSystem):
         config, context = self.config, self.context
 
         def build(folder: Path) -> None:
-            vectors = self._semantic_vectors(view.corpus), self._collaborative_vectors(view)
-            learn_joint_identifiers(*vectors, config.identifiers, context).save(folder)
+            vectors = self._semantic_vectors(view), self._collaborative_vectors(view)
+            learned = learn_joint_identifiers(*vectors, config.identifiers, context)
+            for kind, figures in learned.report.items():
+                figures |= card(learned.of_kind(kind), view)
+            learned.save(folder)
 
         determined_by = {
             "configuration": config.identifiers.model_dump(mode="json"),
+            "bi_encoder": config.bi_encoder.model_dump(mode="json")
+            if config.identifiers.mode == "bi_encoder"
+            else None,
             "vectors": [config.collaborative_vectors, config.most_item_tokens],
             **self._surroundings(view),
-            "code": code_fingerprint(learn_joint_identifiers.__module__),
+            "code": [
+                code_fingerprint(module)
+                for module in (
+                    learn_joint_identifiers.__module__,
+                    joint_item_vectors.__module__,
+                    card.__module__,
+                )
+            ],
         }
         return JointIdentifiers.load(
             context.artifacts.get("joint-identifiers", determined_by, build)
         )
 
-    def _semantic_vectors(self, corpus: Corpus) -> FloatArray:
+    def _semantic_vectors(self, view: TrainingView) -> FloatArray:
         """(number_of_items, dim) vectors of the item texts."""
-        files = self._text_encoder_files()
-        encoder = pretrained_text_encoder(
-            files, "cls" if files.name == HUB_ENCODER else own_pooling(files), self.context.device
-        )
-        texts = corpus.items.text[1:]
-        return np.array(
-            text_vectors(self.context, encoder, texts, "", self.config.most_item_tokens)
-        )
+        config, files = self.config, self._text_encoder_files()
+        pooling = "cls" if files.name in BGE else own_pooling(files)
+        most = config.most_item_tokens
+        if config.identifiers.mode == "bi_encoder":
+            return joint_item_vectors(view, files, pooling, config.bi_encoder, most, self.context)
+        encoder = pretrained_text_encoder(files, pooling, self.context.device)
+        texts = view.corpus.items.text[1:]
+        return np.array(text_vectors(self.context, encoder, texts, "", most))
 
-    def _text_encoder_files(self) -> EncoderFiles:
-        return find_encoder(self.config.text_encoder, HUB_ENCODER)
+    def _text_encoder_files(self) -> PretrainedFiles:
+        return find_encoder(self.config.text_encoder, BGE[0])
 
     def _collaborative_vectors(self, view: TrainingView) -> FloatArray:
         """(number_of_items, dim) item vectors of the trained UniSAR; zeros if none are needed."""
-        if self.config.identifiers.mode == "semantic_only":
+        if self.config.identifiers.mode in ("semantic_only", "bi_encoder"):
             return np.zeros((view.corpus.number_of_items, 1), dtype=np.float32)
         fitted: Any = upstream(self.context, view, COLLABORATIVE_SYSTEM)
         source: _HasItemEmbeddings = fitted
@@ -379,7 +410,7 @@ class GenSAR(IdentifierSystem):
     def stand_ins(self) -> tuple[str, ...]:
         """What stands in for the pretrained T5, the sentence encoder and the query writer."""
         config = self.config
-        encoder = self._text_encoder_files().stand_in(HUB_ENCODER)
+        encoder = self._text_encoder_files().stand_in(BGE)
         sentences = [config.backbone.stand_in(), encoder]
         if config.tasks.pseudo_query != 0:
             sentences.append(config.pseudo_queries.backbone.stand_in())

@@ -26,13 +26,13 @@ from pydantic import Field, model_validator
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learning import (
     IdentifierModel,
     QuantisationConfig,
     checked_epsilons,
     learn_codes,
-    quality,
     resolved,
 )
 from benchmark.kit.identifiers.quantiser import (
@@ -48,6 +48,7 @@ from benchmark.kit.identifiers.rqvae import (
     RQVAEConfig,
     coded_by,
     encoder_and_decoder,
+    latent_size,
     residual_quantiser,
 )
 from benchmark.kit.training import Batch
@@ -56,7 +57,16 @@ from benchmark.systems.contract import FloatArray, RunContext
 SEMANTIC, COLLABORATIVE, SHARED = "semantic", "collaborative", "shared"
 _REPORT_FILE = "report.json"
 
-Mode = Literal["joint", "no_shared", "shared_only", "semantic_only", "collaborative_only"]
+_ALONE = {
+    "semantic_only": SEMANTIC,
+    "collaborative_only": COLLABORATIVE,
+    "bi_encoder": SEMANTIC,
+}
+"""Modes of one embedding, and which table it is."""
+
+Mode = Literal[
+    "joint", "no_shared", "shared_only", "semantic_only", "collaborative_only", "bi_encoder"
+]
 
 
 class JointIdentifierConfig(QuantisationConfig):
@@ -64,7 +74,8 @@ class JointIdentifierConfig(QuantisationConfig):
 
     mode: Mode = "joint"
     """"no_shared" gives the two identifiers no level in common, "shared_only" gives them all;
-    "semantic_only" and "collaborative_only" learn one identifier for both tasks from one embedding.
+    "semantic_only" and "collaborative_only" learn one identifier for both tasks from one embedding,
+    "bi_encoder" from that of a text encoder which was fine-tuned on both tasks.
     Identifiers keep their length and sizes in each."""
     shared_sizes: tuple[int, ...] = (256, 256)
     """Codes of each shared level."""
@@ -150,22 +161,25 @@ class JointRQVAE(IdentifierModel):
             collaborative_size, config
         )
         sizes, epsilons, cut = config.sizes, config.epsilons, config.number_of_shared_levels
-        half = config.latent_size
-        self.shared = residual_quantiser(sizes[:cut], epsilons[:cut], 2 * half, config)
-        self.semantic = residual_quantiser(sizes[cut:], epsilons[cut:], half, config)
-        self.collaborative = residual_quantiser(sizes[cut:], epsilons[cut:], half, config)
+        self.widths = (
+            latent_size(semantic_size, config),
+            latent_size(collaborative_size, config),
+        )
+        self.shared = residual_quantiser(sizes[:cut], epsilons[:cut], sum(self.widths), config)
+        self.semantic = residual_quantiser(sizes[cut:], epsilons[cut:], self.widths[0], config)
+        self.collaborative = residual_quantiser(sizes[cut:], epsilons[cut:], self.widths[1], config)
 
     def forward(self, batch: Batch, balanced: bool) -> JointlyQuantised:
         """Quantise and reconstruct both embeddings; ``balanced`` as in training."""
         latent = self.encode(batch)
         shared = self.shared(latent, balanced)
-        semantic_residual, collaborative_residual = shared.residual.chunk(2, dim=1)
+        semantic_residual, collaborative_residual = shared.residual.split(self.widths, dim=1)
         semantic = self.semantic(semantic_residual, balanced)
         collaborative = self.collaborative(collaborative_residual, balanced)
         # One straight-through copy of the sum: the reconstruction's gradient passes once.
         specific = torch.cat([semantic.vectors, collaborative.vectors], dim=1)
         copied = straight_through(latent, shared.vectors + specific)
-        semantic_half, collaborative_half = copied.chunk(2, dim=1)
+        semantic_half, collaborative_half = copied.split(self.widths, dim=1)
         reconstructions = {
             SEMANTIC: self.semantic_decoder(semantic_half),
             COLLABORATIVE: self.collaborative_decoder(collaborative_half),
@@ -193,7 +207,7 @@ class JointRQVAE(IdentifierModel):
 
     def change_codebooks(self, latent: torch.Tensor, change: CodebookChange) -> None:
         """The shared codebooks first: the specific ones see what they leave."""
-        semantic, collaborative = self.shared.change(latent, change).chunk(2, dim=1)
+        semantic, collaborative = self.shared.change(latent, change).split(self.widths, dim=1)
         self.semantic.change(semantic, change)
         self.collaborative.change(collaborative, change)
 
@@ -206,7 +220,7 @@ class JointRQVAE(IdentifierModel):
         if not self.semantic.levels:
             return {SHARED: shared}
         rest = torch.from_numpy(shared.residual(shared.codes)).to(latent.device)
-        size = self.config.latent_size
+        size = self.widths[0]
         return {
             SEMANTIC: _in_one_half(shared, coded_by(self.semantic, rest[:, :size]), slice(size)),
             COLLABORATIVE: _in_one_half(
@@ -236,6 +250,10 @@ class JointIdentifiers:
     collaborative: Identifiers
     report: dict[str, dict[str, float]]
 
+    def of_kind(self, kind: str) -> Identifiers:
+        """The identifiers that a kind of ``report`` tells of; one that serves both is either."""
+        return self.collaborative if kind == COLLABORATIVE else self.semantic
+
     def save(self, folder: Path) -> None:
         """Write all into ``folder``."""
         for kind in (SEMANTIC, COLLABORATIVE):
@@ -251,6 +269,16 @@ class JointIdentifiers:
         """
         both = {kind: Identifiers.load(folder / kind) for kind in (SEMANTIC, COLLABORATIVE)}
         return cls(**both, report=read_json(folder / _REPORT_FILE))
+
+
+def _of_unit_variance(table: FloatArray) -> FloatArray:
+    """The table (items, dim) centred and scaled to a total variance of 1.
+
+    Distances in two such tables side by side count both alike, however wide they are.
+    """
+    centred = table - table.mean(axis=0)
+    deviation = float(np.sqrt(centred.var(axis=0, dtype=np.float64).sum()))
+    return (centred / (deviation or 1.0)).astype(np.float32)
 
 
 def learn_joint_identifiers(
@@ -279,18 +307,22 @@ def learn_joint_identifiers(
             "collaborative ones; each item needs one of both."
         )
     tables = {SEMANTIC: semantic, COLLABORATIVE: collaborative}
+    alike = {kind: _of_unit_variance(table) for kind, table in tables.items()}
+    coded_vectors = tables | {SHARED: np.concatenate(list(alike.values()), axis=1)}
     torch.manual_seed(int(context.random(name, "initialisation").integers(2**62)))
-    if config.mode in ("semantic_only", "collaborative_only"):
-        vectors = tables[config.mode.removesuffix("_only")]
+    if config.mode in _ALONE:
+        vectors = tables[_ALONE[config.mode]]
+        coded_vectors[VECTORS] = vectors
         alone = RQVAE(vectors.shape[1], config.of_one_embedding())
         learned = learn_codes(alone, {VECTORS: vectors}, config, context, name)
     else:
         joint = JointRQVAE(semantic.shape[1], collaborative.shape[1], config)
-        learned = learn_codes(joint, tables, config, context, name)
+        is_trained = config.quantiser == "rq-vae"
+        learned = learn_codes(joint, tables if is_trained else alike, config, context, name)
     found, report = {}, {}
     for kind, coded in learned.coded.items():
         found[kind] = resolved(coded, config, config.epsilons[-1])
-        report[kind] = quality(coded, found[kind])
+        report[kind] = quality(coded, found[kind], coded_vectors[kind]) | learned.figures()
     if len(found) == 1:  # one identifier for both tasks
         (one,) = found.values()
         return JointIdentifiers(one, one, report)

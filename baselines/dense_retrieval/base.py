@@ -26,11 +26,12 @@ from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.hard_negatives import HardNegatives
+from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.text import (
     Activations,
-    EncoderFiles,
     Pooling,
     SentenceEncoder,
     TextEncoder,
@@ -38,7 +39,6 @@ from benchmark.kit.text import (
     Tokens,
     encode_in_parts,
     encode_tokens,
-    find_encoder,
     own_pooling,
     pretrained_text_encoder,
     sha256_of_weights,
@@ -47,7 +47,7 @@ from benchmark.kit.text import (
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import FloatArray, SystemConfig
+from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
 
 TASK = "search"
@@ -73,9 +73,9 @@ class DenseRetrievalConfig(SystemConfig):
 
     mode: Literal["fine-tuned", "zero-shot"] = "fine-tuned"
     """Trained on the search log, or as published."""
-    encoder: str = "auto"
-    """A folder, a hub name, "packaged" (MiniLM), or "auto": the original if it can be had, else
-    the packaged one, which is then named as a stand-in."""
+    encoder: str = PUBLISHED
+    """Which sentence encoder: "published" for the paper's and nothing else, "packaged" (MiniLM),
+    "auto" for the former where it can be had and else the latter, a folder, or a hub name."""
     stand_in_recipe: Literal["own", "original"] = "own"
     """How a stand-in is read zero-shot: by its own pooling without prompts, or like the original.
     Fine-tuned, it is trained and read like the original."""
@@ -112,6 +112,13 @@ class DenseRetrievalConfig(SystemConfig):
     """The part of all steps in which the learning rate rises, unless ``training.warmup_steps``."""
     training: TrainingSettings = DenseRetrievalTraining()
 
+    hub_name: ClassVar[str] = ""
+    """The published encoder."""
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The encoder."""
+        return (encoder_part(self.encoder, self.hub_name),)
+
 
 @dataclass(frozen=True)
 class Original:
@@ -122,7 +129,7 @@ class Original:
     layers: int
     dim: int
 
-    def is_in(self, files: EncoderFiles) -> bool:
+    def is_in(self, files: PretrainedFiles) -> bool:
         """Whether ``files`` are the published encoder, as far as names and sizes tell."""
         if files.name in self.hub_names:
             return True
@@ -278,7 +285,7 @@ class DenseRetrieval(TorchSystem):
     config: DenseRetrievalConfig
     original: ClassVar[Original]
 
-    files: EncoderFiles
+    files: PretrainedFiles
     query_vectors: FloatArray
     item_vectors: FloatArray
 
@@ -310,7 +317,7 @@ class DenseRetrieval(TorchSystem):
         self._make_vectors(view.corpus)
 
     def _find_files(self) -> None:
-        self.files = find_encoder(self.config.encoder, self.original.hub_names[0])
+        self.files = find_encoder(self.config.encoder, self.config.hub_name)
 
     def _fine_tune(self, view: TrainingView) -> None:
         config, recipe = self.config, self.recipe

@@ -10,7 +10,7 @@ stand in :mod:`baselines.dense_retrieval.base`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from baselines.dense_retrieval.base import (
     DenseRetrievalTraining,
     Original,
 )
+from baselines.encoders import BGE as HUB_NAMES
 from benchmark.kit.text import Pooling
 from benchmark.kit.training import TrainingSettings
 
@@ -47,14 +48,14 @@ class BGEConfig(DenseRetrievalConfig):
     """BM25 negatives drawn for each query and step."""
     training: TrainingSettings = BGETraining()
 
+    hub_name: ClassVar[str] = HUB_NAMES[0]
+
 
 class BGE(DenseRetrieval):
     """BGE 1.5, base size."""
 
     Config = BGEConfig
-    original = Original(
-        ("BAAI/bge-base-en-v1.5", "BAAI/bge-base-zh-v1.5"), "bert", layers=12, dim=768
-    )
+    original = Original(HUB_NAMES, "bert", layers=12, dim=768)
 
 
 class BGEZeroShotConfig(BGEConfig):

@@ -10,7 +10,7 @@ stand in :mod:`baselines.dense_retrieval.base`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -39,12 +39,14 @@ class E5Config(DenseRetrievalConfig):
     temperature: float = Field(default=0.01, gt=0)
     training: TrainingSettings = E5Training()
 
+    hub_name: ClassVar[str] = "intfloat/multilingual-e5-base"
+
 
 class E5(DenseRetrieval):
     """Multilingual E5, base size."""
 
     Config = E5Config
-    original = Original(("intfloat/multilingual-e5-base",), "xlm-roberta", layers=12, dim=768)
+    original = Original((E5Config.hub_name,), "xlm-roberta", layers=12, dim=768)
 
 
 class E5ZeroShotConfig(E5Config):

@@ -16,8 +16,8 @@ original's; the fused examples are drawn anew every epoch. Items are embedded by
 whole text, and what follows the title in it is their description. BatchNorm, which the released
 script turns on by a flag that says False, is off. Colliding items get free codes at the least total
 distance, since the released loop picks codes by rounding noise; only candidates can be generated
-(the original allows any code at its level). Where no hub is reachable, a T5 from scratch and a
-packaged sentence encoder stand in, and the tables say so.
+(the original allows any code at its level). On small machines a T5 from scratch and a packaged
+sentence encoder stand in, and the tables say so.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, Items, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
+from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.seq2seq import (
     Backbone,
     BackboneSettings,
@@ -52,19 +55,16 @@ from benchmark.kit.seq2seq import (
 )
 from benchmark.kit.text import (
     Tokens,
-    find_encoder,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import SystemConfig
+from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
-ENCODER = "BAAI/bge-base-en-v1.5"
-
 PromptStyle = Literal["instruction", "short"]
 
 _NOTHING = -1
@@ -92,9 +92,9 @@ class TaskMix(BaseModel):
 class LCRecConfig(SystemConfig):
     """The original's settings for the identifiers, the benchmark's for the language model."""
 
-    text_encoder: str = "auto"
-    """A folder, a hub name, "packaged" (MiniLM), or "auto": BGE if it can be had, else MiniLM,
-    which is then named as a stand-in."""
+    text_encoder: str = PUBLISHED
+    """Which sentence encoder: "published" for BGE and nothing else, "packaged" (MiniLM), "auto" for
+    the former where it can be had and else the latter, a folder, or a hub name."""
     identifiers: RQVAEConfig = RQVAEConfig(
         sizes=(256, 256, 256, 256),
         epsilons=(0.0, 0.0, 0.0, 0.003),
@@ -151,6 +151,10 @@ class LCRecConfig(SystemConfig):
     )
     """A batch counts examples of all tasks. The original tunes LLaMA for 4 epochs at 5e-5 in
     batches of 128; these are the settings that T5-small has in the benchmark's comparison."""
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The T5 and the sentence encoder."""
+        return (self.backbone.part(), encoder_part(self.text_encoder, BGE[0]))
 
 
 # --------------------------------------------------------------------------------------- wordings
@@ -568,6 +572,7 @@ class LCRec(IdentifierSystem):
             raise SystemFailure("there are no recommendation events to learn from.")
         config, corpus = self.config, view.corpus
         self._make_identifiers(corpus)
+        self.figures |= card(self.identifiers, view)
         added = code_tokens(identifier_texts(self.identifiers))
         # No query is among the texts: a recommender does not see the search log.
         texts = [*corpus.items.text[1:], *words_of(config.prompts)]
@@ -591,8 +596,8 @@ class LCRec(IdentifierSystem):
 
     def _make_identifiers(self, corpus: Corpus) -> None:
         config, context = self.config, self.context
-        files = find_encoder(config.text_encoder, ENCODER)
-        self.encoder_stand_in = files.stand_in(ENCODER, "item identifiers are learned")
+        files = find_encoder(config.text_encoder, BGE[0])
+        self.encoder_stand_in = files.stand_in(BGE, "item identifiers are learned")
         encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
 
         def build(folder: Path) -> None:

@@ -11,7 +11,7 @@ both orders together count (the released code lets one order overwrite the other
 one wording for every prefix; items that nobody has in training form a branch of their own, so that
 no identifier begins another; whole words do not depend on what else is in a batch; histories are 5
 long and epochs are selected by NDCG@5 on the suite's validation lists. All of it can be switched
-but the wordings. Where no hub is reachable, a T5 from scratch stands in, and the tables say so.
+but the wordings. On small machines a T5 from scratch stands in, and the tables say so.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from benchmark.files import read_json, write_json
 from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
 from benchmark.kit.decoding import Encoded, LengthRule, encode
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph, spectral_clusters
 from benchmark.kit.identifiers.trees import (
     Paths,
@@ -59,7 +60,7 @@ from benchmark.kit.seq2seq import (
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import SystemConfig
+from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -142,6 +143,10 @@ class P5CIDConfig(SystemConfig):
     scoring_batch_size: int = Field(default=32, ge=1)
     """Requests that are scored at once."""
     training: TrainingSettings = P5Training()
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The T5."""
+        return (self.backbone.part(),)
 
     @model_validator(mode="after")
     def _clusters_fit(self) -> P5CIDConfig:
@@ -535,6 +540,7 @@ class P5CID(IdentifierSystem):
     model: P5
     identifiers: Identifiers
     names: list[str]
+    figures: dict[str, float]
     prompts: Prompts
 
     def fit(self, view: TrainingView) -> None:
@@ -547,6 +553,7 @@ class P5CID(IdentifierSystem):
         self.identifiers, self.names = collaborative_identifiers(
             view.log.item[index.positions], index.offsets, corpus.number_of_items, config, seed
         )
+        self.figures = card(self.identifiers, view)
         wordings = [_SLOT.sub("", one) for part in wordings_of(config.prompts) for one in part]
         texts = [*wordings, "item_ ,", *user_texts(corpus.number_of_users)]
         self.backbone = Backbone.make(config.backbone, texts, self.names, self.context)
@@ -617,6 +624,7 @@ class P5CID(IdentifierSystem):
         self.backbone.save(folder / _BACKBONE)
         self.identifiers.save(folder / _IDENTIFIERS)
         write_json(folder / _NAMES, self.names)
+        write_json(folder / _FIGURES, self.figures)
         if self.model.whole_words is not None:
             save_state(self.model.whole_words.state_dict(), folder / _WHOLE_WORDS)
 
@@ -625,6 +633,7 @@ class P5CID(IdentifierSystem):
         self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
         self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
         self.names = read_json(folder / _NAMES)
+        self.figures = read_json(folder / _FIGURES)
         self._make_model()
         if self.model.whole_words is not None:
             state = load_state(folder / _WHOLE_WORDS, self.context.device)
@@ -632,8 +641,8 @@ class P5CID(IdentifierSystem):
         self._make_prompts(corpus)
 
     def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """Distinctness and use of the tokens, which all levels share."""
-        return {"collaborative": self.identifiers.report().as_json()}
+        """Distinctness, use of the tokens, which all levels share, and what prefixes stand for."""
+        return {"collaborative": {**self.identifiers.report().as_json(), **self.figures}}
 
     def number_of_parameters(self) -> int:
         """Weights of the T5 and the whole-word embeddings."""
@@ -647,3 +656,4 @@ class P5CID(IdentifierSystem):
 
 _BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
 _NAMES, _WHOLE_WORDS = "tokens.json", "whole_words.safetensors"
+_FIGURES = "figures.json"

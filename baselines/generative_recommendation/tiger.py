@@ -12,7 +12,7 @@ benchmark's comparison. Adagrad at a rate of 0.4 for the RQ-VAE and Adafactor at
 not carry over to other implementations; both are trained by AdamW at 0.001. Codes that no item uses
 are restarted. Users share the user tokens by their number modulo, not by a hash of their name. Only
 items among the candidates can be generated, and epochs are selected by NDCG@5 on the suite's
-validation lists.
+validation lists. It can start from a published T5, as the benchmark's comparison does.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from baselines.encoders import BGE
 from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
-from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.seq2seq import Seq2Seq, batches_by_length
+from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
+from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, batches_by_length
 from benchmark.kit.text import (
-    find_encoder,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import SystemConfig
+from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
-ENCODER = "BAAI/bge-base-en-v1.5"
 LONGEST_TEXT = 256
 """Tokens of an item text that the encoder reads."""
 
@@ -60,9 +60,12 @@ BATCHES_SORTED_TOGETHER = 16
 class TIGERConfig(SystemConfig):
     """The paper's sizes; see above for the optimisers."""
 
-    encoder: str = "auto"
-    """A folder, a hub name, "packaged" (MiniLM), or "auto": BGE if it can be had, else MiniLM,
-    which is then named as a stand-in."""
+    backbone: BackboneSettings | None = None
+    """A published T5 to start from, all but its token vectors; ``width`` to ``dropout`` are then
+    its own. The paper's T5, of random weights, if absent."""
+    encoder: str = PUBLISHED
+    """Which sentence encoder: "published" for BGE and nothing else, "packaged" (MiniLM), "auto" for
+    the former where it can be had and else the latter, a folder, or a hub name."""
     identifiers: RQVAEConfig = RQVAEConfig(
         sizes=(256, 256, 256),
         epsilons=(0.0, 0.0, 0.0),
@@ -124,6 +127,11 @@ class TIGERConfig(SystemConfig):
     )
     """A batch counts prefixes of users' histories. The rate stays for ``warmup_steps``, then falls
     with the root of the step."""
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The sentence encoder, and a published T5 if there is to be one."""
+        encoder = encoder_part(self.encoder, BGE[0])
+        return (encoder, self.backbone.part()) if self.backbone else (encoder,)
 
 
 # ------------------------------------------------------------------------------------------- tokens
@@ -221,6 +229,7 @@ class TIGER(IdentifierSystem):
             raise SystemFailure("there are no recommendation events to learn from.")
         config = self.config
         self._make_identifiers(view.corpus)
+        self.figures |= card(self.identifiers, view)
         self._make_model()
         instances = Prefixes(view, self.vocabulary, config.history_length)
         train(
@@ -234,8 +243,8 @@ class TIGER(IdentifierSystem):
 
     def _make_identifiers(self, corpus: Corpus) -> None:
         config, context = self.config, self.context
-        files = find_encoder(config.encoder, ENCODER)
-        self.stand_in = files.stand_in(ENCODER, "item identifiers are learned")
+        files = find_encoder(config.encoder, BGE[0])
+        self.stand_in = files.stand_in(BGE, "item identifiers are learned")
         encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
 
         def build(folder: Path) -> None:
@@ -261,7 +270,18 @@ class TIGER(IdentifierSystem):
         config = self.config
         self.vocabulary = Vocabulary(self.identifiers, config.user_tokens)
         torch.manual_seed(int(self.context.random("initialisation").integers(2**62)))
-        model = Seq2Seq.of_config(
+        if config.backbone is None:
+            model = self._own_network()
+        elif (files := config.backbone.find()) is None:
+            model = Seq2Seq.of_size(config.backbone.scratch, self.vocabulary.size)
+        else:
+            model = Seq2Seq.of_files(files)
+            model.renew_tokens(self.vocabulary.size)
+        self.model = model.to(self.context.device)
+
+    def _own_network(self) -> Seq2Seq:
+        config = self.config
+        return Seq2Seq.of_config(
             {
                 "vocab_size": self.vocabulary.size,
                 "d_model": config.width,
@@ -274,7 +294,6 @@ class TIGER(IdentifierSystem):
                 "decoder_start_token_id": PADDING_TOKEN,
             }
         )
-        self.model = model.to(self.context.device)
 
     def writer(self) -> Any:
         """The T5 of codes."""
@@ -297,7 +316,7 @@ class TIGER(IdentifierSystem):
     def save(self, folder: Path) -> None:
         """Write identifiers and weights."""
         self.identifiers.save(folder)
-        save_state(self.model.own_state(), folder / _WEIGHTS)
+        self.model.save(folder)
         write_json(folder / _FIGURES, self.figures)
         write_json(folder / _ORIGIN, {"stand_in": self.stand_in})
 
@@ -306,8 +325,8 @@ class TIGER(IdentifierSystem):
         self.identifiers = Identifiers.load(folder)
         self.figures = read_json(folder / _FIGURES)
         self.stand_in = read_json(folder / _ORIGIN)["stand_in"]
-        self._make_model()
-        self.model.load_own_state(load_state(folder / _WEIGHTS, self.context.device))
+        self.vocabulary = Vocabulary(self.identifiers, self.config.user_tokens)
+        self.model = Seq2Seq.load(folder, self.context.device)
 
     def identifier_quality(self) -> dict[str, dict[str, float]]:
         """How well the codes tell items apart, and how many items shared all but the last one."""
@@ -318,8 +337,9 @@ class TIGER(IdentifierSystem):
         return sum(weight.numel() for weight in self.model.parameters())
 
     def stand_ins(self) -> tuple[str, ...]:
-        """Which encoder stands in for the one that was meant."""
-        return (self.stand_in,) if self.stand_in else ()
+        """What stands in for the sentence encoder and the T5 that were meant."""
+        backbone = self.config.backbone.stand_in() if self.config.backbone else ""
+        return tuple(sentence for sentence in (self.stand_in, backbone) if sentence)
 
 
-_WEIGHTS, _FIGURES, _ORIGIN = "model.safetensors", "figures.json", "origin.json"
+_FIGURES, _ORIGIN = "figures.json", "origin.json"

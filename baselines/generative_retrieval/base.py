@@ -10,7 +10,9 @@ originals' library does, and is one field of the configuration.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -18,33 +20,32 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
 from benchmark.kit.catalogue import CatalogueRanking, beam_over, ranking_by
 from benchmark.kit.decoding import LengthRule
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.card import card
+from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.query_ranking import QueryRanking
 from benchmark.kit.seq2seq import Backbone, BackboneSettings, assembled
 from benchmark.kit.text import (
     Tokens,
-    find_encoder,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.protocol.requests import Requests, TrainingExamples
-from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "search"
 
 NO_TOKEN = -1
 """Pads the identifiers of items."""
-
-HUB_ENCODER = "BAAI/bge-base-en-v1.5"
-"""The sentence encoder of the item vectors."""
 
 RealPairs = Literal["distinct", "every_event", "none"]
 """The (query, item) pairs of the training log: once each, once an event, or not at all."""
@@ -73,15 +74,24 @@ class RetrievalConfig(SystemConfig):
     pairs_at_once: int = Field(default=4096, ge=1)
     """Pairs of a query and an identifier that are decoded together."""
 
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The T5, and the writer of pseudo-queries where they are learned."""
+        own = (self.backbone.part(),)
+        return (*own, self.pseudo_queries.backbone.part()) if self.queries_per_item else own
+
 
 class VectorRetrievalConfig(RetrievalConfig):
     """Base of the ``Config`` of those whose identifiers come from item vectors."""
 
-    encoder: str = "auto"
-    """The sentence encoder of item vectors: a folder, a hub name, "packaged", or "auto" for BGE if
-    the hub has it, else the packaged one."""
+    encoder: str = PUBLISHED
+    """Which sentence encoder: "published" for BGE and nothing else, "packaged" (MiniLM), "auto" for
+    the former where it can be had and else the latter, a folder, or a hub name."""
     most_item_tokens: int = Field(default=256, ge=1)
     """Tokens of an item text that the sentence encoder reads."""
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """Those of all these systems, and the sentence encoder."""
+        return (*super().pretrained_parts(), encoder_part(self.encoder, BGE[0]))
 
 
 class QueryToIdentifier(System):
@@ -96,6 +106,7 @@ class QueryToIdentifier(System):
     backbone: Backbone
     targets: LongArray
     encoder_stand_in: str = ""
+    card_figures: Mapping[str, float] = MappingProxyType({})
     _ranking: QueryRanking | None = None
 
     # ------------------------------------------------------------------------------- learning
@@ -122,12 +133,16 @@ class QueryToIdentifier(System):
 
         The configuration is a :class:`VectorRetrievalConfig`.
         """
-        files = find_encoder(self.config.encoder, HUB_ENCODER)
-        self.encoder_stand_in = files.stand_in(HUB_ENCODER, "item identifiers are made")
+        files = find_encoder(self.config.encoder, BGE[0])
+        self.encoder_stand_in = files.stand_in(BGE, "item identifiers are made")
         encoder = pretrained_text_encoder(files, own_pooling(files), self.context.device)
         most = self.config.most_item_tokens
         vectors = text_vectors(self.context, encoder, corpus.items.text[1:], "", most)
         return np.array(vectors)
+
+    def note_prefixes(self, view: TrainingView) -> None:
+        """Keep what the training log says of the identifiers, for :meth:`identifier_quality`."""
+        self.card_figures = card(self.identifiers(), view)
 
     def validated(self, view: TrainingView) -> Any:
         """The validation metrics of the model as it is now."""
@@ -187,7 +202,8 @@ class QueryToIdentifier(System):
         self.backbone.save(folder / _BACKBONE)
         with atomic_path(folder / _TARGETS) as path, path.open("wb") as opened:
             np.save(opened, self.targets, allow_pickle=False)
-        write_json(folder / _FACTS, {"encoder_stand_in": self.encoder_stand_in})
+        facts = {"encoder_stand_in": self.encoder_stand_in, "card": dict(self.card_figures)}
+        write_json(folder / _FACTS, facts)
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what :meth:`save` wrote; identifiers are not made again."""
@@ -196,15 +212,19 @@ class QueryToIdentifier(System):
             self.targets = np.load(folder / _TARGETS, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise BenchmarkError(f"{folder / _TARGETS}: is not readable ({error}).") from None
-        self.encoder_stand_in = read_json(folder / _FACTS)["encoder_stand_in"]
+        facts = read_json(folder / _FACTS)
+        self.encoder_stand_in, self.card_figures = facts["encoder_stand_in"], facts["card"]
         self.make_inputs(corpus)
 
     # ----------------------------------------------------------------------------- what it is
 
+    def identifiers(self) -> Identifiers:
+        """The identifiers whose codes are the tokens that occur at each level."""
+        return identifiers_of_tokens(self.targets, self.backbone.tokenizer.end)
+
     def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """Distinctness of the identifiers, and use of the tokens that occur, level by level."""
-        identifiers = identifiers_of_tokens(self.targets, self.backbone.tokenizer.end)
-        return {self.config.docid: identifiers.report().as_json()}
+        """Distinctness of the identifiers, use of tokens by level, and what prefixes stand for."""
+        return {self.config.docid: {**self.identifiers().report().as_json(), **self.card_figures}}
 
     def number_of_parameters(self) -> int:
         """Weights of the T5."""

@@ -12,7 +12,7 @@ What differs: the real pairs of the training log are learned as well, since ever
 learns from them (``real_pairs: none`` is the original); queries are not filtered by a
 cross-encoder, as in the released main pipeline; T5-small; a schedule in epochs. The original's
 search knows all numbers and drops those of no item afterwards; here only the candidates' can be
-written. Where no hub is reachable, stand-ins are named in the tables.
+written. Where presets ask for stand-ins, the tables name them.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class DSIQG(QueryToIdentifier):
         else:
             self._make_semantic(view)
         self.make_inputs(corpus)
+        self.note_prefixes(view)
 
         tokenizer, most = self.backbone.tokenizer, config.most_query_tokens - 1
         asked, clicked = real_pairs(examples.query, examples.target, config.real_pairs)

@@ -17,8 +17,8 @@ States are clustered once a position, not after each epoch, without items that n
 prefix with. Positions stop when nearly all items are alone. Where a prefix has too few items, a
 batch is filled with distinct others. The last stage goes through the items in plain shuffles, or
 through all pairs of an item and a query, so that often searched items count more; its best epoch is
-chosen on validation lists. Queries are the suite's pseudo-queries and the real ones. Where no hub
-is reachable, stand-ins are named in the tables.
+chosen on validation lists. Queries are the suite's pseudo-queries and the real ones. Where
+presets ask for stand-ins, the tables name them.
 """
 
 from __future__ import annotations
@@ -515,6 +515,7 @@ class GenRet(QueryToIdentifier):
         self.network.tables.keep(codes.shape[1])
         self.targets = tokens_of_codes(codes, config.codes)
         self.make_inputs(view.corpus)
+        self.note_prefixes(view)
         tables = self.network.tables
         tables.train_position(codes.shape[1] - 1, with_codebook=True)
         instances, loss = self._final_instances(codes), self.network.whole_loss
@@ -683,15 +684,20 @@ class GenRet(QueryToIdentifier):
     # ----------------------------------------------------------------------------- what it is
 
     def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """Distinctness, sharing without the last code, and use and balance of each position."""
+        """Distinctness, sharing without the last code, use, balance and meaning of positions."""
+        whole = self.identifiers()
+        codes, size = whole.codes[1:], self.config.codes
+        learned = Identifiers.of_items(codes[:, :-1], whole.sizes[:-1]).report()
+        figures = {**whole.report().as_json(), "sharing_before": learned.sharing}
+        for position in range(1, whole.levels):
+            figures[f"balance_{position}"] = balance(codes[:, position - 1], size)
+        return {"learned": {**figures, **self.card_figures}}
+
+    def identifiers(self) -> Identifiers:
+        """The codes of all positions."""
         size, positions = self.config.codes, self.targets.shape[1]
         codes = self.targets[1:] - size * np.arange(positions)
-        whole, learned = (
-            Identifiers.of_items(part, (size,) * part.shape[1]).report()
-            for part in (codes, codes[:, :-1])
-        )
-        evenly = {f"balance_{n}": balance(codes[:, n - 1], size) for n in range(1, positions)}
-        return {"learned": {**whole.as_json(), "sharing_before": learned.sharing, **evenly}}
+        return Identifiers.of_items(codes, (size,) * positions)
 
     def number_of_parameters(self) -> int:
         """Weights of the T5 and of all tables."""

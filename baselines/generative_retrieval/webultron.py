@@ -10,8 +10,8 @@ real queries to it. With codes, the output layer is a new one, not the table of 
 What differs: T5-small; items have a path of categories in place of a URL (with words as identifiers
 the queries' own words may occur there, so codes are the default); the epoch of the last stage is
 chosen on validation lists; a text of one title is a passage of its own. In the loss of words the
-padding behind the end counts, as in the original, unless ``padding`` says otherwise. Where no hub
-is reachable, stand-ins are named in the tables.
+padding behind the end counts, as in the original, unless ``padding`` says otherwise. Where
+presets ask for stand-ins, the tables name them.
 """
 
 from __future__ import annotations
@@ -301,6 +301,7 @@ class WebUltron(QueryToIdentifier):
         if config.docid == "pq":
             give_own_output_layer(self.backbone)
         self.make_inputs(corpus)
+        self.note_prefixes(view)
 
         other = kinds.get("text" if config.docid == "pq" else "pq")
         self._learn(self._general(corpus, other if config.other_docid else None), "general", view)

@@ -10,7 +10,6 @@ or around added tokens give the tokens of the whole text.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,14 +26,15 @@ from benchmark.data.dataset import LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
 from benchmark.kit.markers import Markers
+from benchmark.kit.model_folder import PretrainedFiles, all_there
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.text import EncoderFiles, Tokens, files_in, hub_folder
+from benchmark.kit.pretrained import AUTO, PUBLISHED, if_available, named_model
+from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch, Instances
 from benchmark.kit.words import training_queries
-from benchmark.systems.contract import RunContext
+from benchmark.systems.contract import PretrainedPart, RunContext
 from benchmark.systems.view import TrainingView
 
-AUTO = "auto"
 SCRATCH = "scratch"
 
 PADDING_TOKEN, END_TOKEN, UNKNOWN_TOKEN = "<pad>", "</s>", "<unk>"
@@ -48,9 +48,8 @@ IGNORED = -100
 
 _TEXTS_TOKENISED_AT_ONCE = 8192
 _ROWS_ARE_MULTIPLES_OF = 8  # rows of the embedding, which tensor cores like
-_WEIGHTS, _CONFIG, _TOKENIZER = "model.safetensors", "backbone.json", "tokenizer.json"
-
-_logger = logging.getLogger(__name__)
+_WEIGHTS, _CONFIG = "model.safetensors", "backbone.json"
+_TOKENIZER, _MARKS = "tokenizer.json", "marks.json"
 
 
 class ScratchSize(BaseModel):
@@ -80,34 +79,31 @@ class BackboneSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = AUTO
-    """A folder, a hub name ("owner/model"), "scratch", or "auto": ``hub_name`` if the hub's cache
-    or the hub has it, and else scratch."""
+    model: str = PUBLISHED
+    """"published" for ``hub_name`` and nothing else, "scratch", "auto" for ``hub_name`` where the
+    hub's cache or the hub has it and scratch elsewhere, a folder, or a hub name ("owner/model")."""
     hub_name: str = "google-t5/t5-small"
     """What the published system starts from."""
     scratch: ScratchSize = ScratchSize()
 
-    def find(self) -> EncoderFiles | None:
+    def find(self) -> PretrainedFiles | None:
         """The files of the pretrained model, or None for one from scratch.
 
         Raises:
-            BenchmarkError: the folder or the model that was asked for by name is not there.
+            BenchmarkError: the model that was asked for is not there or cannot be read.
         """
         if self.model == SCRATCH:
             return None
         if self.model == AUTO:
-            folder = hub_folder(self.hub_name)
-            return None if folder is None else files_in(folder, self.hub_name)
-        path = Path(self.model).expanduser()
-        if path.is_dir():
-            return files_in(path, path.resolve().name)
-        folder = hub_folder(self.model) if "/" in self.model else None
-        if folder is None:
-            raise BenchmarkError(
-                f"backbone {self.model}: there is no such folder, and the hub cannot be reached or "
-                f"has no such model; give a folder, {AUTO!r} or {SCRATCH!r}."
-            )
-        return files_in(folder, self.model)
+            return if_available(self.hub_name)
+        name = self.hub_name if self.model == PUBLISHED else self.model
+        return named_model("backbone", name, SCRATCH)
+
+    def part(self) -> PretrainedPart:
+        """What :meth:`find` finds, as a part of a configuration."""
+        return PretrainedPart(
+            self.hub_name if self.model in (PUBLISHED, AUTO) else self.model, self.find
+        )
 
     def identity(self) -> dict[str, Any]:
         """What names the starting point in an artifact: the pretrained files' hash, or sizes."""
@@ -153,7 +149,7 @@ class TextTokenizer:
         self._find_markers()
 
     @classmethod
-    def of_files(cls, files: EncoderFiles) -> TextTokenizer:
+    def of_files(cls, files: PretrainedFiles) -> TextTokenizer:
         """The tokenizer of a pretrained model's folder."""
         from transformers import AutoTokenizer
 
@@ -310,19 +306,19 @@ class Seq2Seq(nn.Module):
         return bool(self.t5.lm_head.weight is self.t5.shared.weight)
 
     @classmethod
-    def of_files(cls, files: EncoderFiles) -> Seq2Seq:
+    def of_files(cls, files: PretrainedFiles) -> Seq2Seq:
         """The pretrained model of a folder, in float32."""
         from transformers import AutoModelForSeq2SeqLM
 
-        return cls(
-            AutoModelForSeq2SeqLM.from_pretrained(
-                files.folder,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=torch.float32,
-                attn_implementation=_attention(),
-            )
+        loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(
+            files.folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation=_attention(),
+            output_loading_info=True,
         )
+        return cls(all_there(loaded, files))
 
     @classmethod
     def of_config(cls, config: dict[str, Any], is_tied: bool = True) -> Seq2Seq:
@@ -361,7 +357,13 @@ class Seq2Seq(nn.Module):
 
         Rows that a pretrained table has beyond its tokenizer's tokens are taken as they are.
         """
-        rows = max(_rounded_up(number_of_tokens), self.t5.config.vocab_size)
+        self._set_rows(max(_rounded_up(number_of_tokens), self.t5.config.vocab_size), keep=True)
+
+    def renew_tokens(self, number_of_tokens: int) -> None:
+        """Give the tables new rows only, for a vocabulary that shares none with the pretrained."""
+        self._set_rows(_rounded_up(number_of_tokens), keep=False)
+
+    def _set_rows(self, rows: int, keep: bool) -> None:
         old, head, is_tied = self.t5.shared, self.t5.lm_head, self.is_tied
         table = nn.Embedding(rows, old.embedding_dim)
         output = nn.Linear(old.embedding_dim, rows, bias=False)
@@ -369,7 +371,8 @@ class Seq2Seq(nn.Module):
         with torch.no_grad():
             for new, trained in ((table, old), (output, head)):
                 nn.init.normal_(new.weight, std=deviation)
-                new.weight[: len(trained.weight)] = trained.weight
+                if keep:
+                    new.weight[: len(trained.weight)] = trained.weight
         # Not through transformers' own resizing, which ties an output layer of its own for good.
         self.t5.shared, self.t5.lm_head = table, output
         self.t5.encoder.set_input_embeddings(table)
@@ -422,6 +425,24 @@ class Seq2Seq(nn.Module):
             raise BenchmarkError("the weights of the backbone do not belong to its sizes.")
         self.t5.load_state_dict(state, strict=False)
 
+    def save(self, folder: Path) -> None:
+        """Write weights and sizes."""
+        save_state(self.own_state(), folder / _WEIGHTS)
+        config = self.t5.config.to_diff_dict() | {"model_type": self.t5.config.model_type}
+        write_json(folder / _CONFIG, {"config": config, "is_tied": self.is_tied})
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Seq2Seq:
+        """Read what :meth:`save` wrote, to the bit.
+
+        Raises:
+            BenchmarkError: a file is missing, or the weights are not those of the sizes.
+        """
+        stored = read_json(folder / _CONFIG)
+        model = cls.of_config(stored["config"], stored["is_tied"])
+        model.load_own_state(load_state(folder / _WEIGHTS))
+        return model.to(device).eval()
+
 
 def _rounded_up(number: int) -> int:
     return -(-number // _ROWS_ARE_MULTIPLES_OF) * _ROWS_ARE_MULTIPLES_OF
@@ -465,19 +486,8 @@ class Backbone:
 
     def save(self, folder: Path) -> None:
         """Write weights, sizes and tokenizer."""
-        save_state(self.model.own_state(), folder / _WEIGHTS)
-        config = self.model.t5.config.to_diff_dict() | {
-            "model_type": self.model.t5.config.model_type
-        }
-        write_json(
-            folder / _CONFIG,
-            {
-                "config": config,
-                "is_tied": self.model.is_tied,
-                "padding": self.tokenizer.padding,
-                "end": self.tokenizer.end,
-            },
-        )
+        self.model.save(folder)
+        write_json(folder / _MARKS, {"padding": self.tokenizer.padding, "end": self.tokenizer.end})
         self.tokenizer.save(folder / _TOKENIZER)
 
     @classmethod
@@ -487,11 +497,9 @@ class Backbone:
         Raises:
             BenchmarkError: a file is missing, or the weights are not those of the sizes.
         """
-        stored = read_json(folder / _CONFIG)
-        model = Seq2Seq.of_config(stored["config"], stored["is_tied"])
-        model.load_own_state(load_state(folder / _WEIGHTS))
-        tokenizer = TextTokenizer.load(folder / _TOKENIZER, stored["padding"], stored["end"])
-        return cls(model.to(device).eval(), tokenizer)
+        model, marks = Seq2Seq.load(folder, device), read_json(folder / _MARKS)
+        tokenizer = TextTokenizer.load(folder / _TOKENIZER, marks["padding"], marks["end"])
+        return cls(model, tokenizer)
 
 
 # ----------------------------------------------------------------------------- prompts of pieces

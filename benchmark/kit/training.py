@@ -150,6 +150,12 @@ class TrainingHistory:
     best_score: float = -math.inf
     resumed: bool = False
 
+    @property
+    def best_share(self) -> float:
+        """How far training had come when the weights that were kept were reached, 0 to 1."""
+        epochs = self.rows[-1]["epoch"] if self.rows else 0
+        return self.best_epoch / epochs if self.best_epoch else 1.0
+
 
 class _LossModule(nn.Module):
     """Model and loss as one module, so that autocast and data parallelism wrap both."""
@@ -174,6 +180,7 @@ def train(
     name: str = "training",
     parameter_groups: Iterable[dict[str, Any]] | None = None,
     selected_by: Callable[[ValidationMetrics], float] | None = None,
+    selected_from: int = 0,
 ) -> TrainingHistory:
     """Train ``model`` in place and leave it with its best (or, unvalidated, last) weights.
 
@@ -183,6 +190,8 @@ def train(
         name: tells apart several trainings of one run (checkpoint folder, random numbers).
         parameter_groups: optimiser groups with settings of their own; all parameters if absent.
         selected_by: what of the metrics the best weights maximise; ``selection_score`` if absent.
+        selected_from: the step from which on weights may be the best ones; validations before it
+            are only logged.
 
     Raises:
         SystemFailure: there is nothing to learn from, or the loss is no longer finite.
@@ -192,6 +201,7 @@ def train(
     loop = _Loop(
         model, instances, loss, settings, context, validate, name, parameter_groups, selected_by
     )
+    loop.selected_from = selected_from
     return loop.run()
 
 
@@ -211,6 +221,7 @@ class _Loop:
         self.settings, self.context, self.instances, self.name = settings, context, instances, name
         self.validate = validate if settings.validate_every else None
         self.selected_by = selected_by or selection_score
+        self.selected_from = 0
         self.accelerator = _accelerator(context)
         model.to(self.accelerator.device)
         self.model = model
@@ -316,15 +327,17 @@ class _Loop:
             self._seed_global_generators("validation", self.epoch)
             metrics = self.validate()
             row["validation"] = metrics
-            self._keep_if_best(agreed(self.selected_by(metrics)))
+            score = agreed(self.selected_by(metrics))
+            if self.step >= self.selected_from:
+                self._keep_if_best(score)
         self.history.rows.append(row)
         self.accelerator.log(_flat(row), step=self.step)
         if self.accelerator.is_main_process:
             lines = [write_line(one) for one in self.history.rows]
             write_text(self.context.folder / f"{self.name}.jsonl", "".join(lines))
-        score = f", validation {self.history.best_score:.4f} at best" if self.validate else ""
+        best = f", validation {self.history.best_score:.4f} at best" if self.validate else ""
         self.context.progress(
-            f"{self.name}: epoch {self.epoch}/{self.settings.epochs}, loss {row['loss']:.4f}{score}"
+            f"{self.name}: epoch {self.epoch}/{self.settings.epochs}, loss {row['loss']:.4f}{best}"
         )
 
     def _keep_if_best(self, score: float) -> None:

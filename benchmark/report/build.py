@@ -16,7 +16,7 @@ from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.collect import Collection, collect
 from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
 from benchmark.report.group import TASKS, Drawing, GroupReport, group_report
-from benchmark.report.identifiers import identifiers_grid
+from benchmark.report.identifiers import identifier_grids
 from benchmark.report.overviews import datasets_grid
 from benchmark.report.plots import save_figure
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
@@ -161,8 +161,8 @@ def build_report(
         write_text(out / PAGE, render_page(report, str(runs_root)))
     sentences = (*report.sentences, *_left_from_before(out, paths))
     tables = tuple(table for group in report.groups for table in group.tables)
-    identifiers = filter(None, (identifiers_grid(group.group) for group in report.groups))
-    return ReportFiles(tables, tuple(paths), sentences, tuple(identifiers))
+    identifiers = tuple(g for group in report.groups for g in identifier_grids(group.group))
+    return ReportFiles(tables, tuple(paths), sentences, identifiers)
 
 
 def _nothing_to_report(root: Path, collection: Collection) -> BenchmarkError:

@@ -21,7 +21,7 @@ from benchmark.report.collect import RunGroup
 from benchmark.report.differences import differences_grid
 from benchmark.report.expected import TASK, expected_grid
 from benchmark.report.grid import Grid
-from benchmark.report.identifiers import identifiers_grid
+from benchmark.report.identifiers import identifier_grids
 from benchmark.report.overviews import efficiency_grid
 from benchmark.report.plots import title_of, tradeoff_figure
 from benchmark.report.printed import as_grid
@@ -125,7 +125,7 @@ def group_report(group: RunGroup) -> GroupReport:
             views_figure(lists[task], orders),
             f"The systems' places in {task} among candidate lists and among all items.",
         )
-    grids += [efficiency_grid(group), identifiers_grid(group)]
+    grids += [efficiency_grid(group), *identifier_grids(group)]
     told = [sentence for view in views.values() for sentence in view.sentences]
     return GroupReport(
         group=group,

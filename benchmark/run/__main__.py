@@ -179,6 +179,7 @@ def _device(asked: str | None) -> str:
 def _run(arguments: argparse.Namespace) -> int:
     from benchmark.data.prepare import sweep
     from benchmark.overrides import parse_assignments
+    from benchmark.run.parts import find_parts
     from benchmark.run.plan import due, plan
     from benchmark.runs.store import RunStore
 
@@ -211,6 +212,7 @@ def _run(arguments: argparse.Namespace) -> int:
         waiting = (
             [job.spec for job in jobs] if arguments.fresh else due(jobs, arguments.retry_failed)
         )
+        find_parts(waiting)
         for spec in waiting:
             is_forgotten = arguments.fresh or states[spec.identity] == "failed"
             if is_forgotten and not _forget(store, spec) and arguments.fresh:

@@ -25,11 +25,19 @@ if TYPE_CHECKING:
 
 
 class Preset(BaseModel):
-    """A named file of overrides per system, nothing else."""
+    """A named file of overrides per system, nothing else.
+
+    What systems share stands once, as a named part, and ``use: NAME`` puts it in place: a value, or
+    a mapping that the keys beside ``use`` are laid over; of several names the later ones are laid
+    over the earlier. A preset that extends another lays its parts and systems over those of the
+    other before parts are put in place, so a part of another value changes all that use it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str = ""
+    extends: str | None = None
+    parts: dict[str, Any] = {}
     systems: dict[str, Overrides] = {}
 
     def overrides_for(self, name: str) -> Overrides:
@@ -85,17 +93,85 @@ def named_path(kind: str, name: str) -> Path:
 
 
 def load_preset(name: str) -> Preset:
-    """A preset by name or by path.
+    """A preset by name or by path, with the parts in their places and nothing left to extend.
 
     Raises:
-        BenchmarkError: it is unknown, malformed, or names an unknown system.
+        BenchmarkError: it is unknown, malformed, names an unknown system or part, extends itself,
+            or has a part that no system uses.
     """
     path = named_path("preset", name)
-    preset = read_typed(Preset, path)
-    for system in preset.systems:
+    chain = _extended(path)
+    parts: Overrides = {}
+    systems: Overrides = {}
+    for preset in reversed(chain):
+        parts, systems = merged(parts, preset.parts), merged(systems, preset.systems)
+    for system in systems:
         if system.partition(":")[0] not in entries():
             raise unknown_value("system", system, entries(), where=f"{path}: systems")
-    return preset
+    placing = _Parts(parts, str(path))
+    placed = {system: placing.placed(own, system) for system, own in systems.items()}
+    for part in chain[0].parts:
+        if part not in placing.used:
+            raise BenchmarkError(f"{path}: parts.{part}: no system uses it.")
+    return Preset(description=chain[0].description, systems=placed)
+
+
+def _extended(path: Path) -> list[Preset]:
+    """A preset as it stands in its file, then what it extends, and so on."""
+    seen, chain = [path], [read_typed(Preset, path)]
+    while chain[-1].extends is not None:
+        name = chain[-1].extends
+        own = Path(name).parent.parts or name.endswith((".yaml", ".yml"))
+        path = seen[-1].parent / name if own else named_path("preset", name)
+        if path in seen:
+            raise BenchmarkError(f"{seen[0]}: extends itself by way of {seen[-1].stem!r}.")
+        seen.append(path)
+        chain.append(read_typed(Preset, path))
+    return chain
+
+
+_USE = "use"
+
+
+class _Parts:
+    """Named parts and how they are put in place of ``use``; ``used`` are those that were."""
+
+    def __init__(self, parts: Mapping[str, Any], path: str) -> None:
+        self._parts, self._path = parts, path
+        self.used: set[str] = set()
+
+    def placed(self, value: Any, system: str, within: tuple[str, ...] = ()) -> Any:
+        """``value`` of ``system`` without any ``use``; ``within`` are the parts that led to it."""
+        if not isinstance(value, Mapping):
+            return value
+        own = {
+            key: self.placed(inner, system, within) for key, inner in value.items() if key != _USE
+        }
+        if _USE not in value:
+            return own
+        names = value[_USE] if isinstance(value[_USE], list) else [value[_USE]]
+        found = [self._part(name, system, within) for name in names]
+        if len(found) == 1 and not own:
+            return found[0]
+        for name, part in zip(names, found, strict=True):
+            if not isinstance(part, Mapping):
+                raise BenchmarkError(
+                    f"{self._path}: systems.{system}: the part {name!r} is one value, so nothing "
+                    f"can stand beside it."
+                )
+        result: Overrides = {}
+        for part in (*found, own):
+            result = merged(result, part)
+        return result
+
+    def _part(self, name: Any, system: str, within: tuple[str, ...]) -> Any:
+        where = f"{self._path}: systems.{system}"
+        if not isinstance(name, str) or name not in self._parts:
+            raise unknown_value("part", str(name), self._parts, where)
+        if name in within:
+            raise BenchmarkError(f"{where}: the part {name!r} uses itself.")
+        self.used.add(name)
+        return self.placed(self._parts[name], system, (*within, name))
 
 
 def configure(choice: SystemChoice, *overrides: Mapping[str, Any]) -> SystemConfig:

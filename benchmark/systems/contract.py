@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmark.data.dataset import IntArray
+from benchmark.overrides import merged
 from benchmark.protocol.all_items import admitted, best_items, blocks, scores_in_blocks
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
@@ -34,11 +35,23 @@ from benchmark.systems.view import Corpus, TrainingView
 FloatArray = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class PretrainedPart:
+    """A pretrained model that a configuration asks for.
+
+    ``find`` returns its files, downloading them if need be, or raises ``BenchmarkError`` with the
+    reason why they cannot be had; a part that something may stand in for always has files.
+    """
+
+    name: str
+    find: Callable[[], object]
+
+
 class SystemConfig(BaseModel):
     """Base of every system's ``Config``: typed, frozen, and strict about unknown keys.
 
     A mapping given for a part, such as ``training``, changes that part's defaults in this system;
-    what it does not name stays.
+    what it does not name stays, in parts of parts too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,11 +62,15 @@ class SystemConfig(BaseModel):
         if not isinstance(values, Mapping):
             return values
         parts = {
-            name: {**field.default.model_dump(), **values[name]}
+            name: merged(field.default.model_dump(), values[name])
             for name, field in cls.model_fields.items()
             if isinstance(field.default, BaseModel) and isinstance(values.get(name), Mapping)
         }
         return {**values, **parts}
+
+    def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
+        """The pretrained models that a run needs; they are found before its first job starts."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -177,7 +194,10 @@ class System(ABC):
 
         A table shows ``items``, ``distinct`` (identifiers), ``sharing`` (the share of items whose
         identifier another item has too), ``sharing_before`` (collisions were resolved),
-        ``codebook_use_<level>`` (the share of a level's codes in use) and ``mean_length``.
+        ``codebook_use_<level>`` (the share of a level's codes in use) and ``mean_length``; a second
+        one ``entropy_<level>``, ``variance_explained_<level>``, ``alignment_<level>``,
+        ``fan_out_<level>``, ``tail_items`` and ``tail_backed``, as they are described in
+        :mod:`benchmark.kit.identifiers`.
         """
         return {}
 

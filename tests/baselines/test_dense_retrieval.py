@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,13 @@ from baselines.dense_retrieval.base import (
 from baselines.dense_retrieval.bge import BGE, BGEZeroShot
 from baselines.dense_retrieval.e5 import E5, E5ZeroShot
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
-from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.kit import text
+from benchmark.errors import SystemFailure
+from benchmark.kit.pretrained import find_encoder
 from benchmark.kit.text import (
     SentenceEncoder,
     Tokenizer,
     encode_in_parts,
     encode_tokens,
-    find_encoder,
     pretrained_text_encoder,
     text_vectors,
 )
@@ -405,54 +403,6 @@ def test_the_published_model_is_no_stand_in(encoder_folder: Path, tmp_path: Path
     assert (system.recipe.pooling, system.recipe.query_prompt) == ("mean", "query: ")
     (sentence,) = system.stand_ins()
     assert "was not checked" in sentence
-
-
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="no such folder"):
-        find_encoder(str(tmp_path / "absent"), "owner/model")
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(BenchmarkError, match="safetensors"):
-        find_encoder(str(tmp_path), "owner/model")
-
-
-def test_a_model_that_the_hub_does_not_give_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "hub_folder", lambda name: None)
-    with pytest.raises(BenchmarkError, match="hub cannot be reached"):
-        find_encoder("owner/model", "other/model")
-
-
-def test_without_the_hub_the_packaged_encoder_stands_in(
-    monkeypatch: pytest.MonkeyPatch, encoder_folder: Path, tmp_path: Path
-) -> None:
-    package = tmp_path / text._PACKAGE
-    shutil.copytree(encoder_folder, package / "model")
-    (package / "__init__.py").write_text("raise RuntimeError('its code must not run')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(text, "hub_folder", lambda name: None)
-    with pytest.raises(BenchmarkError, match="checksum"):
-        find_encoder("auto", "owner/model")
-    known = text._sha256(package / "model" / "model.safetensors")
-    monkeypatch.setattr(text, "_PACKAGED_SHA256", known)
-    files = find_encoder("auto", "owner/model")
-    assert (files.name, files.is_packaged) == ("all-MiniLM-L6-v2", True)
-    monkeypatch.setattr(text.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemFailure, match="offline"):
-        find_encoder("auto", "owner/model")
-
-
-def test_offline_mode_asks_nobody(monkeypatch: pytest.MonkeyPatch, encoder_folder: Path) -> None:
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise AssertionError("it asks the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
-    text.hub_folder.cache_clear()
-    assert text.hub_folder("nobody/has-this-model") is None
-    text.hub_folder.cache_clear()
-    files = find_encoder(str(encoder_folder), "nobody/has-this-model")
-    assert len(Tokenizer(files)(["ask1"], "", 8)) == 1
-    SentenceEncoder.from_files(files, "mean")
 
 
 # ------------------------------------------------------------------------------------- text vectors

@@ -156,6 +156,7 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     np.testing.assert_array_equal(loaded.score(requests), fitted(kind).score(requests))
     assert loaded.stand_ins() == fitted(kind).stand_ins()
     assert loaded.identifier_quality() == fitted(kind).identifier_quality()
+    assert all("tail_items" in figures for figures in loaded.identifier_quality().values())
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,7 @@ def test_saved_and_loaded_it_scores_the_same(
     fitted.make_inputs(view.corpus)  # forgets what it computed in other batches
     np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
     assert loaded.identifier_quality() == fitted.identifier_quality()
+    assert {"tail_items", "entropy_1", "fan_out_2"} <= loaded.identifier_quality()["learned"].keys()
     assert loaded.number_of_parameters() == fitted.number_of_parameters()
 
 

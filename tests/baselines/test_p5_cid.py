@@ -210,7 +210,9 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     loaded.load(tmp_path, view.corpus)
     requests = task.requests(dataset, "test")
     np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
-    assert loaded.identifier_quality()["collaborative"]["sharing"] == 0
+    assert loaded.identifier_quality() == fitted.identifier_quality()
+    quality = loaded.identifier_quality()["collaborative"]
+    assert quality["sharing"] == 0 and {"alignment_1", "tail_items"} <= quality.keys()
 
 
 def test_killed_in_training_it_ends_as_if_it_had_not_been(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConf
 from benchmark.data.dataset import Dataset
 from benchmark.kit.catalogue import CatalogueRanking
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.text import EncoderFiles
+from benchmark.kit.model_folder import PretrainedFiles
+from benchmark.kit.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks
@@ -76,7 +78,9 @@ def _toy_encoder() -> Any:
         return np.random.default_rng(0).normal(size=(len(texts), DIM)).astype(np.float32)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(tiger, "find_encoder", lambda *names: EncoderFiles(Path("none"), "toy", "0" * 64))
+    patch.setattr(
+        tiger, "find_encoder", lambda *names: PretrainedFiles(Path("none"), "toy", "0" * 64)
+    )
     patch.setattr(tiger, "text_vectors", vectors)
     yield
     patch.undo()
@@ -92,6 +96,34 @@ def fitted(planted: Any, tmp_path_factory: Any) -> TIGER:
     system = make(tmp_path_factory.mktemp("tiger"), QUICK)
     system.fit(planted[2])
     return system
+
+
+def test_a_published_t5_gives_all_but_the_token_vectors(planted: Any, tmp_path: Path) -> None:
+    published = Seq2Seq.of_config(
+        {"vocab_size": 40, "d_model": 24, "d_kv": 4, "d_ff": 20, "num_layers": 1, "num_heads": 3},
+        is_tied=False,
+    )
+    folder = tmp_path / "published"
+    published.t5.save_pretrained(folder)
+    (folder / "tokenizer.json").write_text("{}")
+    system = make(tmp_path, QUICK | {"epochs": 0}, backbone={"model": str(folder)})
+    system.fit(planted[2])
+    own, theirs = system.model.own_state(), published.own_state()
+    assert own.keys() == theirs.keys() and not system.model.is_tied
+    for name, weight in own.items():
+        if name in ("shared.weight", "lm_head.weight"):
+            assert weight.shape == (-(-system.vocabulary.size // 8) * 8, 24)
+            assert 0.9 < float(weight.std()) < 1.1
+        else:
+            assert torch.equal(weight, theirs[name]), name
+    assert any(sentence.startswith("The backbone published") for sentence in system.stand_ins())
+    (tmp_path / "kept").mkdir()
+    system.save(tmp_path / "kept")
+    shutil.rmtree(folder)
+    stored = TIGER(system.config, system.context)
+    stored.load(tmp_path / "kept", planted[2].corpus)
+    requests = planted[1].requests(planted[0], "test")
+    np.testing.assert_array_equal(stored.score(requests), system.score(requests))
 
 
 def with_settings(system: TIGER, **changes: Any) -> TIGER:
@@ -175,7 +207,9 @@ def test_a_stored_system_scores_the_same(fitted: TIGER, planted: Any, tmp_path: 
     assert stored.stand_ins() == fitted.stand_ins()
     assert "toy" in stored.stand_ins()[0]
     assert stored.identifier_quality() == fitted.identifier_quality()
-    assert stored.identifier_quality()["semantic"]["distinct"] == ITEMS
+    quality = stored.identifier_quality()["semantic"]
+    assert quality["distinct"] == ITEMS
+    assert {"alignment_1", "variance_explained_1", "selected_step"} <= quality.keys()
 
 
 def test_equal_seeds_give_equal_systems(planted: Any, tmp_path: Path) -> None:

@@ -218,6 +218,8 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     loaded.load(tmp_path, view.corpus)
     assert loaded.number_of_parameters() == fitted.number_of_parameters() > 0
     assert loaded.identifier_quality() == fitted.identifier_quality()
+    for figures in loaded.identifier_quality().values():
+        assert {"alignment_1", "variance_explained_1", "selected_step"} <= figures.keys()
     for task in tasks.values():
         requests = task.requests(dataset, "test")
         np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
@@ -343,6 +345,11 @@ def test_every_ablation_can_be_configured_and_is_another_one(preset: str) -> Non
         {"swaps_identifiers": True},
         {"identifiers": {"mode": "semantic_only", "collisions": "counter"}},
         {"identifiers": {"mode": "no_shared"}},
+        {"identifiers": {"quantiser": "rq-kmeans"}},
+        {
+            "identifiers": {"mode": "bi_encoder"},
+            "bi_encoder": {"pairs_per_epoch": 32, "training": {"epochs": 1, "batch_size": 16}},
+        },
         {"prompts": "instruction", "tasks": {"pseudo_query": 0}},
     ],
     ids=str,

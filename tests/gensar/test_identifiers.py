@@ -124,6 +124,51 @@ def test_an_identifier_of_one_embedding_ignores_the_other(
     np.testing.assert_array_equal(plain.semantic.codes, changed.semantic.codes)
 
 
+@pytest.mark.parametrize(
+    "mode", ["joint", "no_shared", "shared_only", "semantic_only", "collaborative_only"]
+)
+def test_residual_k_means_gives_every_kind_of_identifiers(mode: str, tmp_path: Path) -> None:
+    both = learn(tmp_path, mode=mode, quantiser="rq-kmeans", collisions="assignment")
+    assert all(figures["sharing"] == 0 for figures in both.report.values())
+    shared = {"joint": 2, "no_shared": 0}.get(mode, 4)
+    semantic, collaborative = both.semantic.codes[1:], both.collaborative.codes[1:]
+    # Only resolving collisions may part codes that are equal by construction.
+    same = (semantic[:, :shared] == collaborative[:, :shared]).all(axis=1)
+    assert same.mean() > 0.9
+    assert not list(tmp_path.glob("*.jsonl")), "nothing is trained"
+
+
+def test_residual_k_means_does_not_depend_on_the_scale_of_one_embedding(tmp_path: Path) -> None:
+    config = JointIdentifierConfig.model_validate(SMALL | {"quantiser": "rq-kmeans"})
+    text, users = vectors(SEMANTIC_SIZE, 1), vectors(COLLABORATIVE_SIZE, 2)
+    codes = [
+        learn_joint_identifiers(
+            text * factor, users, config, RunContext(5, tmp_path, ArtifactStore(tmp_path))
+        ).semantic.codes
+        for factor in (np.float32(1), np.float32(64))  # a power of two: the same bits
+    ]
+    np.testing.assert_array_equal(codes[0], codes[1])
+
+
+def test_shared_codes_explain_both_embeddings(tmp_path: Path) -> None:
+    """Two embeddings of the same eight groups, which two levels of four codes can tell apart."""
+    group = np.arange(ITEMS) % 8
+    random = np.random.default_rng(3)
+    tables = [
+        (random.normal(size=(8, size))[group] + 0.05 * random.normal(size=(ITEMS, size)))
+        for size in (SEMANTIC_SIZE, COLLABORATIVE_SIZE)
+    ]
+    config = JointIdentifierConfig.model_validate(SMALL | {"quantiser": "rq-kmeans"})
+    both = learn_joint_identifiers(
+        *(table.astype(np.float32) for table in tables),
+        config,
+        RunContext(5, tmp_path, ArtifactStore(tmp_path)),
+    )
+    for figures in both.report.values():
+        assert figures["variance_explained_2"] > 0.9
+        assert figures["variance_explained_1"] < figures["variance_explained_2"]
+
+
 def test_the_config_says_how_many_levels_are_shared() -> None:
     number = {
         mode: JointIdentifierConfig.model_validate(SMALL | {"mode": mode}).number_of_shared_levels

@@ -28,7 +28,6 @@ from benchmark.kit.identifiers.hierarchical import structured_identifiers
 from benchmark.kit.identifiers.product import ProductQuantiser
 from benchmark.kit.query_ranking import QueryRanking
 from benchmark.kit.seq2seq import Backbone, BackboneSettings, Seq2Seq, TextTokenizer
-from benchmark.kit.text import hub_folder
 from benchmark.kit.training import Batch
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from tests.golden.loading import Golden, golden_stems, load_golden
@@ -77,9 +76,7 @@ def model_of(golden: Golden, part: str, sizes: dict[str, Any]) -> Seq2Seq:
 
 def t5_tokenizer() -> TextTokenizer | None:
     """The public vocabulary, if it is there."""
-    if hub_folder(BackboneSettings().hub_name) is None:
-        return None
-    files = BackboneSettings().find()
+    files = BackboneSettings(model="auto").find()
     return None if files is None else TextTokenizer.of_files(files)
 
 

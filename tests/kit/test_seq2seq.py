@@ -264,15 +264,6 @@ def test_equal_seeds_give_equal_backbones_and_others_do_not(tmp_path: Path) -> N
     assert not torch.equal(one.model.t5.shared.weight, other.model.t5.shared.weight)
 
 
-def test_without_a_hub_scratch_stands_in_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seq2seq, "hub_folder", lambda name: None)
-    settings = BackboneSettings()
-    assert settings.find() is None and "scratch" in settings.identity()
-    assert "stands in for the pretrained google-t5/t5-small" in settings.stand_in()
-    with pytest.raises(BenchmarkError, match="backbone nobody/no-model"):
-        BackboneSettings(model="nobody/no-model").find()
-
-
 def test_a_pretrained_folder_is_read_with_its_own_tokenizer(tmp_path: Path) -> None:
     tiny = tmp_path / "my-model"
     Seq2Seq.of_config(UNTIED | {"vocab_size": 64}).t5.save_pretrained(tiny)

@@ -456,6 +456,24 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     assert not torch.equal(states[1]["0.weight"], states[3]["0.weight"])
 
 
+def test_no_weights_are_the_best_before_the_step_that_was_asked_for(tmp_path: Path) -> None:
+    model, states = seeded_model(), []
+    settings = TrainingSettings(epochs=5, batch_size=7, patience=1)
+    validate = scripted(model, [0.9, 0.8, 0.3, 0.4, 0.2], states)
+    history = train(
+        model,
+        ExactPoints(),
+        square_error(model),
+        settings,
+        make_context(tmp_path),
+        validate,
+        selected_from=3 * 3,  # of three steps an epoch
+    )
+    assert (history.best_epoch, history.best_score) == (4, 0.4)
+    assert history.best_share == 4 / 5
+    assert all(torch.equal(tensor, states[3][name]) for name, tensor in model.state_dict().items())
+
+
 def test_the_patience_that_is_used_up_survives_a_resume(tmp_path: Path) -> None:
     scores = [0.1, 0.5, 0.4, 0.3, 0.9]
     settings = TrainingSettings(epochs=20, batch_size=7, patience=2, checkpoint_seconds=0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from benchmark.report.collect import RunGroup, collect
 from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
-from benchmark.report.identifiers import identifiers_grid
+from benchmark.report.identifiers import identifier_grids
 from benchmark.runs.record import IdentifierQuality, Run, RunRecord
 
 FIGURES = {
@@ -32,6 +32,11 @@ def group_of(runs_root, *identifiers: IdentifierQuality) -> RunGroup:
     (group,) = collect(runs_root).groups
     runs = map(with_identifiers, group.runs, identifiers)
     return replace(group, runs=tuple(runs))
+
+
+def identifiers_grid(group: RunGroup) -> Grid | None:
+    """The table of quality, if there is one."""
+    return next((g for g in identifier_grids(group) if g.stem.endswith("-identifiers")), None)
 
 
 def texts(grid: Grid) -> list[list[str]]:
@@ -81,6 +86,36 @@ def test_the_table_prints_in_every_form(make_run, runs_root) -> None:
     assert r"A\_1 \& B & se\_mantic & 1,682 & 1,600 & 10.0 & 50.0 & 100 / 25 / 50" in to_latex(grid)
     assert r"| A\_1 &amp; B | se\_mantic | 1,682 | 1,600 | 10.0 | 50.0 |" in to_markdown(grid)
     assert "A_1 & B,se_mantic,1682,1600,10,50,100 / 25 / 50,3" in to_csv(grid)
+
+
+CARD = {
+    "entropy_1": 0.5,
+    "entropy_2": 0.25,
+    "variance_explained_1": 0.125,
+    "variance_explained_2": 0.75,
+    "alignment_1": 2.0,
+    "fan_out_1": 4.0,
+    "tail_items": 0.3,
+    "tail_backed": 0.9,
+}
+
+
+def test_the_card_says_what_prefixes_stand_for(make_run, runs_root) -> None:
+    make_run("alpha", search=0.1, seed=1)
+    make_run("alpha", search=0.1, seed=2)
+    other = CARD | {"alignment_1": 4.0, "alignment_2": 5.0}
+    quality, card = identifier_grids(group_of(runs_root, {"text": CARD}, {"text": other}))
+    assert quality.stem == "tiny-paper-laptop-identifiers"
+    assert card.stem == "tiny-paper-laptop-identifier-card"
+    expected = ["Alpha", "text", "50 / 25", "12 / 75", "3.0", "4.0", "30.0", "90.0"]
+    assert texts(card) == [expected]
+    assert len(card.head) == len(expected)
+
+
+def test_there_is_no_card_where_runs_say_nothing_of_prefixes(make_run, runs_root) -> None:
+    make_run("alpha", search=0.1)
+    (quality,) = identifier_grids(group_of(runs_root, {"text": FIGURES}))
+    assert quality.stem.endswith("-identifiers")
 
 
 def test_a_record_from_before_there_were_figures_is_read(make_run) -> None:

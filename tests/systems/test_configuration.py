@@ -27,6 +27,16 @@ def test_a_part_given_as_a_mapping_keeps_the_systems_own_defaults() -> None:
     assert Config(training=Part()).training.epochs == 10
 
 
+class Outer(SystemConfig):
+    inner: Config = Config(width=8, training=Part(epochs=70, rate=0.2))
+
+
+def test_a_part_of_a_part_keeps_them_too() -> None:
+    """Not those of the part's own class, which say 50 epochs and a width of 4."""
+    inner = Outer.model_validate({"inner": {"training": {"rate": 0.5}}}).inner
+    assert inner == Config(width=8, training=Part(epochs=70, rate=0.5))
+
+
 def test_an_unknown_key_is_refused() -> None:
     with pytest.raises(ValidationError):
         Config(widht=3)

@@ -1,12 +1,15 @@
 """Learning identifiers: what a model must offer, its settings, and the way from vectors to codes.
 
-The codebooks start as k-means centres of the first batch, the model is trained by the suite's loop
-and keeps the weights with the fewest collisions, every item gets its nearest codes, and collisions
-are resolved.
+The codebooks start as k-means centres, the model is trained by the suite's loop and keeps the
+weights with the fewest collisions, every item gets its nearest codes, and collisions are resolved.
+As published, training is counted in epochs and any validation may be selected; with few items that
+is a handful of steps, and the fewest collisions are found before anything was learned. So training
+may be counted in steps, and selection wait for the warm-up's end.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,12 +48,20 @@ LOW_USE = 0.8
 
 _ITEMS_AT_ONCE = 8192
 
+EARLY = 0.25
+"""Weights that were selected in this first part of training are reported as an early choice."""
+
 Resolution = Literal["released", "assignment", "counter", "none"]
+Quantiser = Literal["rq-vae", "rq-kmeans"]
+Selected = Literal["any_time", "after_warmup"]
 
 
 class QuantisationConfig(SystemConfig):
     """What all models that quantise vectors by auto-encoders have in common."""
 
+    quantiser: Quantiser = "rq-vae"
+    """"rq-kmeans" learns no auto-encoder: the codes of a level are the k-means centres of what the
+    levels before it leave of the vectors themselves, over all items (as in arXiv 2508.10478)."""
     hidden_sizes: tuple[int, ...] = (512, 256, 128, 64)
     """Widths between the vectors and the latent; decoders have them in reverse."""
     latent_size: int = Field(default=32, ge=1)
@@ -81,12 +92,22 @@ class QuantisationConfig(SystemConfig):
     """Normalisations of rows and columns where a level is assigned evenly."""
     standardise: bool = False
     """Bring each dimension of the vectors to mean 0 and deviation 1. The elements of vectors of
-    length one are tiny, and so is their reconstruction error beside other terms."""
+    length one are tiny, and so is their reconstruction error beside other terms; residual k-means,
+    which has none, takes the vectors as they are."""
     collisions: Resolution = "released"
     """What happens to items with equal identifiers; see ``benchmark.kit.identifiers.collisions``.
     "released" may leave some."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimiser steps of training, rounded up to whole validations; ``training.epochs`` if absent.
+    The same number of epochs is many steps or few, as items are many or few."""
+    validations: int = Field(default=20, ge=1)
+    """With ``steps``, how often collisions are counted; else ``training.validate_every`` says."""
     warmup_epochs: float = Field(default=50, ge=0)
     """Epochs in which the learning rate rises; counted in steps of this data."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Steps in which it rises, instead of ``warmup_epochs``."""
+    selected: Selected = "any_time"
+    """Which validations the weights with the fewest collisions are chosen from."""
     training: TrainingSettings = TrainingSettings(
         epochs=500,
         batch_size=1024,
@@ -151,6 +172,14 @@ class LearnedCodes:
     coded: dict[str, Coded]
     history: TrainingHistory
 
+    def figures(self) -> dict[str, float]:
+        """``steps`` of training and the one whose weights were selected; none if none was done."""
+        if not self.history.rows:
+            return {}
+        steps = {row["epoch"]: float(row["step"]) for row in self.history.rows}
+        last = steps[max(steps)]
+        return {"steps": last, "selected_step": steps.get(self.history.best_epoch, last)}
+
 
 def learn_codes(
     model: IdentifierModel,
@@ -175,14 +204,19 @@ def learn_codes(
     if not len(instances):
         raise SystemFailure(f"{name}: there are no items to learn identifiers of.")
     model.to(context.device)
+    every = np.arange(len(instances))
     if config.kmeans_iterations is not None:
         model.train()
         order = instances.batches(config.training.batch_size, context.random(name, "order", 0))
-        rows = order[0] if config.kmeans_rows == "batch" else np.arange(len(instances))
+        is_first_batch = config.kmeans_rows == "batch" and config.quantiser == "rq-vae"
         start = kmeans_start(config.kmeans_iterations, context.random(name, "k-means"))
+        rows = order[0] if is_first_batch else every
         model.change_codebooks(_latents(model, instances, rows, context), start)
-
-    every = np.arange(len(instances))
+    if config.quantiser == "rq-kmeans":
+        model.eval()
+        coded = model.coded(_latents(model, instances, every, context))
+        _warn_of_collapse(coded, context, name)
+        return LearnedCodes(coded, TrainingHistory())
 
     def validate() -> ValidationMetrics:
         latent = _latents(model, instances, every, context)
@@ -193,16 +227,25 @@ def learn_codes(
         coded = model.coded(latent)
         return {kind: {COLLISION_RATE: collision_rate(one.codes)} for kind, one in coded.items()}
 
+    settings = training_settings(config, instances)
     history = train(
         model,
         instances,
         model.loss,
-        _with_warmup(config, instances),
+        settings,
         context,
         validate,
         name=name,
         selected_by=_fewest_collisions,
+        selected_from=settings.warmup_steps if config.selected == "after_warmup" else 0,
     )
+    if history.best_share < EARLY:
+        context.logger.warning(
+            "%s: the fewest collisions were found after %.0f%% of training, before much was "
+            "learned; set identifiers.selected to after_warmup, or train for fewer steps.",
+            name,
+            100 * history.best_share,
+        )
     model.eval()
     coded = model.coded(_latents(model, instances, every, context))
     _warn_of_collapse(coded, context, name)
@@ -232,24 +275,28 @@ def resolved(coded: Coded, config: QuantisationConfig, epsilon: float) -> Identi
     return Identifiers.of_items(codes, (*coded.sizes, *counter))
 
 
-def quality(coded: Coded, identifiers: Identifiers) -> dict[str, float]:
-    """Figures of finished identifiers, and how many items shared one before collisions went."""
-    before = Identifiers.of_items(coded.codes, coded.sizes).report()
-    return {**identifiers.report().as_json(), "sharing_before": before.sharing}
-
-
 def _usable(table: FloatArray, name: str, config: QuantisationConfig) -> FloatArray:
     if not np.isfinite(table).all():
         raise SystemFailure(f"the {name} vectors hold a value that is not finite.")
-    if config.standardise:
+    if config.standardise and config.quantiser == "rq-vae":
         deviation = table.std(axis=0)
         table = (table - table.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
     return np.ascontiguousarray(table, dtype=np.float32)
 
 
-def _with_warmup(config: QuantisationConfig, instances: Vectors) -> TrainingSettings:
-    steps = round(config.warmup_epochs * instances.steps(config.training.batch_size))
-    return config.training.model_copy(update={"warmup_steps": steps})
+def training_settings(config: QuantisationConfig, instances: Instances) -> TrainingSettings:
+    """The settings of the loop, with steps as epochs of this data and the warm-up in steps."""
+    each = instances.steps(config.training.batch_size)  # steps an epoch
+    changes: dict[str, int] = {}
+    if config.steps is not None:
+        epochs = math.ceil(config.steps / each)
+        every = max(1, round(epochs / config.validations))
+        changes = {"epochs": math.ceil(epochs / every) * every}
+        if config.training.validate_every:
+            changes["validate_every"] = every
+    warmup = config.warmup_steps
+    changes["warmup_steps"] = round(config.warmup_epochs * each) if warmup is None else warmup
+    return config.training.model_copy(update=changes)
 
 
 def _fewest_collisions(metrics: ValidationMetrics) -> float:

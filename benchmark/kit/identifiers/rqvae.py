@@ -1,4 +1,4 @@
-"""RQ-VAE: an auto-encoder whose latent is quantised level by level.
+"""RQ-VAE: an auto-encoder whose latent is quantised level by level; or residual k-means without it.
 
 The identifiers of Rajput et al., "Recommender Systems with Generative Retrieval" (NeurIPS 2023),
 and of the systems that followed it. Written anew after the behaviour of https://github.com/EdoardoBotta/RQ-VAE-Recommender
@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from pydantic import model_validator
 from torch import nn
 
+from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learning import (
     IdentifierModel,
     QuantisationConfig,
     checked_epsilons,
     learn_codes,
-    quality,
     resolved,
 )
 from benchmark.kit.identifiers.quantiser import (
@@ -82,10 +82,15 @@ class MultiLayerPerceptron(nn.Module):
         return projected
 
 
-def encoder_and_decoder(
-    input_size: int, config: QuantisationConfig
-) -> tuple[MultiLayerPerceptron, MultiLayerPerceptron]:
-    """From vectors to latents, and back by the same widths."""
+def latent_size(input_size: int, config: QuantisationConfig) -> int:
+    """The width of what is quantised: the encoder's output, or the vectors if there is none."""
+    return input_size if config.quantiser == "rq-kmeans" else config.latent_size
+
+
+def encoder_and_decoder(input_size: int, config: QuantisationConfig) -> tuple[nn.Module, nn.Module]:
+    """From vectors to latents, and back by the same widths; residual k-means leaves them be."""
+    if config.quantiser == "rq-kmeans":
+        return nn.Identity(), nn.Identity()
     widths = (input_size, *config.hidden_sizes, config.latent_size)
     return MultiLayerPerceptron(widths, config), MultiLayerPerceptron(widths[::-1], config)
 
@@ -122,7 +127,7 @@ class RQVAE(IdentifierModel):
         self.config = config
         self.encoder, self.decoder = encoder_and_decoder(input_size, config)
         self.quantiser = residual_quantiser(
-            config.sizes, config.epsilons, config.latent_size, config
+            config.sizes, config.epsilons, latent_size(input_size, config), config
         )
 
     def forward(self, vectors: torch.Tensor, balanced: bool) -> Reconstructed:
@@ -194,6 +199,8 @@ def learn_identifiers(
     """
     torch.manual_seed(int(context.random(name, "initialisation").integers(2**62)))
     model = RQVAE(vectors.shape[1], config)
-    coded = learn_codes(model, {VECTORS: vectors}, config, context, name).coded[VECTORS]
+    learned = learn_codes(model, {VECTORS: vectors}, config, context, name)
+    coded = learned.coded[VECTORS]
     identifiers = resolved(coded, config, config.epsilons[-1])
-    return LearnedIdentifiers(identifiers, quality(coded, identifiers))
+    figures = quality(coded, identifiers, vectors) | learned.figures()
+    return LearnedIdentifiers(identifiers, figures)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +29,32 @@ class IdentifierReport:
     """How well identifiers tell items apart.
 
     ``sharing`` is the share of items whose identifier another item has too; ``codebook_use`` is,
-    for each level, the share of its codes that any item has; ``mean_length`` counts codes an item.
+    for each level, the share of its codes that any item has; ``entropy`` that of a level's codes
+    over the items, as a share of the largest possible; ``fan_out`` the mean number of codes of a
+    level that follow a prefix in use, (levels,); ``mean_length`` counts codes an item.
     """
 
     items: int
     distinct: int
     sharing: float
     codebook_use: tuple[float, ...]
+    entropy: tuple[float, ...]
+    fan_out: tuple[float, ...]
     mean_length: float
 
     def as_json(self) -> dict[str, float]:
         """Flat figures, levels counted from 1, as ``System.identifier_quality`` gives them."""
-        use = {f"codebook_use_{level}": u for level, u in enumerate(self.codebook_use, start=1)}
+        by_level = {
+            f"{name}_{level}": value
+            for name in ("codebook_use", "entropy", "fan_out")
+            for level, value in enumerate(getattr(self, name), start=1)
+        }
         return {
             "items": float(self.items),
             "distinct": float(self.distinct),
             "sharing": self.sharing,
             "mean_length": self.mean_length,
-            **use,
+            **by_level,
         }
 
 
@@ -97,11 +106,18 @@ class Identifiers:
         codes = self.codes[1:]
         members = np.bincount(groups_of(codes))
         used = [np.unique(level[level != PADDING]).size for level in codes.T]
+        levels = list(zip(codes.T, self.sizes, strict=True))
+        prefixes = [
+            np.unique(groups_of(codes[(codes[:, :length] != PADDING).all(axis=1), :length])).size
+            for length in range(len(levels) + 1)
+        ]
         return IdentifierReport(
             items=len(codes),
             distinct=len(members),
             sharing=float(members[members > 1].sum() / max(len(codes), 1)),
             codebook_use=tuple(n / size for n, size in zip(used, self.sizes, strict=True)),
+            entropy=tuple(_entropy(level[level != PADDING], size) for level, size in levels),
+            fan_out=tuple(longer / max(shorter, 1) for shorter, longer in pairwise(prefixes)),
             mean_length=float(self.lengths[1:].mean()) if len(codes) else 0.0,
         )
 
@@ -124,6 +140,15 @@ class Identifiers:
             return cls(codes, tuple(content["sizes"]))
         except (OSError, ValueError, TypeError, KeyError, SystemFailure) as error:
             raise BenchmarkError(f"{folder}: holds no readable identifiers ({error}).") from None
+
+
+def _entropy(codes: NDArray[np.integer], size: int) -> float:
+    """Of the codes of one level over the items, as a share of that of ``size`` equal ones."""
+    if size < 2 or not len(codes):
+        return 1.0
+    share = np.bincount(codes) / len(codes)
+    share = share[share > 0]
+    return float(-(share * np.log(share)).sum() / np.log(size))
 
 
 def groups_of(codes: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from benchmark.errors import SystemFailure
-from benchmark.kit.identifiers.learning import learn_codes
+from benchmark.kit.identifiers.card import variance_explained
+from benchmark.kit.identifiers.collisions import Coded
+from benchmark.kit.identifiers.learning import (
+    Vectors,
+    learn_codes,
+    training_settings,
+)
 from benchmark.kit.identifiers.rqvae import (
     RQVAE,
     VECTORS,
@@ -266,3 +273,112 @@ def test_defaults_hold_for_the_parts_that_a_change_does_not_name() -> None:
     default = RQVAEConfig().training
     assert changed.training == default.model_copy(update={"epochs": 3})
     assert isinstance(default, TrainingSettings)
+
+
+# Training in steps, and what is selected
+
+
+@pytest.mark.parametrize(("items", "batch"), [(96, 48), (96, 96), (10, 48)])
+def test_steps_are_as_many_whatever_the_number_of_items(
+    items: int, batch: int, tmp_path: Path
+) -> None:
+    settings = config(
+        steps=40, validations=4, warmup_steps=8, training=TRAINING | {"batch_size": batch}
+    )
+    learned = learn_identifiers(planted()[:items], settings, context(tmp_path))
+    rows = [json.loads(line) for line in (tmp_path / "identifiers.jsonl").read_text().splitlines()]
+    assert learned.figures["steps"] == rows[-1]["step"] == 40
+    assert sum("validation" in row for row in rows) == 4 and "validation" in rows[-1]
+
+
+def test_steps_are_rounded_up_to_whole_validations() -> None:
+    instances = Vectors({VECTORS: planted()})  # 96 items: two steps an epoch
+    settings = training_settings(config(steps=25, validations=4, warmup_steps=None), instances)
+    assert (settings.epochs, settings.validate_every, settings.warmup_steps) == (15, 3, 4)
+    plain = training_settings(config(), instances)
+    assert (plain.epochs, plain.validate_every, plain.warmup_steps) == (30, 5, 4)
+
+
+class Scripted(RQVAE):
+    """A model that codes all items alike but at its first, third and last validation."""
+
+    validations = 0
+
+    def coded(self, latent: torch.Tensor) -> dict[str, Coded]:
+        found = super().coded(latent)
+        self.validations += 1
+        distinct = {1: len(latent), 3: len(latent) // 2, 4: 3}.get(self.validations, 1)
+        codes = np.zeros_like(found[VECTORS].codes)
+        codes[:, 0] = np.arange(len(codes)) % distinct
+        return {VECTORS: replace(found[VECTORS], codes=codes)}
+
+
+@pytest.mark.parametrize(
+    ("selected", "step", "is_early"), [("any_time", 10, True), ("after_warmup", 30, False)]
+)
+def test_weights_of_the_warm_up_are_not_selected(
+    selected: str,
+    step: int,
+    is_early: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = config(steps=60, validations=6, warmup_steps=15, selected=selected)
+    with caplog.at_level(logging.WARNING, logger="benchmark"):
+        learned = learn_codes(
+            Scripted(DIM, settings), {VECTORS: planted()}, settings, context(tmp_path)
+        )
+    assert learned.figures() == {"steps": 60.0, "selected_step": float(step)}
+    assert ("fewest collisions were found after 17% of training" in caplog.text) == is_early
+
+
+def test_the_codebooks_can_start_from_all_items(tmp_path: Path) -> None:
+    """The first batch holds a sixth of the items, so it misses some of their sixteen groups."""
+    sizes: dict[str, Any] = {"sizes": (16,), "epsilons": (0.0,), "collisions": "none"}
+    training = {"training": TRAINING | {"epochs": 0, "batch_size": 16}}
+    explained = {
+        rows: learn_identifiers(
+            planted(), config(kmeans_rows=rows, **sizes, **training), context(tmp_path / rows)
+        ).figures["variance_explained_1"]
+        for rows in ("batch", "all")
+    }
+    assert explained["all"] > explained["batch"]
+
+
+# Residual k-means
+
+
+def test_residual_k_means_is_k_means_of_what_is_left(tmp_path: Path) -> None:
+    settings = config(quantiser="rq-kmeans", sizes=(4, 4), epsilons=(0.0, 0.0), collisions="none")
+    vectors = planted()
+    learned = learn_identifiers(vectors, settings, context(tmp_path))
+    first, second = learned.identifiers.codes[1:].T
+    residual = vectors - np.stack([vectors[first == code].mean(axis=0) for code in range(4)])[first]
+    centres = np.stack([residual[second == code].mean(axis=0) for code in range(4)])
+    nearest = np.square(residual[:, None] - centres).sum(axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, second)
+    assert not (tmp_path / "identifiers.jsonl").exists() and "steps" not in learned.figures
+
+
+def test_residual_k_means_finds_planted_groups(tmp_path: Path) -> None:
+    settings = config(quantiser="rq-kmeans", sizes=(COARSE, FINE), epsilons=(0.0, 0.0))
+    figures = learn_identifiers(planted(), settings, context(tmp_path)).figures
+    assert figures["variance_explained_1"] > 0.9
+    assert figures["variance_explained_2"] > figures["variance_explained_1"]
+
+
+# Variance
+
+
+def test_the_variance_that_codes_explain_is_that_between_their_means() -> None:
+    vectors = np.array([[0, 0], [2, 0], [10, 4], [10, 0]], dtype=np.float32)
+    codes = np.array([[0, 0], [0, 1], [1, 0], [1, 0]])
+    # Within the groups of level 1 are left 2 and 8, within those of both levels 0 and 8.
+    total = float(np.square(vectors - vectors.mean(axis=0)).sum())
+    assert variance_explained(vectors, codes) == pytest.approx([1 - 10 / total, 1 - 8 / total])
+
+
+def test_codes_of_their_own_explain_everything_and_one_code_nothing() -> None:
+    vectors = planted()
+    codes = np.stack([np.zeros(ITEMS), np.arange(ITEMS)], axis=1).astype(np.int64)
+    assert variance_explained(vectors, codes) == pytest.approx([0, 1], abs=1e-9)

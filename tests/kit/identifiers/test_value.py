@@ -41,6 +41,12 @@ def test_the_report_counts_collisions_and_used_codes() -> None:
         "codebook_use_1": 0.75,
         "codebook_use_2": 1.0,
         "codebook_use_3": 0.125,
+        "entropy_1": pytest.approx(1.5 * np.log(2) / np.log(4)),  # shares 1/2, 1/4, 1/4
+        "entropy_2": pytest.approx(-(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3)) / np.log(2)),
+        "entropy_3": 0.0,
+        "fan_out_1": 3.0,
+        "fan_out_2": 2 / 3,  # 01 and 30 follow 0 and 3; nothing follows 1
+        "fan_out_3": 1 / 2,
     }
 
 

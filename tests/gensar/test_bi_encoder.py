@@ -1,0 +1,166 @@
+"""The bi-encoder of both tasks: which texts it pairs, its loss, and that it learns them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.errors import SystemFailure
+from benchmark.kit.model_folder import files_in
+from benchmark.kit.text import SentenceEncoder, Tokenizer, encode_tokens
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import build_tasks
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.contract import RunContext
+from benchmark.systems.view import TrainingView
+from gensar.bi_encoder import BiEncoderSettings, Pairs, joint_item_vectors, pair_loss
+from tests.baselines.test_dense_retrieval import TOPICS, WORDS, make_encoder
+from tests.training import SEED, expect
+
+USERS, ROUNDS = 60, 8
+TEXTS = ["", *WORDS[TOPICS:]]  # item k is "find<k - 1>"
+TRAINING: dict[str, Any] = {"epochs": 12, "batch_size": 32, "learning_rate": 0.003}
+
+
+def dataset(searching: bool = True) -> Dataset:
+    """Users go from an even item to the next odd one, and find items by a query of their pair."""
+    random = np.random.default_rng(5)
+    pair = random.integers(TOPICS // 2, size=(USERS, ROUNDS))
+    bought = np.stack([2 * pair + 1, 2 * pair + 2], axis=2)  # (users, rounds, 2)
+    found = bought[..., :1] + random.integers(2, size=(USERS, ROUNDS, 1))
+    item = np.concatenate([bought, found], axis=2)
+    behaviour = np.broadcast_to([RECOMMENDATION, RECOMMENDATION, SEARCH], item.shape)
+    query = np.where(behaviour == SEARCH, 1 + pair[..., None], 0)
+    kept = np.full(item.shape, True) if searching else behaviour == RECOMMENDATION
+    user = np.broadcast_to(np.arange(1, USERS + 1)[:, None, None], item.shape)[kept]
+    log = EventLog.from_columns(
+        user=user,
+        item=item[kept],
+        query=query[kept],
+        behaviour=behaviour[kept],
+        timestamp=np.arange(len(user)),
+        session=np.arange(1, len(user) + 1) * (behaviour[kept] == SEARCH),
+        number_of_users=USERS,
+    )
+    items = Items(TEXTS, TEXTS, TEXTS, TEXTS, [()] * len(TEXTS), TEXTS)
+    queries = Queries(["", *WORDS[: TOPICS // 2]])
+    return Dataset("pairs", items, queries, [str(n) for n in range(USERS + 1)], log)
+
+
+def view_of(data: Dataset) -> TrainingView:
+    settings = ProtocolSettings(negatives=5)
+    return TrainingView(data, build_tasks(data, settings), settings)
+
+
+@pytest.fixture(scope="module")
+def view() -> TrainingView:
+    return view_of(dataset())
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+def pairs_of(view: TrainingView, encoder: Path, drawn: int | None = None) -> Pairs:
+    tokenizer = Tokenizer(files_in(encoder, "tiny"))
+    texts = [*view.corpus.items.text, *view.corpus.queries.text]
+    return Pairs.of(view, tokenizer(texts, "", 8), drawn)
+
+
+def test_searches_pair_query_and_item_and_recommendations_two_items(
+    view: TrainingView, encoder: Path
+) -> None:
+    pairs = pairs_of(view, encoder)
+    searched, bought = view.examples("search"), view.examples("recommendation")
+    assert pairs.searches == len(searched) > 0
+    items = view.corpus.number_of_items
+    assert (pairs.left[: pairs.searches] == items + 1 + searched.query).all()
+    assert (pairs.left[pairs.searches :] <= items).all()
+    assert set(pairs.right[pairs.searches :]) <= set(bought.target)
+    both = zip(pairs.left[pairs.searches :], pairs.right[pairs.searches :], strict=True)
+    within = sum((left - 1) // 2 == (right - 1) // 2 for left, right in both)
+    assert within > 0.4 * (len(pairs) - pairs.searches)
+
+
+def test_an_epoch_draws_both_tasks_alike(view: TrainingView, encoder: Path) -> None:
+    pairs = pairs_of(view, encoder, drawn=60)
+    random = np.random.default_rng(0)
+    batches = pairs.batches(16, random)
+    rows = np.concatenate(batches)
+    assert len(batches) == pairs.steps(16) == 4 and len(np.unique(rows)) == 60
+    assert (rows < pairs.searches).sum() == 30
+    every = pairs_of(view, encoder)
+    assert len(np.concatenate(every.batches(16, random))) == len(every)
+
+
+def test_known_pairs_and_a_text_itself_are_no_negatives(view: TrainingView, encoder: Path) -> None:
+    pairs = pairs_of(view, encoder)
+    rows = np.random.default_rng(1).permutation(len(pairs))[:64]
+    batch = pairs.batch(rows, np.random.default_rng(0))
+    left, right = pairs.left[rows], pairs.right[rows]
+    known = set(zip(pairs.left, pairs.right, strict=True))
+    for i, row in enumerate(batch["struck"].tolist()):
+        for j, struck in enumerate(row):
+            expected = i != j and ((left[i], right[j]) in known or left[i] == right[j])
+            assert struck == expected
+    texts = pairs.tokens.padded(np.unique(np.concatenate([left, right])))[0]
+    assert torch.equal(batch["ids"], texts)
+
+
+def test_the_loss_is_the_cross_entropy_of_the_right_sides() -> None:
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    batch = {
+        "left": torch.tensor([0, 1]),
+        "right": torch.tensor([2, 1]),
+        "struck": torch.tensor([[False, False], [False, False]]),
+    }
+    logits = torch.tensor([[0.6, 0.0], [0.8, 1.0]]) / 0.5
+    by_hand = -(logits.log_softmax(dim=1).diagonal()).mean()
+    torch.testing.assert_close(pair_loss(vectors, batch, 0.5), by_hand)
+    batch["struck"][1, 0] = True
+    first = -logits[0].log_softmax(dim=0)[0]
+    torch.testing.assert_close(pair_loss(vectors, batch, 0.5), first / 2)
+
+
+@pytest.mark.training
+def test_items_that_go_together_come_to_be_near(
+    view: TrainingView, encoder: Path, tmp_path: Path
+) -> None:
+    def nearness(vectors: Any) -> float:
+        """How much nearer the two items of a pair are than two of different pairs."""
+        cosine = vectors @ vectors.T
+        pair = np.arange(len(vectors)) // 2
+        together = pair[:, None] == pair
+        np.fill_diagonal(cosine, np.nan)
+        return float(np.nanmean(cosine[together]) - np.nanmean(cosine[~together]))
+
+    files = files_in(encoder, "tiny")
+    context = RunContext(SEED, tmp_path, ArtifactStore(tmp_path))
+    settings = BiEncoderSettings.model_validate({"training": TRAINING})
+    learned = joint_item_vectors(view, files, "mean", settings, 8, context)
+    assert learned.shape == (view.corpus.number_of_items, 32)
+    np.testing.assert_allclose(np.linalg.norm(learned, axis=1), 1, atol=1e-5)
+    tokens = Tokenizer(files)(view.corpus.items.text, "", 8)
+    untrained = encode_tokens(
+        SentenceEncoder.from_files(files, "mean"), tokens, np.arange(1, len(TEXTS))
+    )
+    assert nearness(untrained) < 0.1
+    expect(nearness(learned), above=0.2)
+
+
+def test_one_task_alone_is_enough_and_none_is_refused(encoder: Path) -> None:
+    alone = view_of(dataset(searching=False))
+    pairs = pairs_of(alone, encoder)
+    assert pairs.searches == 0 and len(pairs) > 0
+    data = dataset(searching=False)
+    place = np.arange(len(data.log.user)) - data.log.offsets[data.log.user]
+    brief = replace(data, log=data.log.keep(place < 3))  # one is left for training, after none
+    with pytest.raises(SystemFailure, match="no pairs of texts"):
+        pairs_of(view_of(brief), encoder)
