@@ -94,9 +94,8 @@ def named_model(kind: str, name: str, stand_in: str) -> PretrainedFiles:
         raise BenchmarkError(f"{kind} {shortened(name)}: there is no such folder.")
     found = hub_model(name)
     if isinstance(found, str):
-        raise BenchmarkError(
-            f"{kind} {shortened(name)}: {found}; give a folder with it, or {stand_in!r} for a stand-in."
-        )
+        instead = f"give a folder with it, or {stand_in!r} for a stand-in"
+        raise BenchmarkError(f"{kind} {shortened(name)}: {found}; {instead}.")
     return found
 
 
