@@ -1,7 +1,8 @@
 """``python -m benchmark.protocol export | import | evaluate``: outside systems on our lists.
 
 ``export`` writes the candidate lists of a data set's test events, ``import`` checks lists that
-another program made, and ``evaluate`` ranks another system's TREC run on our lists.
+another program made, and ``evaluate`` ranks another system's TREC run on our lists, or among all
+items.
 """
 
 from __future__ import annotations
@@ -10,11 +11,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.cli import guarded
 from benchmark.errors import BenchmarkError
 from benchmark.overrides import protocol_changes
-from benchmark.protocol.settings import DEFAULT_PRESET, PRESETS, configure_protocol
+from benchmark.protocol.metrics import VIEWS
+from benchmark.protocol.settings import (
+    DEFAULT_PRESET,
+    PRESETS,
+    ProtocolSettings,
+    configure_protocol,
+)
+
+if TYPE_CHECKING:
+    from benchmark.data.dataset import Dataset
+    from benchmark.protocol.task import Task
 
 TASK_NAMES = ("recommendation", "search")
 
@@ -25,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, meaning in (
         ("export", "write the candidate lists of the test events as TREC and Parquet files"),
         ("import", "check candidate lists that another program made"),
-        ("evaluate", "rank another system's TREC run on our candidate lists"),
+        ("evaluate", "rank another system's TREC run on our candidate lists or among all items"),
     ):
         command = commands.add_parser(name, help=meaning, description=meaning)
         command.add_argument("dataset", help="a recipe's name, or the path of its file")
@@ -49,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "evaluate":
             command.add_argument("--task", required=True, choices=TASK_NAMES)
+            command.add_argument(
+                "--view", choices=VIEWS, default=VIEWS[0], help=f"(default: {VIEWS[0]})"
+            )
             command.add_argument(
                 "--run", required=True, type=Path, metavar="FILE", help="the run, in TREC format"
             )
@@ -78,7 +93,6 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here, so that --help is fast.
     from benchmark import data
     from benchmark.protocol import exchange
-    from benchmark.protocol.metrics import mean_metrics, shown_metrics
     from benchmark.protocol.task import load_tasks
 
     protocol, settings = configure_protocol(options.protocol, protocol_changes(options.set))
@@ -101,16 +115,33 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{name}: {_described(lists.items.shape)}, {whose}")
             print(f"  fingerprint {lists.fingerprint}")
     else:
-        task = chosen[options.task]
-        outside = exchange.read_run(options.run, dataset, task)
-        ranks = task.test_candidates.ranks(outside.scores)
-        print(f"{options.task}: {_described(task.test_candidates.items.shape)}")
-        print(f"  {outside.unscored:,} candidates are not in the run and count as pruned")
-        print(f"  {outside.outside:,} lines of the run name items outside their event's list")
-        shown = shown_metrics(settings.cutoffs)
-        for metric, value in mean_metrics(ranks, settings.ties, shown).items():
-            print(f"  {metric:8}{value:.6f}")
+        _evaluate(options, dataset, chosen[options.task], settings)
     return 0
+
+
+def _evaluate(
+    options: argparse.Namespace, dataset: Dataset, task: Task, settings: ProtocolSettings
+) -> None:
+    from benchmark.protocol import outside
+    from benchmark.protocol.metrics import mean_metrics, shown_metrics
+
+    if options.view == "lists":
+        found = outside.read_run(options.run, dataset, task)
+        ranks = task.test_candidates.ranks(found.scores)
+        print(f"{options.task}: {_described(task.test_candidates.items.shape)}")
+        print(f"  {found.unscored:,} candidates are not in the run and count as pruned")
+        print(f"  {found.outside:,} lines of the run name items outside their event's list")
+    else:
+        barred = task.barred(dataset, settings)
+        among_all = outside.read_run_among_all(options.run, dataset, task, barred)
+        ranks = among_all.ranks.placed("all-items")
+        print(f"{options.task}: {len(task.test):,} test events among all items")
+        print(f"  {among_all.unnamed:,} items are not in the run and stand last, tied")
+        print(f"  {among_all.barred:,} lines of the run name items that are not ranked")
+    shown = shown_metrics(settings.cutoffs_of(options.view))
+    width = 1 + max(map(len, shown))
+    for metric, value in mean_metrics(ranks, settings.ties, shown).items():
+        print(f"  {metric:{width}}{value:.6f}")
 
 
 def _described(shape: tuple[int, ...]) -> str:

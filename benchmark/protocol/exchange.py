@@ -11,13 +11,10 @@ signs of item ids are written in TREC files as in web addresses (``%20``, ``%25`
 from __future__ import annotations
 
 import hashlib
-import math
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +26,7 @@ from benchmark.data.dataset import Dataset, IntArray, LongArray, fingerprint_of
 from benchmark.errors import BenchmarkError, quoted, shortened
 from benchmark.files import atomic_path, read_json, sha256_of_json, write_json
 from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.outside import event_ids, read_run_lines
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
 from benchmark.protocol.trec import item_words, write_qrels
@@ -37,11 +35,6 @@ HISTORY_LENGTH = 50
 META = "meta.json"
 _TAG = "candidates"
 _EVENTS_AT_ONCE = 4096
-
-
-def event_ids(task: Task) -> list[str]:
-    """The id of each test event, (events,)."""
-    return [f"{task.name}-test-{row:06d}" for row in range(len(task.test))]
 
 
 def lists_path(folder: Path, task: str, suffix: str) -> Path:
@@ -276,7 +269,7 @@ def _as_candidates(entries: _Entries, dataset: Dataset, task: Task) -> Candidate
 
 
 def _entries_of_trec(path: Path, dataset: Dataset, task: Task) -> _Entries:
-    run = _read_run_lines(path, dataset, task, reads_ranks=True)
+    run = read_run_lines(path, dataset, task, reads_ranks=True)
     order = np.lexsort((run.rank, run.row))
     lines = run.line[order]
     return _Entries(path, run.row[order], run.item[order], lambda entry: f"line {lines[entry]}")
@@ -318,139 +311,3 @@ def _numbers_of(texts: pa.Array, known: Sequence[str]) -> LongArray:
     found = pc.index_in(texts, value_set=pa.array(known, pa.string()), skip_nulls=True)
     numbers: LongArray = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     return numbers
-
-
-# TREC lines
-
-
-@dataclass(frozen=True)
-class _RunLines:
-    """The lines of a TREC run; every array has shape (lines,), in the order of the file."""
-
-    row: LongArray  # of the event
-    item: LongArray
-    rank: LongArray
-    score: NDArray[np.float64]
-    line: LongArray  # its number in the file, from 1
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The number and the six fields of each line that is not blank."""
-    try:
-        with path.open(encoding="utf-8-sig") as opened:  # with or without a byte order mark
-            for number, line in enumerate(opened, start=1):
-                fields = line.split()
-                if not fields:
-                    continue
-                if len(fields) != 6:
-                    raise BenchmarkError(
-                        f"{path}: line {number}: has {len(fields)} fields, not the six of a TREC "
-                        "run (event, Q0, item, rank, score, tag)."
-                    )
-                yield number, fields
-    except FileNotFoundError:
-        raise BenchmarkError(f"{path}: the file is missing.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{path}: cannot be read ({shortened(str(error))}).") from None
-
-
-def _read_run_lines(
-    path: Path, dataset: Dataset, task: Task, *, reads_ranks: bool = False
-) -> _RunLines:
-    """All lines of a TREC run; every event and item must be known, every number a number.
-
-    The field of ranks is read where it gives the order of a list. A run is ranked by its scores, so
-    whatever stands there is passed over, as by trec_eval.
-    """
-    row_of = {event: row for row, event in enumerate(event_ids(task))}
-    item_of = {name: item for item, name in enumerate(dataset.items.external_id) if item}
-    rows, items, ranks, lines = array("q"), array("q"), array("q"), array("q")
-    scores = array("d")
-    for number, (event, _, word, rank, score, _) in _lines(path):
-        row = row_of.get(event)
-        if row is None:
-            raise BenchmarkError(
-                f"{path}: line {number}: unknown event {quoted(event)}; those of the {task.name} "
-                f"test are {task.name}-test-000000 to {task.name}-test-{len(row_of) - 1:06d}."
-            )
-        name = unquote(word) if "%" in word else word
-        item = item_of.get(name)
-        if item is None:
-            raise BenchmarkError(f"{path}: line {number}: unknown item {quoted(name)}.")
-        try:
-            ranks.append(_rank_of(rank) if reads_ranks else 0)
-            scores.append(float(score))
-        except ValueError:
-            of_rank = f"rank {quoted(rank)} must be a whole number and " if reads_ranks else ""
-            raise BenchmarkError(
-                f"{path}: line {number}: {of_rank}score {quoted(score)} must be a number."
-            ) from None
-        rows.append(row)
-        items.append(item)
-        lines.append(number)
-    return _RunLines(
-        row=np.frombuffer(rows, dtype=np.int64),
-        item=np.frombuffer(items, dtype=np.int64),
-        rank=np.frombuffer(ranks, dtype=np.int64),
-        score=np.frombuffer(scores, dtype=np.float64),
-        line=np.frombuffer(lines, dtype=np.int64),
-    )
-
-
-def _rank_of(text: str) -> int:
-    """A whole number, which may be written as ``1.0``."""
-    number = float(text)
-    if not number.is_integer() or abs(number) >= 2**53:
-        raise ValueError(text)
-    return int(number)
-
-
-@dataclass(frozen=True)
-class OutsideScores:
-    """What a TREC run says of our lists.
-
-    ``scores`` is (events, candidates), -inf where the run names no score. ``unscored`` counts these
-    candidates, ``outside`` the lines of the run whose item is in no list of their event.
-    """
-
-    scores: NDArray[np.float64]
-    unscored: int
-    outside: int
-
-
-def read_run(path: Path, dataset: Dataset, task: Task) -> OutsideScores:
-    """The scores that another system's TREC run gives to the candidates of the test events.
-
-    Raises:
-        BenchmarkError: the run is malformed, or names an unknown event or item, one twice, or a
-            score that is not finite (-inf, for pruned, is allowed).
-    """
-    run = _read_run_lines(path, dataset, task)
-    ids = event_ids(task)
-    bad = np.isnan(run.score) | (run.score == math.inf)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise BenchmarkError(
-            f"{path}: line {run.line[at]}: the score of event {ids[run.row[at]]!r} is "
-            f"{run.score[at]}, which is not finite."
-        )
-    width = dataset.number_of_items + 1
-    key = run.row * width + run.item
-    order = np.argsort(key, kind="stable")
-    repeated = np.flatnonzero(np.diff(key[order]) == 0)
-    if len(repeated):
-        at = int(order[repeated + 1].min())
-        name = quoted(dataset.items.external_id[run.item[at]])
-        raise BenchmarkError(
-            f"{path}: line {run.line[at]}: item {name} stands twice for event {ids[run.row[at]]!r}."
-        )
-    candidates = task.test_candidates.items
-    asked = np.arange(len(candidates))[:, None] * width + candidates
-    number = int(task.test_candidates.lengths.sum())
-    if not len(key):
-        return OutsideScores(np.full(asked.shape, -math.inf), number, 0)
-    place = np.minimum(np.searchsorted(key[order], asked), len(key) - 1)
-    named = key[order][place] == asked
-    scores = np.where(named, run.score[order][place], -math.inf)
-    scored = int(np.count_nonzero(named))
-    return OutsideScores(scores, number - scored, len(key) - scored)

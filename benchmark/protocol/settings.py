@@ -27,6 +27,8 @@ from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_val
 from benchmark.overrides import merged
 from benchmark.protocol.metrics import CUTOFFS, View
 
+_CUTOFFS = "cut-offs are whole numbers from 1, each greater than the one before, such as 1,5,10"
+
 
 class ProtocolSettings(BaseModel):
     """Everything that decides which event is ranked against what, knowing what."""
@@ -93,10 +95,10 @@ class ProtocolSettings(BaseModel):
     log pairs with the query, the target excepted. Who knows the pairs of training, and ranks them
     first, then stands above whoever does not, as with ``search_negatives: bm25-filtered``."""
 
-    cutoffs: tuple[int, ...] = Field(default=CUTOFFS["lists"], min_length=1)
+    cutoffs: tuple[int, ...] = CUTOFFS["lists"]
     """The k of HR@k, NDCG@k, MRR@k and Recall@k among the candidates of a list, rising."""
 
-    all_items_cutoffs: tuple[int, ...] = Field(default=CUTOFFS["all-items"], min_length=1)
+    all_items_cutoffs: tuple[int, ...] = CUTOFFS["all-items"]
     """The same among all items."""
 
     ties: Literal["expected", "pessimistic", "optimistic"] = "expected"
@@ -111,11 +113,21 @@ class ProtocolSettings(BaseModel):
     bm25_analyser: str = "english"
     seed: int = Field(default=2024, ge=0)
 
+    @field_validator("cutoffs", "all_items_cutoffs", mode="before")
+    @classmethod
+    def _as_numbers(cls, given: Any) -> Any:
+        """One number stands for itself, and a text is split at its commas."""
+        listed = given.split(",") if isinstance(given, str) else given
+        numbers = [listed] if isinstance(listed, int) else listed
+        if not isinstance(numbers, list | tuple) or not numbers or not all(map(_is_whole, numbers)):
+            raise ValueError(_CUTOFFS)
+        return tuple(int(one) for one in numbers)
+
     @field_validator("cutoffs", "all_items_cutoffs")
     @classmethod
     def _rising(cls, cutoffs: tuple[int, ...]) -> tuple[int, ...]:
         if cutoffs[0] < 1 or any(low >= high for low, high in pairwise(cutoffs)):
-            raise ValueError("cut-offs are whole numbers from 1, each greater than the one before")
+            raise ValueError(_CUTOFFS)
         return cutoffs
 
     @model_validator(mode="after")
@@ -157,6 +169,13 @@ class ProtocolSettings(BaseModel):
                 "code, which counts equality of the identifier as a hit."
             )
         return tuple(remarks)
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is a whole number, or a text of one; true and false are none."""
+    if isinstance(value, str):
+        return value.strip().isdecimal()
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _written(value: object) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from benchmark.report.agreement import Agreement, ChangedPlaces, OrdersOfViews
 from benchmark.report.captions import tested_how
 from benchmark.report.differences import difference_entry
-from benchmark.report.grid import DASH, Entry, Grid, GridGroup, number
+from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup, number
 from benchmark.report.rows import DECIMALS, Table
 from benchmark.report.statistics import CONFIDENCE, RESAMPLES
 from benchmark.report.studentised import LEVEL
 from benchmark.report.text import clean
 
+_NONE_CHANGES = "No pair of systems changes places significantly in any of these metrics."
 _AND_REFERENCES = "With the rankers without learning"
 
 
@@ -50,6 +51,16 @@ def agreement_grid(table: Table, orders: Sequence[OrdersOfViews]) -> Grid | None
         ),
         head=("Metric", "Systems", "Tau", "Pairs", "Reversed", "Significantly"),
         groups=tuple(groups),
+        footnotes=() if _has_changes(orders) else (Footnote("", _NONE_CHANGES),),
+    )
+
+
+def _has_changes(orders: Sequence[OrdersOfViews]) -> bool:
+    return any(
+        changed.pairs
+        for of in orders
+        for changed in (of.changed, of.changed_references)
+        if changed is not None
     )
 
 

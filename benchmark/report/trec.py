@@ -24,8 +24,8 @@ from pydantic import ValidationError
 from benchmark.data.dataset import Dataset, IntArray
 from benchmark.data.prepare import load, stored_with
 from benchmark.errors import BenchmarkError
-from benchmark.protocol.exchange import event_ids
 from benchmark.protocol.metrics import View
+from benchmark.protocol.outside import event_ids
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.protocol.trec import item_words, write_qrels, write_run

@@ -18,8 +18,9 @@ import pytest
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.__main__ import main
-from benchmark.protocol.exchange import event_ids, export_tasks, read_candidates, read_run
+from benchmark.protocol.exchange import export_tasks, read_candidates
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
+from benchmark.protocol.outside import event_ids, read_run
 from benchmark.protocol.settings import PRESETS, configure_protocol
 from benchmark.protocol.task import Task, build_tasks
 from tests.protocol.logs import shop_dataset

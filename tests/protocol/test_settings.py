@@ -178,3 +178,20 @@ def test_the_remarks_say_what_is_not_followed() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         PRESETS["paper"].negatives = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("3,20", (3, 20)), (" 3, 20 ", (3, 20)), (200, (200,)), ([1, 5], (1, 5))]
+)
+def test_cutoffs_may_be_written_with_commas(given: object, meant: tuple[int, ...]) -> None:
+    for key in ("cutoffs", "all_items_cutoffs"):
+        assert getattr(configure_protocol("paper", {key: given})[1], key) == meant
+
+
+@pytest.mark.parametrize(
+    "given", ["", "x", "5,1", "5,5", "0", [], [0], [1.5], True, None, {"a": 1}, "1,,5", -3]
+)
+def test_what_is_no_list_of_cutoffs_gives_one_sentence(given: object) -> None:
+    for key in ("cutoffs", "all_items_cutoffs"):
+        with pytest.raises(BenchmarkError, match=f"{key}: .*whole numbers from 1.*1,5,10"):
+            configure_protocol("paper", {key: given})

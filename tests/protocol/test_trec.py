@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.protocol.exchange import event_ids, read_run
+from benchmark.protocol.outside import event_ids, read_run
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import build_tasks
 from benchmark.protocol.trec import item_words, write_run

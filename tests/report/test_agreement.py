@@ -181,11 +181,20 @@ def test_the_tables_name_the_pairs_with_their_figures(contradicting, runs_root: 
         difference = row[first + 2]
         assert difference.value == pytest.approx(own[0] - own[1])
         assert difference.raised == "*" and difference.ends[0] * difference.ends[1] > 0
+    assert views.footnotes == ()
     assert row[4].value > 0 > row[7].value
     assert all(row[4].value > 0 > row[7].value for row in places.rows)
     significantly = [int(row[5].text) for row in views.groups[1].rows]
     assert significantly == [len(next((g.rows for g in places.groups if g.title == m.text), ()))
                              for m in (row[0] for row in views.groups[1].rows)]  # fmt: skip
+
+
+def test_that_nobody_changes_places_is_said(make_run) -> None:
+    ranks = {name: drawn_ranks(0.1 * i, 300) for i, name in enumerate(NAMES, start=1)}
+    runs = [make_run(name, search=of, all_items={"search": of}) for name, of in ranks.items()]
+    grid = agreement_grid(main_table("search", runs), orders_of(ranks, ranks))
+    (note,) = grid.footnotes
+    assert note.text == "No pair of systems changes places significantly in any of these metrics."
 
 
 def test_the_plot_says_each_systems_places(contradicting, runs_root: Path) -> None:

@@ -1,0 +1,223 @@
+"""Runs of other systems: TREC lines, and what they say of our test events in either view.
+
+A run is ranked by its scores. In the view of the lists only the candidates of an event count; among
+all items every line does whose item the protocol admits. Items that a run does not name stand,
+tied, after all that it names.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.dataset import Dataset, LongArray
+from benchmark.errors import BenchmarkError, quoted, shortened
+from benchmark.protocol.all_items import eligible_items
+from benchmark.protocol.metrics import Ranks
+from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.task import Task
+
+
+def event_ids(task: Task) -> list[str]:
+    """The id of each test event, (events,)."""
+    return [f"{task.name}-test-{row:06d}" for row in range(len(task.test))]
+
+
+@dataclass(frozen=True)
+class RunLines:
+    """The lines of a TREC run; every array has shape (lines,), in the order of the file."""
+
+    row: LongArray  # of the event
+    item: LongArray
+    rank: LongArray
+    score: NDArray[np.float64]
+    line: LongArray  # its number in the file, from 1
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number and the six fields of each line that is not blank."""
+    try:
+        with path.open(encoding="utf-8-sig") as opened:  # with or without a byte order mark
+            for number, line in enumerate(opened, start=1):
+                fields = line.split()
+                if not fields:
+                    continue
+                if len(fields) != 6:
+                    raise BenchmarkError(
+                        f"{path}: line {number}: has {len(fields)} fields, not the six of a TREC "
+                        "run (event, Q0, item, rank, score, tag)."
+                    )
+                yield number, fields
+    except FileNotFoundError:
+        raise BenchmarkError(f"{path}: the file is missing.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{path}: cannot be read ({shortened(str(error))}).") from None
+
+
+def read_run_lines(
+    path: Path, dataset: Dataset, task: Task, *, reads_ranks: bool = False
+) -> RunLines:
+    """All lines of a TREC run; every event and item must be known, every number a number.
+
+    The field of ranks is read where it gives the order of a list. A run is ranked by its scores, so
+    whatever stands there is passed over, as by trec_eval.
+    """
+    row_of = {event: row for row, event in enumerate(event_ids(task))}
+    item_of = {name: item for item, name in enumerate(dataset.items.external_id) if item}
+    rows, items, ranks, lines = array("q"), array("q"), array("q"), array("q")
+    scores = array("d")
+    for number, (event, _, word, rank, score, _) in _lines(path):
+        row = row_of.get(event)
+        if row is None:
+            raise BenchmarkError(
+                f"{path}: line {number}: unknown event {quoted(event)}; those of the {task.name} "
+                f"test are {task.name}-test-000000 to {task.name}-test-{len(row_of) - 1:06d}."
+            )
+        name = unquote(word) if "%" in word else word
+        item = item_of.get(name)
+        if item is None:
+            raise BenchmarkError(f"{path}: line {number}: unknown item {quoted(name)}.")
+        try:
+            ranks.append(_rank_of(rank) if reads_ranks else 0)
+            scores.append(float(score))
+        except ValueError:
+            of_rank = f"rank {quoted(rank)} must be a whole number and " if reads_ranks else ""
+            raise BenchmarkError(
+                f"{path}: line {number}: {of_rank}score {quoted(score)} must be a number."
+            ) from None
+        rows.append(row)
+        items.append(item)
+        lines.append(number)
+    return RunLines(
+        row=np.frombuffer(rows, dtype=np.int64),
+        item=np.frombuffer(items, dtype=np.int64),
+        rank=np.frombuffer(ranks, dtype=np.int64),
+        score=np.frombuffer(scores, dtype=np.float64),
+        line=np.frombuffer(lines, dtype=np.int64),
+    )
+
+
+def _rank_of(text: str) -> int:
+    """A whole number, which may be written as ``1.0``."""
+    number = float(text)
+    if not number.is_integer() or abs(number) >= 2**53:
+        raise ValueError(text)
+    return int(number)
+
+
+@dataclass(frozen=True)
+class OutsideScores:
+    """What a TREC run says of our lists.
+
+    ``scores`` is (events, candidates), -inf where the run names no score. ``unscored`` counts these
+    candidates, ``outside`` the lines of the run whose item is in no list of their event.
+    """
+
+    scores: NDArray[np.float64]
+    unscored: int
+    outside: int
+
+
+def read_run(path: Path, dataset: Dataset, task: Task) -> OutsideScores:
+    """The scores that another system's TREC run gives to the candidates of the test events.
+
+    Raises:
+        BenchmarkError: the run is malformed, or names an unknown event or item, one twice, or a
+            score that is not finite (-inf, for pruned, is allowed).
+    """
+    run, key, order = _checked_run(path, dataset, task)
+    candidates = task.test_candidates.items
+    width = dataset.number_of_items + 1
+    asked = np.arange(len(candidates))[:, None] * width + candidates
+    number = int(task.test_candidates.lengths.sum())
+    if not len(key):
+        return OutsideScores(np.full(asked.shape, -math.inf), number, 0)
+    place = np.minimum(np.searchsorted(key[order], asked), len(key) - 1)
+    named = key[order][place] == asked
+    scores = np.where(named, run.score[order][place], -math.inf)
+    scored = int(np.count_nonzero(named))
+    return OutsideScores(scores, number - scored, len(key) - scored)
+
+
+@dataclass(frozen=True)
+class OutsideRanks:
+    """What a TREC run says of our test events among all items.
+
+    ``unnamed`` counts the admitted items that it does not name, over all events, ``barred`` its
+    lines whose item the protocol does not admit for their event.
+    """
+
+    ranks: Ranks
+    unnamed: int
+    barred: int
+
+
+def read_run_among_all(
+    path: Path, dataset: Dataset, task: Task, barred: Exclusions
+) -> OutsideRanks:
+    """Where another system's TREC run ranks the targets among all items that are admitted.
+
+    Args:
+        path: the run; it may name any number of items of an event.
+        dataset: the data.
+        task: whose test events are ranked.
+        barred: what is not admitted; rows are the test events.
+
+    Raises:
+        BenchmarkError: as for :func:`read_run`.
+    """
+    run, _, _ = _checked_run(path, dataset, task)
+    targets = dataset.log.item[task.test.position]
+    is_barred = barred.contains(run.row, run.item)
+    counts = ~is_barred & (run.score > -math.inf)
+    row, item, score = run.row[counts], run.item[counts], run.score[counts]
+    of_target = np.full(len(targets), -math.inf)
+    is_target = item == targets[row]
+    of_target[row[is_target]] = score[is_target]
+    events = len(targets)
+    above = np.bincount(row[score > of_target[row]], minlength=events)
+    equal = np.bincount(row[(score == of_target[row]) & ~is_target], minlength=events)
+    returned = of_target > -math.inf
+    others = eligible_items(barred, events)
+    tied = np.where(returned, equal, others - above)
+    named = int(np.count_nonzero(counts))
+    return OutsideRanks(
+        Ranks(above.astype(np.int32), tied.astype(np.int32), returned),
+        unnamed=int(others.sum()) + events - named,
+        barred=int(np.count_nonzero(is_barred)),
+    )
+
+
+def _checked_run(path: Path, dataset: Dataset, task: Task) -> tuple[RunLines, LongArray, LongArray]:
+    """A run whose lines may be ranked, their (event, item) as one number, and the order of these.
+
+    Raises:
+        BenchmarkError: see :func:`read_run`.
+    """
+    run = read_run_lines(path, dataset, task)
+    ids = event_ids(task)
+    bad = np.isnan(run.score) | (run.score == math.inf)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise BenchmarkError(
+            f"{path}: line {run.line[at]}: the score of event {ids[run.row[at]]!r} is "
+            f"{run.score[at]}, which is not finite."
+        )
+    width = dataset.number_of_items + 1
+    key = run.row * width + run.item
+    order = np.argsort(key, kind="stable")
+    repeated = np.flatnonzero(np.diff(key[order]) == 0)
+    if len(repeated):
+        at = int(order[repeated + 1].min())
+        name = quoted(dataset.items.external_id[run.item[at]])
+        raise BenchmarkError(
+            f"{path}: line {run.line[at]}: item {name} stands twice for event {ids[run.row[at]]!r}."
+        )
+    return run, key, order
