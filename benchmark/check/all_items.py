@@ -27,6 +27,8 @@ def ranks_all_items_as_it_ranks_lists(subject: Subject) -> str:
         requests, lists = subject.world.requests(task), subject.expected[task]
         scores = _scores_of_all(subject, requests)
         left_out = np.isneginf(scores[:, 1:]).mean()
+        if left_out == 1:
+            raise Violation(f"it leaves out every item in the {task} task.")
         if left_out and not says:
             raise Violation(
                 f"it leaves out {left_out:.0%} of all items in the {task} task, but "

@@ -2,9 +2,10 @@
 
 A list is ranked by a constrained beam or by exact likelihoods (``benchmark.kit.decoding``), as the
 configuration's ``scoring`` says. The catalogue is ranked the same way: by a beam over the tree of
-all identifiers, which is at least as wide as the deepest cut-off, or exactly while the catalogue is
-small enough. The encoder runs once a request. Scores are log-probabilities in both views, so two
-items that neither beam dropped stand in one order.
+all identifiers, as wide as :class:`CatalogueRanking` says and never less than that of lists, or
+exactly while the catalogue is small enough. Cut-offs deeper than the beam need a wider one. The
+encoder runs once a request. Scores are log-probabilities in both views, so two items that neither
+beam dropped stand in one order.
 """
 
 from __future__ import annotations

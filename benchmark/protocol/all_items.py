@@ -1,10 +1,11 @@
 """Ranking among all items that a protocol admits, beside the candidate lists.
 
 Scores of all items are (requests, items + 1) float32, column ``i`` that of item ``i``; column 0 is
-nobody's. A target is ranked among the items that may be negatives of its event: for a
-recommendation all but those that the user touched, as ``recommendation_exclude`` says; for a search
-every item but the other clicks of the same search, and whatever ``search_exclude`` and
-``search_all_items`` take out besides. Ranks, and the best items of each event, follow from one
+nobody's. A recommendation's target is ranked among the items that may be its negatives: all but
+those that the user touched, as ``recommendation_exclude`` says. A search's is ranked among every
+item but the other clicks of the same search, and whatever ``search_exclude`` and
+``search_all_items`` take out besides; what fills up a list of too few BM25 hits is a part of these,
+items that the user never touched. Ranks, and the best items of each event, follow from one
 block of scores at a time, so that memory does not grow with the number of events.
 """
 

@@ -76,6 +76,8 @@ class Candidates:
     ) -> Candidates:
         """Put each target among its negatives, in an order that a hash gives.
 
+        The lists are as wide as the longest one.
+
         Args:
             targets: (events,).
             negatives: (events, negatives), without the target; 0 where there is none.
@@ -91,7 +93,8 @@ class Candidates:
             place[together == 0] = np.iinfo(place.dtype).max
             order = np.argsort(place, axis=1, kind="stable")
             together[:] = np.take_along_axis(together, order, axis=1)
-        return cls.with_targets(items, targets)
+        longest = int(np.count_nonzero(items, axis=1).max(initial=1))
+        return cls.with_targets(items[:, :longest], targets)
 
     @classmethod
     def with_targets(cls, items: IntArray, targets: NDArray[np.integer]) -> Candidates:

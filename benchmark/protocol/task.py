@@ -122,8 +122,12 @@ class Task:
 
     def with_test_candidates(self, candidates: Candidates) -> Task:
         """The task with test lists that came from outside."""
-        is_own = candidates.fingerprint == self.test_candidates.fingerprint
-        return replace(self, test_candidates=candidates, has_outside_lists=not is_own)
+        if candidates.fingerprint == self.test_candidates.fingerprint:
+            return replace(self, test_candidates=candidates, has_outside_lists=False)
+        note = f"The {self.name} test lists came from outside: the protocol makes others."
+        return replace(
+            self, test_candidates=candidates, has_outside_lists=True, notes=(*self.notes, note)
+        )
 
 
 def build_tasks(

@@ -94,7 +94,9 @@ def facts(
     events = max((run.record.protocol.test_events.get(task, 0) for run in runs), default=0)
     sizes = [counted(dataset.users, "user"), counted(dataset.items, "item")]
     length = list_length(task, runs)
-    each = f" with {counted(length, 'candidate')} each" if length and view == "lists" else ""
+    shortest = [run.record.protocol.shortest_lists.get(task, length) for run in runs]
+    least = f"{min(shortest):,} to " if min(shortest) < length else ""
+    each = f" with {least}{counted(length, 'candidate')} each" if length and view == "lists" else ""
     sizes.append(f"{counted(events, 'test event')}{each}")
     named = f" (variant {variant})" if variant else ""
     numbers = {len(row.seeds) for row in rows if row.seeds}

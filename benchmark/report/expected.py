@@ -30,7 +30,8 @@ def is_drawn_uniformly(record: RunRecord) -> bool:
     """Whether the lists of recommendation hold uniform negatives of the suite's own sampler."""
     settings = record.protocol.settings
     uniform = settings.get("recommendation_negatives") == "uniform"
-    return uniform and settings.get("sampler") == "vectorised"
+    is_own = TASK not in record.protocol.outside_lists
+    return uniform and is_own and settings.get("sampler") == "vectorised"
 
 
 def expected_grid(
@@ -144,7 +145,7 @@ def _line(
     expected, deviation = over_draws
     shown = (number(value, f"{value:.{DECIMALS}f}") for value in over_draws)
     # Lists that hold every item are no draw: without deviation there is nothing to divide by.
-    off = (drawn - expected) / deviation if deviation > 1e-9 else math.nan
+    off = (drawn - expected) / deviation if deviation > 1e-6 else math.nan
     difference = Entry(DASH) if math.isnan(off) else number(off, f"{off:+.2f}")
     return (name, figure, *shown, difference)
 

@@ -455,8 +455,14 @@ def _record(
             candidates={name: task.test_candidates.fingerprint for name, task in tasks.items()},
             test_events={name: len(task.test) for name, task in tasks.items()},
             list_lengths={
-                name: int(task.test_candidates.items.shape[1]) for name, task in tasks.items()
+                name: int(task.test_candidates.lengths.max()) for name, task in tasks.items()
             },
+            shortest_lists={
+                name: int(task.test_candidates.lengths.min())
+                for name, task in tasks.items()
+                if task.test_candidates.is_absent is not None
+            },
+            outside_lists=tuple(name for name, task in tasks.items() if task.has_outside_lists),
             all_items={
                 name: float(views["all-items"].others.mean()) + 1 for name, views in found.items()
             },

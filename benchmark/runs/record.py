@@ -59,7 +59,9 @@ class ProtocolPart(_Part):
     settings: dict[str, Any]
     candidates: dict[str, str]  # task → fingerprint of the candidate lists
     test_events: dict[str, int]  # task → number of ranked test events
-    list_lengths: dict[str, int] = {}  # task → candidates of each; none in older records
+    list_lengths: dict[str, int] = {}  # task → candidates of the longest; none in older records
+    shortest_lists: dict[str, int] = {}  # task → candidates of the shortest, if they differ
+    outside_lists: tuple[str, ...] = ()  # tasks whose lists the protocol did not make
     cold_users: dict[str, float] = {}  # task → share of those whose user has no training event
     all_items: dict[str, float] = {}  # task → mean number of items that a target is ranked among
     notes: dict[str, tuple[str, ...]] = {}  # task → what its lists leave out, in sentences

@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmark.data.dataset import IntArray
+from benchmark.errors import BenchmarkError
 from benchmark.overrides import merged
 from benchmark.protocol.all_items import admitted, best_items, blocks, scores_in_blocks
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.scores import checked_scores_of_all
 from benchmark.systems.view import Corpus, TrainingView
 
 FloatArray = NDArray[np.float32]
@@ -149,7 +151,7 @@ class System(ABC):
     def recommend(
         self, requests: Requests, k: int, barred: Exclusions | None = None
     ) -> tuple[IntArray, FloatArray]:
-        """The ``k`` best items of the whole catalogue for each request, best first.
+        """The ``k`` best items of the catalogue for each request, best first; equal ones by id.
 
         Args:
             requests: their candidates are not looked at.
@@ -159,12 +161,18 @@ class System(ABC):
         Returns:
             Item ids int32 and their scores float32, both (requests, k); 0 and -inf where nothing
             is left.
+
+        Raises:
+            BenchmarkError: ``k`` is below 1.
+            SystemFailure: :meth:`score_all_items` gives no such scores.
         """
+        if k < 1:
+            raise BenchmarkError(f"{k} items cannot be recommended; allowed are 1 and more.")
         nothing = Exclusions(np.zeros(0, dtype=np.int64), requests.number_of_items)
         found = [
             best_items(
                 admitted(
-                    self.score_all_items(batch),
+                    checked_scores_of_all(self.score_all_items(batch), batch, type(self).__name__),
                     (barred or nothing).among(np.arange(rows.start, rows.stop)),
                 ),
                 k,

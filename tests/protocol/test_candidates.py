@@ -209,3 +209,18 @@ def test_shorter_lists_are_shown_filled_up_and_ranked_as_they_are() -> None:
     assert worst.above.tolist() == [4, 2, 1]
     level = lists.ranks(np.zeros(shown.shape))
     assert level.tied.tolist() == [4, 2, 1]
+
+
+def test_lists_are_as_wide_as_the_longest_and_say_when_they_came_from_outside() -> None:
+    dataset = shop_dataset(seed=1)
+    settings = PRESETS["paper"].model_copy(update={"negatives": dataset.number_of_items - 1})
+    for task in build_tasks(dataset, settings).values():
+        lists = task.test_candidates
+        assert lists.items.shape[1] == lists.lengths.max()
+    task = build_tasks(dataset, PRESETS["paper"])["search"]
+    assert task.with_test_candidates(task.test_candidates).notes == task.notes
+    targets = dataset.log.item[task.test.position]
+    other = Candidates.with_targets(task.test_candidates.items[:, ::-1].copy(), targets)
+    changed = task.with_test_candidates(other)
+    note = "The search test lists came from outside: the protocol makes others."
+    assert changed.has_outside_lists and changed.notes == (*task.notes, note)

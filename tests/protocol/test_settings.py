@@ -189,7 +189,24 @@ def test_cutoffs_may_be_written_with_commas(given: object, meant: tuple[int, ...
 
 
 @pytest.mark.parametrize(
-    "given", ["", "x", "5,1", "5,5", "0", [], [0], [1.5], True, None, {"a": 1}, "1,,5", -3]
+    "given",
+    [
+        "",
+        "x",
+        "5,1",
+        "5,5",
+        "0",
+        [],
+        [0],
+        [1.5],
+        True,
+        None,
+        {"a": 1},
+        "1,,5",
+        -3,
+        [True, 2],
+        [5.0],
+    ],
 )
 def test_what_is_no_list_of_cutoffs_gives_one_sentence(given: object) -> None:
     for key in ("cutoffs", "all_items_cutoffs"):

@@ -14,7 +14,7 @@ from benchmark.protocol.metrics import METRIC_NAMES, Ranks, mean_metrics
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.report.build import make_report
-from benchmark.report.expected import expected_grid
+from benchmark.report.expected import expected_grid, is_drawn_uniformly
 from benchmark.report.grid import DASH, Grid
 from benchmark.report.reference import write_references
 from benchmark.report.statistics import collect_events
@@ -165,6 +165,15 @@ def test_other_laws_have_no_expectation(make_run, runs_root: Path, changes: dict
         settings=settings,
     )
     assert grid_of(runs_root) is None
+
+
+def test_lists_from_outside_have_no_expectation(make_run) -> None:
+    run = make_run("alpha", recommendation=whole(0.3))
+    assert is_drawn_uniformly(run.record)
+    for tasks, is_drawn in ((("search",), True), (("recommendation",), False)):
+        protocol = run.record.protocol.model_copy(update={"outside_lists": tasks})
+        record = run.record.model_copy(update={"protocol": protocol})
+        assert is_drawn_uniformly(record) is is_drawn
 
 
 def test_seeds_share_their_lists(make_run, runs_root: Path) -> None:

@@ -225,6 +225,12 @@ def test_the_preset_clean_is_such_a_protocol() -> None:
 # Cold users, and remarks of the protocol
 
 
+def test_lists_of_several_lengths_are_not_called_one(make_run) -> None:
+    run = make_run("alpha", search=0.1)
+    several = with_protocol(run, list_lengths={"search": 940}, shortest_lists={"search": 644})
+    assert "test events with 644 to 940 candidates each)" in main_table("search", [several]).caption
+
+
 def with_protocol(run: Run, **changes: object) -> Run:
     protocol = run.record.protocol.model_copy(update=changes)
     return run.model_copy(update={"record": run.record.model_copy(update={"protocol": protocol})})

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.errors import SystemFailure
+from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import build_folder, write_json
 from benchmark.protocol.metrics import gains
 from benchmark.protocol.requests import Requests
@@ -215,6 +215,44 @@ def test_recommend_gives_the_best_that_are_not_barred(tmp_path: Path) -> None:
     assert (np.count_nonzero(few, axis=1) >= 10).all() and not few[:, -1].any()
     nothing, _ = made(Hashing, tmp_path).recommend(requests.select(slice(0, 0)), 5)
     assert nothing.shape == (0, 5)
+
+
+class Doubles(Hashing):
+    """Forgets to make its scores single."""
+
+    def score_all_items(self, requests: Requests) -> Any:
+        """As a run takes them."""
+        return super().score_all_items(requests).astype(np.float64)
+
+
+def test_recommend_takes_the_scores_that_a_run_takes(tmp_path: Path) -> None:
+    requests = TASKS["search"].requests(DATASET, "test")
+    single, scores = made(Hashing, tmp_path).recommend(requests, 3)
+    double, same = made(Doubles, tmp_path).recommend(requests, 3)
+    np.testing.assert_array_equal(single, double)
+    np.testing.assert_array_equal(scores, same)
+    with pytest.raises(SystemFailure, match="candidate 9"):
+        made(NotANumber, tmp_path).recommend(requests, 3)
+    for k in (0, -1):
+        with pytest.raises(BenchmarkError, match="allowed are 1 and more"):
+            made(Hashing, tmp_path).recommend(requests, k)
+
+
+def test_a_damaged_part_of_either_view_is_made_again(tmp_path: Path) -> None:
+    task, folder = TASKS["search"], tmp_path / "parts"
+    whole = evaluated(made(Hashing, tmp_path), task, folder)
+    for view in ("lists", "all-items"):
+        (part,) = whole[view].parts
+        content = part.read_bytes()
+        for place in np.linspace(0, len(content) - 1, 60).astype(int):
+            spoilt = bytearray(content)
+            spoilt[place] ^= 0xFF
+            part.write_bytes(bytes(spoilt))
+            again = evaluated(made(Hashing, tmp_path), task, folder)
+            np.testing.assert_array_equal(again[view].ranks.above, whole[view].ranks.above)
+            write_best(tmp_path / "best.parquet", {"search": again["all-items"].parts})
+            write_scores(tmp_path / "scores.parquet", {"search": again["lists"].parts})
+            part.write_bytes(content)
 
 
 def test_a_record_of_the_first_schema_is_read_as_one_view(tmp_path: Path) -> None:

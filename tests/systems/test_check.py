@@ -325,6 +325,14 @@ class PrunesInSilence(Toy):
         return np.where(scores < 5, np.float32(-np.inf), scores)
 
 
+class LeavesEverythingOut(Toy):
+    def score_all_items(self, requests: Requests) -> FloatArray:
+        return np.full_like(super().score_all_items(requests), -np.inf)
+
+    def ranking_of_all_items(self) -> str:
+        return "a beam of nothing"
+
+
 class SaysNothingOfAll(Toy):
     def ranking_of_all_items(self) -> Any:
         return None
@@ -680,6 +688,7 @@ FAULTS: dict[type[System], tuple[str, ...]] = {
         "batches_do_not_matter_for_all_items",
     ),
     RanksAllBackwards: ("ranks_all_items_as_it_ranks_lists",),
+    LeavesEverythingOut: ("ranks_all_items_as_it_ranks_lists",),
     TiesAll: ("ranks_all_items_as_it_ranks_lists",),
     TellsAllApart: ("ranks_all_items_as_it_ranks_lists",),
     TransposesAll: ("ranks_all_items_as_it_ranks_lists", "batches_do_not_matter_for_all_items"),
