@@ -30,6 +30,8 @@ Scores = NDArray[np.float32]
 _SCORES_AT_ONCE = 1 << 24  # 64 MB
 _PAIRS_AT_ONCE = 51_200  # of a call that scores candidates: 512 requests with lists of 100
 _ITEMS_AT_ONCE = 1024
+_BLOCK = 32  # columns of which one maximum is taken
+_FEWEST_BLOCKS = 2  # in multiples of how many items are asked for
 
 
 def barred_items(
@@ -114,16 +116,41 @@ def best_items(scores: Scores, number: int) -> tuple[IntArray, Scores]:
         left, or what is left was pruned (-inf).
     """
     number = min(number, scores.shape[1] - 1)
-    columns = scores.shape[1]
+    filled = np.where(np.isnan(scores), np.float32(-np.inf), scores)
+    items = _those_that_can_be_among(filled, number)
     # One whole number for score and item: numbers of it are partitioned many at a time.
-    place = np.int64(columns) - np.arange(columns)
-    key = (_ordered(np.where(np.isnan(scores), -np.inf, scores)) << np.int64(32)) + place
+    columns = np.int64(scores.shape[1])
+    place = columns - (np.arange(columns)[None, :] if items is None else items)
+    values = filled if items is None else np.take_along_axis(filled, items, axis=1)
+    key = (_ordered(values) << np.int64(32)) + place
     best = -np.sort(np.partition(-key, number - 1, axis=1)[:, :number], axis=1)
-    items = (columns - (best & np.int64(2**32 - 1))).astype(np.int32)
-    values = np.take_along_axis(scores, items.astype(np.int64), axis=1)
-    nothing = ~(values > -np.inf)
-    items[nothing], values[nothing] = 0, -np.inf
-    return items, values
+    found = (columns - (best & np.int64(2**32 - 1))).astype(np.int32)
+    of_found: Scores = np.take_along_axis(filled, found.astype(np.int64), axis=1)
+    found[np.isneginf(of_found)] = 0
+    return found, of_found
+
+
+def _those_that_can_be_among(filled: Scores, number: int) -> LongArray | None:
+    """Columns (requests, some) among which the best ``number`` are; None if these are nearly all.
+
+    The ``number``-th largest maximum of blocks of columns is a bound: so many columns reach it.
+    Rows that have fewer such columns than others are filled up with column 0, which is nobody's.
+    """
+    requests, columns = filled.shape
+    blocks_of_columns = columns // _BLOCK
+    if blocks_of_columns < _FEWEST_BLOCKS * number:
+        return None
+    # Every so-manieth column is of one block: maxima of long rows are taken many at a time.
+    whole = filled[:, : blocks_of_columns * _BLOCK].reshape(requests, _BLOCK, blocks_of_columns)
+    maxima = whole.max(axis=1)
+    bound = np.partition(maxima, blocks_of_columns - number, axis=1)[:, blocks_of_columns - number]
+    row, column = np.nonzero(filled >= bound[:, None])
+    counts = np.bincount(row, minlength=requests)
+    if counts.max() > columns // 4:
+        return None
+    some = np.zeros((requests, int(counts.max())), dtype=np.int64)
+    some[row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)] = column
+    return some
 
 
 def _ordered(scores: Scores) -> LongArray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -96,11 +96,18 @@ scores_with_ties = arrays(
 )
 
 
-@settings(max_examples=100, deadline=None)
-@given(scores_with_ties, st.data())
+@pytest.mark.parametrize("block", [32, 1, 2])
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(scores=scores_with_ties, data=st.data())
 def test_ranks_and_best_items_are_those_of_sorting(
-    scores: NDArray[np.float32], data: st.DataObject
+    block: int, scores: NDArray[np.float32], data: st.DataObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(all_items, "_BLOCK", block)
+    monkeypatch.setattr(all_items, "_FEWEST_BLOCKS", 1)
     requests, columns = scores.shape
     items = columns - 1
     targets = np.array([data.draw(st.integers(1, items)) for _ in range(requests)])
@@ -133,6 +140,21 @@ def test_ranks_and_best_items_are_those_of_sorting(
         np.testing.assert_array_equal(
             values[event][: len(expected)], scores[event][np.array(expected, dtype=int)]
         )
+
+
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+def test_the_best_of_many_items_are_those_of_sorting(levels: int) -> None:
+    random = np.random.default_rng(levels)
+    scores = random.integers(0, levels, (6, 20_001)).astype(np.float32)
+    scores[:, 0] = np.nan
+    scores[2, 5000:] = -np.inf
+    scores[3, random.integers(1, 20_001, 9000)] = np.nan
+    found, values = best_items(scores, 100)
+    for row in range(len(scores)):
+        of_row = np.where(np.isnan(scores[row]), -np.inf, scores[row])
+        expected = np.lexsort((np.arange(20_001), -of_row))[:100]
+        np.testing.assert_array_equal(found[row], expected)
+        np.testing.assert_array_equal(values[row], of_row[expected])
 
 
 def by_hash(requests: Requests) -> NDArray[np.float32]:
