@@ -2,9 +2,9 @@
 
 Both are found level by level. The hashes of a level's items are spread evenly, so their highest
 bits put them into buckets of about one size; these are counted, and only the buckets that hold what
-is asked for are sorted. Without numba, these functions are plain Python, too slow to be of use.
-They share one file because numba's cache on disk notices a change in the file of the function that
-is called, not in one that it calls.
+is asked for are looked into. Without numba, these functions are plain Python, too slow to be of
+use. They share one file because numba's cache on disk notices a change in the file of the function
+that is called, not in one that it calls.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Room(NamedTuple):
         members: (items + 1,) int32, the items.
         hashes: (items + 1,) theirs.
         first: (buckets + 1,) int32, how many items have a hash below those of each bucket.
-        is_needed: (buckets,) whether a bucket holds what is asked for.
+        slots: (buckets,) int32, for a while, where to write what is in each bucket that is asked
+            for; -1 for the others.
         is_hit: (items + 1,) for a while, what matches the query.
         levels: (items + 1,) int32, room for those of a query's hits.
         filled: (3,) int64, the level whose items these are, 1 for none, how many they are, and by
@@ -83,7 +84,7 @@ class Room(NamedTuple):
     members: NDArray[np.int32]
     hashes: NDArray[np.uint64]
     first: NDArray[np.int32]
-    is_needed: NDArray[np.bool_]
+    slots: NDArray[np.int32]
     is_hit: NDArray[np.bool_]
     levels: NDArray[np.int32]
     filled: NDArray[np.int64]
@@ -97,7 +98,7 @@ def room_of(size: int) -> Room:
         np.empty(size, dtype=np.int32),
         np.empty(size, dtype=np.uint64),
         np.zeros(buckets + 1, dtype=np.int32),
-        np.zeros(buckets, dtype=np.bool_),
+        np.full(buckets, -1, dtype=np.int32),
         np.zeros(size, dtype=np.bool_),
         np.empty(size, dtype=np.int32),
         np.ones(3, dtype=np.int64),
@@ -254,23 +255,31 @@ def _fill(
 
 
 @compiled
-def _needed(
+def _gathered(
     room: Room, number: int, shift: np.uint64, buckets: NDArray[np.int64]
-) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-    """Hashes and items of the ``buckets`` (any,), by hash."""
-    size = 0
+) -> NDArray[np.int64]:
+    """The places of what is in the ``buckets`` (any,), which end at their ``slots``."""
+    first, slots, size = room.first, room.slots, 0
     for bucket in buckets:
-        if not room.is_needed[bucket]:
-            room.is_needed[bucket] = True
-            size += room.first[bucket + 1] - room.first[bucket]
-    places, found = np.empty(size + 1, dtype=np.int64), 0
+        if slots[bucket] < 0:
+            slots[bucket] = size
+            size += first[bucket + 1] - first[bucket]
+    places = np.empty(size, dtype=np.int64)
     for place in range(number):
-        places[found] = place  # overwritten where the bucket is not needed
-        found += room.is_needed[np.int64(room.hashes[place] >> shift)]
-    room.is_needed[buckets] = False
-    places = places[:size]
-    places = places[np.argsort(room.hashes[places])]
-    return room.hashes[places], room.members[places]
+        bucket = np.int64(room.hashes[place] >> shift)
+        if slots[bucket] >= 0:
+            places[slots[bucket]] = place
+            slots[bucket] += 1
+    return places
+
+
+@compiled
+def _smaller(room: Room, places: NDArray[np.int64], value: np.uint64) -> int:
+    """How many of the ``places`` (any,) have a smaller hash than ``value``."""
+    number = 0
+    for place in places:
+        number += room.hashes[place] < value
+    return number
 
 
 @compiled
@@ -278,12 +287,16 @@ def _ranks_of_level(
     room: Room, number: int, shift: np.uint64, hashes: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
     """How many items of the level have a smaller hash than each of ``hashes`` (any,)."""
+    first, slots = room.first, room.slots
     buckets = (hashes >> shift).astype(np.int64)
-    near, _ = _needed(room, number, shift, buckets)
+    places = _gathered(room, number, shift, buckets)
     ranks = np.empty(len(hashes), dtype=np.int64)
-    for place in range(len(hashes)):
-        start = np.searchsorted(near, np.uint64(buckets[place]) << shift)
-        ranks[place] = room.first[buckets[place]] + np.searchsorted(near, hashes[place]) - start
+    for asked in range(len(hashes)):
+        bucket = buckets[asked]
+        end = slots[bucket]
+        own = places[end - (first[bucket + 1] - first[bucket]) : end]
+        ranks[asked] = first[bucket] + _smaller(room, own, hashes[asked])
+    slots[buckets] = -1
     return ranks
 
 
@@ -292,14 +305,20 @@ def _items_of_level(
     room: Room, number: int, shift: np.uint64, ranks: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """The items of the level at ``ranks`` (any,)."""
+    first, slots = room.first, room.slots
     last = np.int64(1) << np.int64(np.uint64(64) - shift)
-    first = room.first[: last + 1]
-    buckets = np.searchsorted(first, ranks, side="right") - 1
-    near, items = _needed(room, number, shift, buckets)
+    buckets = np.searchsorted(first[: last + 1], ranks, side="right") - 1
+    places = _gathered(room, number, shift, buckets)
     found = np.empty(len(ranks), dtype=np.int32)
-    for place in range(len(ranks)):
-        start = np.searchsorted(near, np.uint64(buckets[place]) << shift)
-        found[place] = items[start + ranks[place] - first[buckets[place]]]
+    for asked in range(len(ranks)):
+        bucket = buckets[asked]
+        end = slots[bucket]
+        own = places[end - (first[bucket + 1] - first[bucket]) : end]
+        for place in own:
+            if first[bucket] + _smaller(room, own, room.hashes[place]) == ranks[asked]:
+                found[asked] = room.members[place]
+                break
+    slots[buckets] = -1
     return found
 
 

@@ -25,7 +25,7 @@ from benchmark.protocol.best_hits import SCORE_STEP, score_levels
 from benchmark.retrieval import BM25Engine
 from benchmark.retrieval.compiled import can_compile
 
-_COMPILED_FROM = 5_000  # items; below, loading the compiled code takes longer than it saves
+_COMPILED_FROM = 20_000  # items; below, the code takes longer to compile and load than it saves
 _QUERIES_AT_ONCE = 16  # so few that all of their hits stay in a cache
 _SORTED = 4096  # items that are sorted rather than searched
 _LEVELS_AT_MOST = 8  # so many levels are searched one by one; where more are asked, all are sorted

@@ -285,20 +285,20 @@ def _copied(
     totals = np.zeros(distinct, dtype=np.float64)
     for asked in range(len(terms)):
         _add_term(index, terms[asked], counts[asked], others, totals, distinct)
-    count = counts[longest]
-    for other in range(distinct + 1):
-        end = last
-        if other < distinct:
-            end = first + np.searchsorted(index.places[first:last], others[other])
-        for posting in range(first, end):
-            found[number] = index.places[posting]
-            scores[number] = count * np.float64(index.impacts[posting])
-            number += 1
-        first = end
-        if other < distinct:
+    copied = number
+    number += last - first
+    found[copied:number] = index.places[first:last]
+    scores[copied:number] = index.impacts[first:last]
+    if counts[longest] != 1.0:
+        for hit in range(copied, number):
+            scores[hit] = counts[longest] * np.float64(scores[hit])
+    for other in range(distinct):
+        within = np.searchsorted(index.places[first:last], others[other])
+        if within < last - first and index.places[first + within] == others[other]:
+            scores[copied + within] = totals[other]
+        else:
             found[number], scores[number] = others[other], totals[other]
             number += 1
-            first += end < last and index.places[end] == others[other]
     return number
 
 
