@@ -47,9 +47,7 @@ class Exclusions:
         """Exclude each ``item[i]`` for ``row[i]``; arrays of shape (pairs,)."""
         keys = row.astype(np.int64) * (number_of_items + 1) + item
         keys.sort()
-        is_new = np.ones(len(keys), dtype=bool)
-        np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
-        return cls(keys[is_new], number_of_items)
+        return cls(_distinct(keys), number_of_items)
 
     @classmethod
     def of_log(cls, log: EventLog, number_of_items: int) -> Exclusions:
@@ -99,7 +97,16 @@ class Exclusions:
 
     def with_more(self, more: Exclusions) -> Exclusions:
         """Both exclusions together."""
-        return Exclusions(np.union1d(self.keys, more.keys), self.number_of_items)
+        keys = np.concatenate([self.keys, more.keys])
+        keys.sort(kind="stable")  # which merges what is sorted already
+        return Exclusions(_distinct(keys), self.number_of_items)
+
+
+def _distinct(keys: LongArray) -> LongArray:
+    """The distinct ones of sorted keys."""
+    is_new = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
+    return keys[is_new]
 
 
 def first_distinct(

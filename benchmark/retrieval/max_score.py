@@ -34,6 +34,7 @@ from benchmark.retrieval.compiled import compiled
 _FIRST_HITS = 1 << 16  # room that grows with what is found
 _SCAN_BLOCK = 64  # postings; what is compared at once
 _LOOK_UP_COST = 8  # of a document in a list, in postings that are summed
+_COPIED_FROM = 16  # a list is copied to the hits that is so many times as long as all others
 _SLACK = 1e-7  # more than what rounding to single precision can add to a sum
 _SUM_SLACK = 1e-12  # more than what the order of a sum can change
 _WORST = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -204,24 +205,101 @@ def all_hits(
     scores = np.empty(most, dtype=np.float32)
     hit_offsets = np.zeros(len(offsets), dtype=np.int64)
     sums = np.zeros(documents, dtype=np.float64)
-    first, number = 0, 0
+    number = 0
     for query in range(len(offsets) - 1):
-        for asked in range(offsets[query], offsets[query + 1]):
-            term, count = terms[asked], counts[asked]
-            for posting in range(index.starts[term], index.starts[term + 1]):
-                place = index.places[posting]
-                total = sums[place]
-                found[number] = place  # overwritten where the place is not new
-                number += total == 0
-                sums[place] = total + count * np.float64(index.impacts[posting])
+        first, own = number, slice(offsets[query], offsets[query + 1])
+        longest, postings = 0, 0
+        for asked in range(own.start, own.stop):
+            length = index.starts[terms[asked] + 1] - index.starts[terms[asked]]
+            longest, postings = max(longest, length), postings + length
+        if postings * _COPIED_FROM < longest * (_COPIED_FROM + 1):
+            number = _copied(index, terms[own], counts[own], found, scores, number)
+        else:
+            number = _summed(index, terms[own], counts[own], sums, found, scores, number)
         for hit in range(first, number):
-            place = found[hit]
-            scores[hit] = sums[place]
-            sums[place] = 0
-            found[hit] = names[place]
-        first = number
+            found[hit] = names[found[hit]]
         hit_offsets[query + 1] = number
     return hit_offsets, found[:number], scores[:number]
+
+
+@compiled
+def _summed(
+    index: Index,
+    terms: NDArray[np.int64],
+    counts: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    found: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    number: int,
+) -> int:
+    """Write places and scores of the hits of a query from ``number`` on; returns where they end.
+
+    ``sums`` (documents,) are 0 before and after.
+    """
+    first = number
+    for asked in range(len(terms)):
+        term, count = terms[asked], counts[asked]
+        for posting in range(index.starts[term], index.starts[term + 1]):
+            place = index.places[posting]
+            total = sums[place]
+            found[number] = place  # overwritten where the place is not new
+            number += total == 0
+            sums[place] = total + count * np.float64(index.impacts[posting])
+    for hit in range(first, number):
+        place = found[hit]
+        scores[hit] = sums[place]
+        sums[place] = 0
+    return number
+
+
+@compiled
+def _copied(
+    index: Index,
+    terms: NDArray[np.int64],
+    counts: NDArray[np.float64],
+    found: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    number: int,
+) -> int:
+    """The same where one list is nearly all there is: copied, but for what others hold too."""
+    longest, postings = 0, 0
+    for asked in range(len(terms)):
+        length = index.starts[terms[asked] + 1] - index.starts[terms[asked]]
+        postings += length
+        if length > index.starts[terms[longest] + 1] - index.starts[terms[longest]]:
+            longest = asked
+    first, last = index.starts[terms[longest]], index.starts[terms[longest] + 1]
+    others = np.empty(postings - (last - first), dtype=np.int32)
+    filled = 0
+    for asked in range(len(terms)):
+        if asked != longest:
+            part = index.places[index.starts[terms[asked]] : index.starts[terms[asked] + 1]]
+            others[filled : filled + len(part)] = part
+            filled += len(part)
+    others.sort()
+    distinct = 0
+    for place in others:
+        if distinct == 0 or others[distinct - 1] != place:
+            others[distinct] = place
+            distinct += 1
+    totals = np.zeros(distinct, dtype=np.float64)
+    for asked in range(len(terms)):
+        _add_term(index, terms[asked], counts[asked], others, totals, distinct)
+    copied = number
+    number += last - first
+    found[copied:number] = index.places[first:last]
+    scores[copied:number] = index.impacts[first:last]
+    if counts[longest] != 1.0:
+        for hit in range(copied, number):
+            scores[hit] = counts[longest] * np.float64(scores[hit])
+    for other in range(distinct):
+        within = np.searchsorted(index.places[first:last], others[other])
+        if within < last - first and index.places[first + within] == others[other]:
+            scores[copied + within] = totals[other]
+        else:
+            found[number], scores[number] = others[other], totals[other]
+            number += 1
+    return number
 
 
 # A hit is one number: the bits of its score upside down, which order positive scores, then its

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--documents",
         metavar="N,N",
-        help="sizes of the collections of topic bm25 (default: 10000); a million take 6 GB",
+        help="sizes of the collections of topic bm25 (default: 10000)",
     )
     arguments = parser.parse_args(argv)
 

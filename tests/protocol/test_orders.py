@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import sparse
 
 from benchmark.data.dataset import Dataset
 from benchmark.hashing import row_hash
@@ -15,17 +17,31 @@ from benchmark.protocol.best_hits import Askers, BestHits, best_allowed, score_l
 from benchmark.protocol.hard_negatives import SearchEvents, search_engine
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.orders import Orders
-from benchmark.protocol.query_order import HashOrder, HitOrder
+from benchmark.protocol.query_order import HashOrder, Members, QueryOrders
 from benchmark.protocol.settings import ProtocolSettings
+from benchmark.retrieval.compiled import can_compile
 from tests.protocol.logs import dataset_of, search_dataset
 
 SEED = 11
-SMALL = {"_SORTED": 3, "_LEVELS_AT_MOST": 2, "_COUNTED": 2, "_OF_A_BUCKET": 2}
+SMALL = {
+    "_SORTED": 3,
+    "_LEVELS_AT_MOST": 2,
+    "_COUNTED": 2,
+    "_OF_A_BUCKET": 2,
+    "_QUERIES_AT_ONCE": 3,
+}
 """Sizes under which small worlds take the ways of large ones."""
 
 
-@pytest.fixture(params=["small", "as they are"])
+@pytest.fixture(params=["small", "as they are", "compiled"])
 def _sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "compiled":
+        if not can_compile():
+            pytest.skip("numba is not installed")
+        monkeypatch.setattr(query_order, "_COMPILED_FROM", 0)
+        monkeypatch.setattr(query_order, "_QUERIES_AT_ONCE", 3)
+    else:
+        monkeypatch.setattr(query_order, "can_compile", lambda: False)
     if request.param == "small":
         for name, value in SMALL.items():
             monkeypatch.setattr(query_order, name, value)
@@ -120,27 +136,69 @@ def test_best_hits_are_those_of_all_hits_sorted(seed: int, search_depth: int | N
         assert negatives[row].tolist() == expected + [0] * (number - len(expected))
 
 
+def scores_by_law(law: str, hits: int, random: np.random.Generator) -> NDArray[np.float32]:
+    """Scores of which nearly all tie, or none, or that lie in a few narrow ranges."""
+    if law == "one level":
+        return np.where(random.random(hits) < 0.9, 3.0, 5.0).astype(np.float32)
+    if law == "all apart":
+        return (random.permutation(hits) * 0.013 + 1e-5).astype(np.float32)
+    near = random.integers(1, 5, size=hits) + random.integers(0, 3, size=hits) * 1e-4
+    return near.astype(np.float32)
+
+
+class _Found:
+    """An engine that finds these scores (queries, documents) for the queries "0", "1" ..."""
+
+    def __init__(self, scores: sparse.csr_array) -> None:
+        self.scores = scores
+
+    def score_all(self, queries: Sequence[str]) -> sparse.csr_array:
+        return self.scores[[int(query) for query in queries]]
+
+
 @pytest.mark.usefixtures("_sizes")
-def test_hits_are_ranked_and_found_as_in_a_sorted_list() -> None:
+@pytest.mark.parametrize("law", ["one level", "all apart", "narrow ranges"])
+def test_members_are_ranked_and_items_found_as_in_sorted_catalogues(law: str) -> None:
     random = np.random.default_rng(5)
-    documents = random.permutation(400)[:300].astype(np.int32)
-    item_keys = row_hash(0, "items", np.arange(400))
-    for levels in (-random.integers(1, 3, size=300), -random.integers(1, 40, size=300)):
-        levels[::7] = 1  # which are no hits of the kind
-        size = int(np.count_nonzero(levels < 0))
-        order = HitOrder(documents, levels.astype(np.int32), size, SEED, 77, item_keys)
-        hashes = row_hash(SEED, "matched", 77, item_keys[documents])
-        expected = np.lexsort((hashes, levels))
-        ranks = random.permutation(size)
-        assert order.at(ranks).tolist() == documents[expected[ranks]].tolist()
-        places = expected[:size]
-        assert order.ranks(places, hashes[places]).tolist() == list(range(size))
-        assert order.level_at(np.array([0, size - 1, size, 10**6])).tolist() == [
-            levels.min(),
-            levels[levels < 0].max(),
-            0,
-            0,
-        ]
+    size, width, sizes = 1_000, 7, (600, 0, 1, 90)
+    documents = [random.permutation(size)[:hits].astype(np.int32) + 1 for hits in sizes]
+    scores = [scores_by_law(law, hits, random) for hits in sizes]
+    query_keys = row_hash(0, "queries", np.arange(4))
+    item_keys = row_hash(0, "items", np.arange(size + 1))
+    found = sparse.csr_array(
+        (
+            np.concatenate(scores),
+            np.concatenate(documents),
+            np.concatenate([[0], np.cumsum(sizes)]),
+        ),
+        shape=(4, size + 1),
+    )
+    orders = QueryOrders(_Found(found), ["0", "1", "2", "3"], query_keys, item_keys, SEED)
+    levels = np.zeros((4, size + 1), dtype=np.int64)
+    for number, (own, values) in enumerate(zip(documents, scores, strict=True)):
+        levels[number, own] = score_levels(values)
+    hashes = row_hash(SEED, "matched", query_keys[:, None], item_keys)
+    ordered = np.array([1 + np.lexsort((hashes[q, 1:], levels[q, 1:])) for q in range(4)])
+
+    query = np.array([0, 0, 0, 1, 2, 3, 3])  # of each event
+    event = random.integers(len(query), size=400)
+    item = random.integers(1, size + 1, size=400)
+    members = Members(event, item, levels[query[event], item], hashes[query[event], item])
+    ranks, hits = orders.ranks(query, members)
+    assert hits.tolist() == list(sizes)
+    assert (ordered[query[event], ranks] == item).all()
+
+    barred = members.select(np.unique(event * (size + 1) + item, return_index=True)[1])
+    lists = [
+        [item for item in ordered[own].tolist() if item not in barred.item[barred.event == row]]
+        for row, own in enumerate(query.tolist())
+    ]
+    shortest = min(map(len, lists))
+    for bound in (3, 40, shortest):  # near the top, among the hits, anywhere
+        allowed = random.integers(bound, size=(len(query), width))
+        expected = [[own[rank] for rank in row] for own, row in zip(lists, allowed, strict=True)]
+        assert orders.items_at(query, allowed, barred).tolist() == expected
+    assert orders.items_at(query, allowed[:, :0], barred).shape == (len(query), 0)
 
 
 @pytest.mark.usefixtures("_sizes")

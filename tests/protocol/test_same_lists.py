@@ -15,8 +15,11 @@ import pytest
 from benchmark.data.dataset import Dataset
 from benchmark.data.prepare import load
 from benchmark.data.sources.generated import make_dataset
+from benchmark.protocol import query_order
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.task import build_tasks
+from benchmark.retrieval import bm25
+from benchmark.retrieval.compiled import can_compile
 from tests.protocol.logs import alike_items_dataset, search_dataset, shop_dataset
 
 LAWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -69,3 +72,13 @@ def test_lists_are_the_same_as_ever(name: str, root: Path) -> None:
         preset, changes = LAWS[law]
         settings = PRESETS[preset].model_copy(update=changes)
         assert fingerprints(dataset, settings) == expected, law
+
+
+@pytest.mark.skipif(not can_compile(), reason="numba is not installed")
+@pytest.mark.parametrize("name", ["shop", "searches", "alike items", "generated"])
+def test_compiled_code_makes_the_same_lists(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_order, "_COMPILED_FROM", 0)
+    monkeypatch.setattr(bm25, "_PRUNED_FROM", 0)
+    assert fingerprints(world(name, root), PRESETS["clean"]) == EXPECTED[name]["clean"]

@@ -103,6 +103,19 @@ class TestEqualsScoringEverything:
         queries = ["lens", "zoom lens", "bass", "lens bass zoom", "zoom"]
         assert_same(SparseBM25(documents), PrunedBM25(documents), queries, 50, STEP)
 
+    def test_one_word_has_nearly_all_postings(self) -> None:
+        # Rare words stand with the frequent one, with each other, and alone.
+        rare = ["zoom", "lens zoom", "bass lens zoom", "bass zoom", "lens lens bass"]
+        documents = (["lens", "lens lens filler"] * 60 + rare) * 3
+        queries = ["lens", "zoom lens", "lens lens zoom", "bass lens zoom", "bass bass lens"]
+        whole, pruned = SparseBM25(documents), PrunedBM25(documents)
+        lengths = np.diff(pruned._postings.starts)
+        number = pruned._vocabulary.numbers
+        assert lengths[number["len"]] >= 16 * (lengths[number["zoom"]] + lengths[number["bass"]])
+        expected, found = whole.score_all(queries), pruned.score_all(queries)
+        np.testing.assert_array_equal(found.toarray(), expected.toarray(), strict=True)
+        assert found.nnz == expected.nnz
+
     def test_a_repeated_term_rounds_in_its_own_way(self) -> None:
         documents = zipfian_texts(3000, longest=60)
         queries = [
