@@ -94,7 +94,9 @@ class Candidates:
             order = np.argsort(place, axis=1, kind="stable")
             together[:] = np.take_along_axis(together, order, axis=1)
         longest = int(np.count_nonzero(items, axis=1).max(initial=1))
-        return cls.with_targets(items[:, :longest], targets)
+        if longest < items.shape[1]:
+            items = items[:, :longest].copy()  # no view, which would keep the wider array
+        return cls.with_targets(items, targets)
 
     @classmethod
     def with_targets(cls, items: IntArray, targets: NDArray[np.integer]) -> Candidates:

@@ -81,7 +81,7 @@ def test_ranks_show_hr_at_every_k(make_run) -> None:
 
 def test_ranks_among_all_items_go_to_the_lowest(make_run) -> None:
     ranks = drawn_ranks(0.3)
-    run = make_run("alpha", search=ranks, all_items={"search": among_all(ranks, 20)}, others=1999)
+    run = make_run("alpha", search=ranks, all_items={"search": among_all(ranks, 20)}, others=1681)
     events = collect_events([run]).by_view["all-items"]
     tables = [main_table(task, [run], view="all-items") for task in ("recommendation", "search")]
     (line,) = ranks_figure(events, tables, "title").axes[0].lines
