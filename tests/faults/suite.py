@@ -145,7 +145,7 @@ def goes_on(suite: SmallSuite, truth: dict[tuple[str, int], str], errors: Path) 
     assert code == 0, errors.read_text()
     assert suite.outcome() == truth
     left = [*(suite.results / "work").iterdir(), *suite.root.rglob(".partial-*")]
-    assert not left
+    assert not left, [str(path.relative_to(suite.root)) for path in left]
 
 
 def report(counts: dict[str, int]) -> None:
