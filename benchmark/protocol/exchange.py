@@ -26,10 +26,12 @@ from benchmark.data.dataset import Dataset, IntArray, LongArray, fingerprint_of
 from benchmark.errors import BenchmarkError, quoted, shortened
 from benchmark.files import atomic_path, read_json, sha256_of_json, write_json
 from benchmark.protocol.candidates import Candidates
-from benchmark.protocol.outside import event_ids, read_run_lines
+from benchmark.protocol.outside import event_ids, read_run, read_run_lines
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
 from benchmark.protocol.trec import item_words, write_qrels
+
+__all__ = ["event_ids", "export_tasks", "lists_path", "read_candidates", "read_run"]
 
 HISTORY_LENGTH = 50
 META = "meta.json"
