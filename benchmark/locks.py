@@ -43,6 +43,7 @@ def locked(
                 raise LockedElsewhere(str(path)) from None
             waiting()
             lock.acquire()
+    # filelock raises the second where the file system has no locks.
     except (OSError, NotImplementedError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise MachineFault(f"lock file {path}: cannot be used ({reason}).") from error

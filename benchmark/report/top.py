@@ -97,6 +97,7 @@ def write_top(
                 # Events run user by user, so that steps are small and compress to nearly nothing.
                 arrays[f"{task}/{_USER_STEPS}"] = _steps(of_task.users)
     with atomic_path(path) as temporary, temporary.open("wb") as opened:
+        # numpy types its keywords as if one of the arrays might be the switch allow_pickle.
         np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
 
 

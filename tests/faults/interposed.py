@@ -44,6 +44,7 @@ class Calls:
                 self._called("open", file)
             return opened(file, mode, *arguments, **named)
 
+        # The overloads of open are many; the wrapped one passes all of them on.
         io.open = builtins.open = checked_open  # type: ignore[assignment]
         self._wrap(pq, "write_table", lambda table, path, *_: path)
         self._wrap(np, "savez", lambda path, *_: path)
