@@ -23,7 +23,7 @@ from benchmark.run.suite import load_suite
 from benchmark.runs.execute import execute, load_data
 from benchmark.runs.record import find_run_folders, read_run
 from benchmark.runs.store import JobSpec, RunStore
-from benchmark.systems.catalogue import SystemEntry, entries
+from benchmark.systems.catalogue import SystemEntry
 
 RECIPE = """
 name: tiny
@@ -60,7 +60,6 @@ class SmallSuite:
     def prepare(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "tiny.yaml").write_text(RECIPE)
-        entries()[TRAINED.name] = TRAINED
 
     def jobs(self) -> list[JobSpec]:
         """Those that are due."""
