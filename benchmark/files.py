@@ -263,6 +263,18 @@ def remove_folder(folder: Path) -> None:
         raise MachineFault(f"{doomed}: cannot be removed ({error.strerror}).") from error
 
 
+def finished_in(folder: Path, pattern: str) -> list[Path]:
+    """What is called ``pattern`` in ``folder``, in a stable order, without what writers left there.
+
+    ``*`` matches the names of temporary files too, so a plain ``glob`` takes them for content.
+    """
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if not any(is_partial(part) for part in (path, *path.relative_to(folder).parents))
+    )
+
+
 def files_below(root: Path, names: Collection[str] | None = None) -> list[Path]:
     """Every file below ``root``, or those called one of ``names``, in a stable order.
 

@@ -19,6 +19,7 @@ from benchmark.files import (
     build_folder,
     check_manifest,
     files_below,
+    finished_in,
     is_complete,
     is_partial,
     lock_by_content,
@@ -323,6 +324,20 @@ def test_walking_bears_what_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "scandir", vanishing)
     assert [path.parent.name for path in files_below(tmp_path, ["run.json"])] == ["a", "c"]
     assert files_below(tmp_path / "absent") == []
+
+
+def test_what_a_killed_writer_left_is_no_content(tmp_path: Path) -> None:
+    write_text(tmp_path / "b.json", "{}")
+    write_text(tmp_path / "run" / "a.json", "{}")
+    with atomic_path(tmp_path / "c.json") as temporary:
+        temporary.write_text("{")
+    for left in (temporary, temporary.with_name(temporary.name.replace(".json", "")) / "a.json"):
+        left.parent.mkdir(exist_ok=True)
+        left.write_text("{")
+    (tmp_path / "c.json").unlink()
+    assert finished_in(tmp_path, "*.json") == [tmp_path / "b.json"]
+    assert finished_in(tmp_path, "*/a.json") == [tmp_path / "run" / "a.json"]
+    assert finished_in(tmp_path / "absent", "*") == []
 
 
 # Manifests and JSON

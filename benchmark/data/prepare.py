@@ -26,6 +26,7 @@ from benchmark.files import (
     atomic_path,
     build_folder,
     check_manifest,
+    finished_in,
     is_complete,
     lock_by_content,
     read_json,
@@ -77,7 +78,7 @@ def load(
 
 def stored_with(fingerprint: str, root: Path = PREPARED_ROOT) -> Dataset | None:
     """The sound prepared data set of this content below ``root``; None if there is none."""
-    for path in sorted(root.glob(f"*/{_META}")):
+    for path in finished_in(root, f"*/{_META}"):
         with suppress(BenchmarkError):
             meta = read_json(path)
             if isinstance(meta, dict) and meta.get("fingerprint") == fingerprint:
