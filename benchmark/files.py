@@ -34,6 +34,8 @@ from benchmark.locks import LockedElsewhere, is_free, locked
 MANIFEST = "manifest.json"
 LEFT_FOR_DEAD = 86_400.0
 """Seconds after which the temporary file or folder of a writer that holds no lock is left over."""
+ABANDONED = 30 * 86_400.0
+"""Seconds after which unfinished work that nobody asks for is removed."""
 
 _TEMPORARY = ".partial-"
 _TEMPORARY_NAME = re.compile(re.escape(_TEMPORARY) + r"[0-9a-f]{32}-(.+)", re.DOTALL)
@@ -337,6 +339,18 @@ def seconds_untouched(path: Path) -> float:
     except OSError:
         return 0.0
     return time.time() - newest
+
+
+def sweep_abandoned(folder: Path, suffix: str) -> None:
+    """Remove the folders of unfinished work called ``*suffix`` that nobody went on with for long.
+
+    Each is the work of whoever holds the lock of its name with ``.lock`` instead of ``suffix``.
+    """
+    for path in finished_in(folder, f"*{suffix}"):
+        lock = path.with_name(path.name.removesuffix(suffix) + ".lock")
+        if seconds_untouched(path) >= ABANDONED:
+            with suppress(LockedElsewhere, MachineFault, OSError), locked(lock, waits=False):
+                remove_folder(path)
 
 
 def sweep_locks(folder: Path, pattern: str = "*.lock") -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from benchmark import files
+from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault, machine_cause
 from benchmark.files import (
+    ABANDONED,
     LEFT_FOR_DEAD,
     atomic_path,
     build_folder,
@@ -31,7 +33,7 @@ from benchmark.files import (
     write_text,
 )
 from benchmark.locks import LockedElsewhere, is_free, locked
-from benchmark.runs.store import ABANDONED, RunStore
+from benchmark.runs.store import RunStore
 
 PARTIAL = ".partial-" + "0123456789abcdef" * 2 + "-"
 
@@ -303,6 +305,18 @@ def test_abandoned_work_goes_and_wanted_work_stays(tmp_path: Path) -> None:
         store.sweep_work({names["wanted"] + "0" * 48: "unfinished", names["done"]: "finished"})
         left = {path.name for path in (tmp_path / "work").iterdir()}
     assert left == set(names.values()) - {names["abandoned"], names["done"]}
+
+
+def test_abandoned_blocks_of_lists_go_and_those_in_use_stay(tmp_path: Path) -> None:
+    for name in ("abandoned", "locked", "recent"):
+        (tmp_path / f"tasks-{name}.blocks").mkdir()
+        make_old_file(tmp_path / f"tasks-{name}.blocks" / "a.npz")
+        make_old(tmp_path / f"tasks-{name}.blocks", ABANDONED + 60)
+    make_old(tmp_path / "tasks-recent.blocks", ABANDONED - 3600)
+    with locked(tmp_path / "tasks-locked.lock"):
+        sweep(tmp_path)
+    left = {path.name for path in tmp_path.glob("*.blocks")}
+    assert left == {"tasks-locked.blocks", "tasks-recent.blocks"}
 
 
 def make_old_folder_only(folder: Path) -> None:

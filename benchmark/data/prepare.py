@@ -33,6 +33,7 @@ from benchmark.files import (
     remove_folder,
     sha256_of_file,
     sha256_of_json,
+    sweep_abandoned,
     sweep_locks,
     sweep_partial,
     write_json,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PREPARED_ROOT = RECIPE_FOLDER / "prepared"
+BLOCKS_SUFFIX = ".blocks"
+"""Ends the name of a folder with the blocks of candidate lists that are not finished."""
 
 _FORMAT = 1  # of the stored folder
 _META = "meta.json"
@@ -167,6 +170,7 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
 def sweep(root: Path) -> None:
     """Remove what killed processes left among the prepared data and the candidate lists."""
     sweep_partial(root, lock_by_content(root))
+    sweep_abandoned(root, BLOCKS_SUFFIX)
     sweep_locks(root)
 
 

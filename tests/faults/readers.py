@@ -27,8 +27,8 @@ from benchmark.report.ranks import EventRanks, read_ranks
 from benchmark.report.top import TOP_FILE, read_top, write_top
 from benchmark.run.suite import load_suite
 from benchmark.runs.execute import write_ranks
-from benchmark.runs.parts import read_part, write_part
 from benchmark.runs.scores import read_scores, write_scores
+from benchmark.sealed import read_part, write_part
 from benchmark.systems.configuration import load_preset
 from benchmark.yaml_files import read_yaml
 
