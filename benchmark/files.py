@@ -42,6 +42,7 @@ _TEMPORARY_NAME = re.compile(re.escape(_TEMPORARY) + r"[0-9a-f]{32}-(.+)", re.DO
 _NAME_BY_CONTENT = re.compile(r".+-[0-9a-f]{16,24}", re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _LARGEST_INTEGER = 2**63
+_LONGEST_NAME = 255  # bytes, on all usual file systems
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -209,7 +210,8 @@ def check_manifest(folder: Path) -> None:
     content = read_json(folder / MANIFEST)
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or not all(
-        isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys() for entry in files.values()
+        _is_name_below(name) and isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys()
+        for name, entry in files.items()
     ):
         raise BenchmarkError(f"{folder / MANIFEST}: is not a manifest of files.")
     for name, expected in files.items():
@@ -218,6 +220,14 @@ def check_manifest(folder: Path) -> None:
             raise BenchmarkError(f"{path}: is missing although the manifest lists it.")
         if path.stat().st_size != expected["bytes"] or sha256_of_file(path) != expected["sha256"]:
             raise BenchmarkError(f"{path}: was changed since it was written (checksum differs).")
+
+
+def _is_name_below(name: str) -> bool:
+    """Whether a manifest may list it: a file in the folder or below it, which can exist."""
+    parts = name.split("/")
+    return "\0" not in name and all(
+        part not in ("", ".", "..") and len(os.fsencode(part)) <= _LONGEST_NAME for part in parts
+    )
 
 
 def build_folder(target: Path, build: Callable[[Path], None]) -> None:

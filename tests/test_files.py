@@ -30,6 +30,7 @@ from benchmark.files import (
     sweep_locks,
     sweep_partial,
     write_json,
+    write_manifest,
     write_text,
 )
 from benchmark.locks import LockedElsewhere, is_free, locked
@@ -439,3 +440,16 @@ def test_who_does_not_want_to_wait_does_not(tmp_path: Path) -> None:
         with pytest.raises(LockedElsewhere), locked(lock, waits=False):
             pass
     assert is_free(lock)
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "../a", "/a", "b//a", ".", "", "b/../a", "a\0"])
+def test_a_manifest_lists_only_files_that_can_be_below_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "folder").mkdir()
+    write_manifest(tmp_path)
+    check_manifest(tmp_path)
+    content = read_json(tmp_path / "manifest.json")
+    content["files"][name] = content["files"].pop("a")
+    write_json(tmp_path / "manifest.json", content)
+    with pytest.raises(BenchmarkError, match="is not a manifest of files"):
+        check_manifest(tmp_path)
