@@ -136,7 +136,8 @@ def test_a_pair_is_known_or_not(tmp_path: Path) -> None:
 
 
 def test_popularity_counts_the_training_events_of_the_task_that_asks(tmp_path: Path) -> None:
-    both = [*rows("r", *SEQUENCES), *rows("s", *[[5, 5, 6, 1, 1]] * 3)]
+    searches = [[5, 5, 6, 1, 1]] * 3
+    both = sorted([*rows("r", *SEQUENCES), *rows("s", *searches)], key=lambda row: (row[0], row[3]))
     texts = [f"word{n} word" for n in range(10)]
     dataset = dataset_of(log_of(both), 10, texts=texts)
     system, task = fitted(Popularity, dataset, tmp_path)
