@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -84,9 +84,8 @@ class GenSARTraining(TrainingSettings):
 
     epochs: int = Field(default=200, ge=0)
     batch_size: int = Field(default=8192, ge=1)
-    micro_batch_size: int | None = Field(default=64, ge=1)
-    """The mean over tokens is taken in each part, so this weighs tasks; one GPU is faster with 512
-    and more."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] | None = 64
+    """It changes nothing but speed and memory; see ``GenSARConfig.loss_group_size``."""
     optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adamw"
     """The paper says Adam; the released settings are AdamW's."""
     weight_decay: float = Field(default=1e-7, ge=0)
@@ -134,8 +133,13 @@ class GenSARConfig(SystemConfig):
     """Tokens of a query."""
     most_tokens: int = Field(default=2048, ge=1)
     """Tokens of a prompt or a target."""
-    length_window: int = Field(default=16, ge=1)
-    """Training batches that are sorted by length together; 1 leaves them as they are drawn."""
+    length_window: int = Field(default=1, ge=1)
+    """Training batches that are sorted by length together, which saves padding where batches are
+    small, but makes the weight of tasks differ among them; 1 leaves them as they are drawn."""
+    loss_group_size: int | None = Field(default=64, ge=1)
+    """Instances, chosen at random from a batch, whose tokens are averaged; the loss is the mean of
+    these averages. The original's are those that a device computes at once, so tasks weigh as much
+    as there. One average over the batch if absent."""
     warmup_share: float = Field(default=0.01, ge=0, lt=1)
     """The part of all steps in which the learning rate rises."""
     scoring: Literal["beam", "exact"] = "beam"
@@ -233,6 +237,7 @@ class GenSAR(IdentifierSystem):
             queries,
             most_tokens=config.most_tokens,
             window=config.length_window,
+            loss_group_size=config.loss_group_size,
         )
         settings = config.training
         if not settings.warmup_steps:

@@ -12,13 +12,13 @@ import torch
 
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.kit import seq2seq
+from benchmark.kit.prompt_instances import TokenPairs
 from benchmark.kit.seq2seq import (
     Backbone,
     BackboneSettings,
     ScratchSize,
     Seq2Seq,
     TextTokenizer,
-    TokenPairs,
     assembled,
     assembled_lengths,
     batches_by_length,
