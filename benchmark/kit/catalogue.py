@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.data.dataset import LongArray
 from benchmark.kit.decoding import Encoded, LengthRule, candidate_scores, catalogue_scores
+from benchmark.kit.precision import autocast
 from benchmark.kit.trie import NO_TOKEN, CatalogueTrie
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System
@@ -114,11 +116,11 @@ class IdentifierSystem(System):
         """Scores (requests, candidates) by a beam of this size, or exactly if there is none."""
         scores = np.empty(requests.candidates.shape, dtype=np.float32)
         targets, writer = self.targets_of(requests.task), self.writer()
-        for rows, encoded in self.encoded(requests):
-            tokens = targets[requests.candidates[rows]]
-            with torch.inference_mode():
+        with self._in_precision():
+            for rows, encoded in self.encoded(requests):
+                tokens = targets[requests.candidates[rows]]
                 found = candidate_scores(writer, encoded, tokens, beam_size, self.length_rule)
-            scores[rows] = found.cpu().numpy()
+                scores[rows] = found.cpu().numpy()
         return scores
 
     def score_all_items(self, requests: Requests) -> FloatArray:
@@ -126,11 +128,18 @@ class IdentifierSystem(System):
         targets, writer = self.targets_of(requests.task), self.writer()
         beam_size, catalogue = beam_over(targets, self.config), self._catalogue(requests.task)
         scores = np.empty((len(requests), len(targets)), dtype=np.float32)
-        for rows, encoded in self.encoded(requests):
-            with torch.inference_mode():
+        with self._in_precision():
+            for rows, encoded in self.encoded(requests):
                 found = catalogue_scores(writer, encoded, catalogue, beam_size, self.length_rule)
-            scores[rows] = found.cpu().numpy()
+                scores[rows] = found.cpu().numpy()
         return scores
+
+    @contextmanager
+    def _in_precision(self) -> Iterator[None]:
+        """Encoder and decoder without gradients, in the run's precision."""
+        context = self.context
+        with torch.inference_mode(), autocast(context.precision, context.device):
+            yield
 
     def ranking_of_all_items(self) -> str:
         """The beam, if there is one."""
