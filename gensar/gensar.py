@@ -28,12 +28,13 @@ import torch
 from pydantic import Field
 
 from benchmark.data.dataset import BEHAVIOURS, LongArray
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
+from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import (
     Backbone,
     BackboneSettings,
@@ -148,8 +149,8 @@ class GenSARConfig(SystemConfig):
     beam_size: int = Field(default=30, ge=1)
     catalogue: CatalogueRanking = CatalogueRanking()
     """How the whole catalogue is ranked."""
-    scoring_batch_size: int = Field(default=32, ge=1)
-    """Requests that are scored at once."""
+    scoring_batch_size: ScoringBatchSize = 32
+    """Requests that are scored at once; "auto" for as many as fit into memory."""
     validation_beam_size: int | None = Field(default=30, ge=1)
     """The beam that the best epoch is chosen with, whatever ``scoring`` is; exact if absent."""
     training: TrainingSettings = GenSARTraining()
@@ -383,7 +384,7 @@ class GenSAR(IdentifierSystem):
         """Prompts in the first wording, those of similar length together."""
         config, device = self.config, self.context.device
         tokens, pieces = self.prompts.tokens, self.prompt_pieces(requests)
-        for rows in batches_by_size(assembled_lengths(tokens, pieces), config.scoring_batch_size):
+        for rows in self.batches(requests, assembled_lengths(tokens, pieces)):
             ids, mask = assembled(tokens, pieces[rows], self.prompts.end, config.most_tokens)
             with torch.inference_mode():
                 states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))

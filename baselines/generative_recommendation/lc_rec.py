@@ -37,13 +37,14 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, Items, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.prompt_instances import Pieces, PromptInstances
+from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import (
     Backbone,
     BackboneSettings,
@@ -141,8 +142,8 @@ class LCRecConfig(SystemConfig):
     """Prefixes that a beam search keeps; 20 in the original."""
     catalogue: CatalogueRanking = CatalogueRanking()
     """How the whole catalogue is ranked."""
-    scoring_batch_size: int = Field(default=32, ge=1)
-    """Requests that are scored at once."""
+    scoring_batch_size: ScoringBatchSize = 32
+    """Requests that are scored at once; "auto" for as many as fit into memory."""
     training: TrainingSettings = TrainingSettings(
         epochs=200,
         batch_size=8192,
@@ -648,7 +649,7 @@ class LCRec(IdentifierSystem):
         """Questions in the first wording, those of similar length together."""
         config, tokens, device = self.config, self.prompts.tokens, self.context.device
         pieces = self.prompts.questions(requests.history(config.history_length, TASK).items)
-        for rows in batches_by_size(assembled_lengths(tokens, pieces), config.scoring_batch_size):
+        for rows in self.batches(requests, assembled_lengths(tokens, pieces)):
             ids, mask = assembled(tokens, pieces[rows], self.prompts.end)
             with torch.inference_mode():
                 states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from benchmark.data.dataset import LongArray
 from benchmark.kit.decoding import Encoded, LengthRule, candidate_scores, catalogue_scores
 from benchmark.kit.precision import autocast
+from benchmark.kit.scoring_batches import batches_of
 from benchmark.kit.trie import NO_TOKEN, CatalogueTrie
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System
@@ -80,7 +81,8 @@ def beam_over(targets: NDArray[np.integer], settings: _Settings) -> int | None:
 class IdentifierSystem(System):
     """A T5 that reads a request and writes the identifier of an item.
 
-    Its ``Config`` has ``scoring``, ``beam_size`` and ``catalogue``, a :class:`CatalogueRanking`.
+    Its ``Config`` has ``scoring``, ``beam_size``, ``catalogue``, a :class:`CatalogueRanking`, and
+    ``scoring_batch_size``.
     """
 
     tasks: ClassVar[tuple[str, ...]]
@@ -134,6 +136,19 @@ class IdentifierSystem(System):
                 scores[rows] = found.cpu().numpy()
         return scores
 
+    def batches(self, requests: Requests, tokens: LongArray) -> Iterator[LongArray]:
+        """Rows of requests whose prompts have so many ``tokens`` (requests,), in batches."""
+        targets, config = self.targets_of(requests.task), self.config
+        beam_size = beam_over(targets, config) or config.beam_size
+        return batches_of(
+            config.scoring_batch_size,
+            tokens.astype(np.int64),
+            self.writer(),
+            nodes=max(requests.candidates.shape[1], beam_size),
+            depth=targets.shape[1],
+            codes=len(np.unique(targets)),
+        )
+
     @contextmanager
     def _in_precision(self) -> Iterator[None]:
         """Encoder and decoder without gradients, in the run's precision."""
@@ -152,10 +167,3 @@ class IdentifierSystem(System):
             kept[task] = targets, catalogue_of(targets)
             self._catalogues = kept
         return kept[task][1]
-
-
-def batches_by_size(sizes: NDArray[np.integer], batch_size: int) -> Iterator[LongArray]:
-    """Rows of requests in batches of similar ``sizes`` (requests,)."""
-    order = np.argsort(sizes, kind="stable").astype(np.int64)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]

@@ -109,10 +109,10 @@ def precision_sentences(task: TaskName, runs: Sequence[Run]) -> tuple[str, ...]:
     """For each precision below single, how many ranks in lists it changes."""
     found: dict[str, list[RankChanges]] = {}
     for run in runs:
-        changes = run.record.rank_changes.get(task)
-        if changes is not None:
+        own = run.record.rank_changes.get(task)
+        if own is not None:
             precision = run.record.environment.get("precision", "another precision")
-            found.setdefault(precision, []).append(changes)
+            found.setdefault(precision, []).append(own)
     sentences = []
     for precision, changes in found.items():
         events = sum(one.events for one in changes)
