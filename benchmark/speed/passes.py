@@ -36,6 +36,12 @@ TOKENS = 33_126  # of T5-small's table with GenSAR's codes
 CLIPPED = TrainingSettings(optimizer="adamw", gradient_clip=1.0)
 
 
+_LAUNCH_NOTHING = {
+    getattr(torch.ops.aten, name)
+    for name in ("detach", "_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty")
+}
+
+
 class KernelCounter(TorchDispatchMode):
     """Counts operations that compute."""
 
@@ -55,7 +61,7 @@ class KernelCounter(TorchDispatchMode):
         is_view = bool(returns) and all(
             one.alias_info is not None and not one.alias_info.is_write for one in returns
         )
-        if not is_view and func.overloadpacket is not torch.ops.aten.detach:
+        if not is_view and func.overloadpacket not in _LAUNCH_NOTHING:
             self.kernels += 1
         return func(*args, **(kwargs or {}))
 
