@@ -36,6 +36,7 @@ from benchmark.files import (
     atomic_path,
     build_folder,
     check_manifest,
+    finished_in,
     is_complete,
     read_json,
     remove_folder,
@@ -546,7 +547,7 @@ def _publish(
             write_ranks(folder / RANKS_FILE, ranks, others, users)
             write_scores(folder / SCORES_FILE, {n: of["lists"].parts for n, of in found.items()})
             write_best(folder / BEST_FILE, {n: of["all-items"].parts for n, of in found.items()})
-        for path in (work / LOG_FILE, *sorted(work.glob("*.jsonl"))):
+        for path in (work / LOG_FILE, *finished_in(work, "*.jsonl")):
             if path.is_file():
                 shutil.copy2(path, folder / path.name)
         if record.status == "finished" and (work / "system").is_dir():
