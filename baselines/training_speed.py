@@ -28,7 +28,13 @@ from torch import nn
 
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.kit import training
-from benchmark.kit.micro_batches import BYTES_A_WEIGHT, Limit, PartCosts, room_of
+from benchmark.kit.micro_batches import (
+    BYTES_A_WEIGHT,
+    Limit,
+    PartCosts,
+    loss_weights,
+    room_of,
+)
 from benchmark.kit.pseudo_queries import PseudoQueries
 from benchmark.kit.seq2seq import IGNORED, Seq2Seq, TextTokenizer, texts_of
 from benchmark.kit.training import Batch, Instances, Part, TrainingSettings, train
@@ -66,6 +72,9 @@ EVENTS, ITEMS = 930_387, 62_882
 
 VALIDATED = 20_000
 """Events of a validation, both tasks together, that the released protocol ranks."""
+
+_PROMPTS_OF_SKIN_CARE = ([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1], [9, 12, 28, 56, 107, 117, 130])
+"""Quantiles of the tokens of GenSAR's prompts, with a tokenizer of 8,000 text tokens."""
 
 PEAKS = {"bf16": 989e12, "tf32": 494e12, "fp32": 67e12}
 """Operations a second of one H200 by its data sheet, dense."""
@@ -109,6 +118,7 @@ def training_topic() -> Iterator[Measurement | str]:
     room = room_of(H200_BYTES, nn.Linear(WEIGHTS, 1, bias=False, device="meta"))
     limit = Limit(room=room, costs=costs)
     yield from _parts(instances, passes, limit)
+    yield from _weights_of_texts()
     yield from _outside_model_code(instances)
     yield from _hours(passes, costs, room)
     if torch.cuda.is_available():
@@ -199,6 +209,33 @@ def _parts(instances: TaskInstances, passes: Passes, limit: Limit) -> Iterator[M
         f"ms | an update: {passes.update_kernels:,} kernels, "
         f"{1e3 * passes.update_host_seconds:.1f} host ms"
     )
+
+
+def _weights_of_texts(batches: int = 100) -> Iterator[str]:
+    """What written texts weigh in the loss of Electronics' mix, by how its means are taken.
+
+    A simulation: prompts of events have the lengths of Skin Care, written texts 120 tokens.
+    """
+    random = np.random.default_rng(0)
+    found: dict[str, list[float]] = {}
+    for _ in range(batches):
+        is_text = random.random(BATCH) < 2_000 / (EVENTS + 106_000)
+        tokens = np.where(is_text, 120, 6)
+        quantiles = np.interp(random.random(BATCH), *_PROMPTS_OF_SKIN_CARE)
+        prompts = np.where(is_text, 13, quantiles.astype(np.int64))
+        in_order = np.argsort(prompts + tokens, kind="stable")
+        ways = {"shuffled, as released": random.permutation(BATCH), "cut by length": in_order}
+        for way, order in ways.items():
+            group = np.empty(BATCH, dtype=np.int64)
+            group[order] = np.arange(BATCH) // GROUP
+            weights = (np.bincount(group) / BATCH / np.bincount(group, weights=tokens))[group]
+            share = float((weights * tokens)[is_text].sum())
+            found.setdefault(f"means over parts of {GROUP}, {way}", []).append(share)
+        trained = loss_weights(tokens, GROUP, random)
+        share = float((trained * tokens)[is_text].sum())
+        found.setdefault("as trained now, whatever the parts", []).append(share)
+    for way, shares in found.items():
+        yield f"weight of identifier-to-text, Electronics simulated | {way} | {np.mean(shares):.1%}"
 
 
 class _First(Instances):
