@@ -353,9 +353,11 @@ class _Loop:
         if not self.instances.builds_ahead:
             number = 0
 
+        card = torch.cuda.current_device() if device.type == "cuda" else None
+
         def build() -> Iterator[tuple[NDArray[np.int64], list[Part]]]:
-            if device.type == "cuda":
-                torch.cuda.set_device(device)  # a new thread begins with the first one
+            if card is not None:
+                torch.cuda.set_device(card)  # a new thread begins with the first one
             for place, rows in enumerate(batches):
                 parts = self._parts(rows, first + place, limit)
                 yield rows, [(self._pinned(batch), share) for batch, share in parts]

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from benchmark.kit import training
 from benchmark.kit.ahead import built_ahead
+from benchmark.kit.micro_batches import Limit
 from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import Batch, train
 from tests.kit.test_training import (
@@ -147,6 +150,43 @@ def test_a_cpu_builds_in_its_own_thread_unless_told_otherwise(tmp_path: Path) ->
     instances, model = Watched(), seeded_model()
     train(model, instances, square_error(model), COSINE, make_context(tmp_path))
     assert instances.threads == {"MainThread"}
+
+
+def test_an_accelerators_batches_wait_in_pinned_memory_and_are_built_ahead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the calls of CUDA replaced by ones that note them."""
+    pinned: list[int] = []
+    chosen: list[tuple[str, int]] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.data_ptr())
+        return tensor
+
+    def choose(card: int) -> None:
+        chosen.append((threading.current_thread().name, card))
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", choose)
+    instances = Watched()
+    loop = training._Loop.__new__(training._Loop)
+    vars(loop).update(
+        settings=COSINE,
+        context=make_context(Path("unused")),
+        instances=instances,
+        name="training",
+        accelerator=SimpleNamespace(device=torch.device("cuda"), process_index=0, num_processes=1),
+        step=0,
+        limit=Limit(instances=4),
+    )
+    batches = [np.arange(6), np.arange(6, 12)]
+    with closing(loop._built(batches)) as built:
+        found = list(built)
+    assert [rows.tolist() for rows, _ in found] == [batch.tolist() for batch in batches]
+    tensors = [value for _, parts in found for batch, _ in parts for value in batch.values()]
+    assert [tensor.data_ptr() for tensor in tensors] == pinned and len(pinned) == 8
+    assert chosen == [("builds-ahead", 3)] and instances.threads == {"builds-ahead"}
 
 
 def test_what_draws_from_global_generators_is_not_built_ahead(tmp_path: Path) -> None:

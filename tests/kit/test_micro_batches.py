@@ -442,3 +442,12 @@ def test_fillers_weigh_nothing() -> None:
     filler = last["weights"] == 0
     assert filler.any() and (last["labels"][filler] == IGNORED).all()
     assert torch.isfinite(tiny()(last))
+
+
+@pytest.mark.slow
+def test_torch_makes_one_graph_of_the_loss() -> None:
+    """What CUDA graphs need; the compiler itself is left out."""
+    model = tiny()
+    *_, (batch, _) = parts_of(pairs(), Limit(instances=16, fixed_shapes=True))
+    graph = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
+    torch.testing.assert_close(graph(batch), model(batch))
