@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from baselines.sequential.recbole_classes import config_class, model_class
+from baselines.training_speed import training_topic
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.training import Batch, Instances, train
@@ -217,4 +218,7 @@ def _new_system(name: str, settings: Mapping[str, Any], folder: Path) -> System:
     return system
 
 
-TOPICS = {"systems": systems}
+TOPICS: dict[str, Callable[[], Iterable[Measurement | str]]] = {
+    "systems": systems,
+    "training": training_topic,
+}

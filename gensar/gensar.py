@@ -21,19 +21,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from benchmark.data.dataset import BEHAVIOURS, LongArray
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
+from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import (
     Backbone,
     BackboneSettings,
@@ -84,9 +85,8 @@ class GenSARTraining(TrainingSettings):
 
     epochs: int = Field(default=200, ge=0)
     batch_size: int = Field(default=8192, ge=1)
-    micro_batch_size: int | None = Field(default=64, ge=1)
-    """The mean over tokens is taken in each part, so this weighs tasks; one GPU is faster with 512
-    and more."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] | None = 64
+    """It changes nothing but speed and memory; see ``GenSARConfig.loss_group_size``."""
     optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adamw"
     """The paper says Adam; the released settings are AdamW's."""
     weight_decay: float = Field(default=1e-7, ge=0)
@@ -134,8 +134,13 @@ class GenSARConfig(SystemConfig):
     """Tokens of a query."""
     most_tokens: int = Field(default=2048, ge=1)
     """Tokens of a prompt or a target."""
-    length_window: int = Field(default=16, ge=1)
-    """Training batches that are sorted by length together; 1 leaves them as they are drawn."""
+    length_window: int = Field(default=1, ge=1)
+    """Training batches that are sorted by length together, which saves padding where batches are
+    small, but makes the weight of tasks differ among them; 1 leaves them as they are drawn."""
+    loss_group_size: int | None = Field(default=64, ge=1)
+    """Instances, chosen at random from a batch, whose tokens are averaged; the loss is the mean of
+    these averages. The original's are those that a device computes at once, so tasks weigh as much
+    as there. One average over the batch if absent."""
     warmup_share: float = Field(default=0.01, ge=0, lt=1)
     """The part of all steps in which the learning rate rises."""
     scoring: Literal["beam", "exact"] = "beam"
@@ -144,8 +149,8 @@ class GenSARConfig(SystemConfig):
     beam_size: int = Field(default=30, ge=1)
     catalogue: CatalogueRanking = CatalogueRanking()
     """How the whole catalogue is ranked."""
-    scoring_batch_size: int = Field(default=32, ge=1)
-    """Requests that are scored at once."""
+    scoring_batch_size: ScoringBatchSize = 32
+    """Requests that are scored at once; "auto" for as many as fit into memory."""
     validation_beam_size: int | None = Field(default=30, ge=1)
     """The beam that the best epoch is chosen with, whatever ``scoring`` is; exact if absent."""
     training: TrainingSettings = GenSARTraining()
@@ -233,6 +238,7 @@ class GenSAR(IdentifierSystem):
             queries,
             most_tokens=config.most_tokens,
             window=config.length_window,
+            loss_group_size=config.loss_group_size,
         )
         settings = config.training
         if not settings.warmup_steps:
@@ -378,7 +384,7 @@ class GenSAR(IdentifierSystem):
         """Prompts in the first wording, those of similar length together."""
         config, device = self.config, self.context.device
         tokens, pieces = self.prompts.tokens, self.prompt_pieces(requests)
-        for rows in batches_by_size(assembled_lengths(tokens, pieces), config.scoring_batch_size):
+        for rows in self.batches(requests, assembled_lengths(tokens, pieces)):
             ids, mask = assembled(tokens, pieces[rows], self.prompts.end, config.most_tokens)
             with torch.inference_mode():
                 states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))

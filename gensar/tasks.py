@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.data.dataset import LongArray
+from benchmark.kit.prompt_instances import Pieces, PromptInstances
 from benchmark.kit.pseudo_queries import PseudoQueries
-from benchmark.kit.seq2seq import assembled_lengths, batches_by_length, seq2seq_batch
-from benchmark.kit.training import Batch, Instances
+from benchmark.kit.seq2seq import assembled_lengths, batches_by_length
 from benchmark.protocol.requests import TrainingExamples
 from benchmark.systems.view import TrainingView
 from gensar.prompts import NOTHING, Family, Prompts
@@ -60,10 +59,6 @@ class TaskMix(BaseModel):
         return self.text_to_identifier != 0 or self.identifier_to_text != 0
 
 
-Pieces = tuple[LongArray, LongArray]
-"""Prompts and targets as piece numbers, each (rows, pieces)."""
-
-
 @dataclass(frozen=True)
 class _Block:
     """The rows of one task: ``make(rows, random)`` gives prompts and targets."""
@@ -73,12 +68,13 @@ class _Block:
     make: Callable[[LongArray, np.random.Generator], Pieces]
 
 
-class TaskInstances(Instances):
+class TaskInstances(PromptInstances):
     """All tasks as instances; an epoch has as many as the mix says.
 
     Args:
         most_tokens: cut for prompts and targets.
         window: batches that are sorted by length together.
+        loss_group_size: instances whose tokens are averaged together.
     """
 
     def __init__(
@@ -89,10 +85,13 @@ class TaskInstances(Instances):
         pseudo_queries: PseudoQueries,
         *,
         most_tokens: int = 2048,
-        window: int = 16,
+        window: int = 1,
+        loss_group_size: int | None = None,
     ) -> None:
         self.prompts = prompts
-        self.most_tokens = most_tokens
+        self.tokens, self.end = prompts.tokens, prompts.end
+        self.most_input_tokens = self.most_target_tokens = most_tokens
+        self.loss_group_size = loss_group_size
         self.window = window
         self.pseudo_queries = pseudo_queries
         self.bought, self.searched = view.examples("recommendation"), view.examples("search")
@@ -126,20 +125,13 @@ class TaskInstances(Instances):
         rows = random.permutation(np.concatenate(drawn))
         return batches_by_length(rows, self.lengths[rows], batch_size, random, self.window)
 
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """Input ids, mask and labels of :class:`benchmark.kit.seq2seq.Seq2Seq`, in row order."""
-        inputs, targets = self._pieces(rows, random)
-        return seq2seq_batch(
-            self.prompts.tokens,
-            inputs,
-            targets,
-            self.prompts.end,
-            self.most_tokens,
-            self.most_tokens,
-        )
+    def task_of(self, rows: LongArray) -> LongArray:
+        """(rows,) the number of each row's task among those that are trained on."""
+        return np.searchsorted(self.starts, rows, side="right") - 1
 
-    def _pieces(self, rows: LongArray, random: np.random.Generator) -> Pieces:
-        block_of = np.searchsorted(self.starts, rows, side="right") - 1
+    def pieces(self, rows: LongArray, random: np.random.Generator) -> Pieces:
+        """Wordings and pseudo-queries are drawn."""
+        block_of = self.task_of(rows)
         places, inputs, targets = [], [], []
         for number in np.unique(block_of):
             place = np.flatnonzero(block_of == number)
@@ -156,7 +148,7 @@ class TaskInstances(Instances):
         measured = [np.zeros(0, dtype=np.int64)]
         for start in range(0, int(self.starts[-1]), _ROWS_MEASURED_AT_ONCE):
             rows = np.arange(start, min(start + _ROWS_MEASURED_AT_ONCE, int(self.starts[-1])))
-            inputs, targets = self._pieces(rows, random)
+            inputs, targets = self.pieces(rows, random)
             tokens = self.prompts.tokens
             measured.append(assembled_lengths(tokens, inputs) + assembled_lengths(tokens, targets))
         return np.concatenate(measured)

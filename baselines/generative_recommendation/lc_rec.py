@@ -37,12 +37,14 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, Items, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
+from benchmark.kit.prompt_instances import Pieces, PromptInstances
+from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import (
     Backbone,
     BackboneSettings,
@@ -51,7 +53,6 @@ from benchmark.kit.seq2seq import (
     assembled_lengths,
     batches_by_length,
     joined,
-    seq2seq_batch,
 )
 from benchmark.kit.text import (
     Tokens,
@@ -59,7 +60,7 @@ from benchmark.kit.text import (
     pretrained_text_encoder,
     text_vectors,
 )
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
@@ -125,8 +126,13 @@ class LCRecConfig(SystemConfig):
     """The last items of a prompt."""
     most_text_tokens: int = Field(default=256, ge=1)
     """Tokens of a title, and of a description, that are read or written."""
-    length_window: int = Field(default=16, ge=1)
-    """Training batches that are sorted by length together; 1 leaves them as they are drawn."""
+    length_window: int = Field(default=1, ge=1)
+    """Training batches that are sorted by length together, which saves padding where batches are
+    small, but makes the weight of tasks differ among them; 1 leaves them as they are drawn."""
+    loss_group_size: int | None = Field(default=64, ge=1)
+    """Instances, chosen at random from a batch, whose tokens are averaged; the loss is the mean of
+    these averages, as where a device computes so many at once. One average over the batch if
+    absent."""
     warmup_share: float = Field(default=0.01, ge=0, lt=1)
     """The part of all steps in which the learning rate rises, unless ``training.warmup_steps``."""
     scoring: Literal["beam", "exact"] = "beam"
@@ -136,8 +142,8 @@ class LCRecConfig(SystemConfig):
     """Prefixes that a beam search keeps; 20 in the original."""
     catalogue: CatalogueRanking = CatalogueRanking()
     """How the whole catalogue is ranked."""
-    scoring_batch_size: int = Field(default=32, ge=1)
-    """Requests that are scored at once."""
+    scoring_batch_size: ScoringBatchSize = 32
+    """Requests that are scored at once; "auto" for as many as fit into memory."""
     training: TrainingSettings = TrainingSettings(
         epochs=200,
         batch_size=8192,
@@ -475,14 +481,18 @@ def _column(first: int, numbers: IntArray) -> LongArray:
 # -------------------------------------------------------------------------------------- instances
 
 
-class Mixture(Instances):
+class Mixture(PromptInstances):
     """The examples of all tasks, one task after the other; an epoch has of each what the mix says.
 
-    Wordings are drawn at every access. A batch is that of :class:`benchmark.kit.seq2seq.Seq2Seq`.
+    Wordings are drawn at every access.
     """
+
+    most_input_tokens = most_target_tokens = None
 
     def __init__(self, view: TrainingView, prompts: Prompts, config: LCRecConfig) -> None:
         self.prompts, self.window = prompts, config.length_window
+        self.tokens, self.end = prompts.tokens, prompts.end
+        self.loss_group_size = config.loss_group_size
         events = view.examples(TASK)
         items = np.arange(1, view.corpus.number_of_items + 1, dtype=np.int32)
         # Examples are the events and then the items, which have no history.
@@ -520,15 +530,11 @@ class Mixture(Instances):
         rows = random.permutation(np.concatenate(drawn)).astype(np.int64)
         return batches_by_length(rows, self.lengths[rows], batch_size, random, self.window)
 
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """Draw wordings and put prompts and answers together."""
-        prompts, answers = self._pieces(rows, random)
-        return seq2seq_batch(self.prompts.tokens, prompts, answers, self.prompts.end)
-
     def _possible(self, task: LongArray, example: LongArray) -> NDArray[np.bool_]:
         return self.prompts.possible(task, self.histories[example], self.items[example])
 
-    def _pieces(self, rows: LongArray, random: np.random.Generator) -> tuple[LongArray, LongArray]:
+    def pieces(self, rows: LongArray, random: np.random.Generator) -> Pieces:
+        """Wordings are drawn."""
         example = self.example[rows]
         possible = self._possible(self.task[rows], example)
         wording = np.where(possible, random.random(possible.shape), -1).argmax(axis=1)
@@ -643,7 +649,7 @@ class LCRec(IdentifierSystem):
         """Questions in the first wording, those of similar length together."""
         config, tokens, device = self.config, self.prompts.tokens, self.context.device
         pieces = self.prompts.questions(requests.history(config.history_length, TASK).items)
-        for rows in batches_by_size(assembled_lengths(tokens, pieces), config.scoring_batch_size):
+        for rows in self.batches(requests, assembled_lengths(tokens, pieces)):
             ids, mask = assembled(tokens, pieces[rows], self.prompts.end)
             with torch.inference_mode():
                 states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))

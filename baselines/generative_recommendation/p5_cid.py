@@ -31,7 +31,7 @@ from torch import nn
 from benchmark.data.dataset import RECOMMENDATION, UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, LengthRule, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
@@ -45,6 +45,7 @@ from benchmark.kit.identifiers.trees import (
 )
 from benchmark.kit.identifiers.value import PADDING
 from benchmark.kit.modules import load_state, save_state
+from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import (
     IGNORED,
     Backbone,
@@ -140,8 +141,8 @@ class P5CIDConfig(SystemConfig):
     length_rule: LengthRule = "mean"
     """How identifiers of different lengths compare; the mean is the originals', and counts the
     tokens that all answers share."""
-    scoring_batch_size: int = Field(default=32, ge=1)
-    """Requests that are scored at once."""
+    scoring_batch_size: ScoringBatchSize = 32
+    """Requests that are scored at once; "auto" for as many as fit into memory."""
     training: TrainingSettings = P5Training()
 
     def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
@@ -610,7 +611,7 @@ class P5CID(IdentifierSystem):
         items = requests.history(config.history_length, TASK).items
         pieces = self.prompts.pieces(requests.user, items, np.zeros(len(items), dtype=np.int64))
         sizes = assembled_lengths(self.prompts.tokens, pieces)
-        for rows in batches_by_size(sizes, config.scoring_batch_size):
+        for rows in self.batches(requests, sizes):
             batch = {
                 name: values.to(self.context.device)
                 for name, values in self.prompts.inputs(pieces[rows], config.closing).items()

@@ -30,12 +30,13 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, batches_by_size
+from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
+from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, batches_by_length
 from benchmark.kit.text import (
     own_pooling,
@@ -114,8 +115,8 @@ class TIGERConfig(SystemConfig):
     """Prefixes that a beam search keeps."""
     catalogue: CatalogueRanking = CatalogueRanking()
     """How the whole catalogue is ranked."""
-    scoring_batch_size: int = Field(default=64, ge=1)
-    """Requests that are scored at once."""
+    scoring_batch_size: ScoringBatchSize = 64
+    """Requests that are scored at once; "auto" for as many as fit into memory."""
     training: TrainingSettings = TrainingSettings(
         epochs=200,
         batch_size=256,
@@ -307,7 +308,8 @@ class TIGER(IdentifierSystem):
         """Histories, those of similar length together."""
         history = requests.history(self.config.history_length, TASK, padding="right")
         users, device = requests.user, self.context.device
-        for rows in batches_by_size(history.count, self.config.scoring_batch_size):
+        tokens = 1 + history.count * self.vocabulary.of_item.shape[1]
+        for rows in self.batches(requests, tokens):
             ids, mask = self.vocabulary.inputs(users[rows], history.items[rows])
             with torch.inference_mode():
                 states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))

@@ -192,6 +192,7 @@ class QueryToIdentifier(System):
                 beam_size=config.beam_size if config.scoring == "beam" else None,
                 length_rule=config.length_rule,
                 pairs_at_once=config.pairs_at_once,
+                precision=self.context.precision,
             )
         return self._ranking
 

@@ -34,7 +34,8 @@ from baselines.generative_retrieval.base import (
 )
 from benchmark.data.dataset import LongArray
 from benchmark.kit.identifiers.hierarchical import STARTS, structured_identifiers
-from benchmark.kit.seq2seq import Backbone, TokenPairs, joined, texts_of
+from benchmark.kit.prompt_instances import TokenPairs
+from benchmark.kit.seq2seq import Backbone, joined, texts_of
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.systems.view import Corpus, TrainingView

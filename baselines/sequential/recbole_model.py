@@ -191,6 +191,8 @@ class RecBoleModel(SequentialSystem):
 class RecBolePrefixes(Prefixes):
     """:class:`Prefixes` under RecBole's names, with what the model's transform adds."""
 
+    builds_ahead = False  # transforms draw from Python's own generator
+
     def __init__(
         self,
         view: TrainingView,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -21,6 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.data.dataset import LongArray
 from benchmark.kit.decoding import Encoded, LengthRule, candidate_scores, catalogue_scores
+from benchmark.kit.precision import autocast
+from benchmark.kit.scoring_batches import batches_of
 from benchmark.kit.trie import NO_TOKEN, CatalogueTrie
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System
@@ -78,7 +81,8 @@ def beam_over(targets: NDArray[np.integer], settings: _Settings) -> int | None:
 class IdentifierSystem(System):
     """A T5 that reads a request and writes the identifier of an item.
 
-    Its ``Config`` has ``scoring``, ``beam_size`` and ``catalogue``, a :class:`CatalogueRanking`.
+    Its ``Config`` has ``scoring``, ``beam_size``, ``catalogue``, a :class:`CatalogueRanking`, and
+    ``scoring_batch_size``.
     """
 
     tasks: ClassVar[tuple[str, ...]]
@@ -114,11 +118,11 @@ class IdentifierSystem(System):
         """Scores (requests, candidates) by a beam of this size, or exactly if there is none."""
         scores = np.empty(requests.candidates.shape, dtype=np.float32)
         targets, writer = self.targets_of(requests.task), self.writer()
-        for rows, encoded in self.encoded(requests):
-            tokens = targets[requests.candidates[rows]]
-            with torch.inference_mode():
+        with self._in_precision():
+            for rows, encoded in self.encoded(requests):
+                tokens = targets[requests.candidates[rows]]
                 found = candidate_scores(writer, encoded, tokens, beam_size, self.length_rule)
-            scores[rows] = found.cpu().numpy()
+                scores[rows] = found.cpu().numpy()
         return scores
 
     def score_all_items(self, requests: Requests) -> FloatArray:
@@ -126,11 +130,31 @@ class IdentifierSystem(System):
         targets, writer = self.targets_of(requests.task), self.writer()
         beam_size, catalogue = beam_over(targets, self.config), self._catalogue(requests.task)
         scores = np.empty((len(requests), len(targets)), dtype=np.float32)
-        for rows, encoded in self.encoded(requests):
-            with torch.inference_mode():
+        with self._in_precision():
+            for rows, encoded in self.encoded(requests):
                 found = catalogue_scores(writer, encoded, catalogue, beam_size, self.length_rule)
-            scores[rows] = found.cpu().numpy()
+                scores[rows] = found.cpu().numpy()
         return scores
+
+    def batches(self, requests: Requests, tokens: LongArray) -> Iterator[LongArray]:
+        """Rows of requests whose prompts have so many ``tokens`` (requests,), in batches."""
+        targets, config = self.targets_of(requests.task), self.config
+        beam_size = beam_over(targets, config) or config.beam_size
+        return batches_of(
+            config.scoring_batch_size,
+            tokens.astype(np.int64),
+            self.writer(),
+            nodes=max(requests.candidates.shape[1], beam_size),
+            depth=targets.shape[1],
+            codes=len(np.unique(targets)),
+        )
+
+    @contextmanager
+    def _in_precision(self) -> Iterator[None]:
+        """Encoder and decoder without gradients, in the run's precision."""
+        context = self.context
+        with torch.inference_mode(), autocast(context.precision, context.device):
+            yield
 
     def ranking_of_all_items(self) -> str:
         """The beam, if there is one."""
@@ -143,10 +167,3 @@ class IdentifierSystem(System):
             kept[task] = targets, catalogue_of(targets)
             self._catalogues = kept
         return kept[task][1]
-
-
-def batches_by_size(sizes: NDArray[np.integer], batch_size: int) -> Iterator[LongArray]:
-    """Rows of requests in batches of similar ``sizes`` (requests,)."""
-    order = np.argsort(sizes, kind="stable").astype(np.int64)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]

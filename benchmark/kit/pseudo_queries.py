@@ -27,11 +27,11 @@ from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path, read_json, write_json
 from benchmark.hashing import row_uniform
+from benchmark.kit.prompt_instances import TokenPairs
 from benchmark.kit.seq2seq import (
     Backbone,
     BackboneSettings,
     Seq2Seq,
-    TokenPairs,
     assembled,
     joined,
     texts_of,

@@ -21,8 +21,10 @@ from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.catalogue import catalogue_of
 from benchmark.kit.decoding import LengthRule, catalogue_scores, encode, node_log_probabilities
+from benchmark.kit.precision import autocast
 from benchmark.kit.trie import NO_TOKEN, Trie
 from benchmark.systems.contract import FloatArray
+from benchmark.systems.precisions import SINGLE_PRECISION
 
 PAIRS_KEPT = 4_000_000
 """Pairs whose scores are kept; when there are more, all are forgotten."""
@@ -46,6 +48,7 @@ class QueryRanking:
             this size drops.
         length_rule: how identifiers of different lengths compare.
         pairs_at_once: pairs of a query and an identifier that are decoded together.
+        precision: see ``benchmark.systems.precisions``.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class QueryRanking:
         beam_size: int | None = None,
         length_rule: LengthRule = "sum",
         pairs_at_once: int = 4096,
+        precision: str = SINGLE_PRECISION,
     ) -> None:
-        self.model, self.inputs = model, inputs
+        self.model, self.inputs, self.precision = model, inputs, precision
         # Items with one identifier are one, so that they tie exactly.
         self.targets, number = np.unique(targets, axis=0, return_inverse=True)
         self.number_of_item = number.reshape(-1).astype(np.int64)
@@ -114,7 +118,7 @@ class QueryRanking:
         for start in range(0, len(new), _QUERIES_AT_ONCE):
             part = new[start : start + _QUERIES_AT_ONCE]
             ids, mask = self.inputs(part)
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast(self.precision, ids.device):
                 encoded = encode(self.model, {"input_ids": ids}, mask)
                 found = catalogue_scores(
                     self.model, encoded, self.catalogue, beam_size, self.length_rule
@@ -170,7 +174,7 @@ class QueryRanking:
         """Log-probabilities of all prefixes, (queries, identifiers, length)."""
         ids, mask = self.inputs(query)
         trie = Trie.of(tokens)
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.precision, ids.device):
             encoded = encode(self.model, {"input_ids": ids}, mask)
             score = node_log_probabilities(self.model, encoded, trie).cpu().numpy()
         path = _paths(trie, np.count_nonzero(tokens != NO_TOKEN, axis=2), tokens.shape[2])

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -30,7 +31,7 @@ from benchmark.kit.model_folder import PretrainedFiles, all_there
 from benchmark.kit.modules import load_state, save_state
 from benchmark.kit.pretrained import AUTO, PUBLISHED, if_available, named_model
 from benchmark.kit.text import Tokens
-from benchmark.kit.training import Batch, Instances
+from benchmark.kit.training import Batch
 from benchmark.kit.words import training_queries
 from benchmark.systems.contract import PretrainedPart, RunContext
 from benchmark.systems.view import TrainingView
@@ -387,8 +388,11 @@ class Seq2Seq(nn.Module):
         Args:
             batch: ``input_ids``, ``attention_mask`` (batch, input tokens) and ``labels`` (batch,
                 target tokens); ``input_vectors`` (batch, input tokens, width), if there, is added
-                to the vectors of the input tokens.
+                to the vectors of the input tokens. With ``weights`` (batch,) the loss is the sum
+                over all labels, each times the weight of its instance.
         """
+        if "weights" in batch:
+            return self._weighted_sum(batch)
         output = self.t5(
             **self.inputs(batch),
             attention_mask=batch["attention_mask"],
@@ -397,6 +401,20 @@ class Seq2Seq(nn.Module):
         )
         loss: torch.Tensor = output.loss
         return loss
+
+    def _weighted_sum(self, batch: Batch) -> torch.Tensor:
+        labels = batch["labels"]
+        logits = self.t5(
+            **self.inputs(batch),
+            attention_mask=batch["attention_mask"],
+            decoder_input_ids=self.t5.prepare_decoder_input_ids_from_labels(labels),
+            use_cache=False,
+        ).logits
+        losses = F.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        total: torch.Tensor = losses.view(labels.shape).sum(dim=1) @ batch["weights"]
+        return total
 
     def inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The encoder's input by the names of transformers: ids, or vectors if some are added."""
@@ -587,42 +605,6 @@ def batches_by_length(
             ordered[place : place + batch_size] for place in range(0, len(ordered), batch_size)
         ]
     return [batches[number] for number in random.permutation(len(batches))]
-
-
-@dataclass(frozen=True)
-class TokenPairs(Instances):
-    """Fixed pairs of a prompt and its target, both given as pieces; see :func:`assembled`.
-
-    ``inputs`` is (pairs, pieces) and ``targets`` (pairs, pieces), -1 for none.
-    """
-
-    tokens: Tokens
-    inputs: LongArray
-    targets: LongArray
-    end: int
-    most_input_tokens: int | None = None
-    most_target_tokens: int | None = None
-    window: int = 16
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def batches(self, batch_size: int, random: np.random.Generator) -> list[LongArray]:
-        """A fresh shuffle, sorted by length within windows."""
-        rows = random.permutation(len(self)).astype(np.int64)
-        lengths = assembled_lengths(self.tokens, self.inputs)[rows]
-        return batches_by_length(rows, lengths, batch_size, random, self.window)
-
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """Input ids, mask and labels; see :class:`Seq2Seq`."""
-        return seq2seq_batch(
-            self.tokens,
-            self.inputs[rows],
-            self.targets[rows],
-            self.end,
-            self.most_input_tokens,
-            self.most_target_tokens,
-        )
 
 
 def seq2seq_batch(

@@ -12,13 +12,12 @@ import json
 import math
 import random as python_random
 import shutil
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,12 +34,24 @@ from benchmark.files import (
     write_json,
     write_text,
 )
+from benchmark.kit.ahead import built_ahead
+from benchmark.kit.checkpoints import CheckpointPace, expected_seconds
+from benchmark.kit.graphs import graphs_of
+from benchmark.kit.micro_batches import AUTO, Limit, measured_costs, room_for_parts
 from benchmark.kit.modules import copy_of_state, load_state, save_state
+from benchmark.kit.optimizers import make_optimizer, make_schedule
+from benchmark.kit.precision import mixed_precision
 from benchmark.systems.contract import RunContext
 from benchmark.systems.processes import agreed
 from benchmark.systems.view import ValidationMetrics, selection_score
 
 Batch = dict[str, torch.Tensor]
+
+Part = tuple[Batch, float]
+"""Instances that are computed at once, and their share of the optimiser step's loss."""
+
+BATCHES_AHEAD = 2
+"""One that waits and one in the making, where a thread builds them."""
 
 CHECKPOINTS_KEPT = 2
 """The newest, and the one before it in case the newest turns out damaged."""
@@ -55,8 +66,15 @@ class TrainingSettings(BaseModel):
     """The most passes over the instances."""
     batch_size: int = Field(default=256, ge=1)
     """Instances an optimiser step, over all processes."""
-    micro_batch_size: int | None = Field(default=None, ge=1)
-    """Instances that are computed at once; gradients of the parts are averaged. All if absent."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Instances that are computed at once; gradients of the parts are averaged. "auto" takes as
+    many as fit into the device's memory, on a CPU into 2 GiB. All if absent."""
+    batches_ahead: int | None = Field(default=None, ge=0)
+    """Batches that a thread builds while one is computed; it does not change the result. If absent,
+    2 for an accelerator and none on a CPU, whose cores the thread would share."""
+    compiled: bool = False
+    """Whether an accelerator replays each step as a graph, for instances that can be filled up to a
+    few fixed shapes. A CPU, and a training that several processes share, computes as ever."""
     optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
@@ -79,7 +97,11 @@ class TrainingSettings(BaseModel):
     validate_every: int = Field(default=1, ge=0)
     """Epochs between validations; 0 keeps the last weights instead of the best ones."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
-    """Least time between two checkpoints; it does not change the result."""
+    """Least time between two checkpoints; it does not change the result. 0 writes one after every
+    step, whatever it costs."""
+    checkpoint_share: float = Field(default=0.02, gt=0, le=1)
+    """The most of the time of training that checkpoints may take, by the time that they took so
+    far; it does not change the result."""
 
     @model_validator(mode="after")
     def _a_plateau_can_act(self) -> TrainingSettings:
@@ -124,6 +146,11 @@ class TrainingSettings(BaseModel):
 class Instances(ABC):
     """What a model learns from: ``len`` instances, made into batches by vectorised gathers."""
 
+    builds_ahead: ClassVar[bool] = True
+    """Whether another thread may build batches: false for what draws from global generators."""
+    has_fixed_shapes: ClassVar[bool] = False
+    """Whether :meth:`parts` can fill parts up to a few fixed shapes."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -139,6 +166,25 @@ class Instances(ABC):
     def steps(self, batch_size: int) -> int:
         """How many batches an epoch has; a schedule is laid out by it."""
         return math.ceil(len(self) / batch_size)
+
+    def parts(
+        self, rows: NDArray[np.int64], random: np.random.Generator, limit: Limit
+    ) -> list[Part]:
+        """The instances at ``rows`` in parts within ``limit``; the shares of all sum to 1."""
+        size = limit.instances or len(rows)
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return [(self.batch(part, random), len(part) / len(rows)) for part in parts]
+
+    def probe(self, instances: int, inputs: int, targets: int) -> Batch:
+        """A batch of so many instances whose prompts and targets have these lengths.
+
+        Raises:
+            BenchmarkError: batches are not made of prompts and targets.
+        """
+        raise BenchmarkError(
+            'training.micro_batch_size: "auto" is for systems that learn to write targets after '
+            "prompts; give a number here."
+        )
 
 
 @dataclass
@@ -224,25 +270,31 @@ class _Loop:
         self.selected_from = 0
         self.accelerator = _accelerator(context)
         model.to(self.accelerator.device)
-        self.model = model
+        self.model, self.loss = model, loss
         groups = parameter_groups if parameter_groups is not None else model.parameters()
-        optimizer = _optimizer(groups, settings)
+        optimizer = make_optimizer(groups, settings)
         self.loss_module, self.optimizer = self.accelerator.prepare(
             _LossModule(model, loss), optimizer
         )
         self.steps_per_epoch = instances.steps(settings.batch_size)
-        self.schedule = _schedule(optimizer, settings, settings.epochs * self.steps_per_epoch)
+        self.schedule = make_schedule(optimizer, settings, settings.epochs * self.steps_per_epoch)
         self.history = TrainingHistory()
         self.best: dict[str, torch.Tensor] | None = None
         self.epoch, self.batch_in_epoch, self.step, self.failures = 0, 0, 0, 0
         self.loss_sum, self.loss_weight = 0.0, 0
+        self.limit, self.halvings = Limit(), 0
+        self.graphs = _graphs(self.loss_module, instances, settings, self.accelerator)
         self.checkpoints = context.folder / "checkpoint" / name
-        self.last_checkpoint = time.monotonic()
+        self.pace = CheckpointPace(
+            settings.checkpoint_seconds, settings.checkpoint_share, expected_seconds(model)
+        )
 
     def run(self) -> TrainingHistory:
         self._resume()
         if self.accelerator.log_with:
             self.accelerator.init_trackers(self.name)
+        if self.epoch < self.settings.epochs:
+            self.limit = self._limit()
         while self.epoch < self.settings.epochs and not self._is_exhausted():
             self._train_epoch()
             self._end_epoch()
@@ -256,44 +308,133 @@ class _Loop:
     def _is_exhausted(self) -> bool:
         return self.settings.patience is not None and self.failures >= self.settings.patience
 
+    def _limit(self) -> Limit:
+        """What is computed at once, halved as often as it was before a resume."""
+        size, fixed = self.settings.micro_batch_size, self.graphs is not None
+        if size != AUTO:
+            return Limit(instances=size, fixed_shapes=fixed)
+
+        def forward(instances: int, inputs: int, targets: int) -> torch.Tensor:
+            batch = self._moved(self.instances.probe(instances, inputs, targets))
+            with self.accelerator.autocast():
+                return self.loss(batch)
+
+        self.model.train()
+        room = room_for_parts(self.model, self.accelerator.device)
+        costs = measured_costs(self.model, forward)
+        limit = Limit(room=room, costs=costs, fixed_shapes=fixed)
+        for _ in range(self.halvings):
+            limit = limit.halved()
+        return limit
+
     def _train_epoch(self) -> None:
         batches = self.instances.batches(
             self.settings.batch_size, self.context.random(self.name, "order", self.epoch)
         )
         self.loss_module.train()
         while self.batch_in_epoch < len(batches):
-            self._train_step(batches[self.batch_in_epoch])
-            self.batch_in_epoch += 1
-            self.step += 1
-            self._checkpoint_if_due()
+            with closing(self._built(batches[self.batch_in_epoch :])) as built:
+                for rows, parts in built:
+                    if not self._train_step(len(rows), parts):
+                        break  # what was built ahead is too large as well
+                    self.batch_in_epoch += 1
+                    self.step += 1
+                    self._checkpoint_if_due()
 
-    def _train_step(self, rows: NDArray[np.int64]) -> None:
+    def _built(
+        self, batches: list[NDArray[np.int64]]
+    ) -> Generator[tuple[NDArray[np.int64], list[Part]], None, None]:
+        """The rows of each batch with its parts, which are built ahead where that pays."""
+        first, limit = self.step, self.limit
+        device = self.accelerator.device
+        number = self.settings.batches_ahead
+        if number is None:
+            number = 0 if device.type == "cpu" else BATCHES_AHEAD
+        if not self.instances.builds_ahead:
+            number = 0
+
+        card = torch.cuda.current_device() if device.type == "cuda" else None
+
+        def build() -> Iterator[tuple[NDArray[np.int64], list[Part]]]:
+            if card is not None:
+                torch.cuda.set_device(card)  # a new thread begins with the first one
+            for place, rows in enumerate(batches):
+                parts = self._parts(rows, first + place, limit)
+                yield rows, [(self._pinned(batch), share) for batch, share in parts]
+
+        return built_ahead(build(), number)
+
+    def _parts(self, rows: NDArray[np.int64], step: int, limit: Limit) -> list[Part]:
+        """What this process computes of a batch."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        self._seed_global_generators("step", self.step, rank)
-        random = self.context.random(self.name, "batch", self.step, rank)
+        random = self.context.random(self.name, "batch", step, rank)
         own = rows[rank::world] if len(rows) >= world else rows
-        size = self.settings.micro_batch_size or len(own)
-        parts = [own[start : start + size] for start in range(0, len(own), size)]
+        return self.instances.parts(own, random, limit)
+
+    def _pinned(self, batch: Batch) -> Batch:
+        """The batch in memory that an accelerator can read while others compute."""
+        if self.accelerator.device.type != "cuda":
+            return batch
+        return {
+            key: value.pin_memory() if value.device.type == "cpu" else value
+            for key, value in batch.items()
+        }
+
+    def _moved(self, batch: Batch) -> Batch:
+        device = self.accelerator.device
+        return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+
+    def _train_step(self, number: int, parts: list[Part]) -> bool:
+        """One step of the optimiser; false, and nothing done, where its parts do not fit.
+
+        Args:
+            number: instances of the batch, over all processes.
+            parts: those of this process.
+        """
+        self._seed_global_generators("step", self.step, self.accelerator.process_index)
         total = torch.zeros((), device=self.accelerator.device)
-        for number, part in enumerate(parts):
-            batch = {
-                key: value.to(self.accelerator.device, non_blocking=True)
-                for key, value in self.instances.batch(part, random).items()
-            }
-            value_of_part = self._backward(batch, len(part) / len(own), number + 1 < len(parts))
-            total += value_of_part
+        try:
+            for place, (batch, share) in enumerate(parts):
+                total += self._backward(self._moved(batch), share, place + 1 < len(parts))
+        except torch.OutOfMemoryError:
+            if self.settings.micro_batch_size != AUTO or self.accelerator.num_processes > 1:
+                raise
+            self.limit = self.limit.halved()
+        else:
+            self._update()
+            self._note(number, total)
+            return True
+        # Only here, where the failed pass and its tensors are gone, is their memory free.
+        self.halvings += 1
+        self._clear_gradients()
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.context.logger.warning(
+            "%s: the parts of step %d did not fit into memory; they are half as large from here on",
+            self.name,
+            self.step,
+        )
+        return False
+
+    def _update(self) -> None:
         if self.settings.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self._clear_gradients()
         if self.settings.schedule != "plateau":
             self.schedule.step()
+
+    def _clear_gradients(self) -> None:
+        # A graph adds to the gradients where they lay when it was recorded.
+        self.optimizer.zero_grad(set_to_none=self.graphs is None)
+
+    def _note(self, number: int, total: torch.Tensor) -> None:
         # What one process sees, all must see, or the others wait for a process that has given up.
         value = float(self.accelerator.reduce(total, "mean"))
         if not math.isfinite(value):
             raise SystemFailure(f"{self.name}: the loss is {value} at step {self.step}.")
-        self.loss_sum += value * len(rows)
-        self.loss_weight += len(rows)
+        self.loss_sum += value * number
+        self.loss_weight += number
 
     def _seed_global_generators(self, purpose: str, *numbers: int) -> None:
         """Seed torch's, NumPy's and Python's own generators, which dropout and model code use."""
@@ -302,15 +443,20 @@ class _Loop:
         np.random.seed(int(random.integers(2**32)))
         python_random.seed(int(random.integers(2**62)))
 
-    def _backward(self, batch: Batch, weight: float, more_parts: bool) -> torch.Tensor:
+    def _backward(self, batch: Batch, share: float, more_parts: bool) -> torch.Tensor:
         if more_parts:
             with self.accelerator.no_sync(self.loss_module):
-                loss = self.loss_module(batch) * weight
+                loss = self._loss_of(batch) * share
                 self.accelerator.backward(loss)
         else:
-            loss = self.loss_module(batch) * weight
+            loss = self._loss_of(batch) * share
             self.accelerator.backward(loss)
         return loss.detach().reshape(())  # some models give a mean of shape (1,)
+
+    def _loss_of(self, batch: Batch) -> torch.Tensor:
+        computed = self.loss_module if self.graphs is None else self.graphs
+        found: torch.Tensor = computed(batch)
+        return found
 
     def _end_epoch(self) -> None:
         self.epoch += 1
@@ -351,11 +497,9 @@ class _Loop:
             self.failures += 1
 
     def _checkpoint_if_due(self) -> None:
-        if time.monotonic() - self.last_checkpoint < self.settings.checkpoint_seconds:
-            return
-        if self.accelerator.is_main_process:
-            self.save_checkpoint()
-        self.last_checkpoint = time.monotonic()
+        if self.accelerator.is_main_process and self.pace.is_due():
+            with self.pace.writing():
+                self.save_checkpoint()
 
     def save_checkpoint(self) -> None:
         """Publish a new checkpoint folder, then remove all but the newest ones."""
@@ -380,6 +524,7 @@ class _Loop:
                     "batch_in_epoch": self.batch_in_epoch,
                     "step": self.step,
                     "failures": self.failures,
+                    "halvings": self.halvings,
                     "loss_sum": self.loss_sum,
                     "loss_weight": self.loss_weight,
                     "rows": self.history.rows,
@@ -425,6 +570,7 @@ class _Loop:
         progress = read_json(folder / "progress.json")
         self.epoch, self.batch_in_epoch = progress["epoch"], progress["batch_in_epoch"]
         self.step, self.failures = progress["step"], progress["failures"]
+        self.halvings = progress["halvings"]
         self.loss_sum, self.loss_weight = progress["loss_sum"], progress["loss_weight"]
         best = progress["best_score"]
         self.history = TrainingHistory(
@@ -458,7 +604,7 @@ def _accelerator(context: RunContext) -> Any:
     AcceleratorState._reset_state(reset_partial_state=False)
     return Accelerator(
         cpu=context.device == "cpu",
-        mixed_precision=context.precision,
+        mixed_precision=mixed_precision(context.precision),
         log_with=list(context.trackers) or None,
         project_dir=str(context.folder) if context.trackers else None,
         # Stages and task mixtures leave weights of a model unused in some steps.
@@ -466,49 +612,25 @@ def _accelerator(context: RunContext) -> Any:
     )
 
 
-def _optimizer(
-    groups: Iterable[nn.Parameter] | Iterable[dict[str, Any]], settings: TrainingSettings
-) -> torch.optim.Optimizer:
-    common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    if settings.optimizer in ("adam", "adamw"):
-        common |= {"betas": settings.betas, "eps": settings.epsilon}
-        if settings.optimizer == "adam":
-            return torch.optim.Adam(groups, **common)
-        given: list[Any] = list(groups)
-        weights = chain.from_iterable(g["params"] if isinstance(g, dict) else [g] for g in given)
-        # One pass over the weights instead of one an operation; it knows no complex numbers.
-        is_fused = not any(weight.is_complex() for weight in weights)
-        return torch.optim.AdamW(given, fused=is_fused, **common)
-    if settings.optimizer == "adagrad":
-        return torch.optim.Adagrad(groups, eps=settings.epsilon, **common)
-    return torch.optim.SGD(groups, **common)
+def _graphs(
+    loss_module: nn.Module, instances: Instances, settings: TrainingSettings, accelerator: Any
+) -> Callable[[Batch], torch.Tensor] | None:
+    """The loss as graphs, one for each shape; None where it is computed step by step.
 
-
-def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int) -> Any:
-    if settings.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer,
-            mode="max",
-            factor=settings.plateau_factor,
-            patience=settings.plateau_patience,
-            min_lr=settings.plateau_minimum,
+    Raises:
+        BenchmarkError: graphs are asked for, but the instances come in any shape.
+    """
+    if not settings.compiled:
+        return None
+    if not instances.has_fixed_shapes:
+        raise BenchmarkError(
+            "training.compiled: true is for systems that learn to write targets after prompts; "
+            "set it to false here."
         )
+    if not _has_graphs(accelerator.device) or accelerator.num_processes > 1:
+        return None
+    return graphs_of(loss_module)
 
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: rate_factor(settings, step, steps)
-    )
 
-
-def rate_factor(settings: TrainingSettings, step: int, steps: int) -> float:
-    """The share of the learning rate that holds at a step, counted from 0, of ``steps``."""
-    warmup = settings.warmup_steps
-    if step < warmup:
-        return 1.0 if settings.schedule == "flat-inverse-root" else (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    if settings.schedule == "linear":
-        return max(0.0, 1.0 - done)
-    if settings.schedule == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
-    if settings.schedule in ("inverse-root", "flat-inverse-root"):
-        return math.sqrt(max(1, warmup) / (step + 1))
-    return 1.0
+def _has_graphs(device: torch.device) -> bool:
+    return device.type == "cuda"

@@ -9,7 +9,7 @@ from benchmark.report.events import TaskEvents
 from benchmark.report.grid import Footnote
 from benchmark.report.ranks import Ties
 from benchmark.report.views import columns_of, cutoffs_of
-from benchmark.runs.record import Run, TaskName
+from benchmark.runs.record import RankChanges, Run, TaskName
 from benchmark.systems.catalogue import entries
 
 if TYPE_CHECKING:
@@ -103,6 +103,26 @@ def left_out_sentence(task: TaskName, runs: Sequence[Run]) -> str:
         return ""
     by = f"All items are ranked by {how}, which leaves" if how else "Among all items it leaves"
     return f"{by} out {share:.1%} of the targets: they stand, tied, after all that it returns."
+
+
+def precision_sentences(task: TaskName, runs: Sequence[Run]) -> tuple[str, ...]:
+    """For each precision below single, how many ranks in lists it changes."""
+    found: dict[str, list[RankChanges]] = {}
+    for run in runs:
+        own = run.record.rank_changes.get(task)
+        if own is not None:
+            precision = run.record.environment.get("precision", "another precision")
+            found.setdefault(precision, []).append(own)
+    sentences = []
+    for precision, changes in found.items():
+        events = sum(one.events for one in changes)
+        share = sum(one.changed * one.events for one in changes) / max(events, 1)
+        places = sum(one.mean_places * one.events for one in changes) / max(events, 1)
+        sentences.append(
+            f"Computed in {precision}: of {events:,} ranks in lists, {share:.1%} differ from those "
+            f"in single precision, by {places:.2f} places in the mean of all."
+        )
+    return tuple(sentences)
 
 
 def list_length(task: TaskName, runs: Sequence[Run]) -> int:

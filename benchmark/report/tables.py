@@ -29,6 +29,7 @@ from benchmark.report.remarks import (
     is_often_tied,
     left_out_sentence,
     mean_ties,
+    precision_sentences,
     probes_sentences,
     protocol_footnotes,
     ties_footnote,
@@ -243,7 +244,7 @@ def _row(
         footnotes.failure(f"{empty.display_name}{which}: {failure}")
     stand_ins = dict.fromkeys(text for run in runs for text in run.record.system.stand_ins)
     left_out = left_out_sentence(task, runs) if view == "all-items" else ""
-    said = (*stand_ins, *((left_out,) if left_out else ()))
+    said = (*stand_ins, *((left_out,) if left_out else ()), *precision_sentences(task, runs))
     numbers = [footnotes.number(sentence) for sentence in said]
     seeds = tuple(run.record.seed for run in finished)
     if finished and len(finished) < most_seeds:

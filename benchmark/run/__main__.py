@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened, unknown_value
+from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
 if TYPE_CHECKING:
@@ -46,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=1, help="jobs at the same time, each a process (default: 1)")
     add("--threads", type=int, help="threads a job (default: the cores shared among the jobs)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
-    add("--precision", default="no", choices=("no", "bf16"), help="mixed precision of training")
+    add(
+        "--precision",
+        default=SINGLE_PRECISION,
+        choices=PRECISIONS,
+        help="of products, in training and scoring; tf32 is for accelerators (default: fp32)",
+    )
     add("--results", type=Path, default=Path("results"), help="where runs and tables go")
     add("--prepared", type=Path, default=Path("datasets/prepared"), help="prepared data sets")
     add("--candidates", type=Path, help="a folder of candidate lists made by another program")
@@ -149,10 +155,15 @@ def _options(arguments: argparse.Namespace) -> Options:
     threads = arguments.threads or max(1, (cores or 1) // arguments.jobs)
     if threads < 1:
         raise BenchmarkError(f"--threads {arguments.threads}: must be at least 1.")
+    device = _device(arguments.device)
+    if arguments.precision == "tf32" and device == "cpu":
+        raise BenchmarkError(
+            "--precision tf32: is for CUDA devices; on a CPU it must be fp32 or bf16."
+        )
     return Options(
         results=arguments.results,
         prepared_root=arguments.prepared,
-        device=_device(arguments.device),
+        device=device,
         precision=arguments.precision,
         threads=threads,
         trackers=_split(arguments.track),

@@ -19,6 +19,7 @@ from benchmark.runs.identity import job_code, job_identity
 from benchmark.runs.store import JobSpec, JobState, RunStore
 from benchmark.systems.catalogue import SystemChoice, choose
 from benchmark.systems.configuration import configure, load_preset
+from benchmark.systems.precisions import SINGLE_PRECISION
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Options:
     results: Path
     prepared_root: Path
     device: str = "cpu"
-    precision: str = "no"
+    precision: str = SINGLE_PRECISION
     threads: int = 2
     trackers: tuple[str, ...] = ()
     candidates: Path | None = None

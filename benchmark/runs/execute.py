@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import lru_cache, partial
 from pathlib import Path
@@ -56,6 +56,7 @@ from benchmark.runs.machine import (
     set_torch_threads,
     threads,
 )
+from benchmark.runs.precision import products_in, rank_changes
 from benchmark.runs.record import (
     BEST_FILE,
     METRICS_FILE,
@@ -68,6 +69,7 @@ from benchmark.runs.record import (
     IdentifierQuality,
     Metrics,
     ProtocolPart,
+    RankChanges,
     Run,
     RunRecord,
     SystemPart,
@@ -76,6 +78,7 @@ from benchmark.runs.scores import write_best, write_scores
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, refuse_without_text
+from benchmark.systems.precisions import SINGLE_PRECISION
 from benchmark.systems.processes import (
     agreed,
     is_first_process,
@@ -155,7 +158,7 @@ def execute(
             done = None
         if agreed(done is not None) and done is not None:
             return done
-        with threads(job.threads):
+        with threads(job.threads), products_in(job.precision, job.device):
             settings, dataset, tasks = _planned_data(job)
             try:
                 with _job_log(store.open_work(job)) as logger:
@@ -182,7 +185,11 @@ def follow(job: JobSpec) -> None:
     if agreed(False):
         return
     settings, dataset, tasks = _planned_data(job)
-    with TemporaryDirectory() as folder, threads(job.threads):
+    with (
+        TemporaryDirectory() as folder,
+        threads(job.threads),
+        products_in(job.precision, job.device),
+    ):
         work = Path(folder) / "work"
         logger = logging.getLogger("benchmark.follower")
         context = _context(job, work, lambda message: None, logger)
@@ -239,6 +246,7 @@ def _execute_locked(
     stand_ins: tuple[str, ...] = ()
     ranking_of_all_items = ""
     identifiers: IdentifierQuality = {}
+    changes: dict[str, RankChanges] = {}
     failure: Failure | None = None
     try:
         if not chosen:
@@ -250,6 +258,17 @@ def _execute_locked(
         for name, task in chosen.items():
             found[name] = evaluate(
                 system, job.system, dataset, task, settings, work / "ranks", job.identity, progress
+            )
+        if job.precision != SINGLE_PRECISION:
+            lists = {name: views["lists"].ranks for name, views in found.items()}
+            changes = rank_changes(
+                lambda: _loaded_in_single_precision(job, dataset, work, progress, logger),
+                job.system,
+                dataset,
+                chosen,
+                lists,
+                job.seed,
+                job.device,
             )
         rates = {name: views["lists"].events_per_second for name, views in found.items()}
         cost = CostPart(
@@ -272,6 +291,7 @@ def _execute_locked(
     record = _record(
         job, dataset, chosen, cost, stand_ins, ranking_of_all_items, identifiers, found, failure
     )
+    record = record.model_copy(update={"rank_changes": changes})
     users = {name: dataset.log.user[chosen[name].test.position] for name in found}
     _publish(job, store, record, settings, found, users, work)
 
@@ -319,6 +339,17 @@ def _fitted(
     saved = work / SYSTEM_FOLDER
     loaded.load(saved, Corpus.of(dataset))
     return loaded, read_json(saved / _FIT_FILE)
+
+
+def _loaded_in_single_precision(
+    job: JobSpec, dataset: Dataset, work: Path, progress: Progress, logger: logging.Logger
+) -> System:
+    from benchmark.systems.view import Corpus
+
+    context = _context(job, work, progress, logger)
+    system = _made(job, replace(context, precision=SINGLE_PRECISION))
+    system.load(work / "system", Corpus.of(dataset))
+    return system
 
 
 def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logger) -> RunContext:

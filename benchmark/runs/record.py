@@ -103,6 +103,14 @@ class CostPart(_Part):
     resumed: bool = False  # the run was interrupted and went on: fit_seconds is then a part only
 
 
+class RankChanges(_Part):
+    """What the run's precision changed of the ranks in lists, against single precision."""
+
+    events: int  # that were ranked in both
+    changed: float  # share of them whose rank is another
+    mean_places: float  # by how many places a target moved in the mean
+
+
 class RunRecord(_Part):
     """Everything of ``run.json``."""
 
@@ -119,6 +127,7 @@ class RunRecord(_Part):
     seed: int
     cost: CostPart
     identifiers: IdentifierQuality = {}
+    rank_changes: dict[str, RankChanges] = {}  # task → changes; none in single precision
     environment: dict[str, str]
     finished_at: str  # ISO 8601, UTC
 

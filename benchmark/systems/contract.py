@@ -31,6 +31,7 @@ from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.precisions import SINGLE_PRECISION
 from benchmark.systems.scores import checked_scores_of_all
 from benchmark.systems.view import Corpus, TrainingView
 
@@ -88,7 +89,7 @@ class RunContext:
     folder: Path
     artifacts: ArtifactStore
     device: str = "cpu"
-    precision: str = "no"  # "no" (float32) or "bf16", as accelerate names them
+    precision: str = SINGLE_PRECISION  # one of PRECISIONS
     threads: int = 2
     trackers: tuple[str, ...] = ()  # accelerate's names, such as "tensorboard"
     code: str = ""

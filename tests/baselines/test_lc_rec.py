@@ -34,6 +34,7 @@ from baselines.generative_recommendation.lc_rec import (
 from benchmark.data.dataset import Dataset, Items
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.micro_batches import Limit
 from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.seq2seq import IGNORED, TextTokenizer, assembled, assembled_lengths
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -310,6 +311,50 @@ def test_each_task_reads_and_writes_what_belongs_to_its_example(
     assert len(seen) == 7  # next, identify, name and describe an item, and three kinds of fused
 
 
+def shares_of_answers(instances: Mixture, rows: Any, seed: int, limit: Limit) -> list[float]:
+    """What labels of codes, and of texts, weigh in the loss of a step."""
+    codes = instances.prompts.targets()[1:, 0]
+    found = [0.0, 0.0]
+    for batch, share in instances.parts(rows, np.random.default_rng(seed), limit):
+        is_label = batch["labels"] != IGNORED
+        weights = is_label / is_label.sum()
+        if "weights" in batch:
+            weights = is_label * batch["weights"][:, None]
+        is_text = ~np.isin(batch["labels"][:, 0].numpy(), codes) & is_label[:, 0].numpy()
+        each = weights.sum(dim=1).numpy() * share
+        found[0] += float(each[~is_text].sum())
+        found[1] += float(each[is_text].sum())
+    return found
+
+
+@pytest.mark.parametrize("limit", [Limit(instances=64), Limit(instances=16), Limit(instances=3)])
+@pytest.mark.parametrize("group", [None, 16])
+def test_a_tasks_weight_does_not_depend_on_what_is_computed_at_once(
+    planted: Planted, fitted: LCRec, group: int | None, limit: Limit
+) -> None:
+    instances = mixture(planted, fitted)
+    instances.loss_group_size = group
+    rows = instances.batches(150, np.random.default_rng(1))[0]
+    expected = shares_of_answers(instances, rows, 5, Limit())
+    assert shares_of_answers(instances, rows, 5, limit) == pytest.approx(expected, rel=1e-5)
+    assert sum(expected) == pytest.approx(1.0, rel=1e-5) and min(expected) > 0.01
+
+
+def test_tasks_weigh_as_in_shuffled_micro_batches(planted: Planted, fitted: LCRec) -> None:
+    instances, group = mixture(planted, fitted), 16
+    rows = instances.batches(150, np.random.default_rng(1))[0]
+    instances.loss_group_size = group
+    ours = [shares_of_answers(instances, rows, seed, Limit(instances=50)) for seed in range(60)]
+    instances.loss_group_size = None
+    released = []
+    for seed in range(60):
+        order = np.random.default_rng(1000 + seed).permutation(rows)
+        parts = [order[start : start + group] for start in range(0, len(order), group)]
+        each = [shares_of_answers(instances, part, seed, Limit()) for part in parts]
+        released.append(np.average(each, axis=0, weights=[len(part) for part in parts]))
+    np.testing.assert_allclose(np.mean(ours, axis=0), np.mean(released, axis=0), rtol=0.05)
+
+
 def test_items_without_text_are_left_out_of_the_tasks_on_texts(
     planted: Planted, fitted: LCRec
 ) -> None:
@@ -402,16 +447,16 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(
     whole = make(tmp_path / "whole", training)
     whole.fit(view)
 
-    killed, batch, calls = make(tmp_path / "killed", training), Mixture.batch, []
+    killed, parts, calls = make(tmp_path / "killed", training), Mixture.parts, []
 
     def dies(self: Mixture, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) > 4:
             raise KeyboardInterrupt
-        return batch(self, *arguments)
+        return parts(self, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Mixture, "batch", dies)
+        patch.setattr(Mixture, "parts", dies)
         killed.fit(view)
     resumed = make(tmp_path / "killed", training)
     resumed.fit(view)

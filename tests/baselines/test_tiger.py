@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,23 @@ def test_scores_do_not_depend_on_the_batch_or_the_column(fitted: TIGER, planted:
     order = np.random.default_rng(1).permutation(scores.shape[1])
     moved = fitted.score(requests.with_candidates(requests.candidates[:, order]))
     np.testing.assert_allclose(moved, scores[:, order], atol=1e-4)
+
+
+def test_a_runs_precision_holds_where_identifiers_are_generated(
+    fitted: TIGER, planted: Any
+) -> None:
+    dataset, task, _ = planted
+    requests = task.requests(dataset, "test")
+    exact = with_settings(fitted, scoring="exact")
+    rounded = TIGER(exact.config, replace(fitted.context, precision="bf16"))
+    rounded.identifiers, rounded.vocabulary = fitted.identifiers, fitted.vocabulary
+    rounded.model = fitted.model
+    for of in ("score", "score_all_items"):
+        single, half = getattr(exact, of)(requests), getattr(rounded, of)(requests)
+        assert half.dtype == np.float32
+        known = np.isfinite(single)
+        difference = np.abs(half[known] - single[known])
+        assert 1e-4 < difference.max() < 1.0, "bf16 was not in force, or is far off"
 
 
 def test_the_whole_catalogue_can_be_searched(fitted: TIGER, planted: Any) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from benchmark.check.world import World, make_world
+from benchmark.kit.micro_batches import Limit, PartCosts
 from benchmark.kit.pseudo_queries import PseudoQueries
-from benchmark.kit.seq2seq import IGNORED, TextTokenizer
+from benchmark.kit.seq2seq import IGNORED, ScratchSize, Seq2Seq, TextTokenizer
 from benchmark.systems.view import TrainingView
 from gensar.prompts import WORDINGS, PieceTexts, Prompts, tokens_of_identifiers
 from gensar.tasks import TaskInstances, TaskMix
@@ -212,3 +214,96 @@ def test_without_searches_the_other_tasks_remain() -> None:
     silent = PseudoQueries.of_lists([[]] * (number + 1))
     instances = TaskInstances(view, prompts, EVERY_TASK_ONCE, silent)
     assert len(instances) == len(view.examples("recommendation")) + 4 * number
+
+
+# -------------------------------------------------------------------------- the weight of each task
+
+MIX = TaskMix(
+    next_search_item=40,
+    next_query=20,
+    pseudo_query=20,
+    text_to_identifier=10,
+    identifier_to_text=10,
+)
+LIMITS = {
+    "whole": Limit(),
+    "64": Limit(instances=64),
+    "16": Limit(instances=16),
+    "3": Limit(instances=3),
+    "by memory": Limit(room=2e4, costs=PartCosts((0.0, 20.0, 1.0, 30.0, 0.0, 0.0))),
+    "fixed shapes": Limit(instances=32, fixed_shapes=True),
+}
+TARGET_OF_TASK = {
+    "next item": "<rec_item>",
+    "search": "<src_item>",
+    "identifier": "<shared",
+}
+
+
+def shares_of_tasks(
+    material: Material, instances: TaskInstances, rows: Any, seed: int, limit: Limit
+) -> dict[str, float]:
+    """What the labels of each kind of target weigh in the loss of a step."""
+    found = dict.fromkeys([*TARGET_OF_TASK, "text"], 0.0)
+    for batch, share in instances.parts(rows, np.random.default_rng(seed), limit):
+        labels = batch["labels"]
+        is_label = labels != IGNORED
+        each = is_label / is_label.sum()
+        if "weights" in batch:
+            each = is_label * batch["weights"][:, None]
+        texts = material.tokenizer.decode(labels.masked_fill(~is_label, 0).tolist())
+        for text, weight in zip(texts, each.sum(dim=1).tolist(), strict=True):
+            starts = [task for task, start in TARGET_OF_TASK.items() if text.startswith(start)]
+            found[starts[0] if starts else "text"] += weight * share
+    return found
+
+
+@pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS.keys())
+@pytest.mark.parametrize("group", [None, 8])
+def test_a_tasks_weight_does_not_depend_on_what_is_computed_at_once(
+    material: Material, group: int | None, limit: Limit
+) -> None:
+    instances = material.instances(MIX, loss_group_size=group)
+    rows = instances.batches(100, np.random.default_rng(1))[0]
+    expected = shares_of_tasks(material, instances, rows, 5, Limit())
+    found = shares_of_tasks(material, instances, rows, 5, limit)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert sum(found.values()) == pytest.approx(1.0, rel=1e-5)
+    assert min(found.values()) > 0
+
+
+def test_tasks_weigh_as_in_shuffled_micro_batches(material: Material) -> None:
+    """The released loss is the mean over shuffled micro-batches of the mean over their tokens."""
+    group, instances = 8, material.instances(MIX, loss_group_size=8)
+    rows = instances.batches(len(instances), np.random.default_rng(1))[0]
+    plain = material.instances(MIX)
+    names = [*TARGET_OF_TASK, "text"]
+    ours, released = [], []
+    for seed in range(60):
+        found = shares_of_tasks(material, instances, rows, seed, Limit(instances=32))
+        ours.append([found[name] for name in names])
+        order = np.random.default_rng(1000 + seed).permutation(rows)
+        parts = [order[start : start + group] for start in range(0, len(order), group)]
+        shares = [shares_of_tasks(material, plain, part, seed, Limit()) for part in parts]
+        each = [[one[name] for name in names] for one in shares]
+        released.append(np.average(each, axis=0, weights=[len(part) for part in parts]))
+    np.testing.assert_allclose(np.mean(ours, axis=0), np.mean(released, axis=0), rtol=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 16, 64])
+def test_a_steps_gradient_is_that_of_the_whole_batch(material: Material, size: int) -> None:
+    instances = material.instances(MIX, loss_group_size=8)
+    rows = instances.batches(100, np.random.default_rng(1))[0]
+    small = ScratchSize(
+        width=16, layers=1, heads=2, head_width=8, feed_forward=32, dropout=0.0, text_tokens=3
+    )
+
+    def gradient(limit: Limit) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = Seq2Seq.of_size(small, material.tokenizer.size)
+        for batch, share in instances.parts(rows, np.random.default_rng(5), limit):
+            (model(batch) * share).backward()
+        return torch.cat([weight.grad.flatten() for weight in model.parameters()])
+
+    expected = gradient(Limit())
+    torch.testing.assert_close(gradient(Limit(instances=size)), expected, rtol=1e-3, atol=1e-6)

@@ -12,13 +12,13 @@ import torch
 
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.kit import seq2seq
+from benchmark.kit.prompt_instances import TokenPairs
 from benchmark.kit.seq2seq import (
     Backbone,
     BackboneSettings,
     ScratchSize,
     Seq2Seq,
     TextTokenizer,
-    TokenPairs,
     assembled,
     assembled_lengths,
     batches_by_length,
@@ -303,7 +303,7 @@ def test_a_window_of_one_batch_sorts_within_batches_only() -> None:
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_it_learns_pairs_by_the_loop_of_the_suite(precision: str, tmp_path: Path) -> None:
     context = RunContext(SEED, tmp_path, ArtifactStore(tmp_path), precision=precision)
     backbone = Backbone.make(SCRATCH, TEXTS, CODES, context)

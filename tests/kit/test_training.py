@@ -735,7 +735,7 @@ def test_another_precision_in_the_same_process_changes_nothing_of_the_others(
     tmp_path: Path,
 ) -> None:
     states = []
-    for number, precision in enumerate(["no", "bf16", "no"]):
+    for number, precision in enumerate(["fp32", "bf16", "fp32"]):
         model = seeded_model()
         context = make_context(tmp_path / str(number), precision=precision)
         train(model, ExactRows(), square_error(model), COSINE, context)

@@ -1,0 +1,11 @@
+"""The precisions that a run can have."""
+
+from __future__ import annotations
+
+SINGLE_PRECISION = "fp32"
+
+PRECISIONS = (SINGLE_PRECISION, "tf32", "bf16")
+"""``fp32`` is single precision in every product, on an accelerator too. ``tf32`` lets an
+accelerator round the factors of its products to 10 bits. ``bf16`` computes products in bfloat16
+where torch's autocast knows them to bear it: in the losses of trained systems, in the encoders of
+texts, and where identifiers are generated; weights, sums and all else stay in single precision."""
