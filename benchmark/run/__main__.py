@@ -6,7 +6,6 @@ Finished jobs are never run again; the same command goes on after a kill or Ctrl
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
-from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened, unknown_value
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
 if TYPE_CHECKING:
@@ -142,38 +141,20 @@ def _chosen_suite(arguments: argparse.Namespace) -> Suite:
 
 def _options(arguments: argparse.Namespace) -> Options:
     from benchmark.run.plan import Options
+    from benchmark.runs.machine import chosen_device, threads_of_a_job
 
     if arguments.jobs < 1:
         raise BenchmarkError(f"--jobs {arguments.jobs}: must be at least 1.")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = arguments.threads or max(1, (cores or 1) // arguments.jobs)
-    if threads < 1:
-        raise BenchmarkError(f"--threads {arguments.threads}: must be at least 1.")
+    threads = threads_of_a_job(arguments.threads, arguments.jobs)
     return Options(
         results=arguments.results,
         prepared_root=arguments.prepared,
-        device=_device(arguments.device),
+        device=chosen_device(arguments.device),
         precision=arguments.precision,
         threads=threads,
         trackers=_split(arguments.track),
         candidates=arguments.candidates,
     )
-
-
-def _device(asked: str | None) -> str:
-    """The device, found without torch where the machine plainly has no accelerator."""
-    kind = (asked or "").partition(":")[0]
-    if asked and kind not in ("cpu", "cuda"):
-        raise unknown_value("device", asked, ("cpu", "cuda", "cuda:N"), "--device")
-    if kind == "cpu" or (not asked and not Path("/dev/nvidiactl").exists()):
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return asked or "cuda"
-    if asked:
-        raise BenchmarkError(f"--device {asked}: no CUDA device is available.")
-    return "cpu"
 
 
 def _run(arguments: argparse.Namespace) -> int:

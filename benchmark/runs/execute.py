@@ -68,6 +68,7 @@ from benchmark.runs.record import (
     ProtocolPart,
     Run,
     RunRecord,
+    SettingsPart,
     SystemPart,
 )
 from benchmark.runs.scores import write_best, write_scores
@@ -485,6 +486,7 @@ def _record(
             },
         ),
         preset=job.preset,
+        settings=SettingsPart.model_validate(job.settings) if job.settings else None,
         seed=job.seed,
         cost=cost,
         identifiers=identifiers,

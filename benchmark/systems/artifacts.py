@@ -55,7 +55,7 @@ class ArtifactStore:
         self.used: dict[str, Effort] = {}
         self._known: set[Path] = set()
         self._open: list[set[str]] = []  # what the artifacts that are being built have asked for
-        self._built = Effort()
+        self.built = Effort()
 
     @contextmanager
     def shared_with_all_processes(self) -> Iterator[None]:
@@ -103,7 +103,7 @@ class ArtifactStore:
             reused_before = self.reused_seconds
 
             def build_and_measure(place: Path) -> None:
-                started, built_before, parts = effort_so_far(), self._built, set[str]()
+                started, built_before, parts = effort_so_far(), self.built, set[str]()
                 self._open.append(parts)
                 try:
                     build(place)
@@ -111,8 +111,8 @@ class ArtifactStore:
                     self._open.pop()
                 self._verify()
                 whole = effort_so_far().minus(started)
-                own = whole.minus(self._built.minus(built_before))
-                self._built = self._built.plus(own)
+                own = whole.minus(self.built.minus(built_before))
+                self.built = self.built.plus(own)
                 cost = {
                     "seconds": whole.wall + self.reused_seconds - reused_before,
                     "own": own._asdict(),
