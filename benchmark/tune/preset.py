@@ -75,7 +75,7 @@ def provenance(study: Study, trials: Sequence[Trial]) -> Tuning | None:
         pruned=sum(trial.outcome.is_pruned for trial in trials),
         failed=sum(bool(trial.outcome.failure) for trial in trials),
         best_trial=best.number,
-        metric=f"validation {SELECTION_METRIC}, mean of {' and '.join(study.tasks)}",
+        metric=_metric(study.tasks),
         validation=best.outcome.value,
         published=None if first is None else first.outcome.value,
         code=sha256_of_json(job.code),
@@ -137,6 +137,11 @@ def write_preset(path: Path, base: str, found: Found, lock: Path) -> list[str]:
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
         write_text(path, _HEADER + text)
     return told
+
+
+def _metric(tasks: Sequence[str]) -> str:
+    of_both = f", mean of {' and '.join(tasks)}" if len(tasks) > 1 else ""
+    return f"validation {SELECTION_METRIC}{of_both}"
 
 
 def _outdated(
