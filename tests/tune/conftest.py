@@ -17,9 +17,7 @@ from tests.run.conftest import ProjectCopy, project
 __all__ = ["ProjectCopy", "project"]
 
 
-def job_of(
-    results: Path, system: str = "gru4rec", preset: str = "laptop", **changes: Any
-) -> JobSpec:
+def job_of(root: Path, system: str = "gru4rec", preset: str = "laptop", **changes: Any) -> JobSpec:
     choice = choose(system)
     configuration = configure(choice, load_preset(preset).overrides_for(system))
     known: dict[str, Any] = {
@@ -41,7 +39,7 @@ def job_of(
         "precision": "no",
         "threads": 1,
         "trackers": (),
-        "results": str(results),
+        "results": str(root),
     }
     return JobSpec(**{**known, **changes})
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
+from benchmark.overrides import merged
 from benchmark.systems.effort import Effort
 from benchmark.systems.space import value_at
 from benchmark.tune.studies import (
@@ -46,7 +47,7 @@ def test_what_ends_by_patience_has_no_cap_in_any_trial(study: Make) -> None:
     assert made.fixed == {"training.epochs": 1000}
     for values in made.first:
         assert value_at(made.configured(values).model_dump(), "training.epochs") == 1000
-    longer = study(configuration={**made.job.configuration, "training": {"epochs": 3000}})
+    longer = study(configuration=merged(made.job.configuration, {"training": {"epochs": 3000}}))
     assert longer.fixed == {"training.epochs": 3000}
 
 
