@@ -27,7 +27,6 @@ from benchmark.runs.machine import chosen_device, threads_of_a_job
 from benchmark.runs.store import ABANDONED, JobSpec, RunStore
 from benchmark.systems.catalogue import choose, entries, refuse_without_text
 from benchmark.systems.configuration import load_preset
-from benchmark.systems.space import value_at
 from benchmark.tune.crew import run_studies
 from benchmark.tune.journal import Ledger, open_journal
 from benchmark.tune.preset import preset_path, refuse_other_base, tuned_settings, write_preset
@@ -112,8 +111,7 @@ class Campaign:
         return [found[system] for system in self._systems]
 
     def _study(self, job: JobSpec) -> Study:
-        held = _held(self._assignments.get(job.system, {}), job.system)
-        return make_study(job, self._wanted.budget, held)
+        return make_study(job, self._wanted.budget, self._assignments.get(job.system, {}))
 
     def _planned(
         self, systems: Sequence[str], above: Mapping[str, Overrides] = MappingProxyType({})
@@ -201,15 +199,3 @@ def _stages(systems: Sequence[str]) -> list[list[str]]:
         stages.append(stage)
         left = [name for name in left if name not in stage]
     return stages
-
-
-def _held(assignments: Mapping[str, Any], system: str) -> list[str]:
-    """The names of the system's space whose values the user has given."""
-    held = []
-    for key in space_of(system):
-        try:
-            value_at(assignments, key)
-        except KeyError:
-            continue
-        held.append(key)
-    return held

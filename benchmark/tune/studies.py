@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import sha256_of_json
-from benchmark.overrides import Overrides
+from benchmark.overrides import Overrides, merged
 from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import choose
 from benchmark.systems.configuration import configure
@@ -53,7 +53,8 @@ class Study:
 
     ``job`` has the settings of the preset; ``space`` is what is drawn, wide enough for the
     published and the preset's values; ``fixed`` is what every trial has instead of the preset's;
-    ``first`` are the values of the first trials.
+    ``given`` is what the user has laid over the preset, of which nothing is searched; ``first`` are
+    the values of the first trials.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Study:
     budget: Budget
     space: Mapping[str, Choice | Real | Whole]
     fixed: Mapping[str, int]
+    given: Overrides
     first: tuple[Mapping[str, Plain], ...]
 
     @property
@@ -79,7 +81,8 @@ class Study:
 
     def changes(self, values: Mapping[str, Plain]) -> Overrides:
         """What a preset says of a trial's values."""
-        return overrides_of({**self.fixed, **{key: rounded(v) for key, v in values.items()}})
+        drawn = {key: rounded(value) for key, value in values.items()}
+        return merged(self.given, overrides_of({**self.fixed, **drawn}))
 
     def configured(self, values: Mapping[str, Plain]) -> SystemConfig:
         """The system's configuration in a trial.
@@ -95,11 +98,8 @@ class Study:
         return {
             "job": dataclasses.asdict(self.job),
             "budget": dataclasses.asdict(self.budget),
-            "held": sorted(self._declared().keys() - self.space.keys() - self.fixed.keys()),
+            "given": self.given,
         }
-
-    def _declared(self) -> Mapping[str, Parameter]:
-        return space_of(self.job.system)
 
 
 def folder_of(results: Path, dataset: str) -> Path:
@@ -116,21 +116,25 @@ def space_of(system: str) -> Mapping[str, Parameter]:
 def received(sent: Mapping[str, Any]) -> Study:
     """The study that another process has sent."""
     job = {**sent["job"], "trackers": tuple(sent["job"]["trackers"])}
-    return make_study(JobSpec(**job), Budget(**sent["budget"]), sent["held"])
+    return make_study(JobSpec(**job), Budget(**sent["budget"]), sent["given"])
 
 
-def make_study(job: JobSpec, budget: Budget, held: Sequence[str] = ()) -> Study:
+def make_study(job: JobSpec, budget: Budget, given: Overrides) -> Study:
     """The study of a job's system that begins with the job's settings.
 
     Args:
-        job: with the preset's settings.
+        job: with the preset's settings, and what was laid over them.
         budget: of this study.
-        held: names of the space that keep the job's values.
+        given: what was laid over them.
 
     Raises:
         BenchmarkError: nothing is left to choose.
     """
-    declared = {key: value for key, value in space_of(job.system).items() if key not in held}
+    declared = {
+        key: parameter
+        for key, parameter in space_of(job.system).items()
+        if not _stands_in(given, key)
+    }
     choice = choose(job.system)
     published = configure(choice).model_dump(mode="json")
     fixed: dict[str, int] = {}
@@ -160,7 +164,15 @@ def make_study(job: JobSpec, budget: Budget, held: Sequence[str] = ()) -> Study:
     )
     distinct = first if first[0] != first[1] else first[:1]
     name = f"{job.system.replace(':', '-')}-{identity[:16]}"
-    return Study(name, job, budget, space, fixed, tuple(distinct))
+    return Study(name, job, budget, space, fixed, given, tuple(distinct))
+
+
+def _stands_in(given: Overrides, key: str) -> bool:
+    try:
+        value_at(given, key)
+    except KeyError:
+        return False
+    return True
 
 
 def rounded(value: Plain) -> Plain:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from benchmark.overrides import Overrides
 from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import choose
 from benchmark.systems.configuration import configure, load_preset
@@ -47,8 +48,8 @@ def job_of(root: Path, system: str = "gru4rec", preset: str = "laptop", **change
 @pytest.fixture
 def study(tmp_path: Path) -> Callable[..., Study]:
     def make(
-        trials: int = 12, minutes: float = 20.0, held: tuple[str, ...] = (), **changes: Any
+        trials: int = 12, minutes: float = 20.0, given: Overrides | None = None, **changes: Any
     ) -> Study:
-        return make_study(job_of(tmp_path, **changes), Budget(trials, minutes), held)
+        return make_study(job_of(tmp_path, **changes), Budget(trials, minutes), given or {})
 
     return make

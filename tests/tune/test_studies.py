@@ -10,7 +10,7 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.overrides import merged
 from benchmark.systems.effort import Effort
-from benchmark.systems.space import value_at
+from benchmark.systems.space import overrides_of, value_at
 from benchmark.tune.studies import (
     Outcome,
     Study,
@@ -57,29 +57,30 @@ def test_the_length_of_a_schedule_is_the_presets_also_among_published_values(stu
     assert [values["training.learning_rate"] for values in made.first] == [1e-3, 3e-3]
 
 
-def test_held_values_are_not_searched(study: Make) -> None:
-    made = study(held=("dropout_prob", "training.epochs"))
+def test_given_values_are_not_searched_and_stand_in_the_preset(study: Make) -> None:
+    given = {"dropout_prob": 0.2, "hidden_size": 32, "training": {"epochs": 7}}
+    made = study(given=given)
     assert "dropout_prob" not in made.space and made.fixed == {}
-    again = received(made.sent())
-    assert (again.name, again.space, again.fixed) == (made.name, made.space, made.fixed)
-    everything = (*study().space, *study().fixed)
+    changes = made.changes({"training.learning_rate": 0.01})
+    assert changes == {**given, "training": {"epochs": 7, "learning_rate": 0.01}}
+    everything = overrides_of({key: 1 for key in (*study().space, *study().fixed)})
     with pytest.raises(BenchmarkError, match="nothing of it is left to tune"):
-        study(held=everything)
+        study(given=everything)
 
 
 def test_a_study_is_named_by_what_decides_its_trials_and_not_by_its_budget(study: Make) -> None:
     assert study().name == study(trials=3, minutes=1.0).name
     others = [
         study(identity="1" * 64),
-        study(held=("dropout_prob",)),
+        study(given={"dropout_prob": 0.2}),
         study(system="sasrec"),
-        study(held=("training.epochs",)),
+        study(given={"training": {"epochs": 7}}),
     ]
     assert len({study().name, *(other.name for other in others)}) == 5
 
 
 def test_what_is_sent_to_another_process_is_the_same_study(study: Make) -> None:
-    made = study(system="tem")
+    made = study(system="tem", given={"dropout": 0.2})
     assert received(made.sent()) == made
 
 
