@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
 from benchmark.systems.provenance import code_fingerprint, library_versions
+from benchmark.systems.space import LEARNING_RATE, Real, SearchSpace, Whole
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
 from gensar.bi_encoder import BiEncoderSettings, joint_item_vectors
@@ -154,6 +155,14 @@ class GenSARConfig(SystemConfig):
     validation_beam_size: int | None = Field(default=30, ge=1)
     """The beam that the best epoch is chosen with, whatever ``scoring`` is; exact if absent."""
     training: TrainingSettings = GenSARTraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.epochs": Whole(2, 32, log=True, is_budget=True),
+        "warmup_share": Real(0.0, 0.2),
+        "recommendation_history": Whole(2, 10),
+        "search_history": Whole(1, 10),
+    }
 
     def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
         """The T5, the sentence encoder, and the writer of pseudo-queries where they are learned."""

@@ -48,6 +48,7 @@ from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
+from benchmark.systems.space import Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
 
 TASK = "search"
@@ -114,6 +115,13 @@ class DenseRetrievalConfig(SystemConfig):
 
     hub_name: ClassVar[str] = ""
     """The published encoder."""
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": Real(5e-6, 1e-3, log=True),
+        "training.epochs": Whole(1, 6, is_budget=True),
+        "temperature": Real(0.01, 0.1, log=True),
+        "hard_negatives": Whole(0, 7),
+    }
 
     def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
         """The encoder."""

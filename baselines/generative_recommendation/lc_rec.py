@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ from benchmark.kit.text import (
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
+from benchmark.systems.space import LEARNING_RATE, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -157,6 +158,13 @@ class LCRecConfig(SystemConfig):
     )
     """A batch counts examples of all tasks. The original tunes LLaMA for 4 epochs at 5e-5 in
     batches of 128; these are the settings that T5-small has in the benchmark's comparison."""
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.epochs": Whole(2, 24, log=True, is_budget=True),
+        "warmup_share": Real(0.0, 0.2),
+        "tasks.fused": Real(0.0, 0.5),
+    }
 
     def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
         """The T5 and the sentence encoder."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
+from benchmark.systems.space import LEARNING_RATE, Choice, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -144,6 +145,14 @@ class P5CIDConfig(SystemConfig):
     scoring_batch_size: ScoringBatchSize = 32
     """Requests that are scored at once; "auto" for as many as fit into memory."""
     training: TrainingSettings = P5Training()
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.weight_decay": Choice((0.0, 1e-3, 1e-2, 1e-1)),
+        "training.epochs": Whole(2, 20, log=True, is_budget=True),
+        "warmup_share": Real(0.0, 0.2),
+        "whole_words": Choice((True, False)),
+    }
 
     def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
         """The T5."""

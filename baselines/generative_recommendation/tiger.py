@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from benchmark.kit.text import (
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
+from benchmark.systems.space import LEARNING_RATE, WEIGHT_DECAY, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -128,6 +129,13 @@ class TIGERConfig(SystemConfig):
     )
     """A batch counts prefixes of users' histories. The rate stays for ``warmup_steps``, then falls
     with the root of the step."""
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.weight_decay": WEIGHT_DECAY,
+        "training.epochs": Whole(4, 32, log=True, is_budget=True),
+        "dropout": Real(0.0, 0.4),
+    }
 
     def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
         """The sentence encoder, and a published T5 if there is to be one."""

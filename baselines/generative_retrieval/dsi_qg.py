@@ -17,7 +17,7 @@ written. Where presets ask for stand-ins, the tables name them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,7 @@ from benchmark.kit.prompt_instances import TokenPairs
 from benchmark.kit.seq2seq import Backbone, joined, texts_of
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import TrainingSettings, train
+from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
 
@@ -72,6 +73,13 @@ class DSIQGConfig(VectorRetrievalConfig):
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
     """The part of all steps in which the learning rate rises, unless ``training.warmup_steps``."""
     training: TrainingSettings = DSIQGTraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.epochs": Whole(4, 48, log=True, is_budget=True),
+        "queries_per_item": Whole(1, 10),
+        "real_pairs": Choice(("distinct", "every_event")),
+    }
 
 
 class DSIQG(QueryToIdentifier):

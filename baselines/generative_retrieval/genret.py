@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -57,6 +57,7 @@ from benchmark.kit.seq2seq import Backbone, assembled, batches_by_length, joined
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.systems.contract import FloatArray
+from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
 _ITEMS_AT_ONCE = 256  # texts that are encoded together for clustering and coding
@@ -129,6 +130,14 @@ class GenRetConfig(RetrievalConfig):
     main_weights: LossWeights = LossWeights(
         retrieval=0.5, commitment=0.5, earlier=0.5, reconstruction=0.1
     )
+
+    search_space: ClassVar[SearchSpace] = {
+        "main.learning_rate": LEARNING_RATE,
+        "final.learning_rate": LEARNING_RATE,
+        "final.epochs": Whole(4, 48, log=True, is_budget=True),
+        "final_instances": Choice(("items", "pairs")),
+        "real_pairs": Choice(("distinct", "every_event")),
+    }
 
 
 # -------------------------------------------------------------------------------------- the network

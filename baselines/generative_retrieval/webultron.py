@@ -20,7 +20,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from benchmark.kit.seq2seq import IGNORED, Backbone, batches_by_length, joined, 
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.systems.contract import FloatArray
+from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
 Docid = Literal["pq", "text"]
@@ -105,6 +106,14 @@ class WebUltronConfig(VectorRetrievalConfig):
     """The last one, on real queries."""
     length_window: int = Field(default=16, ge=1)
     """Training batches that are sorted by length together; 1 leaves them as they are drawn."""
+
+    search_space: ClassVar[SearchSpace] = {
+        "general.learning_rate": LEARNING_RATE,
+        "search.learning_rate": LEARNING_RATE,
+        "fine_tuning.learning_rate": LEARNING_RATE,
+        "fine_tuning.epochs": Whole(4, 48, log=True, is_budget=True),
+        "real_pairs": Choice(("distinct", "every_event")),
+    }
 
 
 # ------------------------------------------------------------------------------------- identifiers

@@ -31,6 +31,14 @@ from benchmark.kit.training import Batch, Instances
 from benchmark.kit.words import Vocabulary
 from benchmark.protocol.requests import Events, TrainingExamples
 from benchmark.systems.contract import SystemConfig
+from benchmark.systems.space import (
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    Choice,
+    Real,
+    SearchSpace,
+    UntilPatience,
+)
 from benchmark.systems.view import Corpus, TrainingView
 
 TASKS = ("recommendation", "search")
@@ -72,6 +80,16 @@ def logistic_loss(logits: torch.Tensor) -> torch.Tensor:
     labels = torch.zeros_like(logits)
     labels[:, 0] = 1.0
     return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+SPACE: SearchSpace = {
+    "training.learning_rate": LEARNING_RATE,
+    "training.weight_decay": WEIGHT_DECAY,
+    "training.epochs": UntilPatience(),
+    "dropout": Real(0.0, 0.5),
+    "recommendation_negatives": Choice(("protocol", "popularity", "uniform")),
+}
+"""What all systems of the family may be tuned in."""
 
 
 # ------------------------------------------------------------------------------------- negatives

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from torch import nn
 
 from baselines.joint.base import (
     PAIRS_AT_ONCE,
+    SPACE,
     TASKS,
     JointNegativesConfig,
     JointSystem,
@@ -45,6 +46,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.kit.words import PADDING_WORD, TextWords, Vocabulary, training_queries
 from benchmark.protocol.requests import Requests, TrainingExamples
+from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
 
 
@@ -80,6 +82,12 @@ class JSRConfig(JointNegativesConfig):
     search_weight: float = Field(default=1.0, ge=0)
     """Weight of the search loss beside the recommendation loss."""
     training: TrainingSettings = JSRTraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        **SPACE,
+        "search_negatives": Choice(("bm25", "popularity", "uniform")),
+        "search_weight": Real(0.1, 10.0, log=True),
+    }
 
 
 class TextEncoder(nn.Module):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from torch import nn
 
 from baselines.joint.base import (
     PAIRS_AT_ONCE,
+    SPACE,
     TASKS,
     Attribute,
     JointHistoryConfig,
@@ -48,6 +49,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
+from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
 
 _NORM_EPSILON = 1e-8
@@ -104,6 +106,12 @@ class SESRecConfig(JointHistoryConfig):
     search_weight: float = Field(default=0.1, ge=0)
     """Weight of its loss beside that of recommendation."""
     training: TrainingSettings = SESRecTraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        **SPACE,
+        "alignment_weight": Real(0.001, 1.0, log=True),
+        "triplet_weight": Real(0.0001, 0.1, log=True),
+    }
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> SESRecConfig:

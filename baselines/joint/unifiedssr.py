@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.words import Vocabulary, training_queries
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
+from benchmark.systems.space import DROPOUT, LEARNING_RATE, Real, SearchSpace, UntilPatience
 from benchmark.systems.view import Corpus, TrainingView
 
 _PRETRAINED = "pretrained.safetensors"
@@ -101,6 +102,15 @@ class UnifiedSSRConfig(SystemConfig):
     """How the network is trained on both tasks."""
     training: TrainingSettings = UnifiedSSRTraining()
     """How its copies are fine-tuned, each on one task; no epochs leave the copies as they are."""
+
+    search_space: ClassVar[SearchSpace] = {
+        "pretraining.learning_rate": LEARNING_RATE,
+        "pretraining.epochs": UntilPatience(),
+        "training.learning_rate": LEARNING_RATE,
+        "training.epochs": UntilPatience(),
+        "dropout": DROPOUT,
+        "session_weight": Real(0.01, 1.0, log=True),
+    }
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> UnifiedSSRConfig:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from torch import nn
 
 from baselines.joint.base import (
     PAIRS_AT_ONCE,
+    SPACE,
     TASKS,
     Attribute,
     Candidates,
@@ -49,6 +50,7 @@ from benchmark.files import atomic_path
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.words import Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
+from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
 
 
@@ -100,6 +102,14 @@ class UniSARConfig(JointHistoryConfig):
     search_weight: float = Field(default=0.01, ge=0)
     """Weight of the search loss beside the recommendation loss (0.1)."""
     training: TrainingSettings = UniSARTraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        **SPACE,
+        "search_negatives": Choice(("bm25", "popularity", "uniform")),
+        "search_weight": Real(0.01, 2.0, log=True),
+        "query_item_weight": Real(0.001, 1.0, log=True),
+        "transition_weight": Real(0.001, 1.0, log=True),
+    }
 
 
 class QueryEncoder(nn.Module):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,14 @@ from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import SystemConfig
+from benchmark.systems.space import (
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    Real,
+    SearchSpace,
+    UntilPatience,
+    Whole,
+)
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "search"
@@ -54,6 +62,15 @@ class ProductSearchConfig(SystemConfig):
     item_size: int = Field(default=32, ge=1)
     """Dimensions of the item table in the form of joint frameworks."""
     training: TrainingSettings = TrainingSettings()
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.weight_decay": WEIGHT_DECAY,
+        "training.epochs": UntilPatience(),
+        "dropout": Real(0.0, 0.5),
+        "uniform_negatives": Whole(2, 20, log=True),
+        "bm25_negatives": Whole(0, 5),
+    }
 
 
 class HistoryConfig(ProductSearchConfig):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from baselines.personalized_search.base import (
 from baselines.personalized_search.joint_framework import HistoryNetwork
 from benchmark.data.dataset import IntArray, Items, LongArray
 from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import TrainingView
 
 CROP, MASK, REORDER = range(3)
@@ -80,6 +81,12 @@ class CoPPSConfig(HistoryConfig):
     """Weight of the loss on histories of two users with the same query and choice; our reading:
     0.1."""
     training: TrainingSettings = CoPPSTraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        **HistoryConfig.search_space,
+        "contrastive_weight": Real(0.01, 1.0, log=True),
+        "temperature": Real(0.05, 0.5, log=True),
+    }
 
     @property
     def weights(self) -> dict[str, float]:

@@ -13,7 +13,7 @@ ones.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from baselines.personalized_search.base import (
 from benchmark.data.dataset import IntArray
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
+from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import TrainingView
 
 _NOISE_POWER = 0.75  # noise words are drawn by their counts to this power
@@ -74,6 +75,13 @@ class ProdSearchConfig(ProductSearchConfig):
     item_words: int = Field(default=100, ge=1)
     """Words of an item text that are read, the first ones."""
     training: TrainingSettings = ProdSearchTraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        **ProductSearchConfig.search_space,
+        "embedding_deviation": Real(0.03, 1.0, log=True),
+        "word_loss_weight": Real(0.0, 1.0),
+        "positive_weight": Real(1.0, 5.0),
+    }
 
     @property
     def has_word_loss(self) -> bool:

@@ -15,7 +15,7 @@ on their inputs (see ``joint_framework.py``). The plain TEM of such a framework 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ from baselines.personalized_search.prodsearch import (
     ProdSearchConfig,
     ProdSearchNetwork,
 )
+from benchmark.systems.space import Choice, SearchSpace, Whole
 
 _LAYER_NORM_EPSILON = 1e-6  # of the original form
 
@@ -49,6 +50,12 @@ class TEMConfig(ProdSearchConfig, HistoryConfig):
     """How the gains of layer norms start: at one, or, as released, drawn from N(0, 1)."""
     separate_history_table: bool = False
     """Whether history items have vectors of their own. Original form."""
+
+    search_space: ClassVar[SearchSpace] = {
+        **ProdSearchConfig.search_space,
+        "positions": Choice((True, False)),
+        "layers": Whole(1, 2),
+    }
 
 
 class MultiHeadAttention(nn.Module):

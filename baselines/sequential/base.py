@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.histories import Padding
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
+from benchmark.systems.space import LEARNING_RATE, SearchSpace, UntilPatience
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "recommendation"
@@ -44,6 +45,11 @@ class SequentialConfig(SystemConfig):
     history_length: int = Field(default=50, ge=1)
     """How many of the user's latest items the network reads."""
     training: TrainingSettings = SequentialTraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.epochs": UntilPatience(),
+    }
 
 
 class SequentialModule(nn.Module):

@@ -15,7 +15,7 @@ numbers. The repository's second network, self-attention in place of the filters
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
+from benchmark.systems.space import (
+    DROPOUT,
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    SearchSpace,
+    UntilPatience,
+    Whole,
+)
 from benchmark.systems.view import Corpus, TrainingView
 
 LAYER_NORM_EPSILON = 1e-12
@@ -63,6 +71,14 @@ class FMLPRecConfig(SystemConfig):
     all events with their full histories."""
     training: TrainingSettings = TrainingSettings(epochs=200, batch_size=256)
     """Adam 1e-3 without decay; ``patience`` counts epochs."""
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.weight_decay": WEIGHT_DECAY,
+        "training.epochs": UntilPatience(),
+        "hidden_dropout_prob": DROPOUT,
+        "num_hidden_layers": Whole(1, 3),
+    }
 
 
 class FilterLayer(nn.Module):

@@ -10,9 +10,12 @@ are selected by validation NDCG@5 instead of MRR@10.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from baselines.sequential.recbole_classes import RecBoleConfig, RecBoleSystem
+from benchmark.systems.space import DROPOUT, SearchSpace, Whole
 
 
 class GRU4RecConfig(RecBoleConfig):
@@ -24,6 +27,12 @@ class GRU4RecConfig(RecBoleConfig):
     num_layers: int = Field(default=1, ge=1)
     dropout_prob: float = Field(default=0.3, ge=0, lt=1)
     """Dropout on the item embeddings, the only one."""
+
+    search_space: ClassVar[SearchSpace] = {
+        **RecBoleConfig.search_space,
+        "dropout_prob": DROPOUT,
+        "num_layers": Whole(1, 2),
+    }
 
 
 class GRU4Rec(RecBoleSystem):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ from benchmark.kit.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
+from benchmark.systems.space import (
+    DROPOUT,
+    LEARNING_RATE,
+    Choice,
+    SearchSpace,
+    UntilPatience,
+    Whole,
+)
 from benchmark.systems.view import Corpus, TrainingView
 
 SMALLEST_RADIUS, LARGEST_RADIUS = 0.8, 0.99
@@ -66,6 +74,15 @@ class LRURecConfig(SystemConfig):
     )
     """A batch counts windows. Biases and LayerNorms do not decay. The original validates every
     1,000 steps, about 2.5 epochs of its Amazon data; ``patience`` counts validations."""
+
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.weight_decay": Choice((0.0, 1e-3, 1e-2, 1e-1)),
+        "training.epochs": UntilPatience(),
+        "dropout": DROPOUT,
+        "recurrence_dropout": DROPOUT,
+        "num_blocks": Whole(1, 3),
+    }
 
 
 class ComplexLinear(nn.Module):

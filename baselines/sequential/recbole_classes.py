@@ -33,6 +33,7 @@ from baselines.sequential.base import (
 from benchmark.errors import BenchmarkError
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances
+from benchmark.systems.space import WEIGHT_DECAY, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
 
 # RecBole's own names of the columns of a batch, as its sample.yaml gives them.
@@ -52,6 +53,11 @@ class RecBoleConfig(SequentialConfig):
     training_instances: Literal["prefixes", "sequences"] = "prefixes"
     """One target an instance, as RecBole does it, or every position of a user's window at once:
     the same loss for tens of times more targets per second."""
+
+    search_space: ClassVar[SearchSpace] = {
+        **SequentialConfig.search_space,
+        "training.weight_decay": WEIGHT_DECAY,
+    }
 
 
 class RecBoleSystem(SequentialSystem):

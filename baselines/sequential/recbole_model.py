@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ from benchmark.errors import BenchmarkError, unknown_value
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances
 from benchmark.systems.contract import RunContext
+from benchmark.systems.space import WEIGHT_DECAY, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
 
 MODELS = (
@@ -83,6 +84,11 @@ class RecBoleModelConfig(SequentialConfig):
     )
     """Hyper-parameters by RecBole's names; the others keep the values of
     ``recbole/properties/model/<model>.yaml``."""
+
+    search_space: ClassVar[SearchSpace] = {
+        **SequentialConfig.search_space,
+        "training.weight_decay": WEIGHT_DECAY,
+    }
 
 
 class RecBoleModel(SequentialSystem):

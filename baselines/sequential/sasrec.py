@@ -11,11 +11,12 @@ instead of MRR@10.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from baselines.sequential.recbole_classes import RecBoleConfig, RecBoleSystem
+from benchmark.systems.space import DROPOUT, SearchSpace, Whole
 
 
 class SASRecConfig(RecBoleConfig):
@@ -34,6 +35,13 @@ class SASRecConfig(RecBoleConfig):
     layer_norm_eps: float = Field(default=1e-12, gt=0)
     initializer_range: float = Field(default=0.02, gt=0)
     """Standard deviation of the initial weights."""
+
+    search_space: ClassVar[SearchSpace] = {
+        **RecBoleConfig.search_space,
+        "hidden_dropout_prob": DROPOUT,
+        "attn_dropout_prob": DROPOUT,
+        "n_layers": Whole(1, 3),
+    }
 
 
 class SASRec(RecBoleSystem):

@@ -11,7 +11,7 @@ the test set), and a history of nothing is answered with popularity.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from baselines.sequential.base import TASK, SequentialConfig, SequentialSystem, 
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.systems.space import DROPOUT, Choice, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
 LAYER_NORM_EPSILON = 1e-8
@@ -54,6 +55,13 @@ class SASRecBCEConfig(SequentialConfig):
     l2_emb: float = Field(default=0.0, ge=0)
     """Weight of the sum of squares of the item table in the loss."""
     training: TrainingSettings = SASRecBCETraining()
+
+    search_space: ClassVar[SearchSpace] = {
+        **SequentialConfig.search_space,
+        "dropout_rate": DROPOUT,
+        "num_blocks": Whole(1, 3),
+        "norm_first": Choice((False, True)),
+    }
 
 
 class FeedForward(nn.Module):

@@ -32,6 +32,7 @@ from benchmark.check.sight import (
     never_sees_a_validation_target,
     remembers_no_request,
 )
+from benchmark.check.space import declares_what_may_be_tuned
 from benchmark.check.subject import (
     Subject,
     Violation,
@@ -420,5 +421,6 @@ PROBES: tuple[Probe, ...] = (
     works_or_says_why_without_a_task,
     saved_and_loaded_it_gives_same_scores,
     saved_files_hold_no_code,
+    declares_what_may_be_tuned,
 )
 """In the order in which they are run."""

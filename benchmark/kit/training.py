@@ -476,6 +476,8 @@ class _Loop:
             score = agreed(self.selected_by(metrics))
             if self.step >= self.selected_from:
                 self._keep_if_best(score)
+            if self.selected_by is selection_score:
+                self.context.validated(metrics)
         self.history.rows.append(row)
         self.accelerator.log(_flat(row), step=self.step)
         if self.accelerator.is_main_process:

@@ -158,7 +158,7 @@ def _draw_bars(
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """One line of a panel; lines of the same ``name`` share one look and one entry."""
 
     name: str
@@ -168,14 +168,21 @@ class _Line:
 
 
 @dataclass(frozen=True)
-class _Panel:
+class Panel:
+    """Lines under a title."""
+
     title: str
-    lines: Sequence[_Line]
-    behind: Sequence[_Line] = ()  # in grey and without names: they have a panel of their own
+    lines: Sequence[Line]
+    behind: Sequence[Line] = ()  # in grey and without names: they have a panel of their own
 
 
-def _panels_figure(
-    panels: Mapping[str, Sequence[_Panel]], title: str, labels: tuple[str, str], *, log_x: bool
+def panels_figure(
+    panels: Mapping[str, Sequence[Panel]],
+    title: str,
+    labels: tuple[str, str],
+    *,
+    log_x: bool,
+    whole_x: bool = True,
 ) -> Figure:
     """Panels by task, each task on rows of its own; the names stand beneath each panel's lines."""
     rows = [
@@ -214,7 +221,7 @@ def _panels_figure(
                 axes.set_xticks(ticks, list(map(str, ticks)))
                 axes.minorticks_off()
             else:
-                axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+                axes.locator_params(axis="x", integer=whole_x, min_n_ticks=1)
             axes.locator_params(axis="y", nbins=4)
             if column == 0:
                 axes.set_ylabel(f"{task.capitalize()}\n{labels[1]}")
@@ -223,7 +230,7 @@ def _panels_figure(
     return figure
 
 
-def _draw_panel(axes: Axes, panel: _Panel) -> dict[str, dict[str, Any]]:
+def _draw_panel(axes: Axes, panel: Panel) -> dict[str, dict[str, Any]]:
     """Draw the lines; returns the look of each name's."""
     import matplotlib as mpl
 
@@ -273,7 +280,7 @@ def _write_names(figure: Figure, looks: Mapping[str, Mapping[str, Any]], at: Poi
 
 def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
     """Validation NDCG@5 by epoch, a line a seed; None if no run kept a validation."""
-    found: defaultdict[tuple[str, str], list[_Line]] = defaultdict(list)
+    found: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
         system = run.record.system
         if system.name != base_name(system.name):
@@ -290,15 +297,15 @@ def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
                     name = shortened(system.display_name, _LONGEST_LABEL)
                     said = f"{name}, seed {run.record.seed}: {best[1]:.4f} at epoch {best[0]}"
                     xs, ys = zip(*points, strict=True)
-                    found[task, system.family].append(_Line(name, xs, ys, said))
+                    found[task, system.family].append(Line(name, xs, ys, said))
     if not found:
         return None
-    panels: defaultdict[str, list[_Panel]] = defaultdict(list)
+    panels: defaultdict[str, list[Panel]] = defaultdict(list)
     for task, family in sorted(found, key=lambda key: (key[0], place_of_family(key[1]))):
-        panels[task].append(_Panel(clean(family_title(family)), found[task, family]))
+        panels[task].append(Panel(clean(family_title(family)), found[task, family]))
     with report_style():
         labels = ("Epoch", f"Validation {CURVE_METRIC}")
-        return _panels_figure(panels, title, labels, log_x=False)
+        return panels_figure(panels, title, labels, log_x=False)
 
 
 def ranks_figure(
@@ -316,20 +323,20 @@ def ranks_figure(
         seen = (len(e.histogram) - 1 for of in events.values() for s in of.values() for e in s)
         deepest = max([_MOST_RANKS, *seen])
     shown = _shown_ranks(deepest)
-    panels: defaultdict[str, list[_Panel]] = defaultdict(list)
+    panels: defaultdict[str, list[Panel]] = defaultdict(list)
     for table in tables:
         of_task = events.get(table.task, {})
-        lines: defaultdict[str, list[_Line]] = defaultdict(list)
+        lines: defaultdict[str, list[Line]] = defaultdict(list)
         for row in table.rows:
             if row.system in of_task:
                 lines[row.family].append(_line_of_ranks(row, of_task[row.system], shown))
         for family, own in lines.items():
             behind = () if family == REFERENCE_FAMILY else lines.get(REFERENCE_FAMILY, ())
-            panels[table.task].append(_Panel(clean(family_title(family)), own, behind))
+            panels[table.task].append(Panel(clean(family_title(family)), own, behind))
     if not panels:
         return None
     with report_style():
-        return _panels_figure(panels, title, ("k", "HR@k"), log_x=True)
+        return panels_figure(panels, title, ("k", "HR@k"), log_x=True)
 
 
 def _shown_ranks(deepest: int) -> NDArray[np.int64]:
@@ -338,7 +345,7 @@ def _shown_ranks(deepest: int) -> NDArray[np.int64]:
     return np.unique(np.concatenate([np.arange(1, _MOST_RANKS + 1), further]))
 
 
-def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int64]) -> _Line:
+def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int64]) -> Line:
     shares = np.zeros(shown[-1])
     for of_seed in seeds:
         seen = of_seed.histogram[:-1][: len(shares)]
@@ -351,7 +358,7 @@ def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int6
     said = f"{name}: half of the targets at rank {median} or above"
     if shares[-1] < 0.5:
         said = f"{name}: fewer than half of the targets were returned"
-    return _Line(name, shown.tolist(), shares[shown - 1].tolist(), said)
+    return Line(name, shown.tolist(), shares[shown - 1].tolist(), said)
 
 
 # Quality against cost

@@ -16,7 +16,8 @@ from typing import Any
 from benchmark.files import finished_in, write_text
 
 CURVE_METRIC = "NDCG@5"
-_DIGITS = 5
+DIGITS = 5
+"""After the point, in a reference run."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,13 @@ def write_curves(folder: Path, curves: Iterable[Curve]) -> None:
         lines = []
         for place, epoch in enumerate(curve.epochs):
             validation = {
-                task: {CURVE_METRIC: round(values[place], _DIGITS)}
+                task: {CURVE_METRIC: round(values[place], DIGITS)}
                 for task, values in curve.validation.items()
                 if math.isfinite(values[place])
             }
             row: dict[str, Any] = {"epoch": epoch}
             if math.isfinite(curve.loss[place]):
-                row["loss"] = round(curve.loss[place], _DIGITS)
+                row["loss"] = round(curve.loss[place], DIGITS)
             if validation:
                 row["validation"] = validation
             lines.append(json.dumps(row, sort_keys=True, allow_nan=False) + "\n")

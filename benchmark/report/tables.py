@@ -17,6 +17,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import View
 from benchmark.report.captions import MARKS, facts, tested
 from benchmark.report.collect import REFERENCE_FAMILY, GroupKey, group_key
+from benchmark.report.effort import capped_sentence, settings_footnote
 from benchmark.report.events import TaskEvents
 from benchmark.report.footnotes import Footnotes, seeds_named
 from benchmark.report.grid import DAGGER
@@ -117,6 +118,7 @@ def main_table(
         ties_footnote(rows),
         *(all_items_footnotes(task, runs) if view == "all-items" else ()),
         cold_users_footnote(task, runs),
+        settings_footnote(rows, runs),
         *protocol_footnotes(task, runs),
     ]
     return Table(
@@ -244,8 +246,13 @@ def _row(
         footnotes.failure(f"{empty.display_name}{which}: {failure}")
     stand_ins = dict.fromkeys(text for run in runs for text in run.record.system.stand_ins)
     left_out = left_out_sentence(task, runs) if view == "all-items" else ""
-    said = (*stand_ins, *((left_out,) if left_out else ()), *precision_sentences(task, runs))
-    numbers = [footnotes.number(sentence) for sentence in said]
+    said = (
+        *stand_ins,
+        left_out,
+        *precision_sentences(task, runs),
+        capped_sentence(finished),
+    )
+    numbers = [footnotes.number(sentence) for sentence in said if sentence]
     seeds = tuple(run.record.seed for run in finished)
     if finished and len(finished) < most_seeds:
         told = f"From {seeds_named(seeds)} only; others have {most_seeds}."

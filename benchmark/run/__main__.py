@@ -6,7 +6,6 @@ Finished jobs are never run again; the same command goes on after a kill or Ctrl
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
-from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened, unknown_value
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
@@ -148,14 +147,12 @@ def _chosen_suite(arguments: argparse.Namespace) -> Suite:
 
 def _options(arguments: argparse.Namespace) -> Options:
     from benchmark.run.plan import Options
+    from benchmark.runs.machine import chosen_device, threads_of_a_job
 
     if arguments.jobs < 1:
         raise BenchmarkError(f"--jobs {arguments.jobs}: must be at least 1.")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = arguments.threads or max(1, (cores or 1) // arguments.jobs)
-    if threads < 1:
-        raise BenchmarkError(f"--threads {arguments.threads}: must be at least 1.")
-    device = _device(arguments.device)
+    threads = threads_of_a_job(arguments.threads, arguments.jobs)
+    device = chosen_device(arguments.device)
     if arguments.precision == "tf32" and device == "cpu":
         raise BenchmarkError(
             "--precision tf32: is for CUDA devices; on a CPU it must be fp32 or bf16."
@@ -169,22 +166,6 @@ def _options(arguments: argparse.Namespace) -> Options:
         trackers=_split(arguments.track),
         candidates=arguments.candidates,
     )
-
-
-def _device(asked: str | None) -> str:
-    """The device, found without torch where the machine plainly has no accelerator."""
-    kind = (asked or "").partition(":")[0]
-    if asked and kind not in ("cpu", "cuda"):
-        raise unknown_value("device", asked, ("cpu", "cuda", "cuda:N"), "--device")
-    if kind == "cpu" or (not asked and not Path("/dev/nvidiactl").exists()):
-        return "cpu"
-    import torch
-
-    if torch.cuda.is_available():
-        return asked or "cuda"
-    if asked:
-        raise BenchmarkError(f"--device {asked}: no CUDA device is available.")
-    return "cpu"
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError, SystemUnavailable, unknown_value
@@ -16,9 +16,10 @@ from benchmark.run.suite import Suite
 from benchmark.runs.evaluation import fingerprint_of_lists
 from benchmark.runs.execute import load_data
 from benchmark.runs.identity import job_code, job_identity
+from benchmark.runs.record import SettingsPart
 from benchmark.runs.store import JobSpec, JobState, RunStore
 from benchmark.systems.catalogue import SystemChoice, choose
-from benchmark.systems.configuration import configure, load_preset
+from benchmark.systems.configuration import Preset, configure, load_preset
 from benchmark.systems.precisions import SINGLE_PRECISION
 
 
@@ -80,6 +81,10 @@ def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Op
         for choice in available
     }
     upstream = {choice.name: preset.upstream_of(choice.entry, assignments) for choice in available}
+    settings = {
+        choice.name: _how_chosen(choice, configurations[choice.name], preset, assignments)
+        for choice in available
+    }
     protocols = [
         configure_protocol(name, assignments.get(PROTOCOL_KEY, {})) for name in suite.protocols
     ]
@@ -99,6 +104,7 @@ def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Op
                             choice,
                             configuration,
                             upstream[choice.name],
+                            settings[choice.name],
                             suite.preset,
                             seed,
                             options,
@@ -128,6 +134,21 @@ def _available(
     if unavailable and not available:
         raise next(iter(unavailable.values()))
     return available, list(unavailable.values())
+
+
+def _how_chosen(
+    choice: SystemChoice,
+    configuration: Mapping[str, Any],
+    preset: Preset,
+    assignments: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What the record says of how the settings were chosen; see ``SettingsPart``."""
+    tuning = preset.tuning.get(choice.base_name)
+    chosen: Literal["published", "preset", "tuned"] = "preset" if tuning is None else "tuned"
+    if tuning is None and configuration == configure(choice).model_dump(mode="json"):
+        chosen = "published"
+    is_changed = bool(choice.settings or assignments.get(choice.base_name))
+    return SettingsPart(chosen=chosen, is_changed=is_changed, tuning=tuning).model_dump(mode="json")
 
 
 @dataclass(frozen=True)
@@ -167,6 +188,7 @@ def _job(
     choice: SystemChoice,
     configuration: dict[str, Any],
     upstream: dict[str, dict[str, Any]],
+    how_chosen: dict[str, Any],
     preset: str,
     seed: int,
     options: Options,
@@ -205,6 +227,7 @@ def _job(
         threads=options.threads,
         trackers=options.trackers,
         results=str(options.results.absolute()),
+        settings=how_chosen,
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
+from benchmark.errors import BenchmarkError, unknown_value
 from benchmark.runs.store import JobSpec
 from benchmark.systems.processes import number_of_processes
 from benchmark.systems.provenance import library_versions
@@ -80,3 +81,36 @@ def peak_memory() -> int:
     import resource  # Unix only
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def chosen_device(asked: str | None) -> str:
+    """The device that ``--device`` asks for; without torch if there is plainly no accelerator.
+
+    Raises:
+        BenchmarkError: it is no device, or not here.
+    """
+    kind = (asked or "").partition(":")[0]
+    if asked and kind not in ("cpu", "cuda"):
+        raise unknown_value("device", asked, ("cpu", "cuda", "cuda:N"), "--device")
+    if kind == "cpu" or (not asked and not Path("/dev/nvidiactl").exists()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return asked or "cuda"
+    if asked:
+        raise BenchmarkError(f"--device {asked}: no CUDA device is available.")
+    return "cpu"
+
+
+def threads_of_a_job(asked: int | None, jobs: int) -> int:
+    """The threads that ``--threads`` asks for, or a share of the cores for each of the jobs.
+
+    Raises:
+        BenchmarkError: they are none.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = asked or max(1, (cores or 1) // jobs)
+    if threads < 1:
+        raise BenchmarkError(f"--threads {asked}: must be at least 1.")
+    return threads

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from benchmark.errors import BenchmarkError
 from benchmark.files import check_manifest, files_below, is_complete, read_json
 from benchmark.protocol.metrics import VIEWS, View
+from benchmark.systems.configuration import Tuning
 
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
@@ -88,6 +89,18 @@ class SystemPart(_Part):
     left_out: dict[str, float] = {}
 
 
+class SettingsPart(_Part):
+    """How the system's settings were chosen.
+
+    ``published``: they are its defaults; ``preset``: as the preset has them; ``tuned``: by a study,
+    of which ``tuning`` tells. ``is_changed`` says that an option or a suite's row changed some.
+    """
+
+    chosen: Literal["published", "preset", "tuned"]
+    is_changed: bool = False
+    tuning: Tuning | None = None
+
+
 class CostPart(_Part):
     """What the run took. Seconds are wall-clock; memory is the peak of resident memory.
 
@@ -124,6 +137,7 @@ class RunRecord(_Part):
     protocol: ProtocolPart
     system: SystemPart
     preset: str
+    settings: SettingsPart | None = None  # none in older records
     seed: int
     cost: CostPart
     identifiers: IdentifierQuality = {}

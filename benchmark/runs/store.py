@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,7 @@ class JobSpec:
     threads: int
     trackers: tuple[str, ...]
     results: str
+    settings: dict[str, Any] = field(default_factory=dict)  # how they were chosen; see the record
 
     @property
     def label(self) -> str:

@@ -7,7 +7,6 @@ it is, so that a folder under another's name is never taken.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -26,6 +25,7 @@ from benchmark.files import (
     write_json,
 )
 from benchmark.locks import locked
+from benchmark.systems.effort import Effort, effort_so_far
 from benchmark.systems.processes import (
     agreed,
     is_first_process,
@@ -42,7 +42,9 @@ class ArtifactStore:
 
     ``reused_seconds`` is what the artifacts that this store handed out would have taken to build
     if somebody else had not done so before: a system's training time includes them, whichever run
-    came first. ``verify`` is called before something built is kept, and may refuse it by raising.
+    came first. ``used`` holds, by name, what each artifact that it handed out took by itself, and
+    what each took that such a one was built from, whoever built it. ``verify`` is called before
+    something built is kept, and may refuse it by raising.
     """
 
     def __init__(self, root: Path, verify: Callable[[], None] = lambda: None) -> None:
@@ -50,7 +52,10 @@ class ArtifactStore:
         self._verify = verify
         self._is_shared = False
         self.reused_seconds = 0.0
+        self.used: dict[str, Effort] = {}
         self._known: set[Path] = set()
+        self._open: list[set[str]] = []  # what the artifacts that are being built have asked for
+        self.built = Effort()
 
     @contextmanager
     def shared_with_all_processes(self) -> Iterator[None]:
@@ -89,18 +94,33 @@ class ArtifactStore:
             if self._is_shared:
                 is_there = agreed(is_there)
             if is_there:
+                cost = read_json(folder / _COST_FILE)
                 if folder not in self._known:
                     self._known.add(folder)
-                    self.reused_seconds += read_json(folder / _COST_FILE)["seconds"]
+                    self.reused_seconds += cost["seconds"]
+                self._note(folder.name, cost)
                 return folder
-            reused_before, started = self.reused_seconds, time.perf_counter()
+            reused_before = self.reused_seconds
 
             def build_and_measure(place: Path) -> None:
-                build(place)
+                started, built_before, parts = effort_so_far(), self.built, set[str]()
+                self._open.append(parts)
+                try:
+                    build(place)
+                finally:
+                    self._open.pop()
                 self._verify()
-                seconds = time.perf_counter() - started + self.reused_seconds - reused_before
-                write_json(place / _COST_FILE, {"seconds": seconds})
+                whole = effort_so_far().minus(started)
+                own = whole.minus(self.built.minus(built_before))
+                self.built = self.built.plus(own)
+                cost = {
+                    "seconds": whole.wall + self.reused_seconds - reused_before,
+                    "own": own._asdict(),
+                    "parts": {name: self.used[name]._asdict() for name in sorted(parts)},
+                }
+                write_json(place / _COST_FILE, cost)
                 write_json(place / _CONTENT_FILE, content)
+                self._note(folder.name, cost)
 
             if follows:
                 with TemporaryDirectory() as place:
@@ -111,6 +131,15 @@ class ArtifactStore:
                 wait_for_all()
             self._known.add(folder)
         return folder
+
+    def _note(self, name: str, cost: Mapping[str, Any]) -> None:
+        """Remember what an artifact and its parts took; one of before has the seconds alone."""
+        own = cost.get("own", {"cpu": cost["seconds"], "wall": cost["seconds"]})
+        efforts = {name: Effort(**own)}
+        efforts |= {part: Effort(**took) for part, took in cost.get("parts", {}).items()}
+        self.used |= efforts
+        for asked in self._open:
+            asked |= efforts.keys()
 
 
 def _is_sound(folder: Path, identity: str) -> bool:

@@ -238,6 +238,10 @@ def family_title(key: str) -> str:
 
 
 def named_files(kind: str) -> dict[str, Path]:
-    """The YAML files of the index package's folder ``kind`` ("presets", "suites"), by stem."""
+    """The YAML files of the index package's folder ``kind`` ("presets", "suites"), by stem.
+
+    Those in folders below are called ``folder/stem``.
+    """
     folder = Path(str(files(INDEX_PACKAGE))) / kind
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*.yaml")))
+    return {path.with_suffix("").as_posix(): folder / path for path in found}

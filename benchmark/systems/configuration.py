@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
+from benchmark.files import read_json
 from benchmark.overrides import Overrides, merged
 from benchmark.systems.catalogue import (
     SystemChoice,
@@ -24,8 +25,34 @@ if TYPE_CHECKING:
     from benchmark.systems.contract import SystemConfig
 
 
+class Tuning(BaseModel):
+    """Where settings come from that ``python -m benchmark.tune`` has chosen by validation figures.
+
+    ``minutes`` were measured, differ from run to run, and stand in a file beside the preset, so
+    that the preset itself is the same whenever its trials are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    protocol: str
+    seed: int
+    most_trials: int
+    most_minutes: float
+    clock: Literal["CPU", "device"]
+    trials: int  # that have ended, the pruned and failed ones among them
+    pruned: int
+    failed: int
+    best_trial: int
+    metric: str
+    validation: float
+    published: float | None  # of the first trial, which has the published values
+    code: str  # hash of the sources that the trials ran
+    minutes: float | None = None
+
+
 class Preset(BaseModel):
-    """A named file of overrides per system, nothing else.
+    """A named file of overrides per system, and nothing else but where they come from.
 
     What systems share stands once, as a named part, and ``use: NAME`` puts it in place: a value, or
     a mapping that the keys beside ``use`` are laid over; of several names the later ones are laid
@@ -39,6 +66,8 @@ class Preset(BaseModel):
     extends: str | None = None
     parts: dict[str, Any] = {}
     systems: dict[str, Overrides] = {}
+    tuning: dict[str, Tuning] = {}
+    """How the settings of systems were found, where a study found them."""
 
     def overrides_for(self, name: str) -> Overrides:
         """What the preset changes for a system; ``group:Variant`` falls back to its group."""
@@ -103,8 +132,12 @@ def load_preset(name: str) -> Preset:
     chain = _extended(path)
     parts: Overrides = {}
     systems: Overrides = {}
+    tuning: dict[str, Tuning] = {}
     for preset in reversed(chain):
         parts, systems = merged(parts, preset.parts), merged(systems, preset.systems)
+        # What a later preset changes is no longer what a study found.
+        kept = {} if preset.parts else {s: t for s, t in tuning.items() if s not in preset.systems}
+        tuning = {**kept, **preset.tuning}
     for system in systems:
         if system.partition(":")[0] not in entries():
             raise unknown_value("system", system, entries(), where=f"{path}: systems")
@@ -113,12 +146,12 @@ def load_preset(name: str) -> Preset:
     for part in chain[0].parts:
         if part not in placing.used:
             raise BenchmarkError(f"{path}: parts.{part}: no system uses it.")
-    return Preset(description=chain[0].description, systems=placed)
+    return Preset(description=chain[0].description, systems=placed, tuning=tuning)
 
 
 def _extended(path: Path) -> list[Preset]:
     """A preset as it stands in its file, then what it extends, and so on."""
-    seen, chain = [path], [read_typed(Preset, path)]
+    seen, chain = [path], [_as_it_stands(path)]
     while chain[-1].extends is not None:
         name = chain[-1].extends
         own = Path(name).parent.parts or name.endswith((".yaml", ".yml"))
@@ -126,8 +159,28 @@ def _extended(path: Path) -> list[Preset]:
         if path in seen:
             raise BenchmarkError(f"{seen[0]}: extends itself by way of {seen[-1].stem!r}.")
         seen.append(path)
-        chain.append(read_typed(Preset, path))
+        chain.append(_as_it_stands(path))
     return chain
+
+
+def minutes_file(preset: Path) -> Path:
+    """Where the minutes of a tuned preset's studies stand: system → minutes, as JSON."""
+    return preset.with_suffix(".minutes.json")
+
+
+def _as_it_stands(path: Path) -> Preset:
+    """A preset from its file, with the minutes that stand beside it."""
+    preset = read_typed(Preset, path)
+    if not preset.tuning or not minutes_file(path).is_file():
+        return preset
+    minutes = read_json(minutes_file(path))
+    if not isinstance(minutes, dict) or not all(isinstance(m, float) for m in minutes.values()):
+        raise BenchmarkError(f"{minutes_file(path)}: must be a mapping of systems to minutes.")
+    timed = {
+        name: tuning.model_copy(update={"minutes": minutes.get(name)})
+        for name, tuning in preset.tuning.items()
+    }
+    return preset.model_copy(update={"tuning": timed})
 
 
 _USE = "use"

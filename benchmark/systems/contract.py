@@ -33,7 +33,8 @@ from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.precisions import SINGLE_PRECISION
 from benchmark.systems.scores import checked_scores_of_all
-from benchmark.systems.view import Corpus, TrainingView
+from benchmark.systems.space import SearchSpace
+from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
 
 FloatArray = NDArray[np.float32]
 
@@ -58,6 +59,9 @@ class SystemConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    search_space: ClassVar[SearchSpace] = {}
+    """What ``python -m benchmark.tune`` may choose; empty where there is nothing to train."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,6 +101,8 @@ class RunContext:
     upstream: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("benchmark"))
     progress: Callable[[str], None] = lambda message: None  # one short line of what goes on
+    # Told of each validation by the suite's one metric; what it raises ends the training.
+    validated: Callable[[ValidationMetrics], None] = lambda metrics: None
 
     def random(self, *purpose: str | int) -> np.random.Generator:
         """A generator that depends on the seed and the purpose only, not on what ran before."""

@@ -32,7 +32,9 @@ def upstream(context: RunContext, view: TrainingView, name: str) -> System:
             f"asks for it; declared are: {declared}."
         )
     folder = context.folder / "upstream" / name
-    return shared_fit(name, context.upstream[name], view, replace(context, folder=folder))
+    # How well it validates says nothing of the system that builds on it.
+    own = replace(context, folder=folder, validated=lambda metrics: None)
+    return shared_fit(name, context.upstream[name], view, own)
 
 
 def is_upstream(name: str) -> bool:

@@ -25,12 +25,14 @@ from benchmark.check.reach import held_by
 from benchmark.check.subject import Subject
 from benchmark.errors import SystemFailure
 from benchmark.hashing import row_hash, text_keys
+from benchmark.kit.training import TrainingSettings
 from benchmark.protocol.negatives import HashedLaw
 from benchmark.protocol.requests import Requests
 from benchmark.systems import catalogue
 from benchmark.systems import view as views
 from benchmark.systems.catalogue import SystemChoice, SystemEntry
 from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.space import Choice, Real, SearchSpace, UntilPatience
 from benchmark.systems.view import Corpus, TrainingView
 
 BOTH = ("recommendation", "search")
@@ -645,6 +647,34 @@ class Links(SavesMore):
         (folder / "link.json").symlink_to(folder / "weights.npy")
 
 
+class TrainedToyConfig(ToyConfig):
+    training: TrainingSettings = TrainingSettings(patience=None)
+
+
+class TrainsUntuned(Toy):
+    Config = TrainedToyConfig
+
+
+def tuned_toy(space: SearchSpace) -> type[TrainedToyConfig]:
+    return type("TunedToyConfig", (TrainedToyConfig,), {"search_space": space})
+
+
+class TunesAnotherField(Toy):
+    Config = tuned_toy({"training.noise": Real(0.0, 1.0)})
+
+
+class TunesBeyondWhatItTakes(Toy):
+    Config = tuned_toy({"training.learning_rate": Real(0.0, 1.0)})
+
+
+class TunesAroundItsDefault(Toy):
+    Config = tuned_toy({"noise": Choice((0.2, 0.3))})
+
+
+class TrainsWithoutEnd(Toy):
+    Config = tuned_toy({"training.epochs": UntilPatience()})
+
+
 FAULTS: dict[type[System], tuple[str, ...]] = {
     LooseConfig: ("configuration_is_strict",),
     InnerLooseConfig: ("configuration_is_strict",),
@@ -739,6 +769,11 @@ FAULTS: dict[type[System], tuple[str, ...]] = {
     HidesPickleInTensors: ("saved_files_hold_no_code",),
     HidesPickleInParquet: ("saved_files_hold_no_code",),
     Links: ("saved_files_hold_no_code",),
+    TrainsUntuned: ("declares_what_may_be_tuned",),
+    TunesAnotherField: ("declares_what_may_be_tuned",),
+    TunesBeyondWhatItTakes: ("declares_what_may_be_tuned",),
+    TunesAroundItsDefault: ("declares_what_may_be_tuned",),
+    TrainsWithoutEnd: ("declares_what_may_be_tuned",),
 }
 
 
