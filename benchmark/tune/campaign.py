@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmark.data.prepare import sweep
-from benchmark.errors import BenchmarkError, SystemFailure, unknown_value
+from benchmark.errors import BenchmarkError, SystemFailure, SystemUnavailable, unknown_value
 from benchmark.files import remove_folder, seconds_untouched, sweep_locks
 from benchmark.overrides import PROTOCOL_KEY, Overrides, merged, parse_assignments
 from benchmark.protocol.settings import ProtocolSettings
@@ -134,11 +134,10 @@ class Campaign:
         )
         known = {*systems, *_upstream(systems), PROTOCOL_KEY}
         assignments = merged(above, {k: v for k, v in self._assignments.items() if k in known})
-        return [
-            job.spec
-            for job in plan(suite, assignments, self._options).jobs
-            if self._has_its_texts(job.spec)
-        ]
+        planned = plan(suite, assignments, self._options)
+        for sentence in planned.unavailable:
+            self._console.print(f"{sentence} It is left out.")
+        return [job.spec for job in planned.jobs if self._has_its_texts(job.spec)]
 
     def _has_its_texts(self, job: JobSpec) -> bool:
         settings = ProtocolSettings.model_validate(job.protocol_settings)
@@ -176,13 +175,20 @@ def _systems(asked: Sequence[str]) -> list[str]:
     if not asked:
         raise BenchmarkError("--systems: names no system.")
     if tuple(asked) == ("all",):
-        return [name for name, row in entries().items() if row.in_suite and space_of(name)]
+        return [name for name, row in entries().items() if row.in_suite and _may_be_tuned(name)]
     for name in asked:
         if not space_of(name):
             raise BenchmarkError(
                 f"--systems: {name!r} has nothing to tune: its Config declares no search_space."
             )
     return list(asked)
+
+
+def _may_be_tuned(name: str) -> bool:
+    try:
+        return bool(space_of(name))
+    except SystemUnavailable:
+        return True  # the plan leaves it out and says why
 
 
 def _upstream(systems: Sequence[str]) -> set[str]:
