@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError, SystemFailure, SystemUnavailable, unknown_value
-from benchmark.files import remove_folder, seconds_untouched, sweep_locks
+from benchmark.files import ABANDONED, remove_folder, seconds_untouched, sweep_locks
 from benchmark.overrides import PROTOCOL_KEY, Overrides, merged, parse_assignments
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.run.parts import find_parts
@@ -24,7 +24,7 @@ from benchmark.run.plan import Options, plan
 from benchmark.run.suite import Suite, refuse_repetitions
 from benchmark.runs.execute import load_data
 from benchmark.runs.machine import chosen_device, threads_of_a_job
-from benchmark.runs.store import ABANDONED, JobSpec, RunStore
+from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.catalogue import choose, entries, refuse_without_text
 from benchmark.systems.configuration import load_preset
 from benchmark.tune.crew import run_studies
@@ -63,6 +63,7 @@ class Campaign:
 
     def __init__(self, wanted: Wanted, console: Console) -> None:
         self._wanted, self._console = wanted, console
+        self._said: set[str] = set()
         self._options = Options(
             results=wanted.results,
             prepared_root=wanted.prepared_root,
@@ -136,7 +137,7 @@ class Campaign:
         assignments = merged(above, {k: v for k, v in self._assignments.items() if k in known})
         planned = plan(suite, assignments, self._options)
         for sentence in planned.unavailable:
-            self._console.print(f"{sentence} It is left out.")
+            self._say(f"{sentence} It is left out.")
         return [job.spec for job in planned.jobs if self._has_its_texts(job.spec)]
 
     def _has_its_texts(self, job: JobSpec) -> bool:
@@ -145,9 +146,15 @@ class Campaign:
         try:
             refuse_without_text(choose(job.system), dataset)
         except SystemFailure as error:
-            self._console.print(f"{error} It is left out.")
+            self._say(f"{error} It is left out.")
             return False
         return True
+
+    def _say(self, sentence: str) -> None:
+        """Say it, once."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._console.print(sentence)
 
     def _sweep(self) -> None:
         """Remove what trials have left that nobody goes on with."""
