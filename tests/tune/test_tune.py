@@ -315,8 +315,8 @@ def test_the_minutes_end_a_study(project: ProjectCopy) -> None:
     assert done.returncode == 0, done.stderr
     trials = trials_in(project.root / "minutes" / "tuning" / "tiny")
     own = [one["own"]["cpu"] for one in trials]
-    assert sum(own[:-1]) < 3.0 <= sum(own) + 0.5
-    assert len(trials) in (2, 3)
+    assert sum(own[:-1]) < 3.0 <= sum(own)
+    assert len(trials) < 50
 
 
 BAD: dict[str, tuple[list[str], str]] = {
