@@ -139,7 +139,7 @@ class ArtifactStore:
         efforts |= {part: Effort(**took) for part, took in cost.get("parts", {}).items()}
         self.used |= efforts
         for asked in self._open:
-            asked |= efforts.keys()
+            asked.update(efforts)
 
 
 def _is_sound(folder: Path, identity: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmark.data.prepare import sweep
-from benchmark.errors import BenchmarkError, SystemFailure, unknown_value
+from benchmark.errors import BenchmarkError, SystemFailure, SystemUnavailable, unknown_value
 from benchmark.files import ABANDONED, remove_folder, seconds_untouched, sweep_locks
 from benchmark.overrides import PROTOCOL_KEY, Overrides, merged, parse_assignments
 from benchmark.protocol.settings import ProtocolSettings
@@ -63,6 +63,7 @@ class Campaign:
 
     def __init__(self, wanted: Wanted, console: Console) -> None:
         self._wanted, self._console = wanted, console
+        self._said: set[str] = set()
         self._options = Options(
             results=wanted.results,
             prepared_root=wanted.prepared_root,
@@ -134,11 +135,10 @@ class Campaign:
         )
         known = {*systems, *_upstream(systems), PROTOCOL_KEY}
         assignments = merged(above, {k: v for k, v in self._assignments.items() if k in known})
-        return [
-            job.spec
-            for job in plan(suite, assignments, self._options).jobs
-            if self._has_its_texts(job.spec)
-        ]
+        planned = plan(suite, assignments, self._options)
+        for sentence in planned.unavailable:
+            self._say(f"{sentence} It is left out.")
+        return [job.spec for job in planned.jobs if self._has_its_texts(job.spec)]
 
     def _has_its_texts(self, job: JobSpec) -> bool:
         settings = ProtocolSettings.model_validate(job.protocol_settings)
@@ -146,9 +146,15 @@ class Campaign:
         try:
             refuse_without_text(choose(job.system), dataset)
         except SystemFailure as error:
-            self._console.print(f"{error} It is left out.")
+            self._say(f"{error} It is left out.")
             return False
         return True
+
+    def _say(self, sentence: str) -> None:
+        """Say it, once."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._console.print(sentence)
 
     def _sweep(self) -> None:
         """Remove what trials have left that nobody goes on with."""
@@ -176,13 +182,20 @@ def _systems(asked: Sequence[str]) -> list[str]:
     if not asked:
         raise BenchmarkError("--systems: names no system.")
     if tuple(asked) == ("all",):
-        return [name for name, row in entries().items() if row.in_suite and space_of(name)]
+        return [name for name, row in entries().items() if row.in_suite and _may_be_tuned(name)]
     for name in asked:
         if not space_of(name):
             raise BenchmarkError(
                 f"--systems: {name!r} has nothing to tune: its Config declares no search_space."
             )
     return list(asked)
+
+
+def _may_be_tuned(name: str) -> bool:
+    try:
+        return bool(space_of(name))
+    except SystemUnavailable:
+        return True  # the plan leaves it out and says why
 
 
 def _upstream(systems: Sequence[str]) -> set[str]:

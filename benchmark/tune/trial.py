@@ -12,11 +12,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.faults import MachineFault
 from benchmark.files import read_json, remove_folder, sha256_of_json, write_json
+from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.runs.execute import failure_of, load_data
 from benchmark.runs.identity import JobChanged, refuse_if_changed, refuse_other_code
@@ -58,6 +64,32 @@ def view_for_tuning(jobs: Sequence[JobSpec]) -> TrainingView:
     del dataset, tasks
     gc.collect()
     return view
+
+
+class _Ones(Instances):
+    def __len__(self) -> int:
+        return 1
+
+    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
+        return {"ones": torch.ones(len(rows), 1)}
+
+
+def warm_up(job: JobSpec) -> None:
+    """Train one weight for one step, since what trains first in a process loads much for all."""
+    with TemporaryDirectory() as folder:
+        context = RunContext(
+            0, Path(folder), ArtifactStore(Path(folder)), job.device, job.precision, job.threads
+        )
+        optimizers: tuple[Literal["adam", "adamw"], ...] = ("adam", "adamw")
+        for optimizer in optimizers:
+            model = torch.nn.Linear(1, 1)
+            settings = TrainingSettings(epochs=1, optimizer=optimizer)
+            train(model, _Ones(), partial(_mean, model), settings, context, name=optimizer)
+
+
+def _mean(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    mean: torch.Tensor = model(batch["ones"]).mean()
+    return mean
 
 
 def run_trial(

@@ -21,7 +21,7 @@ from benchmark.systems.catalogue import choose
 from benchmark.systems.view import TrainingView
 from benchmark.tune.journal import Ledger, open_journal
 from benchmark.tune.studies import Outcome, Study, received
-from benchmark.tune.trial import clear_up, run_trial, view_for_tuning
+from benchmark.tune.trial import clear_up, run_trial, view_for_tuning, warm_up
 
 
 def main(orders: int, command: int) -> None:
@@ -63,7 +63,8 @@ class _Worker:
     def _run_all(self, studies: Sequence[Study]) -> None:
         view = view_for_tuning([study.job for study in studies])
         for study in studies:
-            choose(study.job.system).entry.load()  # loading libraries is nobody's effort
+            choose(study.job.system).entry.load()
+        warm_up(studies[0].job)  # what libraries do when they are first used is nobody's effort
         ledgers = [Ledger(study, open_journal(study.folder)) for study in studies]
         while True:
             for ledger in ledgers:

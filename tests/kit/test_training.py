@@ -474,6 +474,41 @@ def test_no_weights_are_the_best_before_the_step_that_was_asked_for(tmp_path: Pa
     assert all(torch.equal(tensor, states[3][name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("own", [None, lambda metrics: -metrics["search"]["NDCG@5"]])
+def test_validations_by_the_one_metric_are_told_and_others_are_not(
+    own: Callable[[Any], float] | None, tmp_path: Path
+) -> None:
+    model, told = seeded_model(), []
+    settings = TrainingSettings(epochs=3, batch_size=7)
+    validate = scripted(model, [0.1, 0.5, 0.4], [])
+    context = make_context(tmp_path, validated=told.append)
+    loss = square_error(model)
+    train(model, ExactPoints(), loss, settings, context, validate, selected_by=own)
+    figures = [metrics["search"]["NDCG@5"] for metrics in told]
+    assert figures == ([0.1, 0.5, 0.4] if own is None else [])
+
+
+def test_what_hears_of_a_validation_may_end_the_training(tmp_path: Path) -> None:
+    class Enough(BaseException):
+        pass
+
+    def enough(metrics: Any) -> None:
+        raise Enough
+
+    model = seeded_model()
+    context = make_context(tmp_path, validated=enough)
+    settings = TrainingSettings(epochs=3, batch_size=7)
+    with pytest.raises(Enough):
+        train(
+            model,
+            ExactPoints(),
+            square_error(model),
+            settings,
+            context,
+            scripted(model, [0.1], []),
+        )
+
+
 def test_the_patience_that_is_used_up_survives_a_resume(tmp_path: Path) -> None:
     scores = [0.1, 0.5, 0.4, 0.3, 0.9]
     settings = TrainingSettings(epochs=20, batch_size=7, patience=2, checkpoint_seconds=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Counter(System):
 
     def fit(self, view: TrainingView) -> None:
         FITS.append(self.config.scale)
+        self.context.validated({"recommendation": {"NDCG@5": self.config.scale}})
         self.count = len(view.log) * self.config.scale
 
     def score(self, requests: Requests) -> FloatArray:
@@ -79,6 +81,15 @@ def test_other_settings_and_seeds_are_other_fits(tmp_path: Path) -> None:
     upstream(context(tmp_path, scale=3.0), view, "counter")
     upstream(context(tmp_path, seed=2, scale=2.0), view, "counter")
     assert FITS == [2.0, 3.0, 2.0]
+
+
+def test_how_it_validates_is_told_of_its_own_fit_only(tmp_path: Path) -> None:
+    view, told = make_world().view(), list[Any]()
+    listening = replace(context(tmp_path, scale=2.0), validated=told.append)
+    upstream(listening, view, "counter")
+    assert told == []
+    shared_fit("counter", {"scale": 3.0}, view, listening)
+    assert told == [{"recommendation": {"NDCG@5": 3.0}}]
 
 
 def test_one_that_is_not_declared_is_refused(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ import json; Path("LOOKED").write_text(json.dumps([sorted(seen), max(logs), list
 
 def test_a_system_that_would_look_finds_no_test_event_in_its_process(project: ProjectCopy) -> None:
     """It goes through all objects of the interpreter, which no promise of the contract covers."""
-    before = f"exec({LOOKS!r})"
+    before = f"exec({LOOKS!r}, {{'gc': gc, 'Path': Path}})"
     project.add_system("toy", system(before=before))
     scored = "Path('SCORED').open('a').write(f'{len(requests)} ')"
     source = project.root / "baselines" / "extra_toy.py"
@@ -315,8 +315,8 @@ def test_the_minutes_end_a_study(project: ProjectCopy) -> None:
     assert done.returncode == 0, done.stderr
     trials = trials_in(project.root / "minutes" / "tuning" / "tiny")
     own = [one["own"]["cpu"] for one in trials]
-    assert sum(own[:-1]) < 3.0 <= sum(own) + 0.5
-    assert len(trials) in (2, 3)
+    assert sum(own[:-1]) < 3.0 <= sum(own)
+    assert len(trials) < 50
 
 
 BAD: dict[str, tuple[list[str], str]] = {
