@@ -23,9 +23,10 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmark.data.sources.cells import is_text, mended
+from benchmark.data.sources.cells import is_text
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.lines import NoRecord, lines_of, record_of
+from benchmark.data.sources.listed import mended
 from benchmark.data.sources.long_texts import without_long_texts, without_long_values
 from benchmark.errors import shortened
 
