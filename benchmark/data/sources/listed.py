@@ -25,10 +25,20 @@ _WORDS_END = 10**18
 _WORDS = re.compile(rf"^\s*(\[\s*({_WORD}\s*(,\s*{_WORD}\s*)*)?\]|{_WORD})\s*$")
 
 
-def may_hold(kind: pa.DataType) -> bool:
-    """Whether the values of an Arrow type are numbers, texts or lists of them, or nothing."""
+def holds_texts(kind: pa.DataType) -> bool:
+    """Whether the values of an Arrow type are texts, or lists of them."""
+    return is_text(_innermost(kind))
+
+
+def _innermost(kind: pa.DataType) -> pa.DataType:
     while is_list(kind) or pa.types.is_dictionary(kind):
         kind = kind.value_type
+    return kind
+
+
+def may_hold(kind: pa.DataType) -> bool:
+    """Whether the values of an Arrow type are numbers, texts or lists of them, or nothing."""
+    kind = _innermost(kind)
     return bool(pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)) or any(
         is_one(kind) for is_one in (is_text, pa.types.is_null, pa.types.is_decimal)
     )
