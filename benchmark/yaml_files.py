@@ -20,7 +20,7 @@ _LARGEST = 2**63  # of whole numbers
 _LARGEST_FILE = 1_000_000  # bytes; configuration, not data
 
 
-_MOST_VALUES = 20_000
+_MOST_VALUES = 100_000
 
 
 class _StrictLoader(yaml.composer.Composer, yaml.CSafeLoader):
@@ -38,14 +38,15 @@ class _StrictLoader(yaml.composer.Composer, yaml.CSafeLoader):
                 None, None, f"holds more than {_MOST_VALUES:,} keys and values"
             )
         event: Any = self.peek_event()
+        mark: Any = event.start_mark
         # A few nested aliases expand to billions of nodes, and no configuration needs them.
         if isinstance(event, yaml.events.AliasEvent):
             raise yaml.constructor.ConstructorError(
-                None, None, "aliases are not allowed", event.start_mark
+                None, None, "aliases are not allowed", mark
             )
         if getattr(event, "tag", None) is not None:
             raise yaml.constructor.ConstructorError(
-                None, None, "tags such as !!int are not allowed", event.start_mark
+                None, None, "tags such as !!int are not allowed", mark
             )
         return super().compose_node(parent, index)
 
