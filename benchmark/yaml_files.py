@@ -41,9 +41,7 @@ class _StrictLoader(yaml.composer.Composer, yaml.CSafeLoader):
         mark: Any = event.start_mark
         # A few nested aliases expand to billions of nodes, and no configuration needs them.
         if isinstance(event, yaml.events.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "aliases are not allowed", mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
         if getattr(event, "tag", None) is not None:
             raise yaml.constructor.ConstructorError(
                 None, None, "tags such as !!int are not allowed", mark
