@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from benchmark.errors import BenchmarkError, shortened
 from benchmark.yaml_files import parse_yaml
@@ -12,6 +15,17 @@ PROTOCOL_KEY = "protocol"
 """``--set protocol.negatives=50`` changes the protocol instead of a system."""
 
 Overrides = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def as_given(kind: type[Model], values: Mapping[str, Any]) -> Model:
+    """Settings from what YAML gave, each value of its own type: true is no 1, and "3" no 3.
+
+    Raises:
+        pydantic.ValidationError: a value is not allowed, or a key is unknown or missing.
+    """
+    # Strictness of JSON, not of Python: lists still make tuples, and texts paths.
+    return kind.model_validate_json(json.dumps(values, default=str), strict=True)
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Overrides]:

@@ -1,7 +1,8 @@
 """Strict YAML: safe, no key twice, numbers like ``1e-3`` are numbers.
 
 Aliases, tags and numbers that JSON has not (infinite ones, and beyond 64 bits) are refused: what is
-configured is hashed and stored as JSON.
+configured is hashed and stored as JSON. The scanner is that of libyaml, since PyYAML's own takes
+time that is quadratic in the nesting.
 """
 
 from __future__ import annotations
@@ -19,19 +20,31 @@ _LARGEST = 2**63  # of whole numbers
 _LARGEST_FILE = 1_000_000  # bytes; configuration, not data
 
 
-class _StrictLoader(yaml.SafeLoader):
+_MOST_VALUES = 100_000
+
+
+class _StrictLoader(yaml.composer.Composer, yaml.CSafeLoader):
     """The safe loader, stricter than its default in what it takes for granted."""
 
+    def __init__(self, text: str) -> None:
+        yaml.CSafeLoader.__init__(self, text)
+        yaml.composer.Composer.__init__(self)
+        self._values = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
-        # A few nested aliases expand to billions of nodes, and no configuration needs them.
-        if self.check_event(yaml.events.AliasEvent):
+        self._values += 1
+        if self._values > _MOST_VALUES:
             raise yaml.constructor.ConstructorError(
-                None, None, "aliases are not allowed", self.peek_event().start_mark
+                None, None, f"holds more than {_MOST_VALUES:,} keys and values"
             )
-        event = self.peek_event()
+        event: Any = self.peek_event()
+        mark: Any = event.start_mark
+        # A few nested aliases expand to billions of nodes, and no configuration needs them.
+        if isinstance(event, yaml.events.AliasEvent):
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
         if getattr(event, "tag", None) is not None:
             raise yaml.constructor.ConstructorError(
-                None, None, "tags such as !!int are not allowed", event.start_mark
+                None, None, "tags such as !!int are not allowed", mark
             )
         return super().compose_node(parent, index)
 

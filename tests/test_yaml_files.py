@@ -118,3 +118,21 @@ def _holds_dates_or_keys(value: object) -> bool:
     if isinstance(value, list):
         return any(map(_holds_dates_or_keys, value))
     return not (value is None or isinstance(value, (str, int, float)))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 900_000, "nesting depth"),
+        ("{a: " * 200_000, "depth"),
+        ("- " * 20_000, "depth"),
+        ("".join(" " * depth + "a:\n" for depth in range(1_300)), "depth"),
+        ("a: [" + "[]," * 300_000 + "]", "holds more than 100,000 keys and values"),
+        ("".join(f"k{number}: 1\n" for number in range(80_000)), "holds more than 100,000 keys"),
+    ],
+    ids=["brackets", "mappings", "lists", "indents", "values", "keys"],
+)
+def test_what_is_nested_deeply_or_too_much_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(BenchmarkError, match=reason) as complaint:
+        parse_yaml(text, "here")
+    assert len(str(complaint.value)) < 300

@@ -1,6 +1,6 @@
 """Sentence encoders: texts to tokens, tokens to vectors, vectors on disk.
 
-An encoder is a folder that :mod:`benchmark.kit.pretrained` found. A vector is the mean of the last
+An encoder is a folder that :func:`find_encoder` found. A vector is the mean of the last
 hidden states over a text's tokens, or the state of its first token, brought to length one. Vectors
 are an artifact, computed once per distinct text and memory-mapped, so the systems of a suite that
 read the same texts alike share them.
@@ -25,7 +25,24 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.files import atomic_path, read_json, sha256_of_json
 from benchmark.kit.markers import Markers
 from benchmark.kit.model_folder import PretrainedFiles, all_there
+from benchmark.kit.pretrained import find_encoder
 from benchmark.systems.contract import FloatArray, RunContext
+
+__all__ = [
+    "Activations",
+    "Pooling",
+    "SentenceEncoder",
+    "TextEncoder",
+    "Tokenizer",
+    "Tokens",
+    "encode_in_parts",
+    "encode_tokens",
+    "find_encoder",
+    "own_pooling",
+    "pretrained_text_encoder",
+    "sha256_of_weights",
+    "text_vectors",
+]
 
 Pooling = Literal["mean", "cls"]
 

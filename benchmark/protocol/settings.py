@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
-from benchmark.overrides import merged
+from benchmark.overrides import as_given, merged
 from benchmark.protocol.metrics import CUTOFFS, View
 
 _CUTOFFS = "cut-offs are whole numbers from 1, each greater than the one before, such as 1,5,10"
@@ -266,7 +266,7 @@ def with_changes(
         BenchmarkError: a key is unknown or a value is not allowed, alone or beside the others.
     """
     try:
-        return ProtocolSettings.model_validate(merged(settings.model_dump(), changes))
+        return as_given(ProtocolSettings, merged(settings.model_dump(mode="json"), changes))
     except ValidationError as error:
         complaint = sentence_of_validation(error, f"protocol {name!r}")
         if error.errors()[0]["type"] == "extra_forbidden":

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
 from benchmark.files import read_json
-from benchmark.overrides import Overrides, merged
+from benchmark.overrides import Overrides, as_given, merged
 from benchmark.systems.catalogue import (
     SystemChoice,
     SystemEntry,
@@ -106,7 +106,7 @@ def read_typed(kind: type[Model], path: Path) -> Model:
     if not isinstance(content, dict):
         raise BenchmarkError(f"{path}: must be a mapping of keys to values.")
     try:
-        return kind.model_validate(content)
+        return as_given(kind, content)
     except ValidationError as error:
         raise sentence_of_validation(error, str(path)) from None
 
@@ -238,7 +238,7 @@ def configure(choice: SystemChoice, *overrides: Mapping[str, Any]) -> SystemConf
     for change in (choice.overrides, *overrides):
         values = merged(values, change)
     try:
-        return config_class.model_validate(values)
+        return as_given(config_class, values)
     except ValidationError as error:
         complaint = sentence_of_validation(error, f"system {choice.name!r}")
         if error.errors()[0]["type"] == "extra_forbidden":

@@ -18,6 +18,7 @@ from benchmark.data.dataset import SEARCH, Dataset
 from benchmark.data.prepare import load
 from benchmark.data.recipe import Recipe, load_recipe, parse_recipe
 from benchmark.data.sources import amazon
+from benchmark.data.sources.amazon import clean_text
 from benchmark.errors import BenchmarkError
 from tests.data.conftest import write_parquet
 from tests.data.faulty_server import Plan, serving
@@ -305,3 +306,11 @@ def test_a_purchase_that_repeats_has_a_draw_of_its_own(tmp_path: Path) -> None:
     )
     dataset = dataset_of(recipe_for(folder, search={"kind": "twins", "share": 0.5}))
     assert 60 < np.count_nonzero(dataset.log.behaviour == SEARCH) < 140
+
+
+def test_tags_that_never_end_stay_and_take_no_time_to_find() -> None:
+    assert clean_text("<b>a</b> < c <d") == "a < c <d."
+    assert clean_text("<a<b>c<i>d</i>") == "cd."
+    assert clean_text("<1>5 <_x y>6</2 >") == "5 6."
+    for text in ("<" + "a" * 99_000, "<a" * 49_000):
+        assert clean_text("<b>" + text) == ""  # as long as it was

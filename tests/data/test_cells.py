@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from benchmark.data.sources import cells
+from benchmark.data.sources import listed as listed_cells
 from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults
-from benchmark.data.sources.lines import literal
+from benchmark.data.sources.lines import NoRecord, literal, record_of
 
 
 class Noted:
@@ -75,13 +76,18 @@ def test_what_is_no_id(values: Any, reason: str) -> None:
 
 
 def test_ids_of_csv_compare_like_with_like() -> None:
-    texts = ["0", "0.0", "7.", " u1 ", "u1", "1.2.3", "007", "-0.0", "1e5", "A1.5", "", "3"]
-    expected = ["0", "0", "7", "u1", "u1", "1.2.3", "007", "0", "1e5", "A1.5", "", "3"]
+    texts = ["0", "0.0", "7.", " u1 ", "u1", "1.2.3", "007", "-0.0", "+7", "A1.5", "", "-0", "-7"]
+    expected = ["0", "0", "7", "u1", "u1", "1.2.3", "007", "0", "7", "A1.5", "", "0", "-7"]
     assert ids(texts, is_csv=True) == (expected, {10: "the id is empty"})
 
 
 @pytest.mark.parametrize(
-    "text", ["1.25", ".5", "nan", "NaN", "-inf", "Infinity", "None", "NULL", "\\N", "<NA>", "1e+16"]
+    "text",
+    [
+        *("1.25", ".5", "1e+16", "1e3", "1.5E3", "-2e0"),
+        *("nan", "NaN", "NAN", "-inf", "Infinity", "None", "NONE", "NULL", "Null", "nil", "NaT"),
+        *("\\N", "<NA>", "NA", "na", "N/A", "#N/A"),
+    ],
 )
 def test_texts_of_csv_that_are_no_ids(text: str) -> None:
     found, reasons = ids([text, "1"], is_csv=True)
@@ -96,7 +102,7 @@ def test_a_large_float_in_csv_may_have_lost_its_last_digits() -> None:
 
 def listed(kind: Any, values: list[Any], **column: Any) -> tuple[list[Any], dict[int, str]]:
     noted = Noted()
-    return cells.of_objects(Column("c", kind, **column), values, noted), noted.reasons
+    return listed_cells.of_objects(Column("c", kind, **column), values, noted), noted.reasons
 
 
 @pytest.mark.parametrize(
@@ -138,18 +144,64 @@ def test_what_is_no_list_of_hierarchies(value: Any) -> None:
         (" ", ()),
         ("['Home', 'Kitchen']", (("Home", "Kitchen"),)),  # as pandas writes lists into CSV
         ("[['Home', 'Kitchen'], ['Sale']]", (("Home", "Kitchen"), ("Sale",))),
-        ("[Sale]", (("[Sale]",),)),
+        ('["Home", "Kitchen"]', (("Home", "Kitchen"),)),
+        ('[["Home", null, "Kitchen"]]', (("Home", "Kitchen"),)),
+        ('["Home\\/Garden", "\\u00e9"]', (("Home/Garden", "é"),)),
+        ("[['Home', nan]]", (("Home",),)),
+        ("['nan', 'Kitchen']", (("nan", "Kitchen"),)),
+        ("('Home', 'Kitchen')", (("Home", "Kitchen"),)),
+        ("(('Home', 'Kitchen'),)", (("Home", "Kitchen"),)),
+        ("[\"Men's\", 'Shoes']", (("Men's", "Shoes"),)),
+        ("['a > b']", (("a > b",),)),
+        ("[]", ()),
+        ("[[]]", ()),
+        *((word, ()) for word in ("nan", "NaN", "NULL", "None", " <NA> ")),
+        ("[New] > Toys | [Sale]", (("[New]", "Toys"), ("[Sale]",))),
     ],
 )
 def test_hierarchies_as_texts(text: str, expected: Any) -> None:
     assert listed("paths", [text], text_form=True) == ([expected], {})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "['Home' 'Kitchen']",  # as NumPy writes arrays
+        "['A' 'B', 'C']",
+        "['A' u'B']",
+        "[['A' 'B']\n ['C']]",
+        "[['A'] ['B']]",
+        "[array(['Home', 'Kitchen'], dtype=object)]",
+        "array(['Home'], dtype=object)",
+        "[list(['Home'])]",
+        "{'Home', 'Kitchen'}",
+        '{"a": "b"}',
+        "['Home', 'Kit",
+        "[1, 2]",
+        '[["Home", true]]',
+        "[b'A']",
+        "['A', ['B']]",
+        "[Sale]",
+        "(Sale)",
+        "[" * 50_000 + "]" * 50_000,
+        r"['" + r"\'" * 40_000,
+    ],
+)
+def test_a_text_that_looks_like_a_list_is_read_as_one_or_refused(text: str) -> None:
+    found, reasons = listed("paths", [text], text_form=True)
+    assert found == [()]
+    assert "is no list of hierarchies; write hierarchies as " in reasons[0]
+
+
 def test_words() -> None:
     good = ["[20, 34, 3]", "7", "[]", "", None, [20, 34], []]
     expected = ["w20 w34 w3", "w7", "", "", "", "w20 w34", ""]
     assert listed("words", good) == (expected, {})
-    for bad in ("[20; 34]", "red", [20, None], [1.5], [True], [-1], {"a": 1}):
+    long = "9" * 5_000
+    for bad in (
+        *("[20; 34]", "red", "[\u0663]", long, f"[1, {long}]"),
+        *([20, None], [1.5], [True], [-1], [10**30], {"a": 1}),
+    ):
         found, reasons = listed("words", [bad])
         assert found == [""]
         assert "is no list of word numbers" in reasons[0]
@@ -198,11 +250,11 @@ def test_numbers_may_be_missing_unless_each_row_must_have_one() -> None:
 
 def test_texts_have_single_blanks_and_gaps_are_empty() -> None:
     noted = Noted()
-    assert cells.texts(pa.array(["a  b\n", None, ""]), noted) == ["a b", "", ""]
-    assert cells.texts(pa.array([float("nan")], from_pandas=False), noted) == [""]
-    assert cells.texts(pa.nulls(1), noted) == [""]
+    assert cells.texts(pa.array(["a  b\n", None, ""]), noted, False) == ["a b", "", ""]
+    assert cells.texts(pa.array([float("nan")], from_pandas=False), noted, False) == [""]
+    assert cells.texts(pa.nulls(1), noted, False) == [""]
     assert noted.reasons == {}
-    assert cells.texts(pa.array([1984]), noted) == [""]
+    assert cells.texts(pa.array([1984]), noted, False) == [""]
     assert noted.reasons == {0: "1984 is no text"}
 
 
@@ -211,6 +263,39 @@ def test_messages_quote_a_part_of_a_long_value() -> None:
         reasons = numbers("number", [value])[1]
         assert len(reasons[0]) < 250
     assert len(listed("paths", [{"a": "x" * 10**6}])[1][0]) < 250
+
+
+def test_words_for_missing_values_are_no_texts_in_csv() -> None:
+    words = pa.array(["nan", "NaN", "None", "NULL", "<NA>", "\\N", " nan ", "Nan bread", "none"])
+    noted = Noted()
+    assert cells.texts(words, noted, True) == [""] * 7 + ["Nan bread", "none"]
+    assert cells.texts(words, noted, False)[:2] == ["nan", "NaN"]
+    assert noted.reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (pa.timestamp("s"), 10**12, "1000000000000 (timestamp[s])"),
+        (pa.timestamp("s", "Foo/Bar"), 10**9, "1000000000 (timestamp[s, tz=Foo/Bar])"),
+        (pa.date32(), 2**31 - 1, "2147483647 (date32[day])"),
+        (pa.date64(), 2**62, f"{2**62} (date64[ms])"),
+        (pa.duration("s"), 2**62, f"{2**62} (duration[s])"),
+    ],
+)
+def test_a_time_that_python_cannot_hold_is_shown_by_its_number(
+    kind: Any, value: int, said: str
+) -> None:
+    array = pa.array([value], kind)
+    assert ids(array) == ([""], {0: f"{said} is no id"})
+    assert numbers("number", array)[1] == {0: f"{said} is not a number"}
+    assert not listed_cells.may_hold(pa.list_(kind))
+
+
+def test_what_lists_may_hold() -> None:
+    for kind in (pa.string(), pa.list_(pa.large_string()), pa.null(), pa.int64(), pa.bool_()):
+        assert listed_cells.may_hold(kind)
+    assert not listed_cells.may_hold(pa.struct([("a", pa.int64())]))
 
 
 # A column that is wrong throughout
@@ -235,3 +320,19 @@ def test_a_literal_that_python_would_warn_of_warns_nobody() -> None:
         warnings.simplefilter("error")
         assert literal("[1if 2 else 3]") is None
         assert literal("{'a': ['b', 2.5, None]}") == {"a": ["b", 2.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{'a': 1, 'a': 1}", "the key 'a' stands twice"),
+        ("{'a': [({'b': 1, 'b': 2},)]}", "the key 'b' stands twice"),
+        ("{1: 2, True: 3}", "the key True stands twice"),
+        ("{'a': 'b' 'c'}", "two texts without a comma"),
+    ],
+)
+def test_a_literal_means_one_thing(text: str, reason: str) -> None:
+    with pytest.raises(NoRecord, match=reason):
+        literal(text)
+    with pytest.raises(NoRecord, match=reason):
+        record_of(text, is_literal=True)

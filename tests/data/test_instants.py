@@ -67,6 +67,12 @@ def test_the_same_second_in_many_forms(array: list[Any], column: dict[str, Any])
     assert read(array, **column) == ([EVENING], [])
 
 
+def test_numbers_that_are_no_dates_are_seconds() -> None:
+    texts = ["20131331", "20130532", "1969", "2100", "201313", "1"]
+    assert read(texts) == ([int(text) for text in texts], [])
+    assert read([20130531, 2013]) == ([20130531, 2013], [])
+
+
 def test_forms_may_be_mixed() -> None:
     texts = ["2024-05-31T18:00:00Z", str(EVENING), "2024-05-31T20:00:00+02:00"]
     assert read(texts) == ([EVENING] * 3, [])
@@ -94,6 +100,18 @@ def test_an_hour_that_comes_twice_or_not_at_all() -> None:
         ([EVENING * 1000], {}, "lies after the year 2099; seconds, not milliseconds,"),
         ([EVENING * 1000.0**2], {"kind": "milliseconds"}, "lies after the year 2099; milliseconds"),
         ([EVENING], {"kind": "milliseconds", "earliest": 10**8}, "is too small for milliseconds"),
+        ([0], {"kind": "milliseconds", "earliest": 10**8}, "is too small for milliseconds"),
+        (["20130531"], {}, "20130531 is a date or a moment of 1970"),
+        ([" 20130531.0"], {"kind": "instant"}, "is a date or a moment of 1970"),
+        (["2013"], {}, "2013 is a date"),
+        (["201305"], {"kind": "milliseconds"}, "201305 is a date"),
+        (pa.array([10**12], pa.timestamp("s")), {}, "1000000000000 (timestamp[s]) lies after"),
+        (pa.array([-(2**62)], pa.timestamp("s")), {"zone": "Europe/Berlin"}, "is negative"),
+        (pa.array([2**62], pa.timestamp("s")), {"zone": "Europe/Berlin"}, "lies after the year"),
+        (pa.array([2**63 - 1], pa.timestamp("ns", "Foo/Bar")), {}, "lies after the year 2099"),
+        (pa.array([2**31 - 1], pa.date32()), {}, "2147483647 (date32[day]) lies after"),
+        (pa.array([2**62], pa.date64()), {}, "lies after the year 2099"),
+        (pa.array([2**62], pa.duration("s")), {}, "is neither a number nor a time"),
         ([EVENING + 0.5], {}, "is not a whole number of seconds"),
         ([f"{EVENING}.5"], {}, "is not a whole number of seconds"),
         ([float("inf")], {}, "inf is neither a number nor a time"),

@@ -99,6 +99,30 @@ def test_one_row_with_a_list_of_millions(folder: Path) -> None:
     assert peak < MEGABYTES
 
 
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_lists_of_long_texts(form: str, folder: Path) -> None:
+    rows, fine, long = 3_000, ["a" * 25_000] * 4, ["a" * 25_000] * 3 + ["a" * 25_001]
+    if form == "parquet":
+        code = np.zeros(2 * rows * 4, np.int32)
+        code[4 * rows - 1] = 1
+        levels = pa.DictionaryArray.from_arrays(code[: 4 * rows], [fine[0], long[-1]])
+        lists = pa.ListArray.from_arrays(np.arange(0, 4 * rows + 1, 4, dtype=np.int32), levels)
+        table = pa.table({"item_id": np.arange(rows), "title": ["b"] * rows, "categories": lists})
+        pq.write_table(table, folder / "items.parquet", compression="zstd", store_schema=False)
+        assert (folder / "items.parquet").stat().st_size < 1_000_000
+        rows -= 1
+    else:
+        records = [{"item_id": n, "title": "b", "categories": fine} for n in range(20)]
+        records.append({"item_id": 20, "title": "b", "categories": [long]})
+        (folder / "items.jsonl").write_text("\n".join(map(json.dumps, records)))
+        rows = 20
+    code_of_exit, said, peak = validated(folder)
+    assert code_of_exit == 2
+    place = f"row {rows + 1:,}, column categories: is longer than 100,000 characters."
+    assert [line.partition(": ")[2] for line in said.splitlines() if "longer" in line] == [place]
+    assert peak < MEGABYTES
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_table_of_more_rows_than_the_recipe_allows(form: str, folder: Path) -> None:
     items = pd.DataFrame({"item_id": np.arange(ROWS), "title": "b"})

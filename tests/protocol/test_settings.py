@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError, sentence_of_validation
+from benchmark.overrides import protocol_changes
 from benchmark.protocol.settings import (
     DEFAULT_PRESET,
     PRESETS,
@@ -212,3 +213,11 @@ def test_what_is_no_list_of_cutoffs_gives_one_sentence(given: object) -> None:
     for key in ("cutoffs", "all_items_cutoffs"):
         with pytest.raises(BenchmarkError, match=f"{key}: .*whole numbers from 1.*1,5,10"):
             configure_protocol("paper", {key: given})
+
+
+@pytest.mark.parametrize("value", ["true", "'99'", "99.0", "'true'"])
+def test_a_whole_number_is_nothing_else(value: str) -> None:
+    changes = protocol_changes([f"protocol.negatives={value}"])
+    with pytest.raises(BenchmarkError, match="negatives: input should be a valid integer, not "):
+        configure_protocol("paper", changes)
+    assert configure_protocol("paper", {"negatives": 7})[1].negatives == 7

@@ -71,7 +71,7 @@ LONGEST_TEXT = 2000
 RATING_SHARES = (0.06, 0.05, 0.08, 0.21, 0.60)
 """Of one to five stars, for ``missing_ratings: drawn``: roughly those of Amazon Electronics."""
 
-_TAG = re.compile(r"</?\w+[^>]*>")
+_TAG = re.compile(r"</?\w[^>]*>")
 _QUOTE_OR_BREAK = re.compile(r'["\n\r]')
 _BY_LINE = re.compile(r"^\s*by\n")
 _ASIN_FIRST = re.compile(r"""^\{['"]asin['"]: ['"]([^'"\\]+)['"]""")
@@ -191,11 +191,17 @@ def clean_text(text: str | Sequence[str]) -> str:
     'Bold & fast.'
     """
     parts = [text.strip()] if isinstance(text, str) else list(text)
-    plain = [_QUOTE_OR_BREAK.sub("", _TAG.sub("", html.unescape(part))) for part in parts]
+    plain = [_QUOTE_OR_BREAK.sub("", _without_tags(html.unescape(part))) for part in parts]
     joined = plain[0] if isinstance(text, str) else " ".join(part.strip() for part in plain)
     # The first character stays even where it is a dot: "..." becomes "..".
     ended = joined[:1] + joined[1:].rstrip(".") + "."
     return ended if len(ended) < LONGEST_TEXT else ""
+
+
+def _without_tags(text: str) -> str:
+    # Behind the last ">" no tag ends: looking for one from each "<" there takes quadratic time.
+    end = text.rfind(">") + 1
+    return _TAG.sub("", text[:end]) + text[end:]
 
 
 def clean_brand(brand: str) -> str:

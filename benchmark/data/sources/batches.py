@@ -13,6 +13,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,17 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmark.data.sources.cells import is_text, mended
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.lines import NoRecord, lines_of, record_of
-from benchmark.data.sources.long_texts import without_long_texts, without_long_values
+from benchmark.data.sources.listed import holds_texts, mended
+from benchmark.data.sources.long_texts import lengths, without_long_texts, without_long_values
 from benchmark.errors import shortened
 
 if TYPE_CHECKING:
     from benchmark.data.sources.schema import TableSchema
 
 _BATCH_BYTES = 16 << 20
+_PART_BYTES = 64 << 20  # of a Parquet file at once
 _PARQUET_ROWS = 65_536
 _LISTED, _LISTED_A_ROW = 1_000_000, 1_000
 """Values in lists: so many in any file, and so many more a row. A small file can hold billions."""
@@ -70,7 +72,10 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
                 for batch in _parquet(schema, part, path, before, faults):
                     row, columns = _exploded(schema, batch)
                     row += before + 1
-                    yield _of_arrow(row, without_long_texts(columns, row, path, faults))
+                    columns = without_long_texts(columns, row, path, faults)
+                    for some in _slices(columns, len(row)):
+                        sliced = {name: column[some] for name, column in columns.items()}
+                        yield _of_arrow(row[some], sliced)
                     before += batch.num_rows
         elif name.endswith(".csv"):
             for batch in _csv(schema, path, faults):
@@ -111,6 +116,14 @@ def _check_rows(schema: TableSchema, rows: int) -> None:
         raise _TooManyRows(f"has {rows:,} rows, more than {allowed} allows")
 
 
+def _slices(columns: dict[str, pa.Array], rows: int) -> Iterator[slice]:
+    """The rows of a batch in parts whose texts, which may stand in many rows, are not too many."""
+    size = np.cumsum(sum(map(lengths, columns.values()), np.zeros(rows, dtype=np.int64)))
+    starts = np.flatnonzero(np.diff(size // _BATCH_BYTES)) + 1
+    for start, stop in pairwise([0, *starts.tolist(), rows]):
+        yield slice(start, stop)
+
+
 def _of_arrow(row: NDArray[np.int64], columns: dict[str, pa.Array]) -> Batch:
     places = np.arange(len(row), dtype=np.int64)
     cells = {}
@@ -144,8 +157,11 @@ def _parquet(
 ) -> Iterator[pa.RecordBatch]:
     """The batches of a part, before which other parts had ``before`` rows."""
     whole = pq.read_schema(part)
-    texts = [one.name for one in whole if is_text(one.type) and whole.names.count(one.name) == 1]
-    with pq.ParquetFile(part, page_checksum_verification=True, read_dictionary=texts) as opened:
+    texts = {
+        one.name for one in whole if holds_texts(one.type) and whole.names.count(one.name) == 1
+    }
+    paths = [path for path in _leaves(pq.read_metadata(part)) if path.partition(".")[0] in texts]
+    with pq.ParquetFile(part, page_checksum_verification=True, read_dictionary=paths) as opened:
         rows = before + opened.metadata.num_rows
         _check_rows(schema, rows)
         names = opened.schema_arrow.names
@@ -161,10 +177,30 @@ def _parquet(
         if values > _LISTED + _LISTED_A_ROW * rows:
             reason = f"holds lists of {values:,} values in {rows:,} rows"
             raise _TooManyRows(f"{reason}, more than {_LISTED_A_ROW:,} a row")
-        at_once = max(1, min(_PARQUET_ROWS, _PARQUET_ROWS * rows // max(values, 1)))
-        for batch in opened.iter_batches(batch_size=at_once, columns=wanted):
+        size = max(1, _bytes_a_row(opened.metadata, wanted))
+        at_once = min(_PARQUET_ROWS, _PARQUET_ROWS * rows // max(values, 1), _PART_BYTES // size)
+        for batch in opened.iter_batches(batch_size=max(1, at_once), columns=wanted):
             batch.validate(full=True)
             yield batch
+
+
+def _leaves(metadata: pq.FileMetaData) -> list[str]:
+    return [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+
+
+def _bytes_a_row(metadata: pq.FileMetaData, columns: Sequence[str]) -> int:
+    """How large a row is in the row group of the largest, unpacked but coded as in the file."""
+    largest = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        parts = [group.column(place) for place in range(metadata.num_columns)]
+        size = sum(
+            part.total_uncompressed_size
+            for part in parts
+            if part.path_in_schema.partition(".")[0] in columns
+        )
+        largest = max(largest, size // max(group.num_rows, 1))
+    return largest
 
 
 def _values_in_lists(metadata: pq.FileMetaData, columns: Sequence[str]) -> int:

@@ -2,14 +2,15 @@
 
 A rule gets the cells of one column as an Arrow array of one type and gives the values; what cannot
 be used is noted and stands as "", 0 or (). CSV knows text only, so there blanks around an id do not
-count, ``7.0`` is the whole number 7 (as pandas writes whole numbers beside gaps), and ``nan`` or
-``NULL`` is no id. In other formats a text is taken as it is.
+count, ``7.0``, ``+7`` and 7 are one whole number (pandas writes 7.0 beside gaps), ``1e3`` is no id,
+and words such as ``nan`` or ``NULL`` are no ids and no texts. In other formats a text is taken as
+it is. Lists are the business of :mod:`benchmark.data.sources.listed`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,32 +21,40 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmark.data.sources.columns import Column
-from benchmark.data.sources.lines import literal
-from benchmark.data.sources.raw import Paths
-from benchmark.errors import quoted
+from benchmark.errors import quoted, shortened
 
 MISSING = "the value is missing"
 EMPTY_ID = "the id is empty"
 _TOO_LARGE = "is too large for a float to hold it exactly"
 _LARGEST = 2.0**53
 _DIGITS = 18  # more than the largest has
+_POWER = (
+    "is no id: a number with an exponent may have lost digits; write it out, or give texts that "
+    "look so as JSON lines or Parquet"
+)
 
 
 Note = Callable[..., None]
 """``note(mask, kind, shown=None)``: these cells are wrong."""
 
 _CSV_WHOLE = r"^[+-]?\d+\.0*$"
-_CSV_ROUNDED = r"^[+-]?\d+(\.\d*)?[eE][+-]\d+$"
+_CSV_SIGNED = r"^(\+\d+|-0)$"
+_CSV_POWER = r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"
 _CSV_FRACTION = r"^[+-]?\d*\.\d+$"
 _CSV_LINES = r"[\r\n]"
-_CSV_NOTHING = r"^([+-]?(nan|NaN|inf|Inf|infinity|Infinity)|None|null|NULL|\\N|<NA>|NaT)$"
+_CSV_NOTHING = r"^((?i:[+-]?(nan|inf|infinity)|none|null|nil|<na>|#?n/?a)|NaT|\\N)$"
+_NO_TEXTS = frozenset(("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "N/A", "#N/A", "\\N"))
 _LIKE_A_NUMBER = re.compile(r"[-+]?[.\d]{1,40}([eE][-+]?\d{1,4})?")
-_WORDS = re.compile(r"^\s*(\[\s*(\d+\s*(,\s*\d+\s*)*)?\]|\d+)\s*$")
 
 
 def show(array: pa.Array, row: int) -> str:
     """A cell for a message."""
-    return shown(array[row].as_py())
+    cell = array[row]
+    try:
+        return shown(cell.as_py())
+    except (ValueError, OverflowError, LookupError):
+        # A time that Python cannot hold, or one of a zone that nobody knows: its number.
+        return f"{shortened(str(getattr(cell, 'value', '')))} ({shortened(str(cell.type))})".strip()
 
 
 def shown(value: Any) -> str:
@@ -72,6 +81,11 @@ def nulls(array: pa.Array) -> NDArray[np.bool_]:
     mask = array.is_null(nan_is_null=pa.types.is_floating(array.type))
     found: NDArray[np.bool_] = mask.to_numpy(zero_copy_only=False)
     return found
+
+
+def is_missing_word(text: str) -> bool:
+    """Whether a text without a type is a word that programs write for a missing value."""
+    return text in _NO_TEXTS
 
 
 # Ids
@@ -124,138 +138,33 @@ def _whole_texts(texts: pa.Array, missing: NDArray[np.bool_], note: Note) -> pa.
         mask: NDArray[np.bool_] = found.to_numpy(zero_copy_only=False) & ~missing
         return mask
 
-    whole = matches(_CSV_WHOLE)
+    whole, signed = matches(_CSV_WHOLE), matches(_CSV_SIGNED)
     found = texts.to_pandas().to_numpy(dtype=object)
     numbers = [int(text.split(".")[0][:_DIGITS]) for text in found[whole]]
     large = np.zeros(len(found), dtype=bool)
     large[whole] = np.array([abs(number) >= _LARGEST for number in numbers], dtype=bool)
     note(large, _TOO_LARGE, lambda row: show(texts, row))
-    is_none = (
-        matches(_CSV_NOTHING)
-        | matches(_CSV_LINES)
-        | matches(_CSV_ROUNDED)
-        | (matches(_CSV_FRACTION) & ~whole)
-    )
+    is_power = matches(_CSV_POWER)
+    note(is_power, _POWER, lambda row: show(texts, row))
+    is_none = matches(_CSV_NOTHING) | matches(_CSV_LINES) | (matches(_CSV_FRACTION) & ~whole)
     note(is_none, "is no id", lambda row: show(texts, row))
-    if not (whole.any() or is_none.any()):
+    if not (whole.any() or signed.any() or is_none.any() or is_power.any()):
         return texts
     found[whole] = [str(number) for number in numbers]
-    return pa.array(found, pa.large_string(), mask=missing | is_none | large)
+    found[signed] = [text[1:] for text in found[signed]]
+    return pa.array(found, pa.large_string(), mask=missing | is_none | is_power | large)
 
 
 # Texts
 
 
-def texts(array: pa.Array, note: Note) -> list[str]:
+def texts(array: pa.Array, note: Note, is_csv: bool) -> list[str]:
     """Texts with runs of blanks made one, "" for what is missing."""
     if is_text(array.type):
-        return [" ".join(text.split()) if text else "" for text in array.to_pylist()]
+        found = [" ".join(text.split()) if text else "" for text in array.to_pylist()]
+        return ["" if is_missing_word(text) else text for text in found] if is_csv else found
     note(~nulls(array), "is no text", lambda row: show(array, row))
     return [""] * len(array)
-
-
-def of_objects(column: Column, values: Sequence[Any], note: Note) -> list[Any]:
-    """Cells that may be lists: hierarchies, lists of words, lists of texts."""
-    read = {"paths": _hierarchies, "words": _words, "raw": _raw}[column.kind]
-    found = [mended(read(column, value)) for value in values]
-    wrong = np.array([one is _WRONG for one in found], dtype=bool)
-    note(wrong, _NOT_SO[column.kind], lambda row: quoted(values[row]))
-    nothing: Any = {"paths": (), "words": "", "raw": None}[column.kind]
-    return [nothing if one is _WRONG else one for one in found]
-
-
-_WRONG = object()
-_NOT_SO = {
-    "paths": "is no list of hierarchies",
-    "words": "is no list of word numbers such as [20, 34, 3]",
-    "raw": "is neither a text nor a list of texts",
-}
-
-
-def mended(value: Any) -> Any:
-    """Texts, also within lists, without halves of characters.
-
-    Halves that belong together are joined, a half alone is replaced by U+FFFD: a text that was cut
-    by its bytes may end so.
-    """
-    if isinstance(value, tuple):
-        return tuple(mended(one) for one in value)
-    if not isinstance(value, str) or value.isascii():
-        return value
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def is_nothing(value: Any) -> bool:
-    """Whether a value stands for none: null or NaN."""
-    return value is None or (isinstance(value, float) and value != value)
-
-
-def _hierarchies(column: Column, value: Any) -> Paths | object:
-    """A list of hierarchies; a flat list of texts is one hierarchy. Nulls and blanks are dropped.
-
-    With ``text_form`` a text such as ``A > B > C | A > D`` says the same.
-    """
-    if is_nothing(value):
-        return ()
-    if isinstance(value, str):
-        if not column.text_form:
-            return () if not value.strip() else _WRONG
-        value = _written_list(value) or [path.split(">") for path in value.split("|")]
-    if not isinstance(value, (list, tuple)):
-        return _WRONG
-    given = [one for one in value if not is_nothing(one)]
-    if all(isinstance(one, str) for one in given):
-        given = [given]
-    if not all(isinstance(path, (list, tuple)) for path in given):
-        return _WRONG
-    paths = []
-    for path in given:
-        levels = [level for level in path if not is_nothing(level)]
-        if not all(isinstance(level, str) for level in levels):
-            return _WRONG
-        names = tuple(" ".join(level.split()) for level in levels if level.strip())
-        if names:
-            paths.append(names)
-    return tuple(paths)
-
-
-def _written_list(text: str) -> list[Any] | None:
-    """The list that a text writes out, as pandas puts lists into CSV; None for any other text."""
-    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
-        return None
-    found = literal(text)
-    return found if isinstance(found, list) else None
-
-
-def _words(column: Column, value: Any) -> str | object:
-    """Word 20 as "w20", so that BM25 and word vocabularies see words."""
-    if is_nothing(value):
-        return ""
-    if isinstance(value, str):
-        if not value.strip():
-            return ""
-        if not _WORDS.match(value):
-            return _WRONG
-        value = [int(number) for number in re.findall(r"\d+", value)]
-    if isinstance(value, int):
-        value = [value]
-    if not isinstance(value, (list, tuple)) or not all(
-        isinstance(word, int) and not isinstance(word, bool) and word >= 0 for word in value
-    ):
-        return _WRONG
-    return " ".join(f"w{word}" for word in value)
-
-
-def _raw(column: Column, value: Any) -> str | tuple[str, ...] | object | None:
-    """A text as it stands, or the texts of a list; None for what is missing."""
-    if is_nothing(value) or isinstance(value, str):
-        return None if is_nothing(value) else value
-    if not isinstance(value, (list, tuple)):
-        return _WRONG
-    parts = tuple(part for part in value if not is_nothing(part))
-    if not all(isinstance(part, str) for part in parts):
-        return _WRONG
-    return parts if parts or not value else None
 
 
 # Numbers

@@ -18,6 +18,7 @@ import numpy as np
 from benchmark.data.recipe import CompanySource, Recipe
 from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
+from benchmark.data.sources.instants import FIRST_SECOND_IN_MILLISECONDS
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog
 from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
@@ -57,8 +58,6 @@ SUMMARIES = TableSchema(
     "summaries", (Column("item_id", "id"), Column("summary", "text")), unique="item_id"
 )
 
-_FIRST_SECOND_IN_MILLISECONDS = 100_000_000  # 1973: smaller numbers of milliseconds are seconds
-
 
 def files(recipe: Recipe) -> tuple[Path, ...]:
     """The tables that are used.
@@ -86,7 +85,7 @@ def _timed(schema: TableSchema, options: CompanySource) -> TableSchema:
             column,
             kind=options.timestamps,
             zone=options.time_zone,
-            earliest=_FIRST_SECOND_IN_MILLISECONDS if is_fine else 0,
+            earliest=FIRST_SECOND_IN_MILLISECONDS if is_fine else 0,
             remedy="" if is_fine else " (or source.timestamps: milliseconds in the recipe)",
         )
         if column.name == "timestamp"

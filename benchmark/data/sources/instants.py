@@ -1,8 +1,9 @@
 """Instants of all sources as seconds since 1970 (UTC): the rules for numbers, texts and timestamps.
 
 Numbers are seconds, or milliseconds where the column says so. Texts are such numbers, or ISO 8601
-with a zone. Texts and timestamps without a zone are in the column's zone, where one is stated; else
-timestamps and dates are UTC, and texts are refused. What is finer than a second is cut.
+with a zone; one that may be a date, such as 20130531 or 2013, is refused. Texts and timestamps
+without a zone are in the column's zone, where one is stated; else timestamps and dates are UTC, and
+texts are refused. What is finer than a second is cut.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from benchmark.data.zones import zone_of
 _LAST_SECOND = 4_102_444_800  # 2100-01-01
 _FIRST_MILLISECOND = 100_000_000_000  # 1973 in milliseconds, 5138 in seconds
 _SECONDS_PER_DAY = 86_400
+FIRST_SECOND_IN_MILLISECONDS = 100_000_000
+"""1973: smaller numbers of milliseconds are seconds."""
+
+_DAY = r"(19[7-9]\d|20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+_DATE = rf"^\s*({_DAY}|(19[7-9]\d|20\d\d)(0[1-9]|1[0-2])?)(\.0*)?\s*$"
 
 _ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)"
 _DAY_AND_TIME = r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?|\d{8}T\d{6}(\.\d+)?)"
@@ -36,7 +42,17 @@ def seconds(column: Column, array: pa.Array, note: Note) -> NDArray[np.int64]:
     else:
         read = numbers(array)
         missing, wrong = read.missing, read.wrong
-        found = _of_numbers(column, read.value, wrong, array, note)
+        value = read.value
+        if is_text(kind):
+            is_date = pc.match_substring_regex(array, _DATE).fill_null(False)
+            dates = is_date.to_numpy(zero_copy_only=False)
+            note(
+                dates,
+                "is a date or a moment of 1970; give times such as 2024-05-31T18:00:00Z",
+                lambda row: show(array, row),
+            )
+            value = np.where(dates, np.nan, value)
+        found = _of_numbers(column, value, array, note)
         if is_text(kind) and wrong.any():
             wrong = wrong.copy()
             found[wrong], wrong[wrong] = _of_texts(column, array, wrong, note)
@@ -53,12 +69,12 @@ def seconds(column: Column, array: pa.Array, note: Note) -> NDArray[np.int64]:
 def _of_numbers(
     column: Column,
     value: NDArray[np.float64],
-    wrong: NDArray[np.bool_],
     array: pa.Array,
     note: Note,
 ) -> NDArray[np.float64]:
     """Numbers as seconds (cells,), 0 where there is none."""
-    value = np.where(np.isfinite(value), value, 0.0)
+    given = np.isfinite(value)
+    value = np.where(given, value, 0.0)
     in_milliseconds = np.full(len(value), column.kind == "milliseconds")
     if column.kind == "instant":
         in_milliseconds = value >= _FIRST_MILLISECOND
@@ -66,7 +82,8 @@ def _of_numbers(
         broken = value % 1 != 0
         note(broken, "is not a whole number of seconds", lambda row: show(array, row))
         value = np.where(broken, 0.0, value)
-    early = ~wrong & (value > 0) & (value < column.earliest * np.where(in_milliseconds, 1000, 1))
+    earliest = column.earliest * np.where(in_milliseconds, 1000, 1)
+    early = given & (value >= 0) & (value < earliest)
     note(early, "is too small for milliseconds since 1970", lambda row: show(array, row))
     return np.where(in_milliseconds, np.floor(value / 1000), np.floor(value))
 
@@ -74,15 +91,21 @@ def _of_numbers(
 def _of_timestamps(column: Column, array: pa.Array) -> NDArray[np.float64]:
     kind = array.type
     if pa.types.is_date(kind):
-        days = array.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()).fill_null(0)
-        found = days.to_numpy(zero_copy_only=False) * _SECONDS_PER_DAY
+        if pa.types.is_date32(kind):
+            days = array.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
+            found = days.astype(np.int64) * _SECONDS_PER_DAY
+        else:
+            found = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False) // 1000
+            found -= found % _SECONDS_PER_DAY
         is_local = True
     else:
         units = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
         found = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False) // units
         is_local = kind.tz is None
     if column.zone and is_local:
-        return _localised(found.astype("datetime64[s]"), column.zone)
+        # Far from the years that are allowed a zone's rules cannot be applied.
+        near = np.clip(found, -2 * _SECONDS_PER_DAY, _LAST_SECOND + 2 * _SECONDS_PER_DAY)
+        return _localised(near.astype("datetime64[s]"), column.zone)
     return found.astype(np.float64)
 
 

@@ -1,17 +1,19 @@
 """From tables of recommendations and of searches to one raw log: what three sources share.
 
 A recommendation counts if it was clicked. A search is a session of one user, with one query and any
-number of shown items; each clicked one is an event of the session. Sessions without a click are
-left out, or give their first shown item if the source asks for that.
+number of shown items; each clicked one is an event of the session. Rows of one session with other
+queries are other searches. Searches without a click are left out, or give their first shown item if
+the source asks for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, Paths, RawItems, RawLog
@@ -96,6 +98,23 @@ def positives(searches: Searches, first_item_when_no_click: bool) -> tuple[Numbe
     return np.flatnonzero(chosen), sessions, int(np.count_nonzero(~clicked))
 
 
+def _by_query(searches: Searches) -> tuple[Searches, int]:
+    """The searches with a session for each query, and how many sessions have several queries."""
+    if not len(searches.item):
+        return searches, 0
+    query = pd.factorize(np.array(searches.query, dtype=object))[0].astype(np.int64)
+    keys = np.stack([searches.user.code, searches.session, query], axis=1)
+    kinds, own = np.unique(keys, axis=0, return_inverse=True)
+    own = own.reshape(-1)
+    _, of_kind, queries = np.unique(kinds[:, :2], axis=0, return_inverse=True, return_counts=True)
+    several = queries[of_kind.reshape(-1)][own] > 1
+    if not several.any():
+        return searches, 0
+    free = int(searches.session.max()) + 1
+    session = np.where(several, free + own, searches.session)
+    return replace(searches, session=session), int(np.count_nonzero(queries > 1))
+
+
 def joint_log(
     items: RawItems,
     clicks: Clicks,
@@ -110,6 +129,12 @@ def joint_log(
     if len(asked) < len(searches.item):
         notes.append(f"{len(searches.item) - len(asked):,} rows of searches have no query.")
         searches = searches.take(asked)
+    searches, several = _by_query(searches)
+    if several:
+        notes.append(
+            f"{several:,} sessions of searches hold several queries; each query is a search of its "
+            "own."
+        )
     rows, sessions, without = positives(searches, first_item_when_no_click)
     searches = searches.take(rows)
     if without:

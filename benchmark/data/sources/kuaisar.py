@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmark.data.recipe import KuaisarSource, Recipe
 from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
+from benchmark.data.sources.instants import FIRST_SECOND_IN_MILLISECONDS
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.sources.raw import RawLog
 from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
@@ -45,7 +46,7 @@ RECOMMENDATIONS = TableSchema(
     (
         Column("user_id", "id"),
         Column("item_id", "id"),
-        Column("timestamp", "milliseconds"),
+        Column("timestamp", "milliseconds", earliest=FIRST_SECOND_IN_MILLISECONDS),
         Column("click", "flag"),
     ),
     suffixes=PUBLISHED,
@@ -55,7 +56,7 @@ SEARCHES = TableSchema(
     (
         Column("user_id", "id"),
         Column("search_session_id", "id"),
-        Column("search_session_timestamp", "milliseconds"),
+        Column("search_session_timestamp", "milliseconds", earliest=FIRST_SECOND_IN_MILLISECONDS),
         Column("keyword", "words"),
         Column("item_id", "id"),
         Column("click_cnt", "count"),

@@ -6,6 +6,7 @@ import ast
 import gzip
 import io
 import json
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.sources.faults import Faults
-from benchmark.errors import shortened
+from benchmark.errors import quoted, shortened
 
 LONGEST_LINE = 16 << 20  # bytes; a longer line is no record
 _READ_AHEAD = 1 << 20  # bytes
@@ -92,25 +93,60 @@ def record_of(line: str, *, is_literal: bool = False) -> dict[str, Any]:
 _KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", set: "a set"}
 
 
+STRING = r"""'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?"""
+"""A text as Python and JSON write it, or the rest where it is never closed: found in one pass."""
+
+_STRING = re.compile(STRING, re.DOTALL)
+_SIDE_BY_SIDE = re.compile(r'"[\s\\]*\w*"')
+
+
 def literal(text: str) -> Any:
-    """The value of a Python literal; None for any other text."""
+    """The value of a Python literal; None for any other text.
+
+    Raises:
+        NoRecord: it holds a key twice, or two texts side by side, which Python would make one
+            text of and NumPy writes for two.
+    """
+    if _SIDE_BY_SIDE.search(_STRING.sub('"', text)):
+        raise NoRecord("holds two texts without a comma between them")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # of data, nobody's code
-            return ast.literal_eval(text.strip())
+            tree = ast.parse(text.strip(), mode="eval")
+            found = ast.literal_eval(tree)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
+    _check_keys(tree.body)
+    return found
+
+
+def _check_keys(node: ast.expr) -> None:
+    """Refuse a literal that gives a key of one mapping twice."""
+    nodes = [node]
+    while nodes:
+        one = nodes.pop()
+        if isinstance(one, ast.Dict):
+            keys = [ast.literal_eval(key) for key in one.keys if key is not None]
+            _check_distinct(keys)
+            inner = one.values
+        else:
+            inner = one.elts if isinstance(one, (ast.List, ast.Tuple)) else []
+        nodes += [part for part in inner if isinstance(part, (ast.Dict, ast.List, ast.Tuple))]
 
 
 def _with_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise NoRecord(f"the key {shortened(repr(key))} stands twice")
-            seen.add(key)
+        _check_distinct([key for key, _ in pairs])
     return found
+
+
+def _check_distinct(keys: list[Any]) -> None:
+    seen: set[Any] = set()
+    for key in keys:
+        if key in seen:
+            raise NoRecord(f"the key {quoted(key)} stands twice")
+        seen.add(key)
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_with_distinct_keys)

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmark.data.sources import cells
+from benchmark.data.sources import cells, listed
 from benchmark.data.sources.batches import Batch, Cells, batches
 from benchmark.data.sources.cells import is_list, shown
 from benchmark.data.sources.columns import NUMBERS, Column
@@ -260,16 +260,21 @@ def _read(column: Column, group: Cells, row: NDArray[np.int64], path: Path, faul
             faults.add_rows(path, row[places[wrong]], column.name, kind, says)
 
     if column.kind in ("paths", "words", "raw"):
-        listed = values if isinstance(values, list) else values.to_pylist()
-        return cells.of_objects(column, listed, note)
+        if isinstance(values, pa.Array) and not listed.may_hold(values.type):
+            reason = listed.NOT_SO[column.kind]
+            note(~cells.nulls(values), reason, lambda number: cells.show(values, number))
+            return _nothing(column, len(values))
+        given = values if isinstance(values, list) else values.to_pylist()
+        return listed.of_objects(column, given, note)
     if isinstance(values, list):
         everywhere = np.ones(len(values), dtype=bool)
         note(everywhere, _not_so(column), lambda number: quoted(values[number]))
         return _nothing(column, len(values))
+    is_csv = path.name.removesuffix(".gz").endswith(".csv")
     if column.kind == "id":
-        return cells.ids(values, note, is_csv=path.name.removesuffix(".gz").endswith(".csv"))
+        return cells.ids(values, note, is_csv)
     if column.kind == "text":
-        return cells.texts(values, note)
+        return cells.texts(values, note, is_csv)
     if is_list(values.type):
         note(~cells.nulls(values), _not_so(column), lambda number: cells.show(values, number))
         values = pa.nulls(len(values))
