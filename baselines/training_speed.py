@@ -40,7 +40,6 @@ from benchmark.kit.seq2seq import IGNORED, Seq2Seq, TextTokenizer, texts_of
 from benchmark.kit.training import Batch, Instances, Part, TrainingSettings, train
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import load_tasks
-from benchmark.runs.precision import products_in
 from benchmark.speed.decoding import SMALL as T5_SMALL
 from benchmark.speed.decoding import decoding
 from benchmark.speed.measure import Measurement
@@ -57,6 +56,7 @@ from benchmark.speed.passes import (
 )
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
+from benchmark.systems.precisions import products_in
 from benchmark.systems.view import TrainingView
 from gensar.prompts import WORDINGS, PieceTexts, Prompts, tokens_of_identifiers
 from gensar.tasks import TaskInstances, TaskMix

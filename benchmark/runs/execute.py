@@ -56,7 +56,7 @@ from benchmark.runs.machine import (
     set_torch_threads,
     threads,
 )
-from benchmark.runs.precision import products_in, rank_changes
+from benchmark.runs.precision import rank_changes
 from benchmark.runs.record import (
     BEST_FILE,
     METRICS_FILE,
@@ -77,7 +77,7 @@ from benchmark.runs.scores import write_best, write_scores
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose, refuse_without_text
-from benchmark.systems.precisions import SINGLE_PRECISION
+from benchmark.systems.precisions import SINGLE_PRECISION, products_in
 from benchmark.systems.processes import (
     agreed,
     is_first_process,

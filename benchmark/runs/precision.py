@@ -6,8 +6,7 @@ their place says whether a figure of the run could have come out otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,28 +16,11 @@ from benchmark.protocol.task import Task
 from benchmark.randomness import stable_random
 from benchmark.runs.record import RankChanges
 from benchmark.systems.contract import System
-from benchmark.systems.precisions import SINGLE_PRECISION
+from benchmark.systems.precisions import SINGLE_PRECISION, products_in
 from benchmark.systems.scores import checked_scores
 
 MOST_EVENTS = 2000
 """Test events of a task, at most, that are ranked again; they are drawn."""
-
-
-@contextmanager
-def products_in(precision: str, device: str) -> Iterator[None]:
-    """While inside, an accelerator rounds the factors of its products under ``tf32`` only."""
-    if not device.startswith("cuda"):
-        yield
-        return
-    import torch
-
-    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, convolution.allow_tf32
-    matmul.allow_tf32 = convolution.allow_tf32 = precision == "tf32"
-    try:
-        yield
-    finally:
-        matmul.allow_tf32, convolution.allow_tf32 = before
 
 
 def rank_changes(

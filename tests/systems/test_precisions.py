@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmark.runs.precision import products_in
+from benchmark.systems.precisions import products_in
 
 
 def flags() -> tuple[bool, bool]:
