@@ -257,13 +257,16 @@ def build_folder(target: Path, build: Callable[[Path], None]) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, or nothing; a reader finds it whole or not at all.
+    """Remove a folder, a file or link in its place, or nothing; a reader finds it whole or not.
 
     Raises:
         MachineFault: it cannot be removed.
     """
     doomed = _temporary_beside(folder)
     try:
+        if folder.is_symlink() or folder.is_file():  # somebody put it there
+            folder.unlink()
+            return
         folder.replace(doomed)
     except FileNotFoundError:
         return
@@ -316,7 +319,8 @@ def sweep_partial(
         lock = lock_of(target[1]) if target else None
         with suppress(OSError):
             if is_free(lock) if lock else time.time() - path.stat().st_mtime >= LEFT_FOR_DEAD:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink()
 
 
 def lock_by_content(root: Path) -> Callable[[str], Path | None]:

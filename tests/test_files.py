@@ -453,3 +453,21 @@ def test_a_manifest_lists_only_files_that_can_be_below_it(name: str, tmp_path: P
     write_json(tmp_path / "manifest.json", content)
     with pytest.raises(BenchmarkError, match="is not a manifest of files"):
         check_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+def test_what_is_no_folder_in_a_folders_place_is_removed(kind: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    place, left = tmp_path / "place", tmp_path / f".partial-{'0' * 32}-place"
+    for path in (place, left):
+        if kind == "file":
+            path.touch()
+        else:
+            path.symlink_to(other if kind == "link" else tmp_path / "nowhere")
+    remove_folder(place)
+    sweep_partial(tmp_path, lambda target: tmp_path / "a.lock")
+    assert not place.is_symlink() and not place.exists()
+    assert not left.is_symlink() and not left.exists()
+    assert (other / "kept").exists()
