@@ -31,7 +31,7 @@ NARROW = ScratchSize(width=8, heads=8, head_width=1, feed_forward=8)
 H200_BYTES = 139 << 30
 """Memory of one H200, of which parts are reckoned where there is none."""
 
-TOKENS = 33_126  # of T5-small's table with GenSAR's codes
+TOKENS = 33_126  # of T5-small's table with four levels of codes for two kinds
 
 CLIPPED = TrainingSettings(optimizer="adamw", gradient_clip=1.0)
 
