@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import BenchmarkError, shortened
 from benchmark.yaml_files import parse_yaml
@@ -24,8 +23,29 @@ def as_given(kind: type[Model], values: Mapping[str, Any]) -> Model:
     Raises:
         pydantic.ValidationError: a value is not allowed, or a key is unknown or missing.
     """
-    # Strictness of JSON, not of Python: lists still make tuples, and texts paths.
-    return kind.model_validate_json(json.dumps(values, default=str), strict=True)
+    found = kind.model_validate(values)
+    wrong = list(_of_another_type(values, found.model_dump(), ()))
+    if wrong:
+        raise ValidationError.from_exception_data(kind.__name__, wrong)
+    return found
+
+
+_TYPES = {bool: "bool_type", int: "int_type", float: "float_type"}
+
+
+def _of_another_type(given: Any, taken: Any, place: tuple[str | int, ...]) -> Iterator[Any]:
+    """What was given and taken for a number or a truth value that it is not."""
+    pairs: Iterable[tuple[Any, Any, Any]] = ()
+    if isinstance(given, Mapping) and isinstance(taken, Mapping):
+        pairs = ((key, given[key], taken[key]) for key in given if key in taken)
+    elif isinstance(given, (list, tuple)) and isinstance(taken, (list, tuple)):
+        pairs = ((row, *both) for row, both in enumerate(zip(given, taken, strict=False)))
+    for key, one, other in pairs:
+        yield from _of_another_type(one, other, (*place, key))
+    kind = _TYPES.get(type(taken))
+    is_kept = type(given) is type(taken) or (type(given) is int and kind == "float_type")
+    if kind is not None and not is_kept:
+        yield {"type": kind, "loc": place, "input": given}
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Overrides]:
