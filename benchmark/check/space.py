@@ -20,8 +20,11 @@ _DRAWN = 50
 def declares_what_may_be_tuned(subject: Subject) -> str:
     """A trained system declares a search space, all of whose values its configuration takes."""
     config_class = subject.system_class.Config
-    space = config_class.search_space
-    defaults = config_class(**subject.required)
+    space = getattr(config_class, "search_space", {})
+    try:
+        defaults = config_class(**subject.required)
+    except ValidationError:
+        return "not to be seen: it cannot be made without arguments"  # which is told elsewhere
     if not space:
         trained = [name for name, value in defaults if isinstance(value, TrainingSettings)]
         if trained:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import read_json, write_json, write_manifest
+from benchmark.systems import artifacts
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.effort import Effort
 
@@ -47,11 +47,18 @@ def test_what_is_refused_after_building_is_not_kept(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("text-*/"))
 
 
+SPENT = [0.0]
+"""Seconds of work so far, by the clock of these tests."""
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "effort_so_far", lambda: Effort(SPENT[0], SPENT[0]))
+
+
 def busy(folder: Path, seconds: float) -> None:
     """Write a file after so much work."""
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        pass
+    SPENT[0] += seconds
     (folder / "text").write_text("done")
 
 
@@ -78,10 +85,8 @@ def test_each_artifact_is_charged_with_its_own_work_whoever_built_it(tmp_path: P
     outer, middle, inner = nested(builder)
     work = {name: effort.cpu for name, effort in builder.used.items()}
     assert work.keys() == {outer, middle, inner}
-    # By the processor's clock, in whose ticks of a hundredth the work is counted.
-    assert work[inner] >= 0.04 and work[middle] >= 0.09 and work[outer] >= 0.19
-    assert work[outer] + work[middle] + work[inner] == pytest.approx(builder.built.cpu)
-    assert work[outer] < builder.built.cpu - 0.1
+    assert work == pytest.approx({inner: 0.05, middle: 0.1, outer: 0.2})
+    assert builder.built.cpu == pytest.approx(0.35)
 
     user = ArtifactStore(tmp_path)
     user.get("outer", {}, lambda folder: pytest.fail("it is there"))
