@@ -218,6 +218,6 @@ def test_what_is_no_list_of_cutoffs_gives_one_sentence(given: object) -> None:
 @pytest.mark.parametrize("value", ["true", "'99'", "99.0", "'true'"])
 def test_a_whole_number_is_nothing_else(value: str) -> None:
     changes = protocol_changes([f"protocol.negatives={value}"])
-    with pytest.raises(BenchmarkError, match="negatives: input should be a valid integer.*, not "):
+    with pytest.raises(BenchmarkError, match=r"negatives: input should be a valid integer.*, not "):
         configure_protocol("paper", changes)
     assert configure_protocol("paper", {"negatives": 7})[1].negatives == 7
