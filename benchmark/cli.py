@@ -18,6 +18,7 @@ from benchmark.errors import (
     quoted,
     shortened,
 )
+from benchmark.faults import machine_cause
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,6 +69,11 @@ def guarded(command: Callable[[], int]) -> int:
         return _said(f"error: {place}the machine refuses ({reason}).", EXIT_BAD_INPUT)
     except MemoryError:
         return _said("error: the machine has not enough memory for this.", EXIT_BAD_INPUT)
+    except Exception as error:
+        cause = machine_cause(error)  # libraries that cannot be loaded say it by other types
+        if cause is None:
+            raise
+        return _said(f"error: the machine refuses ({cause.reason}).", EXIT_BAD_INPUT)
 
 
 def _open_closed_streams() -> None:
