@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -87,7 +88,7 @@ class SystemEntry:
         module, _, attribute = self.target.partition(":")
         try:
             found = getattr(import_module(module), attribute)
-            found.Config.model_validate  # noqa: B018 - what is no system has none
+            attrgetter("Config.model_validate")(found)  # what is no system has none
         except (Exception, SystemExit) as error:  # a module may raise anything while it is loaded
             reason = shortened(f"{type(error).__name__}: {text_of(error)}")
             raise SystemUnavailable(

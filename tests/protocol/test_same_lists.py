@@ -74,6 +74,7 @@ def test_lists_are_the_same_as_ever(name: str, root: Path) -> None:
         assert fingerprints(dataset, settings) == expected, law
 
 
+# `make test` installs numba; it is an extra of the package, which works without it.
 @pytest.mark.skipif(not can_compile(), reason="numba is not installed")
 @pytest.mark.parametrize("name", ["shop", "searches", "alike items", "generated"])
 def test_compiled_code_makes_the_same_lists(

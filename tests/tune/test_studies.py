@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,8 @@ from benchmark.tune.studies import (
 Make = Callable[..., Study]
 
 
-def trial(number: int, value: float | None, **how: object) -> Trial:
-    return Trial(number, {}, Outcome(value, **how))  # type: ignore[arg-type]
+def trial(number: int, value: float | None, **how: Any) -> Trial:
+    return Trial(number, {}, Outcome(value, **how))
 
 
 def test_the_first_trial_is_the_published_one_and_the_second_the_presets(study: Make) -> None:
