@@ -46,7 +46,7 @@ def value_at(config: SystemConfig, key: str) -> Any:
 
 
 def test_the_presets_that_are_promised_are_there() -> None:
-    assert PRESETS == ["chinese", "gpu-hour", "laptop", "original", "paper", "smoke"]
+    assert PRESETS == ["chinese", "gpu-hour", "laptop", "laptop-long", "original", "paper", "smoke"]
     for name in PRESETS:
         assert load_preset(name).description
         assert f"| `{name}`" in PAGE.read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def test_stand_ins_are_taken_only_by_presets_for_small_machines(preset: str) -> 
     asked = {
         part.name for system in entries() for part in configured(preset, system).pretrained_parts()
     }
-    if preset in ("laptop", "smoke"):
+    if preset in ("laptop", "laptop-long", "smoke"):
         assert asked == STAND_INS
     else:
         assert asked and not asked & (STAND_INS | {"auto"})
