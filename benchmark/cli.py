@@ -11,7 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, BenchmarkError, shortened
+from benchmark.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    BenchmarkError,
+    quoted,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +44,7 @@ def guarded(command: Callable[[], int]) -> int:
 
     What the machine refuses (no memory, a full disk, also under standard output) gives 2 as well.
     """
+    _open_closed_streams()
     print_what_the_terminal_can()
     try:
         _refuse_names_without_encoding()
@@ -63,14 +70,33 @@ def guarded(command: Callable[[], int]) -> int:
         return _said("error: the machine has not enough memory for this.", EXIT_BAD_INPUT)
 
 
+def _open_closed_streams() -> None:
+    """Streams that were closed before the command began lead nowhere, here and in its workers.
+
+    Else the next file that is opened would have the number of standard output.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode))
+
+
 def _refuse_names_without_encoding() -> None:
     """Python and the libraries that read and write for it name such files by different bytes.
 
     Raises:
-        BenchmarkError: the locale is not UTF-8, and a path may need more than ASCII.
+        BenchmarkError: the locale is not UTF-8, and a path may need more than ASCII; or a path's
+            bytes are no UTF-8.
     """
+    given = (*sys.argv[1:], str(Path.cwd()))
+    for text in given:
+        try:
+            os.fsencode(text).decode("utf-8")
+        except UnicodeError:
+            raise BenchmarkError(f"{quoted(text)}: is not UTF-8, as all names must be.") from None
     encoding = sys.getfilesystemencoding()
-    if encoding != "utf-8" and not all(map(str.isascii, (*sys.argv[1:], str(Path.cwd())))):
+    if encoding != "utf-8" and not all(map(str.isascii, given)):
         raise BenchmarkError(
             f"the locale's encoding is {encoding}, which has no place for the names that are given "
             "here; set PYTHONUTF8=1 or a UTF-8 locale."

@@ -31,8 +31,20 @@ def shortened(text: str) -> str:
     return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1]}…"
 
 
+def text_of(error: BaseException) -> str:
+    """What an error says; its own code may fail to tell."""
+    try:
+        return str(error)
+    except Exception:
+        return "an error that cannot be printed"
+
+
 class BenchmarkError(Exception):
     """Bad input from the user; the message is the one sentence that is shown."""
+
+
+class SystemUnavailable(BenchmarkError):
+    """The code of a system cannot be loaded: the others can run."""
 
 
 class SystemFailure(Exception):

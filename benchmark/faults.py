@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmark.errors import BenchmarkError, shortened
+from benchmark.errors import BenchmarkError, shortened, text_of
 
 _OF_STORAGE = frozenset(
     {
@@ -23,10 +23,9 @@ _OF_STORAGE = frozenset(
         errno.EROFS,
         errno.EFBIG,
         errno.ESTALE,
-        errno.ENODEV,
-        errno.ENXIO,
     }
 )
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OF_THE_MACHINE = _OF_STORAGE | {
     errno.EACCES,
     errno.EPERM,
@@ -34,8 +33,12 @@ _OF_THE_MACHINE = _OF_STORAGE | {
     errno.EMFILE,
     errno.ENFILE,
     errno.EAGAIN,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.EPIPE,
 }
-_CODE = re.compile(r"(?:os error |\bcode: |\berrno )(\d+)")
+# As Rust writes them, for people and for developers, and as Arrow does.
+_CODE = re.compile(r"\(os error (\d+)\)|\bOs \{ code: (\d+), kind: |\berrno (\d+)")
 _TEXTS = {
     re.compile(re.escape(os.strerror(number)), re.IGNORECASE): number for number in _OF_THE_MACHINE
 }
@@ -46,7 +49,7 @@ _CUT_WRITE = re.compile(
 )
 _NO_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|bad_alloc|not enough memory|out of memory"
-    r"|unable to allocate|malloc of size|\boom\b",
+    r"|unable to allocate|malloc of size|\boom\b|failed to map segment from shared object",
     re.IGNORECASE,
 )
 
@@ -57,10 +60,14 @@ class MachineFault(BenchmarkError):
 
 @dataclass(frozen=True)
 class MachineCause:
-    """What the machine lacks; ``stops`` all jobs if they write to the same place."""
+    """What the machine lacks; ``stops`` all jobs if they write to the same place.
+
+    ``is_full`` says that the place is: a little may fit, where what was written went again.
+    """
 
     reason: str
     stops: bool
+    is_full: bool = False
 
 
 def machine_cause(error: BaseException) -> MachineCause | None:
@@ -84,36 +91,42 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _cause_of(error: BaseException) -> MachineCause | None:
     if isinstance(error, MachineFault):
-        return MachineCause(str(error), stops=True)
+        return MachineCause(str(error), stops=True, is_full=True)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return MachineCause("out of memory", stops=False)
-    text = str(error)[:10_000]
+    text = text_of(error)[:10_000]
     if isinstance(error, OSError):
         number = error.errno or _number_in(text)
         if number is not None:
             place = f"{error.filename}: " if error.filename else ""
             return _of_number(number, place)
-        return MachineCause(shortened(text), stops=True) if _CUT_WRITE.search(text) else None
+        return _cut(text) if _CUT_WRITE.search(text) else None
     if not isinstance(error, Exception):
         return None
     number = _number_in(text)
     if number is not None:
         return _of_number(number, "")
     if _CUT_WRITE.search(text):
-        return MachineCause(f"a file could not be written: {shortened(text)}", stops=True)
+        return _cut(text)
     return MachineCause("out of memory", stops=False) if _NO_MEMORY.search(text) else None
+
+
+def _cut(text: str) -> MachineCause:
+    reason = f"a file could not be written: {shortened(text)}"
+    return MachineCause(reason, stops=True, is_full=True)
 
 
 def _of_number(number: int, place: str) -> MachineCause | None:
     if number not in _OF_THE_MACHINE:
         return None
     reason = "out of memory" if number == errno.ENOMEM else os.strerror(number)
-    return MachineCause(f"{place}{reason}", stops=number in _OF_STORAGE)
+    return MachineCause(f"{place}{reason}", number in _OF_STORAGE, number in _FULL)
 
 
 def _number_in(text: str) -> int | None:
     """The error number that a text names, as Rust and Arrow do, or by the C library's words."""
     for found in _CODE.finditer(text):
-        if int(found[1]) in _OF_THE_MACHINE:
-            return int(found[1])
+        number = int(found[found.lastindex or 0])
+        if number in _OF_THE_MACHINE:
+            return number
     return next((number for words, number in _TEXTS.items() if words.search(text)), None)

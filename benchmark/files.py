@@ -34,12 +34,15 @@ from benchmark.locks import LockedElsewhere, is_free, locked
 MANIFEST = "manifest.json"
 LEFT_FOR_DEAD = 86_400.0
 """Seconds after which the temporary file or folder of a writer that holds no lock is left over."""
+ABANDONED = 30 * 86_400.0
+"""Seconds after which unfinished work that nobody asks for is removed."""
 
 _TEMPORARY = ".partial-"
 _TEMPORARY_NAME = re.compile(re.escape(_TEMPORARY) + r"[0-9a-f]{32}-(.+)", re.DOTALL)
 _NAME_BY_CONTENT = re.compile(r".+-[0-9a-f]{16,24}", re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _LARGEST_INTEGER = 2**63
+_LONGEST_NAME = 255  # bytes, on all usual file systems
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -207,7 +210,8 @@ def check_manifest(folder: Path) -> None:
     content = read_json(folder / MANIFEST)
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or not all(
-        isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys() for entry in files.values()
+        _is_name_below(name) and isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys()
+        for name, entry in files.items()
     ):
         raise BenchmarkError(f"{folder / MANIFEST}: is not a manifest of files.")
     for name, expected in files.items():
@@ -216,6 +220,14 @@ def check_manifest(folder: Path) -> None:
             raise BenchmarkError(f"{path}: is missing although the manifest lists it.")
         if path.stat().st_size != expected["bytes"] or sha256_of_file(path) != expected["sha256"]:
             raise BenchmarkError(f"{path}: was changed since it was written (checksum differs).")
+
+
+def _is_name_below(name: str) -> bool:
+    """Whether a manifest may list it: a file in the folder or below it, which can exist."""
+    parts = name.split("/")
+    return "\0" not in name and all(
+        part not in ("", ".", "..") and len(os.fsencode(part)) <= _LONGEST_NAME for part in parts
+    )
 
 
 def build_folder(target: Path, build: Callable[[Path], None]) -> None:
@@ -245,13 +257,16 @@ def build_folder(target: Path, build: Callable[[Path], None]) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, or nothing; a reader finds it whole or not at all.
+    """Remove a folder, a file or link in its place, or nothing; a reader finds it whole or not.
 
     Raises:
         MachineFault: it cannot be removed.
     """
     doomed = _temporary_beside(folder)
     try:
+        if folder.is_symlink() or folder.is_file():  # somebody put it there
+            folder.unlink()
+            return
         folder.replace(doomed)
     except FileNotFoundError:
         return
@@ -261,6 +276,18 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(doomed)
     except OSError as error:
         raise MachineFault(f"{doomed}: cannot be removed ({error.strerror}).") from error
+
+
+def finished_in(folder: Path, pattern: str) -> list[Path]:
+    """What is called ``pattern`` in ``folder``, in a stable order, without what writers left there.
+
+    ``*`` matches the names of temporary files too, so a plain ``glob`` takes them for content.
+    """
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if not any(is_partial(part) for part in (path, *path.relative_to(folder).parents))
+    )
 
 
 def files_below(root: Path, names: Collection[str] | None = None) -> list[Path]:
@@ -292,7 +319,8 @@ def sweep_partial(
         lock = lock_of(target[1]) if target else None
         with suppress(OSError):
             if is_free(lock) if lock else time.time() - path.stat().st_mtime >= LEFT_FOR_DEAD:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                is_folder = path.is_dir() and not path.is_symlink()
+                shutil.rmtree(path) if is_folder else path.unlink()
 
 
 def lock_by_content(root: Path) -> Callable[[str], Path | None]:
@@ -325,6 +353,18 @@ def seconds_untouched(path: Path) -> float:
     except OSError:
         return 0.0
     return time.time() - newest
+
+
+def sweep_abandoned(folder: Path, suffix: str) -> None:
+    """Remove the folders of unfinished work called ``*suffix`` that nobody went on with for long.
+
+    Each is the work of whoever holds the lock of its name with ``.lock`` instead of ``suffix``.
+    """
+    for path in finished_in(folder, f"*{suffix}"):
+        lock = path.with_name(path.name.removesuffix(suffix) + ".lock")
+        if seconds_untouched(path) >= ABANDONED:
+            with suppress(LockedElsewhere, MachineFault, OSError), locked(lock, waits=False):
+                remove_folder(path)
 
 
 def sweep_locks(folder: Path, pattern: str = "*.lock") -> None:

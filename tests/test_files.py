@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 
 from benchmark import files
+from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault, machine_cause
 from benchmark.files import (
+    ABANDONED,
     LEFT_FOR_DEAD,
     atomic_path,
     build_folder,
     check_manifest,
     files_below,
+    finished_in,
     is_complete,
     is_partial,
     lock_by_content,
@@ -27,10 +30,11 @@ from benchmark.files import (
     sweep_locks,
     sweep_partial,
     write_json,
+    write_manifest,
     write_text,
 )
 from benchmark.locks import LockedElsewhere, is_free, locked
-from benchmark.runs.store import ABANDONED, RunStore
+from benchmark.runs.store import RunStore
 
 PARTIAL = ".partial-" + "0123456789abcdef" * 2 + "-"
 
@@ -304,6 +308,18 @@ def test_abandoned_work_goes_and_wanted_work_stays(tmp_path: Path) -> None:
     assert left == set(names.values()) - {names["abandoned"], names["done"]}
 
 
+def test_abandoned_blocks_of_lists_go_and_those_in_use_stay(tmp_path: Path) -> None:
+    for name in ("abandoned", "locked", "recent"):
+        (tmp_path / f"tasks-{name}.blocks").mkdir()
+        make_old_file(tmp_path / f"tasks-{name}.blocks" / "a.npz")
+        make_old(tmp_path / f"tasks-{name}.blocks", ABANDONED + 60)
+    make_old(tmp_path / "tasks-recent.blocks", ABANDONED - 3600)
+    with locked(tmp_path / "tasks-locked.lock"):
+        sweep(tmp_path)
+    left = {path.name for path in tmp_path.glob("*.blocks")}
+    assert left == {"tasks-locked.blocks", "tasks-recent.blocks"}
+
+
 def make_old_folder_only(folder: Path) -> None:
     then = time.time() - ABANDONED - 60
     os.utime(folder, (then, then))
@@ -323,6 +339,20 @@ def test_walking_bears_what_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "scandir", vanishing)
     assert [path.parent.name for path in files_below(tmp_path, ["run.json"])] == ["a", "c"]
     assert files_below(tmp_path / "absent") == []
+
+
+def test_what_a_killed_writer_left_is_no_content(tmp_path: Path) -> None:
+    write_text(tmp_path / "b.json", "{}")
+    write_text(tmp_path / "run" / "a.json", "{}")
+    with atomic_path(tmp_path / "c.json") as temporary:
+        temporary.write_text("{")
+    for left in (temporary, temporary.with_name(temporary.name.replace(".json", "")) / "a.json"):
+        left.parent.mkdir(exist_ok=True)
+        left.write_text("{")
+    (tmp_path / "c.json").unlink()
+    assert finished_in(tmp_path, "*.json") == [tmp_path / "b.json"]
+    assert finished_in(tmp_path, "*/a.json") == [tmp_path / "run" / "a.json"]
+    assert finished_in(tmp_path / "absent", "*") == []
 
 
 # Manifests and JSON
@@ -410,3 +440,34 @@ def test_who_does_not_want_to_wait_does_not(tmp_path: Path) -> None:
         with pytest.raises(LockedElsewhere), locked(lock, waits=False):
             pass
     assert is_free(lock)
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "../a", "/a", "b//a", ".", "", "b/../a", "a\0"])
+def test_a_manifest_lists_only_files_that_can_be_below_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "folder").mkdir()
+    write_manifest(tmp_path)
+    check_manifest(tmp_path)
+    content = read_json(tmp_path / "manifest.json")
+    content["files"][name] = content["files"].pop("a")
+    write_json(tmp_path / "manifest.json", content)
+    with pytest.raises(BenchmarkError, match="is not a manifest of files"):
+        check_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+def test_what_is_no_folder_in_a_folders_place_is_removed(kind: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    place, left = tmp_path / "place", tmp_path / f".partial-{'0' * 32}-place"
+    for path in (place, left):
+        if kind == "file":
+            path.touch()
+        else:
+            path.symlink_to(other if kind == "link" else tmp_path / "nowhere")
+    remove_folder(place)
+    sweep_partial(tmp_path, lambda target: tmp_path / "a.lock")
+    assert not place.is_symlink() and not place.exists()
+    assert not left.is_symlink() and not left.exists()
+    assert (other / "kept").exists()

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import read_json, write_json
+from benchmark.files import finished_in, read_json, write_json
 
 SCHEMA_VERSION = 1
 AUDIT_FOLDER = Path("results/audit")
@@ -131,7 +131,7 @@ def save_audit(folder: Path, found: Audit) -> Path:
 def read_audits(folder: Path) -> tuple[list[Audit], list[str]]:
     """The audits below ``folder``, and a sentence for each file that is none."""
     audits, sentences = [], []
-    for path in sorted(folder.glob("*.json")):
+    for path in finished_in(folder, "*.json"):
         try:
             audits.append(Audit.model_validate(read_json(path)))
         except (BenchmarkError, ValidationError):

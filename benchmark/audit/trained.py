@@ -17,7 +17,14 @@ from benchmark.audit.rankers import Ranker
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.runs.record import RANKS_FILE, Run, find_run_folders, finished_at, read_run
+from benchmark.runs.record import (
+    RANKS_FILE,
+    SYSTEM_FOLDER,
+    Run,
+    find_run_folders,
+    finished_at,
+    read_run,
+)
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import base_name, choose, entries
 from benchmark.systems.contract import RunContext
@@ -80,7 +87,7 @@ def fitted(runs: list[Run], dataset: Dataset, artifacts: Path) -> list[Ranker]:
     """The systems of the runs that can be loaded again; not those that the catalogue lacks now."""
     rankers = []
     for run in runs:
-        saved, record = run.folder / "system", run.record
+        saved, record = run.folder / SYSTEM_FOLDER, run.record
         if not saved.is_dir() or base_name(record.system.name).partition(":")[0] not in entries():
             continue
         system_class = choose(record.system.name).entry.load()

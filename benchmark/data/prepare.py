@@ -26,12 +26,14 @@ from benchmark.files import (
     atomic_path,
     build_folder,
     check_manifest,
+    finished_in,
     is_complete,
     lock_by_content,
     read_json,
     remove_folder,
     sha256_of_file,
     sha256_of_json,
+    sweep_abandoned,
     sweep_locks,
     sweep_partial,
     write_json,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PREPARED_ROOT = RECIPE_FOLDER / "prepared"
+BLOCKS_SUFFIX = ".blocks"
+"""Ends the name of a folder with the blocks of candidate lists that are not finished."""
 
 _FORMAT = 1  # of the stored folder
 _META = "meta.json"
@@ -77,7 +81,7 @@ def load(
 
 def stored_with(fingerprint: str, root: Path = PREPARED_ROOT) -> Dataset | None:
     """The sound prepared data set of this content below ``root``; None if there is none."""
-    for path in sorted(root.glob(f"*/{_META}")):
+    for path in finished_in(root, f"*/{_META}"):
         with suppress(BenchmarkError):
             meta = read_json(path)
             if isinstance(meta, dict) and meta.get("fingerprint") == fingerprint:
@@ -166,6 +170,7 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
 def sweep(root: Path) -> None:
     """Remove what killed processes left among the prepared data and the candidate lists."""
     sweep_partial(root, lock_by_content(root))
+    sweep_abandoned(root, BLOCKS_SUFFIX)
     sweep_locks(root)
 
 

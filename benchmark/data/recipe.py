@@ -48,6 +48,13 @@ class _Source(_Part):
     """Whether people and language models can read the item texts."""
 
 
+class _TablesSource(_Source):
+    """What the sources with files of tables share."""
+
+    maximum_rows: StrictInt = Field(default=50_000_000, ge=1)
+    """A table with more rows is refused: Parquet before it is read, text where the row stands."""
+
+
 class Ml100kSource(_Source):
     """MovieLens 100k as it lies in the installed recbole package."""
 
@@ -56,7 +63,7 @@ class Ml100kSource(_Source):
     core: StrictInt = Field(default=5, ge=1, le=1000)
 
 
-class FolderSource(_Source):
+class FolderSource(_TablesSource):
     """A folder with ``interactions.parquet``, ``items.parquet`` and maybe ``searches.parquet``."""
 
     kind: Literal["folder"]
@@ -64,8 +71,6 @@ class FolderSource(_Source):
     """Relative to the recipe's file."""
 
     allow_items_without_text: StrictBool = False
-    maximum_rows: StrictInt = Field(default=50_000_000, ge=1)
-    """A file with more rows is refused before it is read into memory."""
 
 
 class FileFacts(_Part):
@@ -78,7 +83,7 @@ class FileFacts(_Part):
     sha256: StrictStr | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
-class AmazonSource(_Source):
+class AmazonSource(_TablesSource):
     """A category of the Amazon reviews of 2014: see :mod:`benchmark.data.sources.amazon`."""
 
     kind: Literal["amazon"]
@@ -98,7 +103,7 @@ class AmazonSource(_Source):
     """Place, size and checksum of files to download, by name."""
 
 
-class _JointSource(_Source):
+class _JointSource(_TablesSource):
     """What the sources with tables of recommendations and of searches share."""
 
     core: StrictInt = Field(default=5, ge=1, le=1000)

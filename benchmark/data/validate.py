@@ -43,7 +43,7 @@ def validate(place: Path, recipe: Recipe | None = None) -> Validation:
         BenchmarkError: it is no folder, holds no files of a known kind, or the recipe reads none.
     """
     if not place.is_dir():
-        raise BenchmarkError(f"{place}: is not a folder.")
+        raise BenchmarkError(f"{place}: is not a folder (a recipe is given with --recipe).")
     if recipe is not None and recipe.source.kind not in _LOADERS:
         raise BenchmarkError(f"{recipe.name}: a source of kind {recipe.source.kind} has no folder.")
     kind, recipes = _recipes_of(place) if recipe is None else (recipe.name, [recipe])

@@ -1,15 +1,13 @@
 """Long computations kept block by block, so that a kill loses no more than one block.
 
-A block is the arrays of one part of a computation, in a file that holds a checksum of them. Where
-the file is there and its checksum true, the block is not computed again; whatever else may be wrong
-with it, it is. What the arrays are a function of is the ``key``, which the checksum covers.
+A block is the arrays of one part of a computation, in a file of its own (:mod:`benchmark.sealed`).
+Where the file is there and whole, the block is not computed again; whatever else may be wrong with
+it, it is. What the arrays are a function of is the ``key``, which the file's seal covers.
 """
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.files import atomic_path
+from benchmark.files import remove_folder
+from benchmark.sealed import read_part, write_part
 
 Arrays = dict[str, NDArray[Any]]
 Part = TypeVar("Part")
-
-_CHECKSUM = "sha256"
 
 
 @dataclass(frozen=True)
@@ -48,38 +45,17 @@ class Blocks:
                 yield part, make(part)
                 continue
             path = folder / f"{name}-{number:06d}-of-{len(parts):06d}.npz"
-            arrays = self._read(path)
+            what = f"{self.key} {path.name}"
+            arrays = read_part(path, what)
             if arrays is None:
                 arrays = make(part)
-                self._write(path, arrays)
+                write_part(path, what, arrays)
             yield part, arrays
 
     def remove(self) -> None:
         """Remove all blocks, once what they were computed for is kept as a whole."""
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _write(self, path: Path, arrays: Arrays) -> None:
-        with atomic_path(path) as temporary, temporary.open("wb") as opened:
-            content: dict[str, Any] = {**arrays, _CHECKSUM: self._checksum(path.name, arrays)}
-            np.savez(opened, **content)
-
-    def _read(self, path: Path) -> Arrays | None:
-        """The arrays in ``path``; None if there are none, damaged ones or those of another key."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except Exception:
-            return None  # whatever is wrong with it, it is made again
-        expected = arrays.pop(_CHECKSUM, np.zeros(0, dtype=np.uint8))
-        return arrays if np.array_equal(expected, self._checksum(path.name, arrays)) else None
-
-    def _checksum(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
-        digest = hashlib.sha256(f"{self.key} {name}".encode())
-        for column, array in sorted(arrays.items()):
-            digest.update(f" {column} {array.dtype.str} {array.shape} ".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return np.frombuffer(digest.digest(), dtype=np.uint8)
+            remove_folder(self.folder)
 
 
 def ranges(number: int, at_once: int) -> list[slice]:

@@ -17,6 +17,7 @@ from benchmark.data.dataset import (
     IntArray,
     LongArray,
 )
+from benchmark.data.prepare import BLOCKS_SUFFIX
 from benchmark.errors import BenchmarkError
 from benchmark.files import (
     atomic_path,
@@ -281,10 +282,11 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(Path(f"{folder}.lock")):
+            blocks = Blocks(Path(f"{folder}{BLOCKS_SUFFIX}"), key)
             kept = _read_if_whole(folder, key)
             if kept is not None:
+                blocks.remove()  # a kill came between the keeping and the clearing up
                 return kept
-            blocks = Blocks(Path(f"{folder}.blocks"), key)
             tasks = build_tasks(dataset, settings, blocks)
             remove_folder(folder)
             build_folder(folder, lambda place: _write(place, tasks, key))

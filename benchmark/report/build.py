@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import atomic_path, is_partial, sha256_of_json, write_text
+from benchmark.files import atomic_path, finished_in, sha256_of_json, write_text
 from benchmark.protocol.metrics import VIEWS
 from benchmark.report.agreement_charts import agreement_figure
 from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
@@ -201,8 +201,8 @@ def _left_from_before(out: Path, written: list[Path]) -> list[str]:
     old = sorted(
         path
         for folder, kinds in suffixes.items()
-        for path in (out / folder).glob("*")
-        if path.suffix in kinds and path not in written and not is_partial(path)
+        for path in finished_in(out / folder, "*")
+        if path.suffix in kinds and path not in written
     )
     if not old:
         return []

@@ -21,6 +21,7 @@ from benchmark.runs.record import (
     METRICS_FILE,
     RANKS_FILE,
     RUN_FILE,
+    SYSTEM_FOLDER,
     Run,
     finished_at,
     read_run,
@@ -108,6 +109,8 @@ def _read_all(root: Path) -> tuple[list[Run], list[str]]:
             if folder.exists():
                 sentences.append(f"{folder}: is still being written or was left by a killed run.")
             continue
+        if any(place.name == SYSTEM_FOLDER and is_complete(place.parent) for place in places):
+            continue  # what a system keeps may have any name
         run = _read(folder)
         if isinstance(run, str):
             run = _read(folder)  # it may have been replaced between two of its files

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.files import write_text
+from benchmark.files import finished_in, write_text
 
 CURVE_METRIC = "NDCG@5"
 _DIGITS = 5
@@ -35,7 +35,7 @@ class Curve:
 def read_curves(folder: Path) -> tuple[Curve, ...]:
     """The curves of a run folder; a file or a line that is no training log is passed over."""
     curves = []
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in finished_in(folder, "*.jsonl"):
         rows = list(_rows(path))
         tasks = dict.fromkeys(task for row in rows for task in _validation(row))
         if rows:

@@ -223,6 +223,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if waiting:
         for note in planned.notes:
             err.print(note, style="dim")
+        for sentence in planned.unavailable:
+            err.print(f"{sentence} It is left out.", style="red")
         from benchmark.run.workers import run_jobs
 
         run_jobs(waiting, arguments.jobs, err, afresh)
@@ -230,7 +232,10 @@ def _run(arguments: argparse.Namespace) -> int:
     err.print(
         f"{len(waiting)} jobs run in {time.monotonic() - started:.1f} s, {done} were done before."
     )
-    return _report([job.spec for job in jobs], store, options)
+    code = _report([job.spec for job in jobs], store, options)
+    for sentence in planned.unavailable:
+        print(f"left out: {sentence}", file=sys.stderr)
+    return EXIT_FAILED_SYSTEM if planned.unavailable else code
 
 
 def _forget(store: RunStore, job: JobSpec) -> bool:

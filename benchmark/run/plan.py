@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.dataset import Dataset
-from benchmark.errors import BenchmarkError, unknown_value
+from benchmark.errors import BenchmarkError, SystemUnavailable, unknown_value
 from benchmark.overrides import PROTOCOL_KEY
 from benchmark.protocol.settings import ProtocolSettings, configure_protocol
 from benchmark.protocol.task import Task
@@ -17,7 +17,7 @@ from benchmark.runs.evaluation import fingerprint_of_lists
 from benchmark.runs.execute import load_data
 from benchmark.runs.identity import job_code, job_identity
 from benchmark.runs.store import JobSpec, JobState, RunStore
-from benchmark.systems.catalogue import SystemChoice
+from benchmark.systems.catalogue import SystemChoice, choose
 from benchmark.systems.configuration import configure, load_preset
 
 
@@ -44,10 +44,14 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs in the order in which they run, and sentences on what was left out of the data."""
+    """The jobs in the order in which they run, and sentences on what was left out of the data.
+
+    ``unavailable`` has a sentence for each system whose code cannot be loaded.
+    """
 
     jobs: tuple[PlannedJob, ...]
     notes: tuple[str, ...]
+    unavailable: tuple[str, ...]
 
 
 def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Options) -> Plan:
@@ -64,6 +68,7 @@ def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Op
         if owner != PROTOCOL_KEY and owner not in names:
             known = [*dict.fromkeys(names), PROTOCOL_KEY]
             raise unknown_value("system of this suite", owner, known, "--set")
+    available, unavailable = _available(choices)
     configurations = {
         choice.name: configure(
             choice,
@@ -71,9 +76,9 @@ def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Op
             choice.settings,
             assignments.get(choice.base_name, {}),
         ).model_dump(mode="json")
-        for choice in choices
+        for choice in available
     }
-    upstream = {choice.name: preset.upstream_of(choice.entry, assignments) for choice in choices}
+    upstream = {choice.name: preset.upstream_of(choice.entry, assignments) for choice in available}
     protocols = [
         configure_protocol(name, assignments.get(PROTOCOL_KEY, {})) for name in suite.protocols
     ]
@@ -85,7 +90,7 @@ def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Op
             subject = _subject(recipe, *protocol, options)
             notes += _notes(subject)
             for seed in suite.seeds:
-                for choice in choices:
+                for choice in available:
                     if set(choice.entry.tasks) & set(subject.tasks):
                         configuration = configurations[choice.name]
                         spec = _job(
@@ -100,7 +105,28 @@ def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Op
                         jobs.append(PlannedJob(spec, store.state(spec)))
     if not jobs:
         raise BenchmarkError("nothing to run: no chosen system does a task of a chosen data set.")
-    return Plan(tuple(jobs), tuple(dict.fromkeys(notes)))
+    return Plan(tuple(jobs), tuple(dict.fromkeys(notes)), tuple(map(str, unavailable)))
+
+
+def _available(
+    choices: Sequence[SystemChoice],
+) -> tuple[list[SystemChoice], list[SystemUnavailable]]:
+    """The systems whose code can be loaded, and what is wrong with the others, once each.
+
+    Raises:
+        SystemUnavailable: no system can be loaded.
+    """
+    available, unavailable = [], {}
+    for choice in choices:
+        try:
+            for name in (choice.name, *choice.entry.upstream):
+                choose(name).entry.load()
+            available.append(choice)
+        except SystemUnavailable as error:
+            unavailable[str(error)] = error
+    if unavailable and not available:
+        raise next(iter(unavailable.values()))
+    return available, list(unavailable.values())
 
 
 @dataclass(frozen=True)

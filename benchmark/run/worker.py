@@ -1,22 +1,28 @@
-"""The process that runs jobs for a suite, one after another, until one of them ends it.
+"""The process that runs jobs for a suite: each in a fork of its own, which nothing outlives.
 
-It lives as long as the suite, so libraries and data are loaded once; a system that crashes, exits
-or is killed takes nothing but this process with it, and the suite starts the next one.
+A worker lives as long as the suite and holds nothing but loaded libraries, so that what one system
+does to its process (a default of torch, a closed file, a crash) is gone when its job is. The worker
+itself runs no system's code. It has no threads and touches no GPU, without which a process may not
+be forked; and it can always end a job, also one whose threads no longer answer.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
+from dataclasses import dataclass, field
+from importlib import import_module
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from types import FrameType
-from typing import Literal
+from typing import Literal, NoReturn
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault, machine_cause
@@ -24,6 +30,12 @@ from benchmark.locks import LockedElsewhere
 from benchmark.runs.execute import Failure, execute, record_death
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
+
+_LIBRARIES = ("accelerate", "sklearn.cluster", "torch", "transformers")
+"""Loaded once a suite, because it takes seconds, and not once a job."""
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+_LONGEST_MESSAGE = 1_000  # characters
 
 
 @dataclass(frozen=True)
@@ -41,14 +53,16 @@ class Answer:
     """What a worker says: first that it is ready, then of each order its progress and its end.
 
     ``locked`` means that another suite runs the job; ``stopped`` that nobody can go on; ``broken``
-    that the suite's own code raised what it must not.
+    that the suite's own code raised what it must not. ``ended`` is the last of each order, with the
+    exit code of the job's process, or minus the signal that ended it.
     """
 
-    kind: Literal["ready", "progress", "done", "locked", "stopped", "broken"]
+    kind: Literal["ready", "progress", "done", "locked", "stopped", "broken", "ended"]
     text: str = ""
     run: Run | None = None
     error: BenchmarkError | None = None
     seconds: float = 0.0
+    code: int = 0
 
 
 def main(orders: int, suite: int) -> None:
@@ -56,30 +70,131 @@ def main(orders: int, suite: int) -> None:
 
     ``orders`` is a connection; ``suite`` a pipe whose other end the suite holds while it lives.
     """
-    threading.Thread(target=_end_with, args=(suite,), daemon=True).start()
-    work(Connection(orders))
-
-
-def work(orders: Connection) -> None:
-    """Carry out orders until there are no more, or the suite ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the suite decides
-    end = _End()
-    signal.signal(signal.SIGTERM, end)
-    place = Path.cwd()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+    for name in _LIBRARIES:
+        import_module(name)
+    work(Connection(orders), suite)
+
+
+def work(orders: Connection, suite: int) -> None:
+    """Carry out orders until there are no more, or the suite is gone or ends this process."""
+    gc.freeze()  # what is loaded stays; looking through it would copy it into each job
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         orders.send(Answer("ready"))
-        while True:
+        job = _Job()
+        signal.signal(signal.SIGTERM, job.end_on_signal)
+        while suite not in wait([orders, suite]):
             order: Order = orders.recv()
-            os.chdir(place)  # wherever the last system went
+            code = job.run(order, orders, suite)
+            orders.send(Answer("ended", code=code))
+            if job.is_ended:
+                return
+
+
+@dataclass
+class _Job:
+    """The process of a job, and of all that the job starts in its process group."""
+
+    number: int = 0
+    is_ended: bool = False  # by a signal of the suite, which goes on to the job
+
+    def end_on_signal(self, number: int, frame: FrameType | None) -> None:
+        """A job cleans up behind itself when the suite ends it."""
+        if not self.number:
+            os._exit(0)
+        self.is_ended = True
+        with suppress(ProcessLookupError):
+            os.kill(self.number, signal.SIGTERM)
+
+    def run(self, order: Order, orders: Connection, suite: int) -> int:
+        """Run the job to its end and hand on what it says; returns how its process ended."""
+        ours, theirs = Pipe(duplex=False)
+        ended = {signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, ended)
+        self.number = os.fork()
+        if not self.number:
+            orders.close()
+            ours.close()
+            os.close(suite)
+            _be_a_job(order, theirs)
+        with suppress(ProcessLookupError, PermissionError):
+            os.setpgid(self.number, self.number)  # whoever of the two comes first
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ended)
+        theirs.close()
+        try:
+            return self._watched(ours, orders, suite)
+        finally:
+            ours.close()
+            self.number = 0
+
+    def _watched(self, ours: Connection, orders: Connection, suite: int) -> int:
+        # The end of the process is seen at its own: those that it started may hold the pipe.
+        end = os.pidfd_open(self.number)
+        open_ends: list[Connection | int] = [ours, end, suite]
+        try:
+            while True:
+                ready = wait(open_ends)
+                if suite in ready:
+                    self._kill()
+                    os._exit(1)
+                if ours in ready and not self._handed_on(ours, orders):
+                    open_ends.remove(ours)
+                elif end in ready and ours not in ready:
+                    break
+        finally:
+            os.close(end)
+        self._kill()  # whatever it started is still there
+        return os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
+
+    def _handed_on(self, ours: Connection, orders: Connection) -> bool:
+        """Whether the job had something to say, which the suite has now."""
+        try:
+            said = ours.recv_bytes()
+        except (EOFError, OSError):  # closed, or cut off by its end
+            return False
+        with suppress(BrokenPipeError, ConnectionResetError):  # a suite that ends listens no more
+            orders.send_bytes(said)
+        return True
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.number, signal.SIGKILL)
+
+
+def _be_a_job(order: Order, suite: Connection) -> NoReturn:
+    """Go on as the process of a job, and end with it."""
+    try:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # so its group may write to the terminal
+        end = _End()
+        signal.signal(signal.SIGTERM, end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        _die_with_parent()
+        speech = _Speech(suite)
+        with suppress(KeyboardInterrupt):
             end.is_at_work = True
-            answer = _carried_out(order, orders)
+            answer = _carried_out(order, speech)
             end.is_at_work = False
-            orders.send(answer)
+            speech.send(answer)
+    finally:
+        for output in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                output.flush()
+        os._exit(0)
+
+
+def _die_with_parent() -> None:
+    """Also where the worker is killed: nobody would watch the job any more."""
+    parent = os.getppid()
+    with suppress(AttributeError, OSError):  # no Linux
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent or parent == 1:
+        os._exit(1)
 
 
 @dataclass
 class _End:
-    """How the suite ends this process: a job cleans up behind itself, and nothing else has to."""
+    """How the suite ends a job: once, by an interrupt, behind which the job cleans up."""
 
     is_at_work: bool = False
 
@@ -90,13 +205,22 @@ class _End:
         raise KeyboardInterrupt
 
 
-def _end_with(suite: int) -> None:
-    """End this process when nobody holds the other end of the pipe any more."""
-    os.read(suite, 1)
-    os._exit(1)
+@dataclass
+class _Speech:
+    """What a job says to the suite, from whichever of its threads."""
+
+    suite: Connection
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, answer: Answer) -> None:
+        with self.lock, suppress(BrokenPipeError):
+            self.suite.send(answer)
+
+    def progress(self, message: object) -> None:
+        self.send(Answer("progress", str(message)[:_LONGEST_MESSAGE]))
 
 
-def _carried_out(order: Order, orders: Connection) -> Answer:
+def _carried_out(order: Order, speech: _Speech) -> Answer:
     started = time.monotonic()
     try:
         if order.death is not None:
@@ -104,7 +228,7 @@ def _carried_out(order: Order, orders: Connection) -> Answer:
         else:
             run = execute(
                 order.job,
-                lambda message: orders.send(Answer("progress", message)),
+                speech.progress,
                 waits=order.waits,
                 afresh=order.afresh,
             )

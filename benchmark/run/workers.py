@@ -1,9 +1,8 @@
 """Running jobs in processes of their own, so that one system cannot end the suite.
 
-There are as many workers as jobs may run at the same time, one by default. A worker is replaced
-only when a job has ended it, so the price of the isolation is one start (about as long as importing
-torch) a suite and not one a job. A job whose worker died is tried once more, alone, since another
-job may have taken the memory; when that worker dies too, the job is recorded as failed.
+There are as many workers as jobs may run at the same time, one by default; each forks a process for
+each of its jobs (:mod:`benchmark.run.worker`). A job whose process died is tried once more, alone,
+since another job may have taken the memory; when that one dies too, the job is recorded as failed.
 """
 
 from __future__ import annotations
@@ -113,6 +112,7 @@ class _Worker:
     alive: int
     order: Order | None = None
     is_ready: bool = False
+    answer: Answer | None = None  # to the order, whose process has not ended yet
 
     def close(self) -> None:
         self.connection.close()
@@ -245,16 +245,34 @@ class _Suite:
             worker.is_ready = True
         elif answer.kind == "progress":
             self.shown.says(order.job, answer.text)
+        elif answer.kind != "ended":
+            worker.answer = answer
         else:
-            worker.order = None
-            if answer.error is not None:
-                raise answer.error
-            if answer.kind == "broken":
-                raise RuntimeError(f"{order.job.label}: the suite itself failed.\n{answer.text}")
-            if answer.run is None:
-                self.locked.append(order.job)
+            said, worker.order, worker.answer = worker.answer, None, None
+            if said is None:
+                self._died(order, answer.code)
             else:
-                self.shown.ended(order.job, answer.run, answer.seconds)
+                self._answered(order, said)
+
+    def _answered(self, order: Order, answer: Answer) -> None:
+        if answer.error is not None:
+            raise answer.error
+        if answer.kind == "broken":
+            self._broke(order, answer.text)
+        elif answer.run is None:
+            self.locked.append(order.job)
+        else:
+            self.shown.ended(order.job, answer.run, answer.seconds)
+
+    def _broke(self, order: Order, text: str) -> None:
+        """A system can leave a process in which the suite's own code fails; the others go on."""
+        sentence = f"{order.job.label}: the suite itself failed.\n{text}"
+        if order.death is not None:
+            raise RuntimeError(sentence)
+        self.shown.tells(sentence, style="red")
+        reason = text.strip().rpartition("\n")[2]
+        failure = Failure(f"the suite itself failed in its process: {reason}", retryable=True)
+        self.crew.give(Order(order.job, death=failure))
 
     def _died(self, order: Order, code: int | None) -> None:
         job, how = order.job, _manner_of_death(code)

@@ -24,7 +24,7 @@ from benchmark.protocol.metrics import VIEWS, Ranks, View
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
-from benchmark.runs.parts import read_part, write_part
+from benchmark.sealed import read_part, write_part
 from benchmark.systems.contract import System
 from benchmark.systems.scores import checked_scores, checked_scores_of_all
 

@@ -30,12 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset, IntArray
-from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.errors import BenchmarkError, SystemFailure, shortened, text_of
 from benchmark.faults import MachineFault, machine_cause
 from benchmark.files import (
     atomic_path,
     build_folder,
     check_manifest,
+    finished_in,
     is_complete,
     read_json,
     remove_folder,
@@ -61,6 +62,7 @@ from benchmark.runs.record import (
     RANKS_FILE,
     RUN_FILE,
     SCORES_FILE,
+    SYSTEM_FOLDER,
     CostPart,
     DatasetPart,
     IdentifierQuality,
@@ -242,8 +244,8 @@ def _execute_locked(
         if not chosen:
             raise SystemFailure(f"data set {dataset.name} has no events of its tasks.")
         system, fitted = _fitted(job, dataset, tasks, settings, work, progress, logger)
-        stand_ins = system.stand_ins()
-        ranking_of_all_items = system.ranking_of_all_items()
+        stand_ins = _texts("stand_ins()", tuple(system.stand_ins()))
+        (ranking_of_all_items,) = _texts("ranking_of_all_items()", (system.ranking_of_all_items(),))
         identifiers = _identifier_quality(system)
         for name, task in chosen.items():
             found[name] = evaluate(
@@ -281,7 +283,7 @@ def failure_of(error: BaseException, work: Path) -> Failure:
         MachineFault: the results cannot be written, so that nothing can be recorded.
     """
     cause = machine_cause(error)
-    if cause is not None and cause.stops:
+    if cause is not None and cause.is_full:
         raise MachineFault(f"{work}: cannot be written ({cause.reason}).") from error
     probe = work / "probe"
     write_bytes(probe, bytes(1 << 12))
@@ -290,9 +292,9 @@ def failure_of(error: BaseException, work: Path) -> Failure:
     if isinstance(error, SystemExit):
         sentence = f"it called sys.exit({error.code!r})."
     elif cause is not None:
-        sentence = f"{cause.reason} ({name}{error})"
+        sentence = f"{cause.reason} ({name}{text_of(error)})"
     else:
-        sentence = f"{name}{error}"
+        sentence = f"{name}{text_of(error)}"
     # Half a character has no bytes and could not be stored.
     whole = sentence[: 4 * _LONGEST_ERROR].encode("utf-8", "replace").decode("utf-8")
     shown = whole if isinstance(error, SystemFailure) else " ".join(whole.split())[:_LONGEST_ERROR]
@@ -314,7 +316,7 @@ def _fitted(
     context = _context(job, work, progress, logger)
     _fit_if_needed(job, dataset, tasks, settings, context)
     loaded = _made(job, context)
-    saved = work / "system"
+    saved = work / SYSTEM_FOLDER
     loaded.load(saved, Corpus.of(dataset))
     return loaded, read_json(saved / _FIT_FILE)
 
@@ -362,7 +364,7 @@ def _fit_if_needed(
     refuse_without_text(choose(job.system), dataset)
     _share_work(context.folder)
     system = _made(job, context)
-    saved = context.folder / "system"
+    saved = context.folder / SYSTEM_FOLDER
     if is_complete(saved):
         try:
             check_manifest(saved)
@@ -387,6 +389,7 @@ def _fit_if_needed(
 
     def fill(folder: Path) -> None:
         system.save(folder)
+        _refuse_what_is_no_file(folder)
         write_json(
             folder / _FIT_FILE,
             {
@@ -407,6 +410,21 @@ def _share_work(work: Path) -> None:
         if not is_first_process():
             shutil.copytree(source, work)
         wait_for_all()
+
+
+def _texts(what: str, values: tuple[Any, ...]) -> tuple[str, ...]:
+    """What a system says of itself, in characters that a record can hold."""
+    if not all(isinstance(value, str) for value in values):
+        raise SystemFailure(f"{what} gives {shortened(repr(values))}, which is no text.")
+    return tuple(value.encode("utf-8", "replace").decode("utf-8") for value in values)
+
+
+def _refuse_what_is_no_file(folder: Path) -> None:
+    """Links and pipes cannot be copied to another machine, nor hashed."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            name = shortened(path.relative_to(folder).as_posix())
+            raise SystemFailure(f"save() left {name}, which is neither a file nor a folder.")
 
 
 def _identifier_quality(system: System) -> IdentifierQuality:
@@ -515,12 +533,14 @@ def _publish(
             write_ranks(folder / RANKS_FILE, ranks, others, users)
             write_scores(folder / SCORES_FILE, {n: of["lists"].parts for n, of in found.items()})
             write_best(folder / BEST_FILE, {n: of["all-items"].parts for n, of in found.items()})
-        for path in (work / LOG_FILE, *sorted(work.glob("*.jsonl"))):
+        for path in (work / LOG_FILE, *finished_in(work, "*.jsonl")):
             if path.is_file():
                 shutil.copy2(path, folder / path.name)
-        if record.status == "finished" and (work / "system").is_dir():
+        if record.status == "finished" and (work / SYSTEM_FOLDER).is_dir():
             shutil.copytree(
-                work / "system", folder / "system", ignore=shutil.ignore_patterns("manifest.json")
+                work / SYSTEM_FOLDER,
+                folder / SYSTEM_FOLDER,
+                ignore=shutil.ignore_patterns("manifest.json"),
             )
 
     build_folder(target, fill)

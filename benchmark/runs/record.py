@@ -24,6 +24,8 @@ SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
+SYSTEM_FOLDER = "system"
+"""Of a run, with what the fitted system saved."""
 RANKS_FILE = "ranks.parquet"
 SCORES_FILE = "scores.parquet"
 BEST_FILE = "best.parquet"

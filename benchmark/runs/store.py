@@ -19,6 +19,7 @@ from typing import Any, Literal
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
 from benchmark.files import (
+    ABANDONED,
     is_complete,
     lock_by_content,
     read_json,
@@ -30,9 +31,6 @@ from benchmark.files import (
 )
 from benchmark.locks import LockedElsewhere, locked
 from benchmark.runs.record import Run, read_run
-
-ABANDONED = 30 * 86_400.0
-"""Seconds after which the unfinished work of a job that nobody asks for is removed."""
 
 _IDENTITY_FILE = "identity.json"
 _FOLDER_DIGITS = 16  # of an identity, in the name of a folder

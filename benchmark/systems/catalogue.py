@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from benchmark.errors import (
     BenchmarkError,
     SystemFailure,
+    SystemUnavailable,
     quoted,
     shortened,
+    text_of,
     unknown_value,
 )
 
@@ -80,16 +82,18 @@ class SystemEntry:
         """Import and return the system's class.
 
         Raises:
-            BenchmarkError: the module or the class is missing.
+            SystemUnavailable: the module cannot be loaded, or the class is missing or no system.
         """
         module, _, attribute = self.target.partition(":")
         try:
-            return getattr(import_module(module), attribute)
-        except Exception as error:  # a module may raise anything while it is loaded
-            reason = shortened(f"{type(error).__name__}: {error}")
-            raise BenchmarkError(
+            found = getattr(import_module(module), attribute)
+            found.Config.model_validate  # noqa: B018 - what is no system has none
+        except (Exception, SystemExit) as error:  # a module may raise anything while it is loaded
+            reason = shortened(f"{type(error).__name__}: {text_of(error)}")
+            raise SystemUnavailable(
                 f"system {self.name!r}: {self.target} cannot be imported ({reason})."
             ) from error
+        return found
 
 
 @dataclass(frozen=True)

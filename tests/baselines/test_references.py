@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from baselines.references.history_copy import HistoryCopy
+from baselines.references.popularity import Popularity
 from baselines.references.query_item_prior import (
     KnownPair,
     QueryItemPrior,
@@ -128,6 +130,29 @@ def test_a_pair_is_known_or_not(tmp_path: Path) -> None:
     dataset = dataset_of(log_of(rows("s", *SEARCHED)), 12, texts=texts)
     system, task = fitted(KnownPair, dataset, tmp_path)
     assert list(scores_of_first_user(system, dataset, task, [1, 2, 3, 4, 5])) == [1, 1, 1, 0, 0]
+
+
+# What was touched, by everybody and by oneself
+
+
+def test_popularity_counts_the_training_events_of_the_task_that_asks(tmp_path: Path) -> None:
+    searches = [[5, 5, 6, 1, 1]] * 3
+    both = sorted([*rows("r", *SEQUENCES), *rows("s", *searches)], key=lambda row: (row[0], row[3]))
+    texts = [f"word{n} word" for n in range(10)]
+    dataset = dataset_of(log_of(both), 10, texts=texts)
+    system, task = fitted(Popularity, dataset, tmp_path)
+    search = build_tasks(dataset, ProtocolSettings(negatives=3))["search"]
+    items = [1, 2, 3, 4, 5, 6, 7]
+    assert task.name == "recommendation"
+    assert list(scores_of_first_user(system, dataset, task, items)) == [3, 3, 2, 1, 0, 0, 0]
+    assert list(scores_of_first_user(system, dataset, search, items)) == [0, 0, 0, 0, 6, 3, 0]
+
+
+def test_the_latest_item_of_a_history_is_on_top(tmp_path: Path) -> None:
+    dataset = dataset_of(log_of(rows("r", *SEQUENCES)), 10)
+    system, task = fitted(HistoryCopy, dataset, tmp_path)
+    found = scores_of_first_user(system, dataset, task, [1, 2, 3, 4, 5])  # of 1, 2, 3, 1
+    assert found[0] > found[2] > found[1] > 0 and list(found[3:]) == [0, 0]
 
 
 # The catalogue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from benchmark.data.sources import cells
 from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults
+from benchmark.data.sources.lines import literal
 
 
 class Noted:
@@ -226,3 +228,10 @@ def test_a_column_that_is_wrong_throughout_is_one_sentence() -> None:
         "t.csv: row 1, column other: is empty.",
         "t.csv: row 2, column other: is empty.",
     ]
+
+
+def test_a_literal_that_python_would_warn_of_warns_nobody() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert literal("[1if 2 else 3]") is None
+        assert literal("{'a': ['b', 2.5, None]}") == {"a": ["b", 2.5, None]}

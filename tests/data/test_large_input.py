@@ -84,3 +84,37 @@ def test_one_line_of_three_gigabytes(folder: Path) -> None:
     code, said, peak = validated(folder)
     assert code == 2 and "is longer than 16 MB" in said
     assert peak < MEGABYTES
+
+
+def test_one_row_with_a_list_of_millions(folder: Path) -> None:
+    number = 40_000_000
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(number, np.int8)), ["a"])
+    lists = pa.ListArray.from_arrays([0, number, *([number] * (ROWS - 1))], names)
+    table = pa.table({"item_id": np.arange(ROWS), "title": ["b"] * ROWS, "categories": lists})
+    pq.write_table(table, folder / "items.parquet", compression="zstd", store_schema=False)
+    assert (folder / "items.parquet").stat().st_size < 2_000_000
+    code, said, peak = validated(folder)
+    assert code == 2
+    assert "items.parquet: holds lists of 40,00" in said and "more than 1,000 a row" in said
+    assert peak < MEGABYTES
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_table_of_more_rows_than_the_recipe_allows(form: str, folder: Path) -> None:
+    items = pd.DataFrame({"item_id": np.arange(ROWS), "title": "b"})
+    if form == "csv":
+        items.to_csv(folder / "items.csv", index=False)
+    elif form == "jsonl":
+        items.to_json(folder / "items.jsonl", orient="records", lines=True)
+    else:
+        items.to_parquet(folder / "items.parquet")
+    recipe = folder / "mine.yaml"
+    for most, expected in ((ROWS - 1, 2), (ROWS, 0)):
+        recipe.write_text(
+            f"name: mine\nsource: {{kind: company, path: ., core: 1, maximum_rows: {most}}}\n"
+            "search: {kind: own}\n"
+        )
+        code, said, _ = validated(folder, "--recipe", recipe)
+        assert code == expected, said
+        refused = f"has 1,500 rows, more than source.maximum_rows ({most:,}) allows"
+        assert said.count(refused) == (3 if expected else 0), said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +16,16 @@ import pyarrow.parquet as pq
 
 from benchmark.audit.record import read_audits
 from benchmark.check.__main__ import _overrides
+from benchmark.data.dataset import Dataset
 from benchmark.data.recipe import load_recipe
 from benchmark.data.validate import validate
 from benchmark.files import check_manifest, read_json
 from benchmark.overrides import parse_assignments
+from benchmark.protocol.exchange import export_tasks, read_candidates
 from benchmark.protocol.metrics import Ranks
+from benchmark.protocol.outside import event_ids, read_run, read_run_among_all
+from benchmark.protocol.settings import PRESETS
+from benchmark.protocol.task import Task, build_tasks
 from benchmark.report.collect import collect
 from benchmark.report.curves import read_curves
 from benchmark.report.published import read_published
@@ -27,10 +33,12 @@ from benchmark.report.ranks import EventRanks, read_ranks
 from benchmark.report.top import TOP_FILE, read_top, write_top
 from benchmark.run.suite import load_suite
 from benchmark.runs.execute import write_ranks
-from benchmark.runs.parts import read_part, write_part
 from benchmark.runs.scores import read_scores, write_scores
+from benchmark.sealed import read_part, write_part
 from benchmark.systems.configuration import load_preset
 from benchmark.yaml_files import read_yaml
+from tests.data.joint_files import write_kuaisar
+from tests.protocol.logs import shop_dataset
 
 Files = dict[str, bytes]
 
@@ -167,6 +175,58 @@ _AMAZON = {
     ),
 }
 
+
+@cache
+def _shop() -> tuple[Dataset, dict[str, Task]]:
+    dataset = shop_dataset(4, users=6, items=40)
+    return dataset, build_tasks(dataset, _SHOP_SETTINGS)
+
+
+_SHOP_SETTINGS = PRESETS["paper"].model_copy(update={"negatives": 4})
+
+
+def _a_run() -> Files:
+    _, tasks = _shop()
+    events, items = event_ids(tasks["search"])[:3], range(1, 6)
+    lines = [f"{event} Q0 item-{item} {item} {1 / item} a" for event in events for item in items]
+    return {"a.trec": "\n".join(lines).encode()}
+
+
+def _read_outside_run(folder: Path) -> None:
+    dataset, tasks = _shop()
+    task, path = tasks["search"], folder / "a.trec"
+    read_run(path, dataset, task)
+    read_run_among_all(path, dataset, task, task.barred(dataset, _SHOP_SETTINGS))
+
+
+@cache
+def _outside_lists() -> Files:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "lists")
+        export_tasks(place, *_shop(), "paper", _SHOP_SETTINGS)
+        names = ("meta.json", "search.candidates.trec", "search.parquet")
+        return {name: (place / name).read_bytes() for name in names}
+
+
+@cache
+def _kuaisar() -> Files:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = write_kuaisar(Path(folder))
+        return {path.name: path.read_bytes() for path in place.iterdir()}
+
+
+def _zipped(files: Callable[[], Files]) -> Callable[[], Files]:
+    return lambda: {f"{n}.gz": gzip.compress(content, mtime=0) for n, content in files().items()}
+
+
+def _amazon() -> Files:
+    return {name: text.encode() for name, text in _AMAZON.items()}
+
+
 READERS = (
     Reader(
         "JSON",
@@ -231,5 +291,10 @@ READERS = (
         },
         _validated,
     ),
-    Reader("Amazon", lambda: {name: text.encode() for name, text in _AMAZON.items()}, _validated),
+    Reader("company JSON lines, zipped", _zipped(_tables("jsonl")), _validated),
+    Reader("Amazon", _amazon, _validated),
+    Reader("Amazon, zipped", _zipped(_amazon), _validated),
+    Reader("KuaiSAR", _kuaisar, _validated),
+    Reader("TREC run", _a_run, _read_outside_run),
+    Reader("lists", _outside_lists, lambda folder: read_candidates(folder, *_shop())),
 )

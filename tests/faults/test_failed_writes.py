@@ -16,8 +16,9 @@ from tests.faults.suite import SmallSuite, done, folder_in_memory, goes_on, repo
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [61, 1])
+@pytest.mark.parametrize(
+    "step", [127, *(pytest.param(step, marks=pytest.mark.slow) for step in (7, 1))]
+)
 def test_a_suite_whose_nth_write_fails(step: int, truth: dict[tuple[str, int], str]) -> None:
     counts: Counter[str] = Counter()
     with folder_in_memory() as place:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.protocol import hard_negatives, lists, matched
+from benchmark.protocol import blocks, hard_negatives, lists, matched
 from benchmark.protocol.blocks import Arrays, Blocks, ranges, rows_by_query
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import load_tasks
@@ -127,15 +127,15 @@ def test_tasks_after_a_kill_are_those_without_one(
     for module in (hard_negatives, matched):
         monkeypatch.setattr(module, "_QUERIES_OF_A_BLOCK", 2)
     made: list[Path] = []
-    write = Blocks._write
+    write = blocks.write_part
 
-    def dies_after(blocks: Blocks, path: Path, arrays: Arrays) -> None:
-        write(blocks, path, arrays)
+    def dies_after(path: Path, what: str, arrays: Arrays) -> None:
+        write(path, what, arrays)
         made.append(path)
         if len(made) % 3 == 0:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Blocks, "_write", dies_after)
+    monkeypatch.setattr(blocks, "write_part", dies_after)
     kills, tasks = 0, None
     while tasks is None:
         try:
@@ -146,3 +146,13 @@ def test_tasks_after_a_kill_are_those_without_one(
     assert len(made) == len(set(made))  # no block was made twice
     assert same(tasks, whole)
     assert not list((tmp_path / "killed").glob("*.blocks"))
+
+
+def test_blocks_that_a_kill_left_beside_finished_lists_are_removed(tmp_path: Path) -> None:
+    dataset = shop_dataset(seed=1, users=90)
+    load_tasks(dataset, PRESETS["paper"], tmp_path)
+    (folder,) = (path for path in tmp_path.glob("tasks-*") if path.is_dir())
+    left = folder.with_name(f"{folder.name}.blocks")
+    left.mkdir()
+    load_tasks(dataset, PRESETS["paper"], tmp_path)
+    assert folder.is_dir() and not left.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from benchmark.runs.record import RunRecord, find_run_folders, read_run
 from tests.run.conftest import ProjectCopy
 
 SYSTEM = """
-import ctypes, errno, os, sys
+import ctypes, errno, json, os, sys, threading, time
 from pathlib import Path
 import numpy as np
 from benchmark.errors import BenchmarkError
@@ -36,12 +37,28 @@ class Added(System):
         {save}
 
     def load(self, folder, corpus):
-        pass
+        {load}
+
+    def stand_ins(self):
+        return {stand_ins}
+
+    def ranking_of_all_items(self):
+        return {ranking}
 """
 
 
-def system(fit: str = "pass", save: str = "pass") -> str:
-    return SYSTEM.replace("{fit}", fit).replace("{save}", save)
+def system(
+    fit: str = "pass",
+    save: str = "pass",
+    load: str = "pass",
+    stand_ins: str = "()",
+    ranking: str = "''",
+) -> str:
+    parts = {"fit": fit, "save": save, "load": load, "stand_ins": stand_ins, "ranking": ranking}
+    text = SYSTEM
+    for name, part in parts.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
 
 
 def records(results: Path) -> dict[str, RunRecord]:
@@ -65,6 +82,154 @@ FATAL = {
     "misses-a-file": ("Path('/nowhere/x').read_text()", "FileNotFoundError"),
     "moves-away": ("os.chdir('/'); raise ValueError('elsewhere')", "ValueError: elsewhere"),
 }
+
+
+CANNOT_BE_PRINTED = "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})()"
+WRONG = {
+    "stands-in-for-none": (dict(stand_ins="[1, None]"), "stand_ins() gives (1, None)"),
+    "ranks-by-none": (dict(ranking="None"), "ranking_of_all_items() gives (None,)"),
+    "says-nothing": (dict(fit=CANNOT_BE_PRINTED), "Odd: an error that cannot be printed"),
+    "leaves-a-link": (
+        dict(save="os.symlink('/nowhere', folder / 'a')"),
+        "save() left a, which is neither a file nor a folder.",
+    ),
+    "leaves-a-pipe": (
+        dict(save="os.mkfifo(folder / 'b')"),
+        "save() left b, which is neither a file nor a folder.",
+    ),
+    "code-five": (
+        dict(fit="raise RuntimeError('the server answered with status code: 5')"),
+        "RuntimeError: the server answered with status code: 5",
+    ),
+}
+HARMLESS = {
+    "halves-a-text": dict(stand_ins="('half \\udcff',)"),
+    "talks-much": dict(
+        fit="ts = [threading.Thread(target=self.context.progress, args=('y' * 300000,)) "
+        "for _ in range(6)]; [t.start() for t in ts]; [t.join() for t in ts]"
+    ),
+    "talks-oddly": dict(fit="self.context.progress(threading.Lock())"),
+    "keeps-a-record": dict(save="(folder / 'run.json').write_text('{}')"),
+    "closes-all": dict(fit="os.close(1); os.close(2)"),
+}
+
+
+def test_what_a_system_gives_back_is_checked_or_harmless(
+    project: ProjectCopy, run_tiny: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    for name, (code, _) in WRONG.items():
+        project.add_system(name, system(**code))
+    for name, code in HARMLESS.items():
+        project.add_system(name, system(**code))
+    names = ",".join([*WRONG, *HARMLESS, "popularity"])
+    ran = run_tiny("--systems", names)
+    assert ran.returncode == 1, ran.stderr
+    assert "Traceback" not in ran.stderr, ran.stderr
+    assert "not in the report" not in ran.stderr
+    found = records(project.root / "results")
+    for name in (*HARMLESS, "popularity"):
+        assert found[name].status == "finished", found[name].error
+    for name, (_, sentence) in WRONG.items():
+        assert found[name].status == "failed" and not found[name].retryable, name
+        assert sentence in (found[name].error or ""), (name, found[name].error)
+    assert found["halves-a-text"].system.stand_ins == ("half ?",)
+
+
+DISTURBING = (
+    "import torch; torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False); "
+    "np.seterr(all='raise'); os.environ['HOME'] = '/nowhere'; sys.path.clear()"
+)
+
+
+def test_what_a_system_does_to_its_process_reaches_no_other(
+    project: ProjectCopy, run_tiny: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    project.add_system("disturbs", system(DISTURBING))
+    project.add_system("breaks-the-suite", system(load="json.dumps = None"))
+    alone = run_tiny("--systems", "gru4rec", "--results", "alone")
+    assert alone.returncode == 0, alone.stderr
+    ran = run_tiny("--systems", "disturbs,breaks-the-suite,gru4rec,popularity")
+    assert ran.returncode == 1, ran.stderr
+    found = records(project.root / "results")
+    assert found["gru4rec"].status == found["popularity"].status == "finished"
+    assert found["breaks-the-suite"].retryable
+    assert "the suite itself failed in its process" in (found["breaks-the-suite"].error or "")
+
+    def figures(results: str) -> list[bytes]:
+        (folder,) = (project.root / results / "runs").glob("*/*/gru4rec/*")
+        return [(folder / name).read_bytes() for name in ("metrics.json", "ranks.parquet")]
+
+    assert figures("alone") == figures("results")
+
+
+HOLDS_THE_INTERPRETER = "Path('worker').write_text(str(os.getpid())); ctypes.PyDLL(None).sleep(600)"
+
+
+def test_a_job_that_no_longer_answers_ends_with_its_suite(project: ProjectCopy) -> None:
+    project.add_system("holds", system(HOLDS_THE_INTERPRETER))
+    for sent in (signal.SIGKILL, signal.SIGTERM):
+        (project.root / "worker").unlink(missing_ok=True)
+        assert_the_worker_ends("holds", sent, project)
+
+
+def test_processes_that_a_job_started_end_with_it(
+    project: ProjectCopy, run_tiny: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    forks = (
+        "child = os.fork()\n"
+        "        if not child: time.sleep(600)\n"
+        "        Path('child').write_text(str(child))"
+    )
+    project.add_system("forks", system(forks))
+    project.add_system("forks-and-dies", system(f"{forks}; os._exit(3)"))
+    for name, code in (("forks", 0), ("forks-and-dies", 1)):
+        ran = run_tiny("--systems", f"{name},popularity")  # which would wait for ten minutes
+        assert ran.returncode == code, ran.stderr
+        child = int((project.root / "child").read_text())
+        wait_for(lambda child=child: is_gone(child), 60)
+
+
+def test_a_system_that_cannot_be_loaded_is_left_out(
+    project: ProjectCopy, run_tiny: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    project.add_system("exits-early", "import sys; sys.exit(0)\n")
+    project.add_system("needs-more", "import nothere\n")
+    project.add_system("is-none", "class Added: pass\n")
+    ran = run_tiny("--systems", "popularity,exits-early,needs-more,is-none")
+    assert ran.returncode == 1, ran.stderr
+    assert "Traceback" not in ran.stderr, ran.stderr
+    assert list(records(project.root / "results")) == ["popularity"]
+    for reason in ("SystemExit: 0", "No module named 'nothere'", "has no attribute 'Config'"):
+        assert f"cannot be imported ({reason}" in ran.stderr or reason in ran.stderr, reason
+    assert ran.stderr.count("left out: system") == 3
+    alone = run_tiny("--systems", "needs-more")
+    assert alone.returncode == 2 and "No module named 'nothere'" in alone.stderr
+
+
+def test_streams_that_are_closed_and_names_without_characters(project: ProjectCopy) -> None:
+    project.add_system("prints", system("print('a', flush=True); sys.stderr.write('b')"))
+    command = f"{sys.executable} -m benchmark.run --dataset tiny --preset smoke --systems"
+    for closed in (">&-", "<&- >&- 2>&-"):
+        ran = subprocess.run(
+            ["bash", "-c", f"{command} prints,popularity --results r {closed}"],
+            cwd=project.root,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert {record.status for record in records(project.root / "r").values()} == {"finished"}
+        shutil.rmtree(project.root / "r")
+    ran = subprocess.run(
+        ["bash", "-c", f"{command} popularity --results $'s\\xff'"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2 and "is not UTF-8" in ran.stderr, ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_each_way_to_fail_is_recorded_and_the_suite_goes_on(
@@ -94,6 +259,9 @@ RETRIED = {
     "is-killed": "os.kill(os.getpid(), 9)",
     "may-not-read": "raise PermissionError(errno.EACCES, 'Permission denied', '/models/x')",
     "opens-too-much": "raise OSError(errno.EMFILE, 'Too many open files')",
+    "has-no-terminal": "open('/dev/tty')",
+    "reads-a-bad-disk": "open('/proc/self/mem', 'rb').read(1)",
+    "prints-to-nobody": "raise BrokenPipeError(errno.EPIPE, 'Broken pipe')",
 }
 
 
@@ -135,7 +303,6 @@ FULL = {
             "            raise RuntimeError('could not save') from error",
         ]
     ),
-    "input-output": "raise OSError(errno.EIO, 'Input/output error')",
 }
 
 
@@ -266,12 +433,15 @@ def test_suites_on_one_folder_share_the_work(project: ProjectCopy) -> None:
 
 
 def test_a_worker_does_not_outlive_its_suite(project: ProjectCopy) -> None:
-    project.add_system(
-        "slow",
-        system("Path('worker').write_text(str(os.getpid()))\n        import time; time.sleep(600)"),
-    )
+    code = "Path('worker').write_text(str(os.getpid()))\n        time.sleep(600)"
+    project.add_system("slow", system(code))
+    assert_the_worker_ends("slow", signal.SIGKILL, project)
+
+
+def assert_the_worker_ends(name: str, sent: signal.Signals, project: ProjectCopy) -> None:
+    """Where a system that wrote its process's number to ``worker`` is at work."""
     suite = subprocess.Popen(
-        [sys.executable, "-m", "benchmark.run", "--dataset", "tiny", "--systems", "slow"],
+        [sys.executable, "-m", "benchmark.run", "--dataset", "tiny", "--systems", name],
         cwd=project.root,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -279,20 +449,23 @@ def test_a_worker_does_not_outlive_its_suite(project: ProjectCopy) -> None:
     )
     try:
         wait_for(lambda: (project.root / "worker").exists())
+        wait_for(lambda: (project.root / "worker").read_text())
         worker = int((project.root / "worker").read_text())
         os.kill(worker, 0)
+        suite.send_signal(sent)
+        suite.wait(60)
+        wait_for(lambda: is_gone(worker), 60)
     finally:
-        suite.send_signal(signal.SIGKILL)
+        suite.kill()
         suite.wait()
 
-    def is_gone() -> bool:
-        try:
-            status = Path(f"/proc/{worker}/stat").read_text()
-        except FileNotFoundError:
-            return True
-        return status.rpartition(")")[2].split()[0] == "Z"  # its new parent does not look
 
-    wait_for(is_gone, 60)
+def is_gone(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"  # its new parent does not look
 
 
 def test_a_process_that_cannot_begin_is_not_the_jobs_fault(

@@ -224,9 +224,9 @@ _METADATA = (
 def _load_published(recipe: Recipe, paths: Sequence[Path | None], faults: Faults) -> RawLog | None:
     options = cast(AmazonSource, recipe.source)
     schema = TableSchema(review_file(options.category), _REVIEWS, holds_literals=True)
-    reviews = read_table(schema, paths[0], faults)
+    reviews = read_table(schema.of_at_most(options.maximum_rows), paths[0], faults)
     wanted = set(reviews.ids("asin").distinct) if reviews is not None else None
-    metadata = _read_metadata(paths[1], options.category, wanted, faults)
+    metadata = _read_metadata(paths[1], options, wanted, faults)
     texts: list[str] = []
     rows: RelevanceRows | None = None
     if recipe.search.kind == "own":
@@ -260,7 +260,7 @@ def _log_of(reviews: Table, items: RawItems) -> RawLog:
 
 
 def _read_metadata(
-    path: Path | None, category: str, wanted: set[str] | None, faults: Faults
+    path: Path | None, options: AmazonSource, wanted: set[str] | None, faults: Faults
 ) -> Table | None:
     """The metadata of the products in ``wanted`` or, where they are unknown, of all."""
 
@@ -274,13 +274,14 @@ def _read_metadata(
         return np.array([wanted is None or asin in wanted for asin in asins], dtype=bool)
 
     schema = TableSchema(
-        metadata_file(category),
+        metadata_file(options.category),
         _METADATA,
         unique="asin",
         keep=is_wanted,
         skips=is_unwanted,
         holds_literals=True,
         may_be_empty=True,
+        maximum_rows=options.maximum_rows,
     )
     return read_table(schema, path, faults)
 
@@ -332,7 +333,7 @@ def _load_tidy(recipe: Recipe, paths: Sequence[Path | None], faults: Faults) -> 
             "interactions.parquet are none, twins, channels",
         )
     options = cast(AmazonSource, recipe.source)
-    log = tidy.load_purchases(paths[0], paths[1], tidy.MAXIMUM_ROWS, faults)
+    log = tidy.load_purchases(paths[0], paths[1], options.maximum_rows, faults)
     if log is None or faults:
         return None
     log = replace(

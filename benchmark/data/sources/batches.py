@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _BATCH_BYTES = 16 << 20
 _PARQUET_ROWS = 65_536
+_LISTED, _LISTED_A_ROW = 1_000_000, 1_000
+"""Values in lists: so many in any file, and so many more a row. A small file can hold billions."""
 _LINES = 8_192
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOT_UTF8 = "is not UTF-8 text; save the file as UTF-8"
@@ -77,10 +79,15 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
                 _note_what_is_not_utf8(columns, row, path, faults)
                 yield _of_arrow(row, without_long_texts(columns, row, path, faults))
                 before += batch.num_rows
+                _check_rows(schema, before)
         else:
             for found in _json(schema, path, faults):
                 yield found
                 before += len(found.row)
+                _check_rows(schema, before)
+    except _TooManyRows as error:
+        faults.add(path, 0, "", str(error))
+        return
     except (pa.ArrowException, csv.Error, OSError, EOFError, ValueError) as error:
         reason = shortened(str(error)) or type(error).__name__
         if path.is_dir() or name.endswith(".parquet"):
@@ -92,6 +99,16 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
         if not name.endswith(".csv"):
             rule = "must hold one JSON object a line"
         faults.settle_rows(path, rule)
+
+
+class _TooManyRows(Exception):
+    """What is wrong with the table."""
+
+
+def _check_rows(schema: TableSchema, rows: int) -> None:
+    if rows > schema.maximum_rows:
+        allowed = f"source.maximum_rows ({schema.maximum_rows:,})"
+        raise _TooManyRows(f"has {rows:,} rows, more than {allowed} allows")
 
 
 def _of_arrow(row: NDArray[np.int64], columns: dict[str, pa.Array]) -> Batch:
@@ -130,11 +147,7 @@ def _parquet(
     texts = [one.name for one in whole if is_text(one.type) and whole.names.count(one.name) == 1]
     with pq.ParquetFile(part, page_checksum_verification=True, read_dictionary=texts) as opened:
         rows = before + opened.metadata.num_rows
-        most = schema.maximum_rows
-        if most is not None and rows > most:
-            reason = f"has {rows:,} rows, more than source.maximum_rows ({most:,}) allows"
-            faults.add(path, 0, "", reason)
-            return
+        _check_rows(schema, rows)
         names = opened.schema_arrow.names
         if schema.exploded and schema.exploded not in names:
             faults.add(path, 0, schema.exploded, f"the column is missing in {part.name}")
@@ -144,9 +157,26 @@ def _parquet(
             return
         wanted = [column.name for column in schema.columns if column.name in names]
         wanted += [schema.exploded] if schema.exploded else []
-        for batch in opened.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
+        values = _values_in_lists(opened.metadata, wanted)
+        if values > _LISTED + _LISTED_A_ROW * rows:
+            reason = f"holds lists of {values:,} values in {rows:,} rows"
+            raise _TooManyRows(f"{reason}, more than {_LISTED_A_ROW:,} a row")
+        at_once = max(1, min(_PARQUET_ROWS, _PARQUET_ROWS * rows // max(values, 1)))
+        for batch in opened.iter_batches(batch_size=at_once, columns=wanted):
             batch.validate(full=True)
             yield batch
+
+
+def _values_in_lists(metadata: pq.FileMetaData, columns: Sequence[str]) -> int:
+    """How many values the column of ``columns`` with the most of them has; lists may have many."""
+    numbers: dict[str, int] = {}
+    for group in range(metadata.num_row_groups):
+        for place in range(metadata.num_columns):
+            of_group = metadata.row_group(group).column(place)
+            path = of_group.path_in_schema
+            if path.partition(".")[0] in columns:
+                numbers[path] = numbers.get(path, 0) + of_group.num_values
+    return max(numbers.values(), default=0)
 
 
 def _inner_names(schema: pa.Schema, exploded: str) -> list[str]:

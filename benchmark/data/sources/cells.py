@@ -8,7 +8,6 @@ count, ``7.0`` is the whole number 7 (as pandas writes whole numbers beside gaps
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmark.data.sources.columns import Column
+from benchmark.data.sources.lines import literal
 from benchmark.data.sources.raw import Paths
 from benchmark.errors import quoted
 
@@ -223,10 +223,7 @@ def _written_list(text: str) -> list[Any] | None:
     """The list that a text writes out, as pandas puts lists into CSV; None for any other text."""
     if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
         return None
-    try:
-        found = ast.literal_eval(text.strip())
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return None
+    found = literal(text)
     return found if isinstance(found, list) else None
 
 

@@ -109,10 +109,12 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the tables; every fault is noted, and with one there is no log."""
     options = cast(CompanySource, recipe.source)
     paths = _paths(recipe, faults)
-    items = read_table(ITEMS, paths[0], faults)
-    clicks = read_table(_timed(RECOMMENDATIONS, options), paths[1], faults)
-    searches = read_table(_timed(SEARCHES, options), paths[2], faults)
-    summaries = read_table(SUMMARIES, paths[3], faults) if options.summaries else None
+    schemas = [ITEMS, _timed(RECOMMENDATIONS, options), _timed(SEARCHES, options), SUMMARIES]
+    sized = [schema.of_at_most(options.maximum_rows) for schema in schemas]
+    items, clicks, searches = (
+        read_table(schema, path, faults) for schema, path in zip(sized[:3], paths[:3], strict=True)
+    )
+    summaries = read_table(sized[3], paths[3], faults) if options.summaries else None
     if items is None:
         return None
     known = items.ids("item_id").distinct

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -72,7 +71,6 @@ SEARCHES = TableSchema(
     ),
     suffixes=PARQUET,
 )
-MAXIMUM_ROWS = 50_000_000
 
 
 def files(recipe: Recipe) -> tuple[Path, ...]:
@@ -108,7 +106,7 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     paths = _paths(recipe, faults)
     log = load_purchases(paths[0], paths[1], options.maximum_rows, faults)
     if recipe.search.kind == "own":
-        log = _with_searches(log, _sized(SEARCHES, options.maximum_rows), paths[2], faults)
+        log = _with_searches(log, SEARCHES.of_at_most(options.maximum_rows), paths[2], faults)
     elif log is not None and SEARCHES.places(recipe.source_folder):
         log = log.with_notes("searches.parquet was not used, since search.kind is not 'own'.")
     texts_count = not options.allow_items_without_text
@@ -125,15 +123,11 @@ def load_purchases(
     Where only the items could be read the log is empty, so that searches can be checked against
     them.
     """
-    table = read_table(_sized(ITEMS, maximum_rows), items, faults)
-    events = read_table(_sized(INTERACTIONS, maximum_rows), interactions, faults)
+    table = read_table(ITEMS.of_at_most(maximum_rows), items, faults)
+    events = read_table(INTERACTIONS.of_at_most(maximum_rows), interactions, faults)
     if table is None:
         return None
     return _log_of(events, _catalogue(table), faults)
-
-
-def _sized(schema: TableSchema, maximum_rows: int) -> TableSchema:
-    return replace(schema, maximum_rows=maximum_rows)
 
 
 def last_levels(paths: Paths) -> tuple[str, ...]:

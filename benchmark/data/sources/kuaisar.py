@@ -105,9 +105,11 @@ def read(recipe: Recipe) -> RawLog:
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the tables; every fault is noted, and with one there is no log."""
     options = cast(KuaisarSource, recipe.source)
-    paths = _paths(recipe, faults)
-    clicks = read_table(replace(RECOMMENDATIONS, keep=_clicked), paths[0], faults)
-    shown = read_table(SEARCHES, paths[1], faults)
+    paths, most = _paths(recipe, faults), options.maximum_rows
+    clicks = read_table(
+        replace(RECOMMENDATIONS, keep=_clicked, maximum_rows=most), paths[0], faults
+    )
+    shown = read_table(SEARCHES.of_at_most(most), paths[1], faults)
     if shown is not None:
         shown = _of_types(shown, options.item_types)
     # The catalogue has millions of items without an event: their captions are not kept.
@@ -117,7 +119,7 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     def is_wanted(values: dict[str, Any]) -> NDArray[np.bool_]:
         return np.asarray(pd.Series(values["item_id"]).isin(wanted))
 
-    items = read_table(replace(ITEMS, keep=is_wanted), paths[2], faults)
+    items = read_table(replace(ITEMS, keep=is_wanted, maximum_rows=most), paths[2], faults)
     if items is None:
         return None
     known = items.ids("item_id").distinct

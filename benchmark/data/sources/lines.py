@@ -6,6 +6,7 @@ import ast
 import gzip
 import io
 import json
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,7 @@ def record_of(line: str, *, is_literal: bool = False) -> dict[str, Any]:
     except (ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, NoRecord):
             raise
-        found = _literal(line) if is_literal else None
+        found = literal(line) if is_literal else None
     if found is not None and not isinstance(found, dict):
         raise NoRecord(f"is no object of keys and values but {_KINDS.get(type(found), 'a value')}")
     if found is None:
@@ -91,9 +92,12 @@ def record_of(line: str, *, is_literal: bool = False) -> dict[str, Any]:
 _KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", set: "a set"}
 
 
-def _literal(line: str) -> Any:
+def literal(text: str) -> Any:
+    """The value of a Python literal; None for any other text."""
     try:
-        return ast.literal_eval(line.strip())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of data, nobody's code
+            return ast.literal_eval(text.strip())
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
 

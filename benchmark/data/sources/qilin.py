@@ -131,7 +131,8 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     options, folder = cast(QilinSource, recipe.source), recipe.source_folder
 
     def table_of(schema: TableSchema) -> Table | None:
-        return read_table(schema, _find(schema, folder, faults), faults)
+        sized = schema.of_at_most(options.maximum_rows)
+        return read_table(sized, _find(schema, folder, faults), faults)
 
     recommendations, searches = _tables(folder)
     rec_tables = [table for schema in recommendations if (table := table_of(schema)) is not None]

@@ -12,7 +12,7 @@ kept are in memory. Rows are counted from 1, without the header of a CSV file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,11 @@ class TableSchema:
     holds_literals: bool = False
     may_be_empty: bool = False
     suffixes: tuple[str, ...] = SUFFIXES
-    maximum_rows: int | None = None
+    maximum_rows: int = 50_000_000
+
+    def of_at_most(self, rows: int) -> TableSchema:
+        """The same table, refused where it has more rows."""
+        return replace(self, maximum_rows=rows)
 
     def places(self, folder: Path) -> list[Path]:
         """The table's files or folder of parts, those that are there."""

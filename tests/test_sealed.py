@@ -1,4 +1,4 @@
-"""Unfinished scores: taken if they are what they say and hold what was written."""
+"""Parts of unfinished work: taken if they are what they say and hold what was written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.runs.parts import read_part, write_part
+from benchmark.sealed import read_part, write_part
 
 ARRAYS = {
     "above": np.arange(40, dtype=np.int32),

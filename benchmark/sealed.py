@@ -1,7 +1,7 @@
-"""Unfinished scores: one file a part of a task's test events, with what it is and a hash of it all.
+"""Parts of unfinished work: arrays in a file, with what they are of and a hash of it all.
 
-A part is taken only if it is what it is asked for to be (job, task, events) and holds what was
-written, array by array. Its length alone says nothing: a part of other events is as long.
+A part is taken only if it is what it is asked for to be (for scores: job, task, events) and holds
+what was written, array by array. Its length alone says nothing: a part of other events is as long.
 """
 
 from __future__ import annotations
