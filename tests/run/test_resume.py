@@ -39,8 +39,11 @@ def die_once(moment):
     marker = Path(os.environ.get("MARKERS", "/nonexistent")) / moment
     if os.environ.get("DIE_AT") == moment and not marker.exists():
         marker.write_text("died here")
+        worker = os.getppid()
         if os.environ["WHO"] == "suite":
-            os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(int(Path(f"/proc/{worker}/stat").read_text().split()[3]), signal.SIGKILL)
+        if os.environ["WHO"] == "worker":
+            os.kill(worker, signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -113,7 +116,7 @@ def _metrics(results: Path, system: str) -> bytes:
     return b"".join((folders[0] / name).read_bytes() for name in names)
 
 
-@pytest.mark.parametrize("who", ["suite", "worker"])
+@pytest.mark.parametrize("who", ["suite", "worker", "job"])
 @pytest.mark.parametrize("moment", ["training", "saving", "loading", "scoring"])
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
     moment: str,
