@@ -316,7 +316,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert config.pseudo_queries.queries_per_item == 20
 
 
-@pytest.mark.parametrize("preset", ["laptop", "smoke", "paper"])
+@pytest.mark.parametrize("preset", ["laptop", "laptop-long", "smoke", "paper"])
 def test_the_exact_row_differs_in_nothing_but_the_scoring(preset: str) -> None:
     both = [
         configure(choose(name), load_preset(preset).overrides_for(name)).model_dump()
@@ -326,7 +326,7 @@ def test_the_exact_row_differs_in_nothing_but_the_scoring(preset: str) -> None:
     assert both[0] == both[1]
 
 
-@pytest.mark.parametrize("preset", ["laptop", "smoke", "paper"])
+@pytest.mark.parametrize("preset", ["laptop", "laptop-long", "smoke", "paper"])
 def test_every_ablation_can_be_configured_and_is_another_one(preset: str) -> None:
     overrides = load_preset(preset).overrides_for("gensar")
     rows = [row for row in load_suite("ablations").chosen_systems() if row.settings]

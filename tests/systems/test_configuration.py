@@ -65,7 +65,7 @@ def test_the_configurations_of_upstream_systems_come_from_the_same_preset() -> N
     assert preset.upstream_of(named, {"bm25": {"b": 0.2}})["bm25"]["b"] == 0.2
 
 
-@pytest.mark.parametrize("name", ["laptop", "smoke", "paper"])
+@pytest.mark.parametrize("name", ["laptop", "laptop-long", "smoke", "paper"])
 def test_every_preset_configures_its_systems(name: str) -> None:
     preset = load_preset(name)
     for system, overrides in preset.systems.items():

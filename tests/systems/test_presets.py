@@ -46,7 +46,7 @@ def value_at(config: SystemConfig, key: str) -> Any:
 
 
 def test_the_presets_that_are_promised_are_there() -> None:
-    assert PRESETS == ["chinese", "gpu-hour", "laptop", "original", "paper", "smoke"]
+    assert PRESETS == ["chinese", "gpu-hour", "laptop", "laptop-long", "original", "paper", "smoke"]
     for name in PRESETS:
         assert load_preset(name).description
         assert f"| `{name}`" in PAGE.read_text(encoding="utf-8")
@@ -63,10 +63,28 @@ def test_stand_ins_are_taken_only_by_presets_for_small_machines(preset: str) -> 
     asked = {
         part.name for system in entries() for part in configured(preset, system).pretrained_parts()
     }
-    if preset in ("laptop", "smoke"):
+    if preset in ("laptop", "laptop-long", "smoke"):
         assert asked == STAND_INS
     else:
         assert asked and not asked & (STAND_INS | {"auto"})
+
+
+def longest_texts(value: Any, key: str = "") -> dict[str, int]:
+    """How many tokens of an item text a configuration reads, by dotted key."""
+    if isinstance(value, dict):
+        inner = (longest_texts(part, f"{key}.{name}") for name, part in value.items())
+        return {name: most for found in inner for name, most in found.items()}
+    names = ("most_item_tokens", "most_text_tokens", "item_tokens")
+    return {key: value} if key.endswith(names) else {}
+
+
+@pytest.mark.parametrize("system", ["e5", "bge", *GENERATIVE])
+def test_budgets_of_small_machines_do_not_grow_with_the_length_of_item_texts(system: str) -> None:
+    for preset in ("laptop", "laptop-long"):
+        found = longest_texts(configured(preset, system).model_dump(mode="json"))
+        assert all(most <= 48 for most in found.values()), found
+    if system in ("e5", "bge", "lc-rec", "gensar", "dsi-qg"):
+        assert found
 
 
 # The appendix
