@@ -32,7 +32,7 @@ from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.model_folder import PretrainedFiles
-from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
+from benchmark.kit.pretrained import PUBLISHED, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import (
@@ -42,11 +42,7 @@ from benchmark.kit.seq2seq import (
     assembled_lengths,
     texts_of,
 )
-from benchmark.kit.text import (
-    own_pooling,
-    pretrained_text_encoder,
-    text_vectors,
-)
+from benchmark.kit.text import encoder_part, own_pooling, pretrained_text_encoder, text_vectors
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig

@@ -31,6 +31,7 @@ from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learning import (
     IdentifierModel,
     QuantisationConfig,
+    Sizes,
     checked_epsilons,
     learn_codes,
     resolved,
@@ -77,9 +78,9 @@ class JointIdentifierConfig(QuantisationConfig):
     "semantic_only" and "collaborative_only" learn one identifier for both tasks from one embedding,
     "bi_encoder" from that of a text encoder which was fine-tuned on both tasks.
     Identifiers keep their length and sizes in each."""
-    shared_sizes: tuple[int, ...] = (256, 256)
+    shared_sizes: Sizes = (256, 256)
     """Codes of each shared level."""
-    specific_sizes: tuple[int, ...] = (256, 256)
+    specific_sizes: Sizes = (256, 256)
     """Codes of each level of either identifier's own."""
     shared_epsilons: tuple[float, ...] = (0.0, 0.0)
     """Sinkhorn's epsilon of each shared level; 0 assigns the nearest codes."""

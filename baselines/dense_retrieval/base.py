@@ -29,7 +29,7 @@ from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
+from benchmark.kit.pretrained import PUBLISHED, find_encoder
 from benchmark.kit.text import (
     Activations,
     Pooling,
@@ -39,6 +39,7 @@ from benchmark.kit.text import (
     Tokens,
     encode_in_parts,
     encode_tokens,
+    encoder_part,
     own_pooling,
     pretrained_text_encoder,
     sha256_of_weights,

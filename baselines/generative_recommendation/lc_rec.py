@@ -42,7 +42,7 @@ from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
-from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
+from benchmark.kit.pretrained import PUBLISHED, find_encoder
 from benchmark.kit.prompt_instances import Pieces, PromptInstances
 from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import (
@@ -56,6 +56,7 @@ from benchmark.kit.seq2seq import (
 )
 from benchmark.kit.text import (
     Tokens,
+    encoder_part,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,

@@ -35,14 +35,10 @@ from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
-from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
+from benchmark.kit.pretrained import PUBLISHED, find_encoder
 from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, batches_by_length
-from benchmark.kit.text import (
-    own_pooling,
-    pretrained_text_encoder,
-    text_vectors,
-)
+from benchmark.kit.text import encoder_part, own_pooling, pretrained_text_encoder, text_vectors
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

@@ -28,12 +28,13 @@ from benchmark.kit.catalogue import CatalogueRanking, beam_over, ranking_by
 from benchmark.kit.decoding import LengthRule
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
-from benchmark.kit.pretrained import PUBLISHED, encoder_part, find_encoder
+from benchmark.kit.pretrained import PUBLISHED, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.query_ranking import QueryRanking
 from benchmark.kit.seq2seq import Backbone, BackboneSettings, assembled
 from benchmark.kit.text import (
     Tokens,
+    encoder_part,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,

@@ -36,6 +36,8 @@ WEIGHT_FORMS = (_SAFETENSORS, _TORCH)
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 BESIDE_WEIGHTS = ("*.json", "*.txt", "*.model")
 """Configuration, tokenizer and the like."""
+_MODULES = "*/*.json"
+"""The same of a sentence encoder's modules, such as how it pools."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def files_in(folder: Path, name: str, is_packaged: bool = False) -> PretrainedFi
     Raises:
         BenchmarkError: it has no config.json, no tokenizer, or no weights that can be read.
     """
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise BenchmarkError(f"{folder}: cannot be listed (permission denied).")
     if not (folder / "config.json").is_file():
         raise BenchmarkError(f"{folder}: holds no config.json.")
     if not _matches(folder, _VOCABULARIES):
@@ -132,9 +136,18 @@ def _check_readable(path: Path) -> None:
 
 
 def _sha256_of_all(folder: Path, weights: Iterable[Path]) -> str:
-    tokenizer = _matches(folder, (*_VOCABULARIES, "tokenizer_config.json"))
-    parts = {*weights, folder / "config.json", *tokenizer}
-    return sha256_of_json({path.name: sha256_of_path(path) for path in sorted(parts)})
+    parts = sorted({*weights, *_beside_weights(folder)})
+    return sha256_of_json({str(path.relative_to(folder)): sha256_of_path(path) for path in parts})
+
+
+def _beside_weights(folder: Path) -> list[Path]:
+    """What says how the weights are used, weights and their indices apart."""
+    return [
+        path
+        for path in sorted(_matches(folder, (*BESIDE_WEIGHTS, _MODULES)))
+        if path.name not in (*_SAFETENSORS, *_TORCH, MANIFEST)
+        and path.relative_to(folder).parts[0] not in ("onnx", "openvino")
+    ]
 
 
 def sha256_of_path(path: Path) -> str:
@@ -175,7 +188,13 @@ def all_there(loaded: tuple[Any, dict[str, Any]], files: PretrainedFiles) -> Any
 
 def _copies() -> Path:
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "gensar-benchmark" / "safetensors"
+    try:
+        return Path(root).expanduser() / "gensar-benchmark" / "safetensors"
+    except RuntimeError:
+        raise BenchmarkError(
+            "XDG_CACHE_HOME: is not set, and this user has no home folder, so there is no place "
+            "for copies of weights."
+        ) from None
 
 
 def _copy_as_safetensors(folder: Path, weights: list[Path]) -> Path:
@@ -205,12 +224,10 @@ def _is_whole(folder: Path) -> bool:
 
 def _convert(folder: Path, weights: list[Path], place: Path) -> None:
     """Write a model's weights, and all that stands beside them, into the empty ``place``."""
-    for pattern in (*BESIDE_WEIGHTS, "*/*.json"):
-        for path in folder.glob(pattern):
-            relative = path.relative_to(folder)
-            if path.is_file() and path.name not in _TORCH and relative.parts[0] != "onnx":
-                (place / relative).parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, place / relative)
+    for path in _beside_weights(folder):
+        copy = place / path.relative_to(folder)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, copy)
     shards = [path for path in weights if path.suffix == ".bin"]
     if len(weights) == 1:
         _convert_file(shards[0], place / _SAFETENSORS[0])
@@ -231,11 +248,15 @@ def _convert_file(source: Path, target: Path) -> list[str]:
         state: Any = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each raise their own
         said = shortened(str(error)) or type(error).__name__
+        if type(error).__name__ == "UnpicklingError":  # torch advises to run what the file brings
+            said = "it is cut, or holds other things than weights, which are not run"
         raise BenchmarkError(f"{source}: is not readable as weights ({said}).") from None
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
         raise BenchmarkError(f"{source}: holds something else than named weights.")
+    if any(value.layout != torch.strided or value.is_meta for value in state.values()):
+        raise BenchmarkError(f"{source}: holds weights that are sparse, or names without values.")
     # Clones, since safetensors refuses tied weights, which share their memory.
     own = {name: value.detach().contiguous().clone() for name, value in state.items()}
     save_file(own, target, metadata={"format": "pt"})

@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,6 @@ from benchmark.kit.model_folder import (
     files_in,
     sha256_of_path,
 )
-from benchmark.systems.contract import PretrainedPart
 
 PUBLISHED = "published"
 """The model of the paper, or none: what is missing stops the run."""
@@ -70,10 +69,27 @@ def find_encoder(choice: str, hub_name: str) -> PretrainedFiles:
     return named_model("encoder", hub_name if choice == PUBLISHED else choice, PACKAGED)
 
 
-def encoder_part(choice: str, hub_name: str) -> PretrainedPart:
-    """What :func:`find_encoder` finds, as a part of a configuration."""
-    name = hub_name if choice in (PUBLISHED, AUTO) else choice
-    return PretrainedPart(name, lambda: find_encoder(choice, hub_name))
+def loadable(files: PretrainedFiles, load: Callable[[PretrainedFiles], object]) -> PretrainedFiles:
+    """``files``, if ``load`` can make something of them; tried once for each content.
+
+    Raises:
+        BenchmarkError: it cannot; one sentence says why.
+    """
+    key = (files.sha256, files.folder, load)
+    if not files.is_packaged and key not in _LOADABLE:
+        try:
+            load(files)
+        except BenchmarkError:
+            raise
+        except Exception as error:  # configurations, tokenizers and weights each raise their own
+            said = shortened(str(error)) or type(error).__name__
+            raise BenchmarkError(f"{files.name}: cannot be loaded ({said}).") from error
+        _LOADABLE.add(key)
+    return files
+
+
+_LOADABLE: set[tuple[str, Path, Callable[[PretrainedFiles], object]]] = set()
+"""What was loaded before in this process."""
 
 
 def named_model(kind: str, name: str, stand_in: str) -> PretrainedFiles:

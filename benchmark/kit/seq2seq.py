@@ -29,7 +29,7 @@ from benchmark.files import atomic_path, read_json, write_json
 from benchmark.kit.markers import Markers
 from benchmark.kit.model_folder import PretrainedFiles, all_there
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.pretrained import AUTO, PUBLISHED, if_available, named_model
+from benchmark.kit.pretrained import AUTO, PUBLISHED, if_available, loadable, named_model
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch
 from benchmark.kit.words import training_queries
@@ -101,9 +101,14 @@ class BackboneSettings(BaseModel):
         return named_model("backbone", name, SCRATCH)
 
     def part(self) -> PretrainedPart:
-        """What :meth:`find` finds, as a part of a configuration."""
+        """What :meth:`find` finds, if it can be loaded, as a part of a configuration."""
+
+        def found() -> PretrainedFiles | None:
+            files = self.find()
+            return None if files is None else loadable(files, _load_backbone)
+
         return PretrainedPart(
-            self.hub_name if self.model in (PUBLISHED, AUTO) else self.model, self.find
+            self.hub_name if self.model in (PUBLISHED, AUTO) else self.model, found
         )
 
     def identity(self) -> dict[str, Any]:
@@ -131,6 +136,11 @@ class BackboneSettings(BaseModel):
         )
 
 
+def _load_backbone(files: PretrainedFiles) -> None:
+    TextTokenizer.of_files(files)
+    Seq2Seq.of_files(files)
+
+
 # ------------------------------------------------------------------------------------- tokenizer
 
 
@@ -154,7 +164,9 @@ class TextTokenizer:
         """The tokenizer of a pretrained model's folder."""
         from transformers import AutoTokenizer
 
-        loaded: Any = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+        loaded: Any = AutoTokenizer.from_pretrained(
+            files.folder, local_files_only=True, trust_remote_code=False
+        )
         return cls(loaded.backend_tokenizer, int(loaded.pad_token_id), int(loaded.eos_token_id))
 
     @classmethod
@@ -314,6 +326,7 @@ class Seq2Seq(nn.Module):
         loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(
             files.folder,
             local_files_only=True,
+            trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32,
             attn_implementation=_attention(),

@@ -25,8 +25,8 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.files import atomic_path, read_json, sha256_of_json
 from benchmark.kit.markers import Markers
 from benchmark.kit.model_folder import PretrainedFiles, all_there
-from benchmark.kit.pretrained import find_encoder
-from benchmark.systems.contract import FloatArray, RunContext
+from benchmark.kit.pretrained import AUTO, PUBLISHED, find_encoder, loadable
+from benchmark.systems.contract import FloatArray, PretrainedPart, RunContext
 
 __all__ = [
     "Activations",
@@ -95,7 +95,9 @@ class Tokenizer:
     def __init__(self, files: PretrainedFiles) -> None:
         from transformers import AutoTokenizer
 
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, local_files_only=True)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(
+            files.folder, local_files_only=True, trust_remote_code=False
+        )
         self.padding = int(self._tokenizer.pad_token_id)
         self._markers = Markers(
             self._tokenizer.backend_tokenizer,
@@ -140,6 +142,17 @@ class Tokenizer:
 # ----------------------------------------------------------------------------- tokens to vectors
 
 
+def encoder_part(choice: str, hub_name: str) -> PretrainedPart:
+    """What :func:`find_encoder` finds, if it can be loaded, as a part of a configuration."""
+    name = hub_name if choice in (PUBLISHED, AUTO) else choice
+    return PretrainedPart(name, lambda: loadable(find_encoder(choice, hub_name), _load_encoder))
+
+
+def _load_encoder(files: PretrainedFiles) -> None:
+    Tokenizer(files)
+    SentenceEncoder.from_files(files, "mean")
+
+
 class SentenceEncoder(nn.Module):
     """A transformer whose last hidden states are pooled and brought to length one."""
 
@@ -153,13 +166,16 @@ class SentenceEncoder(nn.Module):
         """The pretrained encoder of a folder, in float32 and evaluation mode."""
         from transformers import AutoConfig, AutoModel
 
-        config = AutoConfig.from_pretrained(files.folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            files.folder, local_files_only=True, trust_remote_code=False
+        )
         # BERT and its like have a pooler behind the first token, which is no part of the vectors.
         without = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
         with _quiet_transformers():
             loaded: Any = AutoModel.from_pretrained(
                 files.folder,
                 local_files_only=True,
+                trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
                 output_loading_info=True,

@@ -57,7 +57,8 @@ class Preset(BaseModel):
     What systems share stands once, as a named part, and ``use: NAME`` puts it in place: a value, or
     a mapping that the keys beside ``use`` are laid over; of several names the later ones are laid
     over the earlier. A preset that extends another lays its parts and systems over those of the
-    other before parts are put in place, so a part of another value changes all that use it.
+    other before parts are put in place, so a part of another value changes all that use it. Where
+    both use parts in one place, those of the extending preset are laid over those of the other.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,10 +71,9 @@ class Preset(BaseModel):
     """How the settings of systems were found, where a study found them."""
 
     def overrides_for(self, name: str) -> Overrides:
-        """What the preset changes for a system; ``group:Variant`` falls back to its group."""
-        if name in self.systems:
-            return self.systems[name]
-        return self.systems.get(name.partition(":")[0], {})
+        """What the preset changes for a system; ``group:Variant`` lies over what its group has."""
+        of_group = self.systems.get(name.partition(":")[0], {})
+        return merged(of_group, self.systems.get(name, {}))
 
     def upstream_of(
         self,
@@ -134,7 +134,7 @@ def load_preset(name: str) -> Preset:
     systems: Overrides = {}
     tuning: dict[str, Tuning] = {}
     for preset in reversed(chain):
-        parts, systems = merged(parts, preset.parts), merged(systems, preset.systems)
+        parts, systems = _laid_over(parts, preset.parts), _laid_over(systems, preset.systems)
         # What a later preset changes is no longer what a study found.
         kept = {} if preset.parts else {s: t for s, t in tuning.items() if s not in preset.systems}
         tuning = {**kept, **preset.tuning}
@@ -156,7 +156,7 @@ def _extended(path: Path) -> list[Preset]:
         name = chain[-1].extends
         own = Path(name).parent.parts or name.endswith((".yaml", ".yml"))
         path = seen[-1].parent / name if own else named_path("preset", name)
-        if path in seen:
+        if path.resolve() in [one.resolve() for one in seen]:
             raise BenchmarkError(f"{seen[0]}: extends itself by way of {seen[-1].stem!r}.")
         seen.append(path)
         chain.append(_as_it_stands(path))
@@ -186,6 +186,20 @@ def _as_it_stands(path: Path) -> Preset:
 _USE = "use"
 
 
+def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> Overrides:
+    """``merged``, but what both use in one place is kept, as a tuple of layers."""
+    result = merged(base, own)
+    for key, value in own.items():
+        if key not in base:
+            continue
+        if key == _USE:
+            before = base[key] if isinstance(base[key], tuple) else (base[key],)
+            result[key] = (*before, value)
+        elif isinstance(value, Mapping) and isinstance(base[key], Mapping):
+            result[key] = _laid_over(base[key], value)
+    return result
+
+
 class _Parts:
     """Named parts and how they are put in place of ``use``; ``used`` are those that were."""
 
@@ -195,6 +209,8 @@ class _Parts:
 
     def placed(self, value: Any, system: str, within: tuple[str, ...] = ()) -> Any:
         """``value`` of ``system`` without any ``use``; ``within`` are the parts that led to it."""
+        if isinstance(value, list):
+            return [self.placed(inner, system, within) for inner in value]
         if not isinstance(value, Mapping):
             return value
         own = {
@@ -202,10 +218,13 @@ class _Parts:
         }
         if _USE not in value:
             return own
-        names = value[_USE] if isinstance(value[_USE], list) else [value[_USE]]
+        layers = value[_USE] if isinstance(value[_USE], tuple) else (value[_USE],)
+        of_layers = [layer if isinstance(layer, list) else [layer] for layer in layers]
+        last = [self._part(name, system, within) for name in of_layers[-1]]
+        if len(last) == 1 and not own and not isinstance(last[0], Mapping):
+            return last[0]  # one value in place of what the extended preset uses
+        names = [name for layer in of_layers for name in layer]
         found = [self._part(name, system, within) for name in names]
-        if len(found) == 1 and not own:
-            return found[0]
         for name, part in zip(names, found, strict=True):
             if not isinstance(part, Mapping):
                 raise BenchmarkError(

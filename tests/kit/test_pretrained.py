@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -20,7 +21,7 @@ from benchmark.kit import pretrained
 from benchmark.kit.model_folder import files_in, sha256_of_path
 from benchmark.kit.pretrained import find_encoder, hub_model, if_available
 from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, TextTokenizer
-from benchmark.kit.text import SentenceEncoder, Tokenizer
+from benchmark.kit.text import SentenceEncoder, Tokenizer, encoder_part
 from tests.baselines.test_dense_retrieval import make_encoder
 from tests.kit.test_seq2seq import UNTIED, t5_like_tokenizer
 
@@ -215,8 +216,137 @@ def test_no_code_of_a_weights_file_is_run(tmp_path: Path) -> None:
     folder = cached_folder(tmp_path)
     write_beside_weights(folder)
     torch.save({"shared.weight": Harmful()}, folder / "pytorch_model.bin")
-    assert "pytorch_model.bin: is not readable as weights" in missing()
+    told = missing()
+    assert "pytorch_model.bin: is not readable as weights (it is cut, or holds other things" in told
+    assert "weights_only" not in told, "torch's own advice is to run it"
     assert not (tmp_path / "was here").exists()
+
+
+@pytest.mark.parametrize(
+    "weight", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")], ids=["sparse", "no values"]
+)
+def test_weights_that_safetensors_cannot_hold_are_refused(
+    weight: torch.Tensor, tmp_path: Path
+) -> None:
+    write_beside_weights(tmp_path)
+    torch.save({"shared.weight": weight}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(BenchmarkError, match="holds weights that are sparse, or names without"):
+        files_in(tmp_path, NAME)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(
+    tmp_path: Path, model: Seq2Seq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_beside_weights(tmp_path)
+    write_weights(tmp_path, model.t5.state_dict(), "bin")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def nowhere(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    with pytest.raises(BenchmarkError, match=r"^XDG_CACHE_HOME: is not set, and this user has no"):
+        files_in(tmp_path, NAME)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_beside_weights(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(BenchmarkError, match=r"cannot be listed \(permission denied\)"):
+        files_in(tmp_path, NAME)
+
+
+def test_how_a_model_pools_is_part_of_what_it_is(tmp_path: Path) -> None:
+    """A file that comes later changes the hash, also where the weights are copied."""
+    folder = make_encoder(tmp_path / "encoder")
+    state = SentenceEncoder.from_files(files_in(folder, "encoder"), "mean").encoder.state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    before = files_in(folder, "encoder")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    after = files_in(folder, "encoder")
+    assert after.sha256 != before.sha256
+    assert (after.folder / "1_Pooling" / "config.json").is_file()
+    (folder / "special_tokens_map.json").write_text("{}")
+    assert files_in(folder, "encoder").sha256 not in (before.sha256, after.sha256)
+
+
+# What is there and cannot be loaded
+
+
+def flawed_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+FLAWS: dict[str, Callable[[Path], object]] = {
+    "no JSON": lambda folder: (folder / "config.json").write_text("{"),
+    "a kind that nobody knows": lambda folder: flawed_config(folder, model_type="unheard-of"),
+    "another kind": lambda folder: flawed_config(folder, model_type="bert"),
+    "other shapes": lambda folder: flawed_config(folder, d_model=24),
+    "a broken tokenizer": lambda folder: (folder / "tokenizer.json").write_text("{"),
+    "code of its own": lambda folder: flawed_config(
+        folder, model_type="own", auto_map={"AutoConfig": "configuration_own.Own"}
+    ),
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS.values(), ids=FLAWS.keys())
+def test_a_backbone_that_cannot_be_loaded_is_found_before_any_job(
+    flaw: Callable[[Path], object],
+    tmp_path: Path,
+    model: Seq2Seq,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = cached_folder(tmp_path)
+    write_beside_weights(folder)
+    write_weights(folder, model.t5.state_dict(), "safetensors")
+    settings = BackboneSettings(hub_name=NAME)
+    assert settings.part().find() is not None
+    flaw(folder)
+    hub_model.cache_clear()
+    monkeypatch.setattr("builtins.input", lambda *given: pytest.fail("somebody is asked"))
+    with pytest.raises(BenchmarkError) as caught:
+        settings.part().find()
+    assert str(caught.value).count("\n") == 0
+
+
+def test_an_encoder_that_cannot_be_loaded_is_found_before_any_job(tmp_path: Path) -> None:
+    folder = make_encoder(tmp_path / "encoder")
+    assert encoder_part(str(folder), "owner/encoder").find() is not None
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(BenchmarkError, match=r"^encoder: cannot be loaded \("):
+        encoder_part(str(folder), "owner/encoder").find()
+
+
+def test_a_tokenizer_of_sentencepiece_alone_is_read(tmp_path: Path, model: Seq2Seq) -> None:
+    """As T5s are published that have no tokenizer.json."""
+    import sentencepiece
+
+    write_beside_weights(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).unlink()
+    words = [f"red lamp {number} of a blue table {7 * number}" for number in range(300)]
+    with (tmp_path / "spiece.model").open("wb") as opened:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(words),
+            model_writer=opened,
+            vocab_size=60,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            minloglevel=2,
+        )
+    write_weights(tmp_path, model.t5.state_dict(), "safetensors")
+    assert BackboneSettings(model=str(tmp_path)).part().find() is not None
+    tokenizer = TextTokenizer.of_files(files_in(tmp_path, NAME))
+    (ids,) = tokenizer.marked(["red lamp"]).padded(np.arange(1))[0].tolist()
+    own = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
+    assert [number for number in ids if number > 1] == own.encode("red lamp")
 
 
 def test_an_index_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from benchmark.errors import SystemFailure
@@ -120,6 +120,21 @@ class QuantisationConfig(SystemConfig):
         validate_every=10,
     )
     """A batch counts items; validation counts collisions of nearest codes over all items."""
+
+    @model_validator(mode="after")
+    def _settings_act(self) -> QuantisationConfig:
+        """Refuse what would change nothing, or leave nothing to choose from."""
+        if self.quantiser == "rq-kmeans" and self.kmeans_iterations is None:
+            raise ValueError("quantiser rq-kmeans needs kmeans_iterations, at least 1")
+        if self.training.warmup_steps:
+            raise ValueError("training.warmup_steps has no effect here; set warmup_steps beside it")
+        if self.steps is not None and (self.warmup_steps or 0) >= self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+        return self
+
+
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+"""Codes of each level."""
 
 
 def checked_epsilons(sizes: tuple[int, ...], epsilons: tuple[float, ...]) -> None:
@@ -240,11 +255,15 @@ def learn_codes(
         selected_from=settings.warmup_steps if config.selected == "after_warmup" else 0,
     )
     if history.best_share < EARLY:
+        is_free = config.selected == "any_time"
         context.logger.warning(
             "%s: the fewest collisions were found after %.0f%% of training, before much was "
-            "learned; set identifiers.selected to after_warmup, or train for fewer steps.",
+            "learned; %s.",
             name,
             100 * history.best_share,
+            "set identifiers.selected to after_warmup, or train for fewer steps"
+            if is_free
+            else "train for fewer steps, or warm up for more",
         )
     model.eval()
     coded = model.coded(_latents(model, instances, every, context))

@@ -23,6 +23,7 @@ from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learning import (
     IdentifierModel,
     QuantisationConfig,
+    Sizes,
     checked_epsilons,
     learn_codes,
     resolved,
@@ -45,7 +46,7 @@ VECTORS = "vectors"
 class RQVAEConfig(QuantisationConfig):
     """One encoder, one identifier; as many levels as ``sizes``."""
 
-    sizes: tuple[int, ...] = (256, 256, 256, 256)
+    sizes: Sizes = (256, 256, 256, 256)
     """Codes of each level."""
     epsilons: tuple[float, ...] = (0.0, 0.0, 0.0, 0.003)
     """Above 0, training assigns the level's codes evenly within a batch, the looser the larger."""
