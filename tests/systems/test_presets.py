@@ -203,6 +203,30 @@ def test_another_value_of_a_part_changes_all_that_use_it(tmp_path: Path) -> None
     }
 
 
+def test_parts_are_laid_over_those_of_the_preset_that_is_extended(tmp_path: Path) -> None:
+    """Nothing of the other preset is lost where both use parts in one place."""
+    child = "extends: paper\nparts: {mine: {beam_size: 7}}\nsystems: {gensar: {use: mine}}\n"
+    mine = load_preset(preset_file(tmp_path, child)).systems["gensar"]
+    paper = load_preset("paper").systems["gensar"]
+    assert paper["beam_size"] == 30 and mine == {**paper, "beam_size": 7}
+    of_value = "extends: paper\nparts: {other: a/b}\nsystems: {bge: {encoder: {use: other}}}\n"
+    replaced = load_preset(preset_file(tmp_path, of_value, "value")).systems["bge"]
+    assert replaced == {"encoder": "a/b"}
+    again = f"extends: mine.yaml\nparts: {{more: {{search_history: 9}}}}\n{'systems: '}"
+    last = load_preset(preset_file(tmp_path, f"{again}{{gensar: {{use: more}}}}\n", "again"))
+    assert last.systems["gensar"] == {**mine, "search_history": 9}
+
+
+def test_a_variant_lies_over_what_its_group_has(tmp_path: Path) -> None:
+    text = "extends: paper\nsystems: {'recbole:GRU4Rec': {training: {epochs: 2}}}\n"
+    preset = load_preset(preset_file(tmp_path, text))
+    assert preset.overrides_for("recbole:GRU4Rec") == {
+        "history_length": 5,
+        "training": {"epochs": 2},
+    }
+    assert preset.overrides_for("recbole:NARM") == {"history_length": 5}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -225,12 +249,18 @@ def test_another_value_of_a_part_changes_all_that_use_it(tmp_path: Path) -> None
         ),
         ("parts: {a: {epochs: 1}}\nsystems: {sasrec: {}}", "parts.a: no system uses it."),
         ("extends: mine.yaml", "extends itself by way of 'mine'."),
+        ("extends: ./a/../mine.yaml", "extends itself by way of 'mine'."),
+        (
+            "systems: {gensar: {identifiers: {shared_sizes: [{use: wide}]}}}",
+            "systems.gensar: unknown part 'wide'; allowed are none.",
+        ),
         ("extends: nowhere", "unknown preset 'nowhere'"),
         ("extends: paper\nparts: {t6: {hub_name: a/b}}", "parts.t6: no system uses it."),
         ("part: {}", "part: there is no such key"),
     ],
 )
 def test_a_wrong_preset_is_one_sentence(text: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
     path = preset_file(tmp_path, f"{text}\n")
     with pytest.raises(BenchmarkError) as caught:
         load_preset(path)

@@ -197,6 +197,21 @@ def test_fewer_items_than_codes_are_no_obstacle(tmp_path: Path) -> None:
     assert learned.figures["distinct"] == 5
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"quantiser": "rq-kmeans", "kmeans_iterations": None}, "needs kmeans_iterations"),
+        ({"training": TRAINING | {"warmup_steps": 5}}, "set warmup_steps beside it"),
+        ({"steps": 100, "warmup_steps": 100}, "warmup_steps 100 must be below steps 100"),
+        ({"sizes": (0, 4, 8)}, "greater than or equal to 1"),
+        ({"sizes": (), "epsilons": ()}, "at least 1 item"),
+    ],
+)
+def test_settings_without_effect_or_sense_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        config(**changes)
+
+
 def test_standardised_vectors_do_not_depend_on_the_units(tmp_path: Path) -> None:
     vectors, settings = planted(), config(standardise=True, training=TRAINING | {"epochs": 4})
     scaled = vectors * 2.0 ** np.arange(-8, DIM - 8) + 0  # powers of two: the same bits
@@ -330,6 +345,7 @@ def test_weights_of_the_warm_up_are_not_selected(
         )
     assert learned.figures() == {"steps": 60.0, "selected_step": float(step)}
     assert ("fewest collisions were found after 17% of training" in caplog.text) == is_early
+    assert ("set identifiers.selected to after_warmup" in caplog.text) == is_early
 
 
 def test_the_codebooks_can_start_from_all_items(tmp_path: Path) -> None:
