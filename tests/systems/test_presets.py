@@ -90,9 +90,15 @@ def test_budgets_of_small_machines_do_not_grow_with_the_length_of_item_texts(sys
 # The appendix
 
 
+def section_on_the_appendix() -> str:
+    """What the page says of it, up to its next heading."""
+    text = PAGE.read_text(encoding="utf-8").partition("## What `paper` takes")[2]
+    return text.partition("\n## ")[0]
+
+
 def rows_of_the_appendix() -> list[tuple[tuple[str, ...], str, Any]]:
     """Systems, key and value of each row of the page's table."""
-    text = PAGE.read_text(encoding="utf-8").partition("## What `paper` takes")[2]
+    text = section_on_the_appendix()
     found = re.findall(r"^\| ([\w, -]*) ?\| `([\w.]+)` \| (.+?) \| (.+) \|$", text, re.M)
     return [
         (tuple(name.strip() for name in systems.split(",") if name.strip()), key, yaml.safe_load(v))
@@ -104,7 +110,7 @@ ROWS = rows_of_the_appendix()
 
 
 def test_the_table_of_the_appendix_is_read_whole() -> None:
-    table = PAGE.read_text(encoding="utf-8").partition("## What `paper` takes")[2]
+    table = section_on_the_appendix()
     assert len(ROWS) == len(re.findall(r"^\|", table, re.M)) - 2 == 30
 
 
@@ -120,6 +126,39 @@ def test_the_paper_preset_has_the_appendix_value(
         assert systems
     for system in systems:
         assert value_at(configured("paper", system), key) == value, system
+
+
+def test_what_is_not_as_the_authors_have_it_is_said() -> None:
+    """The last table of the page, by the presets."""
+    table = PAGE.read_text(encoding="utf-8").partition("not as the authors have it\n")[2]
+    told = dict(re.findall(r"^\| ([\w-]+) \| (.+) \|$", table, re.M))
+    assert set(told) == {"system", "GenRet", "DSI-QG", "P5-CID", "LC-Rec"}
+    paper, original = (
+        {name: configured(preset, name).model_dump(mode="json") for name in entries()}
+        for preset in ("paper", "original")
+    )
+    genret = paper["genret"]
+    assert (genret["codes"], genret["cluster_starts"]) == (256, 1)
+    assert [genret[stage]["epochs"] for stage in ("warm_up", "main", "final")] == [4, 30, 30]
+    assert original["genret"]["codes"] == 512 and original["genret"]["cluster_starts"] == 10
+    assert [original["genret"][s]["epochs"] for s in ("main", "final")] == [200, 1000]
+    assert (
+        paper["dsi-qg"]["real_pairs"] == "distinct" and original["dsi-qg"]["real_pairs"] == "none"
+    )
+    training = original["dsi-qg"]["training"]
+    assert (training["epochs"], training["patience"]) == (30, 5)
+    one, three = paper["p5-cid"], original["p5-cid"]
+    assert (one["wordings_per_prefix"], one["beam_size"]) == (1, 30)
+    assert (three["wordings_per_prefix"], three["straightforward_prompts"]) == (3, 3)
+    assert three["beam_size"] == 10
+    assert paper["lc-rec"]["identifiers"]["collisions"] == "assignment"
+    training = original["lc-rec"]["training"]
+    assert (training["epochs"], training["batch_size"], training["weight_decay"]) == (
+        200,
+        8192,
+        1e-7,
+    )
+    assert paper["sasrec-bce"]["dropout_rate"] == 0.5 and paper["lrurec"]["dropout"] == 0.6
 
 
 def test_every_generative_model_starts_from_t5_small_with_30_beams() -> None:
