@@ -32,15 +32,23 @@ def ablation_differences(
         events: system → its events in the table's task and view, one entry a seed.
 
     Returns:
-        The grid; None where the system itself, or every row beside it, has no ranks of the same
-        events. Rows without them are named in a footnote.
+        The grid; None where the system itself has no ranks, or no row beside it has others of the
+        same events. Rows without them, and rows with the same ranks, are named in a footnote.
     """
     shown = [row for row in table.rows if row.system in events]
     usual, sentences = of_the_same_events(table.task, {r.system: events[r.system] for r in shown})
-    changed = [row for row in shown if row.system in usual and row.system != system]
-    if system not in usual or not changed:
+    if system not in usual:
         return None
     values = {name: np.stack([e.gains for e in seeds]) for name, seeds in usual.items()}
+    others = [row for row in shown if row.system in usual and row.system != system]
+    # What is the same in every event has no error: a preset may have the changed value already.
+    equal = [row for row in others if np.array_equal(values[row.system], values[system])]
+    changed = [row for row in others if row not in equal]
+    if not changed:
+        return None
+    if equal:
+        names = ", ".join(row.display_name for row in equal)
+        sentences.append(f"The same in every event as {_own_name(table, system)}: {names}.")
     users = users_of(usual)
     tests = pair_tests(
         values,
@@ -48,6 +56,7 @@ def ablation_differences(
         np.arange(values[system].shape[1]) if users is None else users,
         [(row.system, system) for row in changed],
         f"{table.task} {table.view} ablations of {system}",
+        alike=True,
     )
     if tests is None:
         return None
@@ -57,7 +66,12 @@ def ablation_differences(
         for place, row in enumerate(changed)
     ]
     seeds = min(len(of_row) for of_row in values.values())
-    trained_once = " One seed: about these trained instances only." * (seeds == 1)
+    told = " One seed: about these trained instances only."
+    if seeds > 1:
+        told = (
+            " The rows are one system with small changes, so the runs of all of them are taken to "
+            "deviate by one law: with a few seeds each, a row alone would hardly tell."
+        )
     summary = table.caption.partition(". ")
     return Grid(
         stem=f"{table.stem}-differences",
@@ -66,7 +80,7 @@ def ablation_differences(
             f"{summary[2].partition('. ')[0]}. {tested_how(seeds)}; in brackets simultaneous "
             f"{CONFIDENCE:.0%} intervals. {CLEAR}: the interval leaves out zero. In each column "
             f"the {counted(len(changed), 'row')} are one family: the chance of any false {CLEAR} "
-            f"in it is at most {LEVEL:g}. {_NOT_SHOWN}{trained_once}"
+            f"in it is at most {LEVEL:g}. {_NOT_SHOWN}{told}"
         ),
         head=("Changed", *table.columns),
         groups=(GridGroup("", tuple(rows)),),

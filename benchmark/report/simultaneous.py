@@ -68,12 +68,13 @@ class Means:
         return np.asarray(of_sample(len(terms)) * (terms**2).sum(axis=0))
 
 
-def means_of(values: Sequence[Floats], users: Integers) -> Means:
+def means_of(values: Sequence[Floats], users: Integers, alike: bool = False) -> Means:
     """The means of systems that ranked the same events.
 
     Args:
         values: for each system (runs, events, metrics).
         users: (events,) the user of each event.
+        alike: whether the systems' runs are taken to deviate from each other by one law.
     """
     over_runs = np.stack([of_system.mean(axis=0) for of_system in values], axis=1)
     value = over_runs.mean(axis=0)
@@ -87,6 +88,7 @@ def means_of(values: Sequence[Floats], users: Integers) -> Means:
         Runs(
             tuple(means - means.mean(axis=0) for means in of_runs),
             tuple(_variance_by_event(of_system, users) for of_system in values),
+            alike,
         ),
     )
 

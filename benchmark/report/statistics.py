@@ -205,6 +205,7 @@ def pair_tests(
     users: NDArray[np.int64],
     pairs: Sequence[tuple[str, str]],
     purpose: str,
+    alike: bool = False,
 ) -> PairTests | None:
     """The differences of ``pairs``, one family in each metric; None if there is nothing to test.
 
@@ -214,11 +215,12 @@ def pair_tests(
         users: (events,) the user of each event.
         pairs: names of two systems each; the difference is first minus second.
         purpose: part of the random generator's seed.
+        alike: whether the runs of all systems tell of one deviation from run to run.
     """
     if not pairs or len(np.unique(users)) < 2:
         return None
     names = sorted({name for pair in pairs for name in pair})
-    means = means_of([values[name] for name in names], users)
+    means = means_of([values[name] for name in names], users, alike)
     places = np.array([[names.index(name) for name in pair] for pair in pairs])
     largest = largest_by_chance(means, places, stable_random(SEED, "pairs", purpose))
     return PairTests(tuple(pairs), judged(means, places, largest), metrics)

@@ -7,6 +7,7 @@ difference by chance (:mod:`benchmark.report.simultaneous`) knows it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +34,13 @@ class Runs:
 
     ``deviations`` has for each system (runs, metrics): how far each run's mean lies from the mean
     over the runs; ``by_event`` (metrics,) is how much of the variance between runs their events
-    explain, which each run finds in its own way.
+    explain, which each run finds in its own way. Where they are ``alike``, as those of one system
+    with small changes, all systems' runs tell of one variance, which is then known far better.
     """
 
     deviations: tuple[Floats, ...]
     by_event: tuple[Floats, ...]
+    alike: bool = False
 
     @property
     def several(self) -> bool:
@@ -47,8 +50,20 @@ class Runs:
     @property
     def variance(self) -> Floats:
         """Of each system's mean, from its runs as a whole, (systems, metrics)."""
+        return _variances_from_runs(self.deviations, self)
+
+    @property
+    def degrees(self) -> Floats:
+        """(systems,) of freedom with which each system's variance is known."""
+        own = np.array([len(of_system) - 1 for of_system in self.deviations], dtype=float)
+        return np.full(len(own), max(own.sum(), 1.0)) if self.alike else np.maximum(own, 1.0)
+
+    @property
+    def by_event_of_all(self) -> Floats:
+        """(metrics,) the mean of ``by_event`` over the systems with several runs."""
         pairs = zip(self.deviations, self.by_event, strict=True)
-        return np.stack([_variance_from_runs(*of_system) for of_system in pairs])
+        found = [by_event for of_system, by_event in pairs if len(of_system) > 1]
+        return np.mean(found, axis=0) if found else np.zeros_like(self.by_event[0])
 
 
 @dataclass(frozen=True)
@@ -103,10 +118,12 @@ def judged_against(
     )
     place = min(int(np.ceil((1.0 - LEVEL) * (flips + 1))), flips) - 1
     critical = np.broadcast_to(ordered[place], value.shape)
-    if runs.several:
-        critical = _from_normal(critical, freedom)
     half = np.full(value.shape, np.inf)
-    np.multiply(critical, np.sqrt(variance), out=half, where=np.isfinite(variance))
+    with np.errstate(over="ignore"):  # what is beyond all numbers is infinite
+        if runs.several:
+            critical = _from_normal(critical, freedom)
+        is_known = np.isfinite(variance) & np.isfinite(critical)
+        np.multiply(critical, np.sqrt(variance), out=half, where=is_known)
     return Differences(value, value - half, value + half, (as_large + 1.0) / (flips + 1.0))
 
 
@@ -146,26 +163,31 @@ def scores_by_chance(
     """
     if not runs.several:
         return studentised(difference, of_events)
-    shape = (len(difference), len(runs.deviations), difference.shape[-1])
-    shift, of_runs = np.zeros(shape), np.zeros(shape)
-    for place, (deviations, by_event) in enumerate(
-        zip(runs.deviations, runs.by_event, strict=True)
-    ):
-        number = len(deviations)
-        if number > 1:
-            between = np.maximum((deviations**2).sum(axis=0) / (number - 1), NO_VARIANCE)
-            scale = np.sqrt(between)
-            # The variance between runs may be larger than few of them say.
-            unknown = (number - 1) / random.chisquare(number - 1, (len(difference), 1, 1))
-            as_a_whole = np.sqrt(np.maximum(between * unknown - by_event, 0.0)) / scale
-            weights = random.standard_normal((2, len(difference), number, number))
-            whole, event_by_event = weights / np.sqrt(number - 1) @ deviations
-            whole *= as_a_whole
-            event_by_event *= np.sqrt(by_event) / scale
-            shift[:, place] = whole.mean(axis=1)
-            drawn = whole + event_by_event
-            drawn -= drawn.mean(axis=1, keepdims=True)
-            of_runs[:, place] = _variance_from_runs(drawn, by_event)
+    rows, metrics = len(difference), difference.shape[-1]
+    shift = np.zeros((rows, len(runs.deviations), metrics))
+    every: list[Floats] = []
+    of_all = np.concatenate(runs.deviations) if runs.alike else None
+    # The variance between runs may be larger than few of them say; of alike ones it is one.
+    unknown_of_all = _unknown(runs.degrees[0], rows, random) if runs.alike else None
+    for place, (own, own_by_event) in enumerate(zip(runs.deviations, runs.by_event, strict=True)):
+        number, degrees = len(own), float(runs.degrees[place])
+        if number < 2:
+            every.append(np.zeros((rows, number, metrics)))
+            continue
+        deviations = own if of_all is None else of_all
+        by_event = own_by_event if of_all is None else runs.by_event_of_all
+        unknown = _unknown(degrees, rows, random) if unknown_of_all is None else unknown_of_all
+        between = np.maximum((deviations**2).sum(axis=0) / degrees, NO_VARIANCE)
+        scale = np.sqrt(between)
+        as_a_whole = np.sqrt(np.maximum(between * unknown - by_event, 0.0)) / scale
+        weights = random.standard_normal((2, rows, number, len(deviations)))
+        whole, event_by_event = weights / np.sqrt(degrees) @ deviations
+        whole *= as_a_whole
+        event_by_event *= np.sqrt(by_event) / scale
+        shift[:, place] = whole.mean(axis=1)
+        drawn = whole + event_by_event
+        every.append(drawn - drawn.mean(axis=1, keepdims=True))
+    of_runs = _variances_from_runs(every, runs)
     variance, freedom = _with_runs(pairs, of_events, freedom_of_events, runs, of_runs)
     moved = difference + shift[:, pairs[:, 0]] - shift[:, pairs[:, 1]]
     return _as_normal(studentised(moved, variance), freedom)
@@ -187,28 +209,43 @@ def _with_runs(
         runs: of the systems.
         of_runs: (..., systems, metrics) the variance of each system's mean from its runs.
     """
-    degrees = np.array([max(len(of_system) - 1, 1) for of_system in runs.deviations], dtype=float)
-    parts = of_runs**2 / degrees[:, None]
-    first, second = pairs[:, 0], pairs[:, 1]
-    variance = of_events + of_runs[..., first, :] + of_runs[..., second, :]
+    first, second = of_runs[..., pairs[:, 0], :], of_runs[..., pairs[:, 1], :]
+    degrees = runs.degrees[:, None]
+    variance = of_events + first + second
     weighed = of_events**2 / np.maximum(freedom_of_events, 1.0)
-    weighed = weighed + parts[..., first, :] + parts[..., second, :]
+    if runs.alike:  # both are parts of one estimate
+        weighed = weighed + (first + second) ** 2 / degrees[pairs[:, 0]]
+    else:
+        weighed = weighed + first**2 / degrees[pairs[:, 0]] + second**2 / degrees[pairs[:, 1]]
     known = (weighed > 0.0) & np.isfinite(weighed)
     freedom = np.ones(variance.shape)
     np.divide(variance**2, weighed, out=freedom, where=known)
     return variance, freedom
 
 
-def _variance_from_runs(deviations: Floats, by_event: Floats) -> Floats:
-    """The variance of a mean over runs from the runs as a whole, (..., metrics).
+def _unknown(degrees: float, rows: int, random: np.random.Generator) -> Floats:
+    """(rows, 1, 1) by how much a variance of so many degrees may be larger than it was found."""
+    return np.asarray(degrees / random.chisquare(degrees, (rows, 1, 1)))
+
+
+def _variances_from_runs(deviations: Sequence[Floats], runs: Runs) -> Floats:
+    """The variance of each system's mean from its runs as a whole, (..., systems, metrics).
 
     Args:
-        deviations: (..., runs, metrics) about their own mean.
-        by_event: (metrics,) see :class:`Runs`.
+        deviations: for each system (..., runs, metrics) about their own mean.
+        runs: how many there are, and what their events explain.
     """
-    runs = deviations.shape[-2]
-    between = (deviations**2).sum(axis=-2) / max(runs - 1, 1)
-    return np.asarray(np.maximum(between - by_event, 0.0) / runs)
+    squares = [(of_system**2).sum(axis=-2) for of_system in deviations]
+    numbers = [of_system.shape[-2] for of_system in deviations]
+    if runs.alike:
+        between = np.sum(squares, axis=0) / runs.degrees[0]
+        left = np.maximum(between - runs.by_event_of_all, 0.0)
+        return np.stack([left / number for number in numbers], axis=-2)
+    found = [
+        np.maximum(of_system / max(number - 1, 1) - by_event, 0.0) / number
+        for of_system, number, by_event in zip(squares, numbers, runs.by_event, strict=True)
+    ]
+    return np.stack(found, axis=-2)
 
 
 def _as_normal(score: Floats, freedom: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from benchmark.protocol.metrics import Ranks
@@ -9,7 +10,7 @@ from benchmark.report.ablations import ablation_differences
 from benchmark.report.collect import collect
 from benchmark.report.grid import Entry, Grid
 from benchmark.report.group import group_report
-from benchmark.report.statistics import collect_events
+from benchmark.report.statistics import collect_events, pair_tests
 from benchmark.report.tables import ablation_table
 from benchmark.runs.record import Run
 from tests.report.conftest import drawn_ranks
@@ -85,6 +86,50 @@ def test_rows_of_other_events_are_named_and_left_out(make_run) -> None:
     assert grid is not None
     assert "Alpha@Short" not in [row[0].text for row in grid.rows]
     assert any("alpha@short" in note.text for note in grid.footnotes)
+
+
+def test_rows_that_change_nothing_are_named_and_take_no_part(make_run) -> None:
+    """Without an error of their own they would make every interval of few seeds infinite."""
+    runs = runs_of(make_run, seeds=3)
+    same = [
+        make_run("alpha@same", search=drawn_ranks(0.3, seed=100 * seed + 5), seed=seed)
+        for seed in (1, 2, 3)
+    ]
+    grid, plain = grid_of([*runs, *same]), grid_of(runs)
+    assert grid is not None and plain is not None
+    assert grid.rows == plain.rows
+    assert [note.text for note in grid.footnotes] == [
+        "The same in every event as Alpha: Alpha@Same."
+    ]
+    assert grid_of([run for run in runs if run.record.system.name == "alpha"] + same) is None
+
+
+def test_few_seeds_of_many_rows_tell_of_the_runs_together(make_run) -> None:
+    """Three seeds of a row alone leave some interval far wider than those of all rows do."""
+    events = {
+        f"alpha@{n}" if n else "alpha": [
+            drawn_ranks(0.3 + 0.005 * random, seed=1000 * n + seed)
+            for seed, random in enumerate(np.random.default_rng(n).normal(size=3), start=1)
+        ]
+        for n in range(9)
+    }
+    runs = [
+        make_run(name, search=ranks, seed=seed)
+        for name, seeds in events.items()
+        for seed, ranks in enumerate(seeds, start=1)
+    ]
+    grid = grid_of(runs)
+    assert grid is not None
+    found = collect_events(runs).of("lists", "search")
+    values = {name: np.stack([one.gains for one in seeds]) for name, seeds in found.items()}
+    pairs = [(name, "alpha") for name in values if name != "alpha"]
+    users = np.arange(values["alpha"].shape[1])
+    apart = pair_tests(values, found["alpha"][0].metrics, users, pairs, "apart")
+    assert apart is not None
+    at_10 = apart.metrics.index("HR@10")
+    width_apart = (apart.differences.high - apart.differences.low)[:, at_10].max()
+    ends = [ends_of(row[1 + at_10]) for row in grid.rows]
+    assert max(high - low for low, high in ends) < 0.5 * width_apart
 
 
 @pytest.mark.parametrize(

@@ -189,3 +189,36 @@ def test_options_that_make_no_sense_are_one_sentence(options, named: str, capsys
         code = stopped.code
     error = capsys.readouterr().err
     assert code == 2 and error.count("\n") == 1 and named in error
+
+
+def test_runs_that_are_alike_keep_the_error_rate() -> None:
+    """Eight equal systems of three runs each, which deviate as a whole.
+
+    A difference from the first is called significant in about one table of twenty.
+    """
+    random, tables, wrong, widths = np.random.default_rng(5), 150, 0, []
+    pairs = np.array([(place, 0) for place in range(1, 8)])
+    for _ in range(tables):
+        hard = random.normal(size=(1, 120, 1))
+        of_runs = 0.15 * random.normal(size=(8, 3, 1, 1))
+        values = hard + of_runs + random.normal(size=(8, 3, 120, 1))
+        means = means_of(list(values), np.arange(120), alike=True)
+        largest = largest_by_chance(means, pairs, random, flips=299)
+        found = judged(means, pairs, largest)
+        wrong += bool(found.significant.any())
+        widths.append(float((found.high - found.low).max()))
+    assert wrong <= 16  # a rate of .05 gives more than that once in 1,000 tries
+    assert np.isfinite(widths).all() and np.median(widths) < 1.3
+    # The deviation of a difference of two means of three runs and 120 events is about .143.
+    assert np.median(widths) > 2 * 2.4 * 0.143
+
+
+def test_alike_runs_of_one_seed_change_nothing() -> None:
+    values = systems(4, 1, 200, 2)
+    plain, alike = (means_of(values, np.arange(200), alike) for alike in (False, True))
+    pairs = all_pairs(4)
+    one, other = (
+        judged(means, pairs, largest_by_chance(means, pairs, np.random.default_rng(0)))
+        for means in (plain, alike)
+    )
+    assert np.array_equal(one.low, other.low) and np.array_equal(one.p_value, other.p_value)
