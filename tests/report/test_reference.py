@@ -15,6 +15,7 @@ from tests.report.conftest import drawn_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
+ABLATIONS = ROOT / "results" / "ablations"
 MARKS = "<!-- tables: begin -->\nold\n<!-- tables: end -->\n"
 STATUS_MARKS = "<!-- status: begin -->\n<!-- status: end -->\n"
 
@@ -126,8 +127,19 @@ def test_readme_shows_the_reference_runs() -> None:
         assert table.rstrip() in readme
 
 
+def test_the_committed_ablations_give_their_tables(tmp_path: Path) -> None:
+    """Three seeds of each row, and every table as it stands there."""
+    for folder in ABLATIONS.glob("*/runs"):
+        systems = [path.name.rpartition("-")[0] for path in folder.iterdir()]
+        assert {systems.count(name) for name in systems} == {3}
+    main(["reference", "--from", str(ABLATIONS), "--out", str(tmp_path)])
+    made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.md")}
+    stored = {path.relative_to(ABLATIONS): path.read_bytes() for path in ABLATIONS.rglob("*.md")}
+    assert made == stored and any("ablations-gensar" in path.name for path in stored)
+
+
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
 def test_committed_runs_name_no_place_of_a_machine() -> None:
-    for path in committed():
+    for path in (*committed(), *ABLATIONS.glob("*/runs/*/run.json")):
         text = path.read_text(encoding="utf-8")
         assert not any(place in text for place in ("/home/", "/tmp/", "/work/", "/root/")), path
