@@ -138,6 +138,24 @@ def test_the_committed_ablations_give_their_tables(tmp_path: Path) -> None:
     assert made == stored and any("ablations-gensar" in path.name for path in stored)
 
 
+def test_readme_says_of_the_ablations_what_their_tables_do() -> None:
+    """Each row of its table, and that no other row of lists has a star at HR@10."""
+    folder = ABLATIONS / "ml-100k-paper-laptop"
+    found: dict[str, list[str]] = {}
+    for task in ("recommendation", "search"):
+        table = (folder / f"{task}-ablations-gensar-differences.md").read_text(encoding="utf-8")
+        head, *rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+        for row in rows[1:]:
+            cell = row[head.index("HR@10")].partition(" ")[0]
+            name = row[0].removeprefix("| ")
+            found.setdefault(name, []).append(cell.replace("<sup>\\*</sup>", "\\*"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = {name: cells for name, cells in found.items() if any("*" in cell for cell in cells)}
+    assert len(told) == 6 and len(found) == 19
+    for name, cells in told.items():
+        assert f"| {name} | {' | '.join(cells)} |" in readme
+
+
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
 def test_committed_runs_name_no_place_of_a_machine() -> None:
     for path in (*committed(), *ABLATIONS.glob("*/runs/*/run.json")):
