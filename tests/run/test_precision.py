@@ -65,7 +65,7 @@ def test_targets_that_one_precision_drops_are_counted_apart(tmp_path: Path) -> N
     record = run.record.model_copy(
         update={"rank_changes": {"recommendation": found}, "environment": {"precision": "bf16"}}
     )
-    (told,) = precision_sentences("recommendation", [run._replace(record=record)])
+    (told,) = precision_sentences("recommendation", [run.model_copy(update={"record": record})])
     assert told == (
         "Computed in bf16: of 10 ranks in lists, 40.0% differ from those in single precision; "
         "20.0% have one in one of both alone, and the others by 1.00 places in the mean."

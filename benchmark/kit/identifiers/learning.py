@@ -133,7 +133,7 @@ class QuantisationConfig(SystemConfig):
         return self
 
 
-Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+Sizes = tuple[Annotated[int, Field(ge=1)], ...]
 """Codes of each level."""
 
 

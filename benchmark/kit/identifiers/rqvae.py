@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
 from benchmark.kit.identifiers.card import quality
@@ -46,7 +46,7 @@ VECTORS = "vectors"
 class RQVAEConfig(QuantisationConfig):
     """One encoder, one identifier; as many levels as ``sizes``."""
 
-    sizes: Sizes = (256, 256, 256, 256)
+    sizes: Sizes = Field(default=(256, 256, 256, 256), min_length=1)
     """Codes of each level."""
     epsilons: tuple[float, ...] = (0.0, 0.0, 0.0, 0.003)
     """Above 0, training assigns the level's codes evenly within a batch, the looser the larger."""
