@@ -342,22 +342,21 @@ def _hours(passes: Passes, costs: PartCosts, room: float) -> Iterator[str]:
         "hours of paper on Electronics, one H200 | COMPUTED from host time on this CPU and "
         "operations, not timed on a GPU"
     )
+    together = np.zeros(len(SHARES_OF_PEAK))
     for work in WORKLOADS:
         found = [hours_of(work, passes, costs, room, share) for share in SHARES_OF_PEAK]
         kept = float(costs.of(np.array([work.inputs]), np.array([work.targets]))[0])
         memory = min(work.batch * kept, room) + BYTES_A_WEIGHT * work.weights
         asked = operations(work.inputs, work.targets, work.tokens)
+        together += [one.all_told for one in found]
         yield (
             f"{work.system} | {work.epochs * work.instances / 1e6:,.0f} M instances of "
             f"{work.inputs} + {work.targets} tokens, {asked / 1e9:.1f} GFLOP each | host "
             f"{found[0].host:.1f} h | {', '.join(f'{one.all_told:.1f}' for one in found)} h at "
             f"10, 20, 40 % of the peak of bf16 | {memory / 2**30:.0f} GiB in fp32"
         )
-    for place, share in enumerate(SHARES_OF_PEAK):
-        together = sum(hours_of(work, passes, costs, room, share).all_told for work in WORKLOADS)
-        yield f"together at {share:.0%} of the peak | {together:.1f} h" + ", one after another" * (
-            not place
-        )
+    for share, hours in zip(SHARES_OF_PEAK, together, strict=True):
+        yield f"one after another at {share:.0%} of the peak | {hours:.1f} h"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -125,8 +126,12 @@ def costs_of(size: ScratchSize = SMALL, tokens: int = TOKENS) -> PartCosts:
     return measured_costs(model, lambda *shape: model(prompts_of(*shape)))
 
 
+@cache
 def operations(inputs: int, targets: int, tokens: int = TOKENS) -> float:
-    """Floating-point operations of forward and backward of one instance of T5-small."""
+    """Floating-point operations of forward and backward of one instance of T5-small.
+
+    Counted once for each shape, since a whole T5 is made for it.
+    """
     model = Seq2Seq.of_size(SMALL, tokens).train()
     with FlopCounterMode(display=False) as counter:
         model(prompts_of(2, inputs, targets)).backward()

@@ -37,7 +37,8 @@ SMALL = {
 def _sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "compiled":
         if not can_compile():
-            pytest.skip("numba is not installed")  # an extra, which `make test` installs
+            # The compiled way is an extra's, which `make test` installs: there nothing is skipped.
+            pytest.skip("numba is not installed")
         monkeypatch.setattr(query_order, "_COMPILED_FROM", 0)
         monkeypatch.setattr(query_order, "_QUERIES_AT_ONCE", 3)
     else:
