@@ -23,7 +23,6 @@ from torch import nn
 
 from baselines.sequential.base import Asked, SequentialConfig, SequentialSystem
 from baselines.sequential.sampled_softmax import UserSequences, products
-from benchmark.data.dataset import IntArray
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.space import DROPOUT, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
@@ -204,7 +203,7 @@ def generalised(positive: torch.Tensor, rate: float, t: float) -> torch.Tensor:
     power = rate * (t * (1 - 1 / rate) + 1 / rate)
     tiny = 1e-10
     probability = torch.sigmoid(positive.double()).clamp(tiny, 1 - tiny)
-    raised = (probability ** -power).clamp(1 + tiny, torch.finfo(torch.float64).max)
+    raised = (probability**-power).clamp(1 + tiny, torch.finfo(torch.float64).max)
     return torch.log((1 / (raised - 1)).clamp(tiny, torch.finfo(torch.float64).max)).float()
 
 
@@ -238,7 +237,10 @@ class MixedSequences(UserSequences):
             self.log_q = log_shares(counts)
 
     def draw(
-        self, items: IntArray, targets: IntArray, random: np.random.Generator
+        self,
+        items: NDArray[np.integer],
+        targets: NDArray[np.integer],
+        random: np.random.Generator,
     ) -> NDArray[np.integer]:
         """(targets, number)."""
         drawn = super().draw(items, targets, random)

@@ -319,6 +319,10 @@ class HSTUTime(HSTU):
 
     Config = HSTUTimeConfig
 
+    def stand_ins(self) -> tuple[str, ...]:
+        """What it knows beside the history."""
+        return ("HSTU with a bias of time knows when the event that it predicts takes place.",)
+
 
 def normed(x: torch.Tensor, epsilon: float) -> torch.Tensor:
     """LayerNorm over the last dimension, without parameters."""

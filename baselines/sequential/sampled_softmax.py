@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from baselines.sequential.base import TASK, as_long
-from benchmark.data.dataset import IntArray
 from benchmark.kit.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances
 from benchmark.protocol.histories import Padding
@@ -59,7 +58,8 @@ class UserSequences(Instances):
         targets = np.where(windows.is_target[:, 1:] & (items[:, :-1] > 0), items[:, 1:], 0)
         keep = targets.any(axis=1)
         self.items, self.targets = items[keep, :-1], targets[keep]
-        self.times, self.target_times = times[keep, :-1], times[keep, 1:]
+        self.times = times[keep, :-1]
+        self.target_times = np.where(self.items > 0, times[keep, 1:], 0)
         self.rows_of_items = items[keep]
         self.number, self.drawn_from, self.padding = number, drawn_from, padding
         self.negatives, self.trims = negatives, trims
@@ -86,7 +86,10 @@ class UserSequences(Instances):
         return batch
 
     def draw(
-        self, items: IntArray, targets: IntArray, random: np.random.Generator
+        self,
+        items: NDArray[np.integer],
+        targets: NDArray[np.integer],
+        random: np.random.Generator,
     ) -> NDArray[np.integer]:
         """Negatives for ``targets`` (targets,) of histories ``items`` (batch, length)."""
         shape = (len(targets), self.number) if self.negatives == "position" else (self.number,)
