@@ -316,6 +316,21 @@ ENTRIES: tuple[SystemEntry, ...] = (
         needs_text=True,
     ),
     SystemEntry(
+        name="rpg",
+        display_name="RPG",
+        family="generative-recommendation",
+        tasks=("recommendation",),
+        target="baselines.generative_recommendation.rpg:RPG",
+        reference="hou2025rpg",
+        original="https://github.com/facebookresearch/RPG_KDD2025",
+        licence="CC BY-NC 4.0",
+        status="Our code; codes of given centres, network, loss, gradients, scores and walk equal "
+        "the original's numbers. The quantiser is trained by our code instead of faiss, and the "
+        "warm-up is a share of the steps.",
+        in_suite=False,
+        needs_text=True,
+    ),
+    SystemEntry(
         name="qem",
         display_name="QEM",
         family="personalized-search",

@@ -127,10 +127,14 @@ class SequentialSystem(TorchSystem):
             self.model,
             instances,
             self.loss,
-            self.config.training,
+            self.training_settings(instances),
             self.context,
             lambda: view.validate(self, (TASK,)),
         )
+
+    def training_settings(self, instances: Instances) -> TrainingSettings:
+        """How the network is trained on these instances."""
+        return self.config.training
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Popularity where the history is empty, the network elsewhere."""

@@ -88,16 +88,32 @@ class Golden:
             {name: torch.from_numpy(array.copy()) for name, array in self.weights.items()}
         )
 
-    def check(self, found: dict[str, Any]) -> None:
-        """Compare values with the outputs of the same names; every output must be among them."""
-        missing = sorted(set(self.outputs) - set(found))
+    def below(self, path: str) -> dict[str, NDArray[Any]]:
+        """The outputs below a path, by what follows it."""
+        prefix = f"{path}/"
+        return {
+            key.removeprefix(prefix): array
+            for key, array in self.outputs.items()
+            if key.startswith(prefix)
+        }
+
+    def check(self, found: dict[str, Any], path: str = "") -> None:
+        """Compare values with the outputs of the same names; every output must be among them.
+
+        Args:
+            path: the outputs below it alone; all if empty.
+        """
+        wanted = [key for key in self.outputs if not path or key.startswith(f"{path}/")]
+        missing = sorted(set(wanted) - set(found))
         assert not missing, f"{self.name}: nothing was computed for {missing}"
-        for name, expected in self.outputs.items():
-            value = found[name]
+        exceptions = self.meta.get("tolerance_exceptions", {})
+        for name in wanted:
+            expected, value = self.outputs[name], found[name]
             array = value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
             # A gradient sums many products, in an order that the processor's library chooses.
             wider = 10 if "grad" in name else 1
-            tolerance = {key: wider * bound for key, bound in self.meta["tolerance"].items()}
+            bounds = exceptions.get(f"outputs/{name}", self.meta["tolerance"])
+            tolerance = {key: wider * bound for key, bound in bounds.items()}
             np.testing.assert_allclose(array, expected, **tolerance, err_msg=f"{self.name}: {name}")
 
 
