@@ -316,6 +316,21 @@ ENTRIES: tuple[SystemEntry, ...] = (
         needs_text=True,
     ),
     SystemEntry(
+        name="letter",
+        display_name="LETTER",
+        family="generative-recommendation",
+        tasks=("recommendation",),
+        target="baselines.generative_recommendation.letter:LETTER",
+        reference="wang2024letter",
+        original="https://github.com/HonghuiBao2000/LETTER",
+        licence="none stated",
+        status="Our code, its form on TIGER; quantiser, every loss term, gradients, collisions, "
+        "network and beams equal the original's numbers. Codes that collide get free ones.",
+        in_suite=False,
+        upstream=("sasrec-bce",),
+        needs_text=True,
+    ),
+    SystemEntry(
         name="rpg",
         display_name="RPG",
         family="generative-recommendation",

@@ -24,6 +24,7 @@ from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialS
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import DROPOUT, Choice, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
@@ -223,3 +224,9 @@ class SASRecBCE(SequentialSystem):
         """One encoding a history, then one product with the item table."""
         network: Any = self.model.network
         return network.scores_of_all(asked.items)
+
+    def item_embeddings(self) -> FloatArray:
+        """(items + 1, hidden_units) float32, the vectors of all items; row 0 (padding) is zero."""
+        network: Any = self.model.network
+        table: torch.Tensor = network.item_emb.weight
+        return table.detach().float().cpu().numpy().copy()
