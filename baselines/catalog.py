@@ -346,6 +346,20 @@ ENTRIES: tuple[SystemEntry, ...] = (
         needs_text=True,
     ),
     SystemEntry(
+        name="liger",
+        display_name="LIGER",
+        family="generative-recommendation",
+        tasks=("recommendation",),
+        target="baselines.generative_recommendation.liger:LIGER",
+        reference="yang2024liger",
+        original="https://github.com/facebookresearch/liger",
+        licence="CC BY-NC 4.0",
+        status="Our code; quantiser and its steps, codes, network, both losses, gradients and both "
+        "heads' scores equal the original's numbers. The decoder writes items only.",
+        in_suite=False,
+        needs_text=True,
+    ),
+    SystemEntry(
         name="qem",
         display_name="QEM",
         family="personalized-search",

@@ -123,6 +123,7 @@ class LETTERConfig(TIGERConfig):
 
     search_space: ClassVar[SearchSpace] = {
         **TIGERConfig.search_space,
+        "training.weight_decay": Choice((0.0, 1e-4, 1e-3, 1e-2)),
         "temperature": Choice((0.6, 0.7, 0.8, 0.9, 1.0)),
         "identifiers.alignment": Real(1e-3, 0.1, log=True),
     }
