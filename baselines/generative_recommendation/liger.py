@@ -168,10 +168,7 @@ class LIGERModel(nn.Module):
         super().__init__()
         self.config = config
         vocabulary = Vocabulary(identifiers, user_tokens=0)
-        sizes, rows = (
-            identifiers.sizes,
-            vocabulary.size + 1,
-        )  # the last one is an end, never written
+        rows = vocabulary.size + 1  # the last one is an end that is never written
         self.t5 = Seq2Seq.of_config(
             {
                 "vocab_size": rows,
@@ -191,7 +188,7 @@ class LIGERModel(nn.Module):
         widths = (text_dim, *config.projection_sizes, config.width)
         self.emb_proj = ResidualPerceptron(widths, config.dropout, NORM_EPSILON)
         self.pos_embedding = nn.Embedding(config.history_length, config.width)
-        self.semantic_pos = nn.Embedding(len(sizes), config.width)
+        self.semantic_pos = nn.Embedding(identifiers.levels, config.width)
         self.input_embed_layernorm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
         self.input_dropout = nn.Dropout(config.input_dropout)
         items = len(identifiers.codes)

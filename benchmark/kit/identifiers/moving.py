@@ -58,7 +58,7 @@ class ResidualPerceptron(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(*pair) for pair in inner)
         self.norms = nn.ModuleList(nn.LayerNorm(pair[1], eps=epsilon) for pair in inner)
         self.residuals = nn.ModuleList(nn.Linear(*pair, bias=False) for pair in inner)
-        self.out_projection = nn.Linear(*widths[-2:])
+        self.out_projection = nn.Linear(widths[-2], widths[-1])
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
