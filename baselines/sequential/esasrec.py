@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import nn
 
 from baselines.sequential.base import Asked, SequentialConfig, SequentialSystem
-from baselines.sequential.sampled_softmax import UserSequences, products
+from baselines.sequential.sampled_softmax import SampledSequences, products
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.space import DROPOUT, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
@@ -212,8 +212,8 @@ def mean_of_positive(losses: torch.Tensor) -> torch.Tensor:
     return losses.sum() / (losses > 0).sum().clamp(min=1)
 
 
-class MixedSequences(UserSequences):
-    """:class:`UserSequences` with negatives of two kinds, and the rates of all that are scored.
+class MixedSequences(SampledSequences):
+    """:class:`SampledSequences` with negatives of two kinds, and the rates of all that are scored.
 
     The first columns of ``negatives`` are uniform over the distinct items of the batch, drawn once
     more where they hit the target. With ``logq`` batches have ``log_q`` (items + 1,), the logarithm

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import nn
 
 from baselines.sequential.base import Asked, SequentialConfig, SequentialSystem
-from baselines.sequential.sampled_softmax import Negatives, UserSequences, products
+from baselines.sequential.sampled_softmax import Negatives, SampledSequences, products
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.space import DROPOUT, Choice, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
@@ -260,7 +260,7 @@ class NextItemSystem(SequentialSystem):
 
     def instances(self, view: TrainingView) -> Instances:
         """One instance a user; negatives are any items of the catalogue."""
-        return UserSequences(
+        return SampledSequences(
             view,
             self.config.history_length,
             self.config.num_negatives,

@@ -25,7 +25,7 @@ Negatives = Literal["position", "shared"]
 """Drawn for every position, or one set a step that all positions share."""
 
 
-class UserSequences(Instances):
+class SampledSequences(Instances):
     """One instance a user: the latest items, each the target of the one before.
 
     Batches have ``items`` and ``targets`` (batch, length), padded with 0 on one side, ``times``

@@ -12,7 +12,7 @@ import torch
 from baselines.sequential.base import Asked
 from baselines.sequential.esasrec import ESASRec, MixedSequences
 from baselines.sequential.hstu import HSTU, HSTUTime
-from baselines.sequential.sampled_softmax import UserSequences, products
+from baselines.sequential.sampled_softmax import SampledSequences, products
 from baselines.sequential.sasrec_ssm import SASRecSSM
 from benchmark.data.dataset import Dataset
 from benchmark.kit.training import TrainingSettings
@@ -163,7 +163,7 @@ def test_only_the_bias_of_time_knows_when_it_is_asked(
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_an_instance_is_a_user_and_the_first_item_is_no_target(padding: Any) -> None:
     view = view_of([[11, 12, 13, 14, 15, 16], [21], [31, 32]])
-    sequences = UserSequences(view, 4, 3, np.arange(1, 61), padding=padding)
+    sequences = SampledSequences(view, 4, 3, np.arange(1, 61), padding=padding)
     batch = sequences.batch(np.arange(2), np.random.default_rng(0))
     short = [31, 0, 0, 0] if padding == "right" else [0, 0, 0, 31]
     assert batch["items"].tolist() == [[12, 13, 14, 15], short]
@@ -178,7 +178,7 @@ def test_an_instance_is_a_user_and_the_first_item_is_no_target(padding: Any) -> 
 def test_a_batch_is_as_long_as_its_longest_history() -> None:
     view = view_of([[11, 12, 13], [31, 32]])
     for trims, length in ((True, 2), (False, 8)):
-        sequences = UserSequences(view, 8, 3, np.arange(1, 61), negatives="shared", trims=trims)
+        sequences = SampledSequences(view, 8, 3, np.arange(1, 61), negatives="shared", trims=trims)
         batch = sequences.batch(np.arange(2), np.random.default_rng(0))
         assert batch["items"].shape == (2, length)
         assert batch["negatives"].shape == (3,)

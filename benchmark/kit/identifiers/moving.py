@@ -111,13 +111,14 @@ class MovingRQVAE(IdentifierModel):
         latent = self.encoder(vectors).float()
         left, inputs, sums, codes = latent.detach(), [], [], []
         total = torch.zeros_like(left)
-        for codebook in self.codebooks:
-            inputs.append(left)
-            code = squared_distances(left, codebook).argmin(dim=1)
-            total = total + codebook[code]
-            left = left - codebook[code]
-            codes.append(code)
-            sums.append(total)
+        with torch.autocast(left.device.type, enabled=False):  # distances need all their digits
+            for codebook in self.codebooks:
+                inputs.append(left)
+                code = squared_distances(left, codebook).argmin(dim=1)
+                total = total + codebook[code]
+                left = left - codebook[code]
+                codes.append(code)
+                sums.append(total)
         reconstruction = self.decoder(straight_through(latent, total))
         return Summed(
             latent,
@@ -153,8 +154,10 @@ class MovingRQVAE(IdentifierModel):
         counts, totals = self.counts[level], self.totals[level]
         size = len(counts)
         chosen = F.one_hot(done.codes[:, level], size).to(totals.dtype)  # (batch, codes)
+        with torch.autocast(totals.device.type, enabled=False):
+            summed = chosen.T @ done.inputs[level]
         counts.mul_(DECAY).add_(chosen.sum(dim=0), alpha=1 - DECAY)
-        totals.mul_(DECAY).add_(chosen.T @ done.inputs[level], alpha=1 - DECAY)
+        totals.mul_(DECAY).add_(summed, alpha=1 - DECAY)
         unused = counts < 1
         totals[unused] = spare[:size][unused]
         counts[unused] = 1.0
