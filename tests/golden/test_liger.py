@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from baselines.generative_recommendation.liger import LIGER, LIGERModel
+from baselines.generative_recommendation.liger import LIGER, LIGERModel, proposed
 from baselines.generative_recommendation.tiger import Vocabulary
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.collisions import with_counter
@@ -29,11 +29,43 @@ from tests.golden.loading import Golden, golden_stems, load_golden, requests_for
 
 STEMS = golden_stems("liger.*")
 
-# The suite has its own splits and metrics; and the original's decoder may write what is no item,
-# of which its beams and what is ranked of them are full.
+# The suite has its own splits and metrics; and the original's decoder may write what is no item.
+# What it ranks of its beams is compared where it ranks items.
 OTHERWISE = re.compile(
     "(split|instances|metric)/.*|ids/cold_tokens|eval/.*/(beam_.*|genret/.*|uni/.*)"
 )
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_the_written_and_the_cold_are_ranked_as_in_the_original(name: str, tmp_path: Path) -> None:
+    """By the original's own beams; doubles, and item 1 for what is no item, are left out."""
+    golden = load_golden(name)
+    system = _system(golden, golden.outputs["split/seen"], tmp_path)
+    model = system.model.eval()
+    item_of = {tuple(tokens): item for item, tokens in enumerate(model.tokens.tolist())}
+    cold = torch.zeros(len(model.tokens), dtype=torch.bool)
+    cold[[item_of[tuple(tokens)] for tokens in golden.outputs["ids/cold_tokens"].tolist()]] = True
+    with torch.no_grad():
+        encoded = model.encode(golden.tensor("test/input_ids"))
+        cosines = model.cosines(encoded, model.item_vectors())
+    every = torch.arange(len(model.tokens)).expand(len(cosines), -1)
+    beams = np.concatenate([golden.outputs[f"eval/{part}/beam_tokens"] for part in ("in", "cold")])
+    for number in golden.hyper_parameters["beams"]:
+        written = torch.full_like(cosines, -torch.inf)
+        for row, tuples in enumerate(beams[:, :number].tolist()):
+            items = [item_of.get(tuple(tokens), 0) for tokens in tuples]
+            written[row, items] = -torch.arange(len(items), dtype=torch.float32)
+        written[:, 0] = -torch.inf
+        chosen = proposed(written, every, cold, number)
+        ours = cosines.masked_fill(~chosen, -torch.inf).sort(dim=1, descending=True).values
+        theirs = np.concatenate(
+            [golden.outputs[f"eval/{part}/uni/K{number}/ranked_scores"] for part in ("in", "cold")]
+        )
+        for row, scores in enumerate(theirs):
+            kept = np.unique(scores)[::-1]
+            if not chosen[row, 1]:
+                kept = kept[np.abs(kept - float(cosines[row, 1])) > 1e-4]
+            np.testing.assert_allclose(ours[row, : len(kept)], kept, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", STEMS)
