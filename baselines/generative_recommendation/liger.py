@@ -352,7 +352,7 @@ class LIGER(IdentifierSystem):
     def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
         """Histories, those of similar length together."""
         history = requests.history(self.config.history_length, TASK, padding="right")
-        tokens = 1 + history.count * self.model.tokens.shape[1]
+        tokens = 1 + history.count.astype(np.int64) * self.model.tokens.shape[1]
         for rows in self.batches(requests, tokens):
             longest = max(int(history.count[rows].max()), 1)
             items = as_long(history.items[rows][:, :longest]).to(self.context.device)

@@ -222,7 +222,7 @@ class Prefixes(Instances):
 class TIGER(IdentifierSystem):
     """The generative recommender. After ``fit`` or ``load`` there are ``identifiers`` and a T5."""
 
-    Config = TIGERConfig
+    Config: ClassVar[type[TIGERConfig]] = TIGERConfig
     config: TIGERConfig
     tasks = (TASK,)
 
