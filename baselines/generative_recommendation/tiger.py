@@ -34,14 +34,14 @@ from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
-from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
+from benchmark.kit.identifiers.rqvae import LearnedIdentifiers, RQVAEConfig, learn_identifiers
 from benchmark.kit.pretrained import PUBLISHED, find_encoder
 from benchmark.kit.scoring_batches import ScoringBatchSize
 from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, batches_by_length
 from benchmark.kit.text import encoder_part, own_pooling, pretrained_text_encoder, text_vectors
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
-from benchmark.systems.contract import PretrainedPart, SystemConfig
+from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
 from benchmark.systems.space import LEARNING_RATE, WEIGHT_DECAY, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
@@ -218,7 +218,7 @@ class Prefixes(Instances):
 class TIGER(IdentifierSystem):
     """The generative recommender. After ``fit`` or ``load`` there are ``identifiers`` and a T5."""
 
-    Config = TIGERConfig
+    Config: ClassVar[type[TIGERConfig]] = TIGERConfig
     config: TIGERConfig
     tasks = (TASK,)
 
@@ -232,29 +232,49 @@ class TIGER(IdentifierSystem):
         """Learn the identifiers of all items, then to write the next one after every prefix."""
         if not len(view.examples(TASK)):
             raise SystemFailure("there are no recommendation events to learn from.")
-        config = self.config
-        self._make_identifiers(view.corpus)
+        self._make_identifiers(view)
         self.figures |= card(self.identifiers, view)
         self._make_model()
-        instances = Prefixes(view, self.vocabulary, config.history_length)
+        instances = Prefixes(view, self.vocabulary, self.config.history_length)
         train(
             self.model,
             instances,
-            self.model,
-            config.training,
+            self.loss,
+            self.training_settings(instances),
             self.context,
             lambda: view.validate(self, (TASK,)),
         )
 
-    def _make_identifiers(self, corpus: Corpus) -> None:
-        config, context = self.config, self.context
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """Mean cross-entropy of the codes of the next items."""
+        loss: torch.Tensor = self.model(batch)
+        return loss
+
+    def training_settings(self, instances: Instances) -> TrainingSettings:
+        """How the T5 is trained on these instances."""
+        return self.config.training
+
+    def vocabulary_of(self, identifiers: Identifiers) -> Vocabulary:
+        """The tokens of inputs and targets."""
+        return Vocabulary(identifiers, self.config.user_tokens)
+
+    def learned(self, vectors: FloatArray, view: TrainingView) -> LearnedIdentifiers:
+        """Identifiers of the items whose text vectors are (items, dim)."""
+        return learn_identifiers(vectors, self.config.identifiers, self.context)
+
+    def learned_from(self, view: TrainingView) -> dict[str, Any]:
+        """What determines identifiers beside the texts, their encoder and the settings."""
+        return {}
+
+    def _make_identifiers(self, view: TrainingView) -> None:
+        config, context, corpus = self.config, self.context, view.corpus
         files = find_encoder(config.encoder, BGE[0])
         self.stand_in = files.stand_in(BGE, "item identifiers are learned")
         encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
 
         def build(folder: Path) -> None:
             vectors = text_vectors(context, encoder, corpus.items.text, "", LONGEST_TEXT)
-            learned = learn_identifiers(np.array(vectors[1:]), config.identifiers, context)
+            learned = self.learned(np.array(vectors[1:]), view)
             learned.identifiers.save(folder)
             write_json(folder / _FIGURES, learned.figures)
 
@@ -266,6 +286,7 @@ class TIGER(IdentifierSystem):
             "device": torch.device(context.device).type,
             "precision": context.precision,
             "code": context.code,
+            **self.learned_from(view),
         }
         folder = context.artifacts.get("identifiers", determined_by, build)
         self.identifiers = Identifiers.load(folder)
@@ -273,7 +294,7 @@ class TIGER(IdentifierSystem):
 
     def _make_model(self) -> None:
         config = self.config
-        self.vocabulary = Vocabulary(self.identifiers, config.user_tokens)
+        self.vocabulary = self.vocabulary_of(self.identifiers)
         torch.manual_seed(int(self.context.random("initialisation").integers(2**62)))
         if config.backbone is None:
             model = self._own_network()
@@ -331,7 +352,7 @@ class TIGER(IdentifierSystem):
         self.identifiers = Identifiers.load(folder)
         self.figures = read_json(folder / _FIGURES)
         self.stand_in = read_json(folder / _ORIGIN)["stand_in"]
-        self.vocabulary = Vocabulary(self.identifiers, self.config.user_tokens)
+        self.vocabulary = self.vocabulary_of(self.identifiers)
         self.model = Seq2Seq.load(folder, self.context.device)
 
     def identifier_quality(self) -> dict[str, dict[str, float]]:

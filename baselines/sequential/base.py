@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import numpy as np
@@ -66,11 +67,30 @@ class SequentialModule(nn.Module):
         self.register_buffer("popularity", torch.zeros(number_of_items + 1))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Requests as a network reads them.
+
+    ``items`` (batch, history_length) are padded with 0 on the system's side; ``lengths`` (batch,)
+    count the real ones; ``users`` (batch,) are 0 where unknown. ``times`` (batch, history_length)
+    and ``asked_at`` (batch,) are seconds since 1970, of the items, 0 where padded, and of the
+    requests.
+    """
+
+    items: torch.Tensor
+    lengths: torch.Tensor
+    users: torch.Tensor
+    times: torch.Tensor
+    asked_at: torch.Tensor
+
+
 class SequentialSystem(TorchSystem):
     """Fits :meth:`loss` on :meth:`instances`; scores by :meth:`candidate_scores`."""
 
     model: SequentialModule
     padding: Padding = "right"
+    reads_empty_histories: ClassVar[bool] = False
+    """Whether the network answers where there is no history, in place of popularity."""
 
     @abstractmethod
     def network(self, corpus: Corpus) -> nn.Module:
@@ -85,27 +105,12 @@ class SequentialSystem(TorchSystem):
         """The mean loss of a batch of :meth:`instances`."""
 
     @abstractmethod
-    def candidate_scores(
-        self,
-        items: torch.Tensor,
-        lengths: torch.Tensor,
-        users: torch.Tensor,
-        candidates: torch.Tensor,
-    ) -> torch.Tensor:
-        """Scores (batch, candidates).
-
-        Args:
-            items: (batch, history_length), padded with 0 on the side ``padding``.
-            lengths: (batch,) real items of each row, at least 1.
-            users: (batch,), 0 for an unknown user.
-            candidates: (batch, candidates).
-        """
+    def candidate_scores(self, asked: Asked, candidates: torch.Tensor) -> torch.Tensor:
+        """Scores (batch, candidates) of ``candidates`` (batch, candidates)."""
 
     @abstractmethod
-    def scores_of_all(
-        self, items: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor
-    ) -> torch.Tensor:
-        """Scores (batch, number_of_items + 1) of the catalogue; arguments as above."""
+    def scores_of_all(self, asked: Asked) -> torch.Tensor:
+        """Scores (batch, number_of_items + 1) of the catalogue."""
 
     def build(self, corpus: Corpus) -> SequentialModule:
         """The network with a place for the item counts."""
@@ -122,10 +127,14 @@ class SequentialSystem(TorchSystem):
             self.model,
             instances,
             self.loss,
-            self.config.training,
+            self.training_settings(instances),
             self.context,
             lambda: view.validate(self, (TASK,)),
         )
+
+    def training_settings(self, instances: Instances) -> TrainingSettings:
+        """How the network is trained on these instances."""
+        return self.config.training
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Popularity where the history is empty, the network elsewhere."""
@@ -133,9 +142,7 @@ class SequentialSystem(TorchSystem):
         return self._by_network_where_it_can(
             requests,
             self.model.popularity[candidates],  # (batch, candidates)
-            lambda rows, items, lengths, users: self.candidate_scores(
-                items, lengths, users, candidates[rows]
-            ),
+            lambda rows, asked: self.candidate_scores(asked, candidates[rows]),
         )
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
@@ -143,27 +150,29 @@ class SequentialSystem(TorchSystem):
         return self._by_network_where_it_can(
             requests,
             self.model.popularity.repeat(len(requests), 1),  # (batch, items + 1)
-            lambda rows, items, lengths, users: self.scores_of_all(items, lengths, users),
+            lambda rows, asked: self.scores_of_all(asked),
         )
 
     def _by_network_where_it_can(
-        self, requests: Requests, scores: torch.Tensor, network: Callable[..., torch.Tensor]
+        self,
+        requests: Requests,
+        scores: torch.Tensor,
+        network: Callable[[torch.Tensor, Asked], torch.Tensor],
     ) -> torch.Tensor:
-        """``scores`` with the rows of users with a history replaced by the network's.
-
-        Args:
-            network: called with the rows, and with items, lengths and users of these.
-        """
+        """``scores`` with the rows that the network can answer replaced by its own."""
         history = requests.history(self.config.history_length, TASK, self.padding)
-        rows = np.flatnonzero(history.count)
+        can = (history.count > 0) | self.reads_empty_histories
+        rows = np.flatnonzero(can)
         if len(rows):
             chosen = self._tensor(rows)
-            scores[chosen] = network(
-                chosen,
-                self._tensor(history.items[rows]),
-                self._tensor(history.count[rows]),
-                self._tensor(requests.user[rows]),
-            ).to(scores.dtype)
+            asked = Asked(
+                items=self._tensor(history.items[rows]),
+                lengths=self._tensor(history.count[rows]),
+                users=self._tensor(requests.user[rows]),
+                times=self._tensor(history.timestamps[rows]),
+                asked_at=self._tensor(requests.timestamp[rows]),
+            )
+            scores[chosen] = network(chosen, asked).to(scores.dtype)
         return scores
 
     def _tensor(self, values: NDArray[np.integer]) -> torch.Tensor:

@@ -26,6 +26,7 @@ from torch import nn
 
 from baselines.sequential.base import (
     AllPositionTargets,
+    Asked,
     LastPositionTargets,
     SequentialConfig,
     SequentialSystem,
@@ -98,27 +99,20 @@ class RecBoleSystem(SequentialSystem):
         negative = (states * network.item_embedding(batch["negatives"][chosen])).sum(dim=-1)
         return network.loss_fct(positive, negative)
 
-    def candidate_scores(
-        self,
-        items: torch.Tensor,
-        lengths: torch.Tensor,
-        users: torch.Tensor,
-        candidates: torch.Tensor,
-    ) -> torch.Tensor:
+    def candidate_scores(self, asked: Asked, candidates: torch.Tensor) -> torch.Tensor:
         """The products of the last state with the candidates' embeddings."""
         network: Any = self.model.network
-        last = self._last_states(items, lengths)
+        last = self._last_states(asked)
         return torch.einsum("bd,bcd->bc", last, network.item_embedding(candidates))
 
-    def scores_of_all(
-        self, items: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor
-    ) -> torch.Tensor:
+    def scores_of_all(self, asked: Asked) -> torch.Tensor:
         """The products of the last state with all embeddings."""
         network: Any = self.model.network
-        return self._last_states(items, lengths) @ network.item_embedding.weight.T
+        return self._last_states(asked) @ network.item_embedding.weight.T
 
-    def _last_states(self, items: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def _last_states(self, asked: Asked) -> torch.Tensor:
         """(batch, dim) the state at the last item of each history."""
+        items, lengths = asked.items, asked.lengths
         states = self.model.network(items[:, : int(lengths.max())], lengths)  # (batch, length, dim)
         return states[torch.arange(len(states), device=states.device), lengths - 1]
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import Prefixes, SequentialConfig, SequentialSystem
+from baselines.sequential.base import Asked, Prefixes, SequentialConfig, SequentialSystem
 from baselines.sequential.recbole_classes import (
     HISTORY,
     HISTORY_LENGTH,
@@ -140,19 +140,11 @@ class RecBoleModel(SequentialSystem):
         parts = value if isinstance(value, tuple) else (value,)
         return torch.stack([part.reshape(()) for part in parts]).sum()
 
-    def candidate_scores(
-        self,
-        items: torch.Tensor,
-        lengths: torch.Tensor,
-        users: torch.Tensor,
-        candidates: torch.Tensor,
-    ) -> torch.Tensor:
+    def candidate_scores(self, asked: Asked, candidates: torch.Tensor) -> torch.Tensor:
         """The candidates' columns of :meth:`scores_of_all`."""
-        return self.scores_of_all(items, lengths, users).gather(1, candidates)
+        return self.scores_of_all(asked).gather(1, candidates)
 
-    def scores_of_all(
-        self, items: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor
-    ) -> torch.Tensor:
+    def scores_of_all(self, asked: Asked) -> torch.Tensor:
         """RecBole's ``full_sort_predict``.
 
         ``predict`` would be one row a candidate, and is wrong in CORE (it does not normalise the
@@ -161,11 +153,11 @@ class RecBoleModel(SequentialSystem):
         from recbole.data.interaction import Interaction
 
         network: Any = self.model.network
-        fields = {USER: users, HISTORY: items, HISTORY_LENGTH: lengths}
+        fields = {USER: asked.users, HISTORY: asked.items, HISTORY_LENGTH: asked.lengths}
         # The CPR models also compute a loss here, and drop it; any item will do as its target.
-        fields[ITEM] = torch.zeros_like(users)
+        fields[ITEM] = torch.zeros_like(asked.users)
         scores: torch.Tensor = network.full_sort_predict(Interaction(fields))
-        return scores.view(len(items), -1)[:, : len(self.model.popularity)]
+        return scores.view(len(asked.items), -1)[:, : len(self.model.popularity)]
 
     def _settings(self) -> Any:
         name, given = self.config.model, self.config.parameters

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import TASK, SequentialConfig, SequentialSystem, as_long
+from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem, as_long
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import DROPOUT, Choice, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
@@ -214,20 +215,18 @@ class SASRecBCE(SequentialSystem):
             loss = loss + self.config.l2_emb * network.item_emb.weight.square().sum()
         return loss
 
-    def candidate_scores(
-        self,
-        items: torch.Tensor,
-        lengths: torch.Tensor,
-        users: torch.Tensor,
-        candidates: torch.Tensor,
-    ) -> torch.Tensor:
+    def candidate_scores(self, asked: Asked, candidates: torch.Tensor) -> torch.Tensor:
         """One encoding a history, then products with the candidates."""
         network: Any = self.model.network
-        return network.scores(items, candidates)
+        return network.scores(asked.items, candidates)
 
-    def scores_of_all(
-        self, items: torch.Tensor, lengths: torch.Tensor, users: torch.Tensor
-    ) -> torch.Tensor:
+    def scores_of_all(self, asked: Asked) -> torch.Tensor:
         """One encoding a history, then one product with the item table."""
         network: Any = self.model.network
-        return network.scores_of_all(items)
+        return network.scores_of_all(asked.items)
+
+    def item_embeddings(self) -> FloatArray:
+        """(items + 1, hidden_units) float32, the vectors of all items; row 0 (padding) is zero."""
+        network: Any = self.model.network
+        table: torch.Tensor = network.item_emb.weight
+        return table.detach().float().cpu().numpy().copy()

@@ -55,7 +55,7 @@ class ProductQuantiser:
             raise SystemFailure(
                 f"vectors of width {vectors.shape[1]} cannot be cut into {blocks} equal blocks."
             )
-        parts = _blocks(vectors, blocks)
+        parts = blocks_of(vectors, blocks)
         if len(vectors) <= codes:
             return cls(parts.copy())
         with warnings.catch_warnings():
@@ -74,7 +74,7 @@ class ProductQuantiser:
 
     def encode(self, vectors: FloatArray) -> NDArray[np.int64]:
         """(items, blocks) codes of the nearest centres, the first of equally near ones."""
-        parts = _blocks(vectors, len(self.centres))
+        parts = blocks_of(vectors, len(self.centres))
         codes = np.empty((len(vectors), len(parts)), dtype=np.int64)
         for block, (part, centres) in enumerate(zip(parts, self.centres, strict=True)):
             book = centres.astype(np.float64)
@@ -97,7 +97,7 @@ class ProductQuantiser:
         return Identifiers.of_items(self.encode(vectors), (codes,) * blocks)
 
 
-def _blocks(vectors: FloatArray, blocks: int) -> FloatArray:
-    """(blocks, items, block width)."""
+def blocks_of(vectors: FloatArray, blocks: int) -> FloatArray:
+    """``vectors`` (items, dim) cut into equal blocks, (blocks, items, block width)."""
     parts = vectors.reshape(len(vectors), blocks, -1).swapaxes(0, 1)
     return np.ascontiguousarray(parts, dtype=np.float32)
