@@ -71,6 +71,7 @@ def _write_group(group: RunGroup, folder: Path) -> Path:
 
 def write_run(run: Run, target: Path) -> None:
     """Write one run in the small form as the folder ``target``, which must not be there."""
+
     def fill(folder: Path) -> None:
         write_json(folder / RUN_FILE, read_json(run.folder / RUN_FILE))
         if run.record.status == "finished":

@@ -56,7 +56,7 @@ class Published(_Part):
             _refuse_other_metrics(metric)
             if not _SHARE.fullmatch(text):
                 raise ValueError(
-                    f"{metric}: {text!r} is no share from 0 to 1 as it is printed, such as '0.4651'"
+                    f"of {metric}, {text!r} is no share as it is printed, such as '0.4651'"
                 )
         return figures
 

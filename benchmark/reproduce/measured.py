@@ -98,12 +98,17 @@ def is_of_line(run: Run, name: str, line: Line, part: RunPart) -> str:
         "system": (record.system.name, choice.name),
         "settings": (record.system.configuration, configuration),
         "protocol": (record.protocol.settings, settings.model_dump(mode="json")),
-        "data set": (record.dataset.name, line.dataset),
+        "data set": (record.dataset.name, _name_of(line.dataset)),
         "size of the data": (size, tuple(line.counts.model_dump().values())),
         "state": (record.status, "finished"),
     }
     other = [what for what, (one, now) in expected.items() if one != now]
     return f"another {' and '.join(other)}" if other else ""
+
+
+def _name_of(recipe: str) -> str:
+    """The name of a data set whose recipe is given by name or by path."""
+    return Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
 
 
 def recorded_seeds(name: str, line: Line, part: RunPart, folder: Path) -> tuple[int, ...]:

@@ -5,8 +5,10 @@ Everything on it is computed from the lines and the records, so writing it again
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_text
@@ -32,7 +34,7 @@ writes this page anew:
 
 ```
 {COMMAND} LINE      # or all; --list names the lines, --fresh runs a recorded line again
-python -m benchmark.data prepare amazon-beauty-sequences --source FOLDER   # files at hand, not downloaded
+python -m benchmark.data prepare amazon-beauty-sequences --source FOLDER   # files at hand
 ```
 
 **Verdict.** The interval is the 95 % one of our mean: test users are resampled, and with several
@@ -91,7 +93,7 @@ def _state(line: Line, found: Found) -> str:
 
 
 def judged(line: Line, found: Found) -> Iterator[tuple[int, str, Verdict]]:
-    """The verdicts of a line: place of the published row, metric, verdict; none if it was not run."""
+    """The verdicts of a line that was run: place of the published row, metric, verdict."""
     for place, row in enumerate(line.published):
         ours = found.figures.get(row.view, {})
         for metric, printed in row.figures.items():
@@ -211,12 +213,10 @@ def _items(name: str, line: Line, found: Found) -> Iterator[str]:
     if line.original:
         yield f"The original's settings: {markdown(line.original)}"
     if line.run is not None:
-        changes = ", ".join(f"{key}={value}" for key, value in line.run.protocol.items())
-        protocol = f"protocol {PROTOCOL}" + (f" with {changes}" if changes else "")
-        settings = f"; settings {line.run.settings}" if line.run.settings else ""
+        yield f"Ours: `{COMMAND} {name}`"
         yield (
-            f"Ours: `{COMMAND} {name}`: {markdown(line.run.system)}, {markdown(protocol)}, preset "
-            f"{PRESET}{markdown(settings)}"
+            f"Our settings: system `{line.run.system}`, preset `{PRESET}`"
+            f"{_changes(line.run.settings)}; protocol `{PROTOCOL}`{_changes(line.run.protocol)}"
         )
         if line.run.passes is not None:
             yield f"Passes expected: {line.run.passes}"
@@ -230,6 +230,10 @@ def _items(name: str, line: Line, found: Found) -> Iterator[str]:
     yield from (f"Unknown: {markdown(sentence)}" for sentence in line.unknown)
     if found.processor:
         yield f"Processor: {markdown(found.processor)}"
+
+
+def _changes(changes: Mapping[str, Any]) -> str:
+    return f" with `{json.dumps(changes)}`" if changes else ""
 
 
 def _left_out(content: Lines) -> str:
