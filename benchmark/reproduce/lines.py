@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
-from benchmark.overrides import Overrides, as_given
+from benchmark.overrides import Overrides, as_given, merged
 from benchmark.protocol.metrics import View
 from benchmark.systems.configuration import read_typed
 
@@ -161,7 +161,7 @@ class Lines(_Part):
 
 
 class _File(_Part):
-    """The file as it stands; a line with ``like`` takes over another's keys."""
+    """The file as it stands; a line with ``like`` is laid over another, key by key."""
 
     lines: dict[str, dict[str, Any]] = Field(min_length=1)
     left_out: tuple[LeftOut, ...] = ()
@@ -180,7 +180,7 @@ def read_lines(path: Path) -> Lines:
         kept = {key: value for key, value in own.items() if key != "like"}
         if "like" in own and own["like"] not in lines:
             raise unknown_value("line", str(own["like"]), lines, f"{path}: lines.{name}.like")
-        lines[name] = {**lines[own["like"]], **kept} if "like" in own else kept
+        lines[name] = merged(lines[own["like"]], kept) if "like" in own else kept
     try:
         return as_given(Lines, {"lines": lines, "left_out": content.left_out})
     except ValidationError as error:

@@ -34,10 +34,15 @@ def _read(folder: Path, **lines: object) -> Lines:
 
 
 def test_a_line_that_is_like_another_takes_over_what_it_does_not_say(tmp_path: Path) -> None:
-    second = {"like": "first", "title": "Another", "run": {"system": "random", "seeds": [3]}}
-    lines = _read(tmp_path, first=LINE, second=second).lines
+    first = {**LINE, "run": {"system": "random", "seeds": [1], "passes": 4}}
+    second = {"like": "first", "title": "Another", "run": {"seeds": [3]}}
+    lines = _read(tmp_path, first=first, second=second).lines
     assert lines["second"].published == lines["first"].published
-    assert (lines["second"].title, lines["second"].seeds) == ("Another", (3,))
+    assert lines["second"].title == "Another"
+    part = lines["second"].run
+    assert part is not None
+    assert (part.system, part.seeds, part.passes) == ("random", (3,), 4)
+    assert lines["first"].seeds == (1,)
 
 
 @pytest.mark.parametrize(
