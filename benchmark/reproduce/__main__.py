@@ -9,10 +9,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError
 from benchmark.systems.processes import number_of_processes
+
+if TYPE_CHECKING:
+    from benchmark.reproduce.running import Running
 
 FOLDER = Path("results/reproduction")
 
@@ -76,7 +80,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED_SYSTEM if failed else 0
 
 
-def _running(arguments: argparse.Namespace):
+def _running(arguments: argparse.Namespace) -> Running:
     from benchmark.reproduce.running import Running
     from benchmark.run.plan import Options
     from benchmark.runs.machine import chosen_device, threads_of_a_job

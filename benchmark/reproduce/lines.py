@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
+from benchmark.errors import sentence_of_validation, unknown_value
 from benchmark.overrides import Overrides, as_given, merged
 from benchmark.protocol.metrics import View
 from benchmark.systems.configuration import read_typed
@@ -105,11 +105,11 @@ class EnginesPart(_Part):
 
 
 class Line(_Part):
-    """One attempt at published figures; exactly one of ``run``, ``compare`` and ``impossible``."""
+    """One attempt at published figures, by either ``run`` or ``compare``."""
 
     title: str = Field(min_length=1)
     dataset: str = Field(min_length=1)
-    """A recipe's name, or a set that is not at hand where the line is ``impossible``."""
+    """A recipe by name or by path."""
 
     counts: Counts
     published: tuple[Published, ...] = ()
@@ -119,9 +119,6 @@ class Line(_Part):
 
     run: RunPart | None = None
     compare: EnginesPart | None = None
-    impossible: str = ""
-    """Why the line cannot be run here, whatever the time."""
-
     differences: tuple[str, ...] = ()
     """Where our attempt is known to differ from the original, in sentences."""
 
@@ -129,13 +126,12 @@ class Line(_Part):
     """What cannot be known about the original, in sentences."""
 
     estimate: str = ""
-    """How long it would take, and how that was reckoned."""
+    """What it needs and how long it would take, and how that was reckoned."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Line:
-        ways = [self.run is not None, self.compare is not None, bool(self.impossible)]
-        if sum(ways) != 1:
-            raise ValueError("exactly one of run, compare and impossible must be given")
+        if (self.run is None) == (self.compare is None):
+            raise ValueError("exactly one of run and compare must be given")
         if not self.published and not self.unmatched:
             raise ValueError("published or unmatched must name a figure")
         return self
@@ -188,18 +184,15 @@ def read_lines(path: Path) -> Lines:
 
 
 def chosen_lines(lines: Mapping[str, Line], names: tuple[str, ...]) -> dict[str, Line]:
-    """The lines of these names, in the order of the file; "all" takes those that can be run.
+    """The lines of these names, in the order of the file; "all" takes every one.
 
     Raises:
-        BenchmarkError: there is no such line, or it cannot be run.
+        BenchmarkError: there is no such line.
     """
     for name in names:
         if name != "all" and name not in lines:
             raise unknown_value("line", name, ["all", *lines])
-        if name != "all" and lines[name].impossible:
-            raise BenchmarkError(f"{name}: cannot be run here: {lines[name].impossible}")
-    runnable = {name: line for name, line in lines.items() if not line.impossible}
-    return runnable if "all" in names else {n: line for n, line in lines.items() if n in names}
+    return {n: line for n, line in lines.items() if n in names or "all" in names}
 
 
 def _refuse_other_metrics(metric: str) -> None:

@@ -41,9 +41,8 @@ RUNS = "runs"
 class Found:
     """What is there of a line. ``stale`` are sentences on records that are not those of the line.
 
-    ``figures``: view → metric → ours; None as view for a comparison of engines. ``passes`` has for
-    each seed the passes trained and the one that was kept. ``minutes`` are wall-clock, of all
-    seeds together.
+    ``figures``: view → metric → ours. ``passes`` has for each seed the passes trained and the one
+    that was kept. ``minutes`` are wall-clock, of all seeds together.
     """
 
     figures: dict[View, dict[str, Measured]]
@@ -79,7 +78,7 @@ def found_of(name: str, line: Line, folder: Path) -> Found:
         return _found_of_runs(name, line, line.run, folder)
     if line.compare is not None:
         return _found_of_engines(name, line, line.compare, folder)
-    return Found({})
+    raise TypeError("a line has run or compare")
 
 
 def is_of_line(run: Run, name: str, line: Line, part: RunPart) -> str:
@@ -111,12 +110,14 @@ def _name_of(recipe: str) -> str:
     return Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
 
 
-def recorded_seeds(name: str, line: Line, part: RunPart, folder: Path) -> tuple[int, ...]:
-    """The seeds whose records are there and are those of the line as it stands."""
-    return _found_of_runs(name, line, part, folder).seeds
+def recorded_runs(
+    name: str, line: Line, part: RunPart, folder: Path
+) -> tuple[list[Run], tuple[str, ...]]:
+    """The recorded runs of the line as it stands, and a sentence on each that is of another.
 
-
-def _found_of_runs(name: str, line: Line, part: RunPart, folder: Path) -> Found:
+    Raises:
+        BenchmarkError: a record is damaged.
+    """
     runs, stale = [], []
     for seed in part.seeds:
         place = record_folder(folder, name, seed)
@@ -128,18 +129,20 @@ def _found_of_runs(name: str, line: Line, part: RunPart, folder: Path) -> Found:
             stale.append(f"The record of {name}, seed {seed}, is of {why}, so it is not shown.")
         else:
             runs.append(run)
+    return runs, tuple(stale)
+
+
+def _found_of_runs(name: str, line: Line, part: RunPart, folder: Path) -> Found:
+    runs, stale = recorded_runs(name, line, part, folder)
     if not runs:
-        return Found({}, stale=tuple(stale))
-    figures: dict[View, dict[str, Measured]] = {}
-    for view, metrics in wanted_metrics(line).items():
-        figures[view] = _figures(runs, view, metrics)
+        return Found({}, stale=stale)
     return Found(
-        figures,
+        {view: _figures(runs, view, metrics) for view, metrics in wanted_metrics(line).items()},
         tuple(run.record.seed for run in runs),
         tuple(passes for run in runs if (passes := _passes(run)) is not None),
         sum(map(_minutes, runs)),
         runs[0].record.environment.get("processor", ""),
-        tuple(stale),
+        stale,
     )
 
 

@@ -6,9 +6,10 @@ Everything on it is computed from the lines and the records, so writing it again
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_text
@@ -16,8 +17,8 @@ from benchmark.protocol.metrics import View
 from benchmark.report.grid import DASH, Entry, Grid, GridGroup, to_csv, to_markdown
 from benchmark.report.text import counted, markdown
 from benchmark.reproduce.lines import Line, Lines
-from benchmark.reproduce.measured import PRESET, PROTOCOL, Found, found_of
-from benchmark.reproduce.verdicts import Measured, Verdict, verdict
+from benchmark.reproduce.measured import PRESET, PROTOCOL, Found, found_of, recorded_runs
+from benchmark.reproduce.verdicts import Kind, Measured, Verdict, verdict
 
 PAGE = "README.md"
 FIGURES = "figures.csv"
@@ -65,9 +66,23 @@ def write_page(content: Lines, folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def states(content: Lines, folder: Path) -> dict[str, str]:
-    """Line → what is there of it, in words."""
-    found, _ = _found(content, folder)
-    return {name: _state(line, found[name]) for name, line in content.lines.items()}
+    """Line → what is there of it, in words.
+
+    Raises:
+        BenchmarkError: a record is damaged.
+    """
+    return {name: _state(name, line, folder) for name, line in content.lines.items()}
+
+
+def _state(name: str, line: Line, folder: Path) -> str:
+    if line.run is None:
+        return "run" if found_of(name, line, folder).figures else NOT_RUN
+    there, _ = recorded_runs(name, line, line.run, folder)
+    recorded = {run.record.seed for run in there}
+    missing = [str(seed) for seed in line.seeds if seed not in recorded]
+    if not recorded:
+        return NOT_RUN
+    return f"run, but not with seed {', '.join(missing)}" if missing else "run"
 
 
 def _found(content: Lines, folder: Path) -> tuple[dict[str, Found], list[str]]:
@@ -83,22 +98,13 @@ def _found(content: Lines, folder: Path) -> tuple[dict[str, Found], list[str]]:
     return found, sentences
 
 
-def _state(line: Line, found: Found) -> str:
-    if line.impossible:
-        return "cannot be run here"
-    if not found.figures:
-        return NOT_RUN
-    missing = [str(seed) for seed in line.seeds if seed not in found.seeds]
-    return f"run, but not with seed {', '.join(missing)}" if missing else "run"
-
-
-def judged(line: Line, found: Found) -> Iterator[tuple[int, str, Verdict]]:
-    """The verdicts of a line that was run: place of the published row, metric, verdict."""
-    for place, row in enumerate(line.published):
+def judged(line: Line, found: Found) -> Iterator[Verdict]:
+    """The verdicts on the published figures of a line; none if it was not run."""
+    for row in line.published:
         ours = found.figures.get(row.view, {})
         for metric, printed in row.figures.items():
             if metric in ours:
-                yield place, metric, verdict(printed, ours[metric])
+                yield verdict(printed, ours[metric])
 
 
 def overview_grid(content: Lines, found: Mapping[str, Found]) -> Grid:
@@ -128,19 +134,13 @@ def overview_grid(content: Lines, found: Mapping[str, Found]) -> Grid:
 
 
 def _summary(line: Line, found: Found) -> str:
-    if line.impossible:
-        return f"not run: {line.impossible}"
     if not found.figures:
         return f"{NOT_RUN}: {line.estimate}" if line.estimate else NOT_RUN
-    kinds = [one.kind for _, _, one in judged(line, found)]
+    kinds = Counter(one.kind for one in judged(line, found))
     if not kinds:
         return "no published figure to compare with"
-    told = [
-        f"{number} {word}"
-        for kind, word in (("reproduced", "reproduced"), ("above", "above"), ("below", "below"))
-        if (number := kinds.count(kind))
-    ]
-    return f"of {counted(len(kinds), 'figure')}: {', '.join(told)}"
+    told = [f"{kinds[kind]} {kind}" for kind in get_args(Kind) if kinds[kind]]
+    return f"of {counted(kinds.total(), 'figure')}: {', '.join(told)}"
 
 
 def figures_grid(content: Lines, found: Mapping[str, Found]) -> Grid:
@@ -152,14 +152,14 @@ def figures_grid(content: Lines, found: Mapping[str, Found]) -> Grid:
             checked = "" if row.is_checked else " (second hand, not checked in the source)"
             title = f"{name}, among {_AMONG[row.view]}: {row.source}{checked}"
             rows = tuple(
-                _figure(metric, printed, ours.get(metric), line)
+                _figure(metric, printed, ours.get(metric))
                 for metric, printed in row.figures.items()
             )
             groups.append(GridGroup(title, rows))
         for shown in line.unmatched:
             ours = found[name].figures.get(shown.view, {})
             title = f"{name}, among {_AMONG[shown.view]}: {shown.why}"
-            rows = tuple(_figure(m, None, ours.get(m), line) for m in shown.metrics)
+            rows = tuple(_figure(m, None, ours.get(m)) for m in shown.metrics)
             groups.append(GridGroup(title, rows))
     return Grid(
         stem="reproduction-figures",
@@ -171,18 +171,10 @@ def figures_grid(content: Lines, found: Mapping[str, Found]) -> Grid:
     )
 
 
-def _figure(
-    metric: str, printed: str | None, ours: Measured | None, line: Line
-) -> tuple[Entry, ...]:
+def _figure(metric: str, printed: str | None, ours: Measured | None) -> tuple[Entry, ...]:
     published = Entry(DASH) if printed is None else Entry(printed, value=float(printed))
     if ours is None:
-        return (
-            Entry(metric),
-            published,
-            Entry(DASH),
-            Entry(DASH),
-            Entry("not run" if line.impossible else NOT_RUN),
-        )
+        return (Entry(metric), published, Entry(DASH), Entry(DASH), Entry(NOT_RUN))
     words = "no published figure" if printed is None else verdict(printed, ours).words
     return (
         Entry(metric),
@@ -221,11 +213,11 @@ def _items(name: str, line: Line, found: Found) -> Iterator[str]:
         if line.run.passes is not None:
             yield f"Passes expected: {line.run.passes}"
     if line.compare is not None:
+        first, second = line.compare.engines
         yield f"Ours: `{COMMAND} {name}`"
+        yield f"Engines: `{first}` and `{second}`, {counted(line.compare.hits, 'hit')} a query"
     if line.estimate and not found.figures:
         yield f"Time: {markdown(line.estimate)}"
-    if line.impossible:
-        yield f"Not run: {markdown(line.impossible)}"
     yield from (f"Differs: {markdown(sentence)}" for sentence in line.differences)
     yield from (f"Unknown: {markdown(sentence)}" for sentence in line.unknown)
     if found.processor:

@@ -25,7 +25,7 @@ from benchmark.reproduce.measured import (
     PROTOCOL,
     found_of,
     record_folder,
-    recorded_seeds,
+    recorded_runs,
 )
 from benchmark.run.parts import find_parts
 from benchmark.run.plan import Options, plan
@@ -78,8 +78,9 @@ def _run_line(name: str, line: Line, running: Running) -> list[str]:
 def _run(name: str, line: Line, part: RunPart, running: Running) -> list[str]:
     wanted = part.seeds
     if not running.is_fresh:
-        there = recorded_seeds(name, line, part, running.folder)
-        wanted = tuple(seed for seed in part.seeds if seed not in there)
+        there, _ = recorded_runs(name, line, part, running.folder)
+        recorded = {run.record.seed for run in there}
+        wanted = tuple(seed for seed in part.seeds if seed not in recorded)
     if not wanted:
         running.console.print(f"{name}: its record is there.")
         return []

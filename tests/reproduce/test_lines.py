@@ -57,8 +57,8 @@ def test_a_line_that_is_like_another_takes_over_what_it_does_not_say(tmp_path: P
         ({"published": [{**LINE["published"][0], "figures": {"Recall": "0.5"}}]}, "NDCG@k"),
         ({"published": [{**LINE["published"][0], "view": "some"}]}, "'lists' or 'all-items'"),
         ({"published": []}, "must name a figure"),
-        ({"impossible": "no data"}, "exactly one of run, compare and impossible"),
-        ({"run": None}, "exactly one of run, compare and impossible"),
+        ({"compare": {"engines": ["sparse", "pyserini"], "hits": 9}}, "exactly one of run and"),
+        ({"run": None}, "exactly one of run and compare"),
         ({"run": {"system": "popularity", "seeds": []}}, "run.seeds"),
         ({"runs": {}}, "runs"),
         ({"like": "absent"}, "absent"),
@@ -74,16 +74,12 @@ def test_what_is_refused_is_named(
 
 
 def test_lines_are_chosen_by_name(tmp_path: Path) -> None:
-    lines = _read(
-        tmp_path, first=LINE, second=LINE, third={**LINE, "run": None, "impossible": "no data"}
-    ).lines
+    lines = _read(tmp_path, first=LINE, second=LINE, third=LINE).lines
     assert list(chosen_lines(lines, ("second", "first"))) == ["first", "second"]
-    assert list(chosen_lines(lines, ("all",))) == ["first", "second"]
+    assert list(chosen_lines(lines, ("all",))) == ["first", "second", "third"]
     assert list(chosen_lines(lines, ())) == []
     with pytest.raises(BenchmarkError, match="allowed are all, first, second, third"):
         chosen_lines(lines, ("frst",))
-    with pytest.raises(BenchmarkError, match="third: cannot be run here: no data"):
-        chosen_lines(lines, ("third",))
 
 
 REPOSITORY = read_lines(FOLDER / "lines.yaml").lines
