@@ -81,8 +81,8 @@ def found_of(name: str, line: Line, folder: Path) -> Found:
     raise TypeError("a line has run or compare")
 
 
-def is_of_line(run: Run, name: str, line: Line, part: RunPart) -> str:
-    """Why a run is not one of the line as it stands; empty if it is.
+def differs_from_line(run: Run, name: str, line: Line, part: RunPart) -> str:
+    """What of a run is not as the line has it now, in words; empty if it is the line's.
 
     Raises:
         BenchmarkError: the line's system, settings or protocol are not known.
@@ -95,14 +95,14 @@ def is_of_line(run: Run, name: str, line: Line, part: RunPart) -> str:
     size = (record.dataset.users, record.dataset.items, record.dataset.recommendation_events)
     expected = {
         "system": (record.system.name, choice.name),
-        "settings": (record.system.configuration, configuration),
+        "configuration": (record.system.configuration, configuration),
         "protocol": (record.protocol.settings, settings.model_dump(mode="json")),
         "data set": (record.dataset.name, _name_of(line.dataset)),
         "size of the data": (size, tuple(line.counts.model_dump().values())),
         "state": (record.status, "finished"),
     }
     other = [what for what, (one, now) in expected.items() if one != now]
-    return f"another {' and '.join(other)}" if other else ""
+    return " and ".join(other)
 
 
 def _name_of(recipe: str) -> str:
@@ -124,9 +124,9 @@ def recorded_runs(
         if not is_complete(place):
             continue
         run = read_run(place)
-        why = is_of_line(run, name, line, part)
+        why = differs_from_line(run, name, line, part)
         if why:
-            stale.append(f"The record of {name}, seed {seed}, is of {why}, so it is not shown.")
+            stale.append(f"The record of {name}, seed {seed}, has another {why}: it is not shown.")
         else:
             runs.append(run)
     return runs, tuple(stale)

@@ -183,8 +183,9 @@ def test_a_record_of_other_settings_is_not_shown(
     _write(folder, lines)
     assert _command(folder) == 0
     told = capsys.readouterr().err
-    assert "The record of trained, seed 1, is of another settings, so it is not shown." in told
-    assert "The record of counts, seed 2024, is of another protocol, so it is not shown." in told
+    # The second line is laid over the first, so its protocol is another one too.
+    assert "trained, seed 1, has another configuration and protocol: it is not shown." in told
+    assert "counts, seed 2024, has another protocol: it is not shown." in told
     content = read_lines(folder / "lines.yaml")
     assert states(content, folder) == {"counts": "not run yet", "trained": "not run yet"}
 
