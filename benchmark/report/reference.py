@@ -62,14 +62,16 @@ def _write_group(group: RunGroup, folder: Path) -> Path:
     for name, run in zip(names, group.runs, strict=True):
         target = folder / RUNS / name
         remove_folder(target)
-        _write_run(run, target)
+        write_run(run, target)
     for path in sorted((folder / RUNS).iterdir()):
         if path.is_dir() and not is_partial(path) and path.name not in names:
             remove_folder(path)
     return folder
 
 
-def _write_run(run: Run, target: Path) -> None:
+def write_run(run: Run, target: Path) -> None:
+    """Write one run in the small form as the folder ``target``, which must not be there."""
+
     def fill(folder: Path) -> None:
         write_json(folder / RUN_FILE, read_json(run.folder / RUN_FILE))
         if run.record.status == "finished":

@@ -39,7 +39,7 @@ def environment_of(job: JobSpec) -> dict[str, str]:
     environment = {
         **library_versions(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(os.cpu_count()),
         "threads": str(job.threads),
         "processes": str(number_of_processes()),
@@ -54,7 +54,8 @@ def environment_of(job: JobSpec) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor, as the machine tells it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
