@@ -232,21 +232,42 @@ def refresh_references(
     paths, _ = write_references(runs_root, out)
     report = make_report(out)
     for group in report.groups:
-        folder = out / group.stem
-        for table in _main_tables(group):
-            paths.append(folder / f"{with_view(table.task, table.view)}.md")
-            write_text(paths[-1], to_markdown(as_grid(table)))
-        for view, of_view in group.views.items():
-            name = with_view("tradeoff", view)
-            for drawing in of_view.drawings:
-                if drawing.stem.endswith(f"-{name}"):
-                    paths.append(folder / f"{name}.png")
-                    with atomic_path(paths[-1]) as temporary:
-                        save_figure(drawing.figure, temporary)
+        paths += write_shown(group, out / group.stem)
     if readme is not None:
         refresh_readme(readme, main_tables_as_markdown(report.groups[0]))
         paths.append(readme)
     return paths, report.sentences
+
+
+def write_shown_of(out: Path, stem: str) -> tuple[str, ...]:
+    """Write what a README shows of one group of reference runs, the folder ``out/stem``.
+
+    Returns:
+        What the reader must be told.
+
+    Raises:
+        BenchmarkError: there is no readable run, or something cannot be written.
+    """
+    report = make_report(out / stem)
+    for group in report.groups:
+        write_shown(group, out / stem)
+    return report.sentences
+
+
+def write_shown(group: GroupReport, folder: Path) -> list[Path]:
+    """Write what a README shows of a group beside its reference runs; see above."""
+    paths = []
+    for table in _main_tables(group):
+        paths.append(folder / f"{with_view(table.task, table.view)}.md")
+        write_text(paths[-1], to_markdown(as_grid(table)))
+    for view, of_view in group.views.items():
+        name = with_view("tradeoff", view)
+        for drawing in of_view.drawings:
+            if drawing.stem.endswith(f"-{name}"):
+                paths.append(folder / f"{name}.png")
+                with atomic_path(paths[-1]) as temporary:
+                    save_figure(drawing.figure, temporary)
+    return paths
 
 
 def main_tables_as_markdown(group: GroupReport) -> list[str]:

@@ -53,6 +53,8 @@ class SystemEntry:
     Rows of one ``heading`` are variants of one system: tables show them under it, by their
     ``label``. ``probe_of_lists`` marks a ranker without learning whose figures say whether matched
     candidate lists give the target away: tables of such lists print them in the caption.
+    ``is_ceiling`` marks one that knows what an invented log was made by: a table of its own says
+    what share of its figures the others reach.
     """
 
     name: str
@@ -73,6 +75,7 @@ class SystemEntry:
     heading: str = ""
     label: str = ""
     probe_of_lists: bool = False
+    is_ceiling: bool = False
 
     @property
     def module(self) -> str:
