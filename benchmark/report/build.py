@@ -13,6 +13,8 @@ from benchmark.files import atomic_path, finished_in, sha256_of_json, write_text
 from benchmark.protocol.metrics import VIEWS
 from benchmark.report.agreement_charts import agreement_figure
 from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
+from benchmark.report.claims import STEM as CLAIMS
+from benchmark.report.claims import claims_grid, read_claims
 from benchmark.report.collect import Collection, collect
 from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
 from benchmark.report.group import TASKS, Drawing, GroupReport, group_report
@@ -23,6 +25,7 @@ from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
 from benchmark.report.reference import refresh_readme, write_references
 from benchmark.report.rows import Table
+from benchmark.report.statistics import collect_events
 from benchmark.report.text import file_name
 from benchmark.report.views import with_view
 
@@ -82,9 +85,15 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
         for found in audits.values()
         for make_grid in (diagnostics_grid, views_grid)
     ]
+    claimed = claims_grid(read_claims(), [(group.group, group.events) for group in groups])
     return Report(
         groups=groups,
-        grids=(datasets_grid(collection.groups), *of_audits, *_several(groups)),
+        grids=(
+            datasets_grid(collection.groups),
+            *of_audits,
+            *_several(groups),
+            *((claimed,) if claimed is not None else ()),
+        ),
         drawings=tuple(_agreements(groups)),
         published=published_grids(rows),
         sentences=(
@@ -215,8 +224,8 @@ def refresh_references(
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Write the reference runs and beside them what a README shows of each group.
 
-    That is the main tables of both views in Markdown and the trade-off as PNG; all other tables
-    follow from the reference runs.
+    That is the main tables of both views in Markdown and the trade-off as PNG, and for all groups
+    what they show of the claims; all other tables follow from the reference runs.
 
     Args:
         runs_root: the runs that the references are made from.
@@ -233,6 +242,7 @@ def refresh_references(
     report = make_report(out)
     for group in report.groups:
         paths += write_shown(group, out / group.stem)
+    paths += _write_claims(next((g for g in report.grids if g.stem == CLAIMS), None), out)
     if readme is not None:
         refresh_readme(readme, main_tables_as_markdown(report.groups[0]))
         paths.append(readme)
@@ -241,6 +251,8 @@ def refresh_references(
 
 def write_shown_of(out: Path, stem: str) -> tuple[str, ...]:
     """Write what a README shows of one group of reference runs, the folder ``out/stem``.
+
+    Beside all groups stands what they show of the claims.
 
     Returns:
         What the reader must be told.
@@ -251,7 +263,20 @@ def write_shown_of(out: Path, stem: str) -> tuple[str, ...]:
     report = make_report(out / stem)
     for group in report.groups:
         write_shown(group, out / stem)
+    groups = collect(out).groups
+    _write_claims(
+        claims_grid(read_claims(), [(group, collect_events(group.runs)) for group in groups]), out
+    )
     return report.sentences
+
+
+def _write_claims(grid: Grid | None, out: Path) -> list[Path]:
+    """What all groups together show of the claims."""
+    if grid is None:
+        return []
+    path = out / f"{CLAIMS}.md"
+    write_text(path, to_markdown(grid))
+    return [path]
 
 
 def write_shown(group: GroupReport, folder: Path) -> list[Path]:

@@ -66,10 +66,11 @@ class GroupReport:
     """Everything that is said of one group of comparable runs.
 
     ``views`` has that of all items only where runs have it. ``own_grids`` and ``own_drawings`` are
-    about neither view alone.
+    about neither view alone. ``events`` are those that all of it was made of.
     """
 
     group: RunGroup
+    events: EventsOfRuns
     views: Mapping[View, ViewReport]
     own_grids: tuple[Grid, ...]
     own_drawings: tuple[Drawing, ...]
@@ -129,6 +130,7 @@ def group_report(group: RunGroup) -> GroupReport:
     told = [sentence for view in views.values() for sentence in view.sentences]
     return GroupReport(
         group=group,
+        events=events,
         views=views,
         own_grids=tuple(grid for grid in grids if grid is not None),
         own_drawings=_drawings(group, "lists", figures),

@@ -241,11 +241,16 @@ def family_title(key: str) -> str:
     return titles.get(key, key)
 
 
+def index_file(name: str) -> Path:
+    """The path of a file of the index package, whether it is there or not."""
+    return Path(str(files(INDEX_PACKAGE))) / name
+
+
 def named_files(kind: str) -> dict[str, Path]:
     """The YAML files of the index package's folder ``kind`` ("presets", "suites"), by stem.
 
     Those in folders below are called ``folder/stem``.
     """
-    folder = Path(str(files(INDEX_PACKAGE))) / kind
+    folder = index_file(kind)
     found = (path.relative_to(folder) for path in sorted(folder.rglob("*.yaml")))
     return {path.with_suffix("").as_posix(): folder / path for path in found}

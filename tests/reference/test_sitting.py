@@ -183,7 +183,11 @@ def test_it_leaves_a_preset_compact_runs_and_tables(whole: Whole) -> None:
     beside = [n for n in whole.kept if f"{whole.stem}/runs/" in n]
     assert {Path(name).parts[3] for name in beside} == runs
     assert {Path(name).name for name in beside} <= {
-        "run.json", "metrics.json", "top.npz", "manifest.json", "training.jsonl"
+        "run.json",
+        "metrics.json",
+        "top.npz",
+        "manifest.json",
+        "training.jsonl",
     }  # no weights
     shown = {"recommendation.md", "recommendation-all-items.md"}
     assert {f"reference/{whole.stem}/{name}" for name in shown} <= whole.kept.keys()
@@ -297,9 +301,7 @@ def states_of_tuning(part: Part, where: Place | None = None) -> set[str]:
     tuned = tuple(systems_to_tune(part))
     assert tuned == ("toy", "above")  # what others build on comes first
     campaign = module.campaign_of(part, part.tuning, tuned, where, Console(quiet=True))
-    return {
-        state_of_tuning(campaign.planned(system), part.tuning, where) for system in tuned
-    }
+    return {state_of_tuning(campaign.planned(system), part.tuning, where) for system in tuned}
 
 
 def test_the_clock_says_no_when_the_minutes_are_over_and_never_again_yes() -> None:
