@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from benchmark.data.recipe import GeneratedSource
+from benchmark.data.recipe import FEWEST_ITEMS, GeneratedSource
 from benchmark.data.sources.generated import TASTES, planted_rule
 from benchmark.errors import SystemFailure
 from benchmark.protocol.requests import Requests
@@ -25,9 +25,9 @@ _SEEN = -1.0  # below whatever the rule says of an item
 
 
 class PlantedRuleConfig(SystemConfig):
-    """The options of the recipe's source that decide the rule."""
+    """The options of the recipe's source that decide the rule; ``items`` are all if absent."""
 
-    items: int = Field(default=500, ge=8)
+    items: int | None = Field(default=None, ge=FEWEST_ITEMS)
     seed: int = Field(default=2024, ge=0)
     strength: float = Field(default=0.85, ge=0, le=1)
 
@@ -52,19 +52,18 @@ class PlantedRule(System):
         Raises:
             SystemFailure: they are not the items of the corpus.
         """
-        options = GeneratedSource(kind="generated", items=self.config.items, seed=self.config.seed)
-        rule = planted_rule(options)
+        size = self.config.items or max(corpus.number_of_items, FEWEST_ITEMS)
+        rule = planted_rule(GeneratedSource(kind="generated", items=size, seed=self.config.seed))
         place = {title: number for number, title in enumerate(rule.titles)}
-        number = np.array([place.get(title, -1) for title in corpus.items.title[1:]])
-        if len(place) != len(number) or (number < 0).any():
+        number = np.array([place.get(title, -1) for title in corpus.items.title[1:]], np.int64)
+        if (number < 0).any():
             raise SystemFailure(
-                f"the items of {corpus.name} are not those of a generated log of "
-                f"{self.config.items} items, so no rule of it is known."
+                f"the items of {corpus.name} are not those of a generated log of {size} items, so "
+                "no rule of it is known."
             )
-        known = np.empty(len(number), dtype=np.int64)
+        known = np.zeros(size, dtype=np.int64)  # 0 where the corpus lacks the item
         known[number] = np.arange(1, len(number) + 1)
-        self.successor = np.zeros(len(number) + 1, dtype=np.int64)
-        self.successor[1:] = known[rule.successor[number]]
+        self.successor = np.concatenate([[0], known[rule.successor[number]]])
         self.taste = np.concatenate([[0], number % TASTES])
         topic = number // TASTES
         self.topic = np.concatenate([[-1], np.where(topic < len(rule.queries), topic, -1)])

@@ -35,6 +35,7 @@ AUDITS = "audit"  # beside the folder of runs
 PAGE = "report.html"
 FORMS: dict[str, Callable[[Grid], str]] = {".tex": to_latex, ".md": to_markdown, ".csv": to_csv}
 FIGURE_SUFFIXES = (".pdf", ".png")
+_OWN_SHOWN = ("ceiling", "tuning")  # tables about neither view that stand beside reference runs
 _AGREEMENT = (
     "Kendall's tau between the orders that protocols, metrics and views give the trained systems."
 )
@@ -285,6 +286,11 @@ def write_shown(group: GroupReport, folder: Path) -> list[Path]:
     for table in _main_tables(group):
         paths.append(folder / f"{with_view(table.task, table.view)}.md")
         write_text(paths[-1], to_markdown(as_grid(table)))
+    for grid in group.own_grids:
+        for name in _OWN_SHOWN:
+            if grid.stem == file_name(group.stem, name):
+                paths.append(folder / f"{name}.md")
+                write_text(paths[-1], to_markdown(grid))
     for view, of_view in group.views.items():
         name = with_view("tradeoff", view)
         for drawing in of_view.drawings:

@@ -10,6 +10,7 @@ from benchmark.protocol.metrics import VIEWS, View
 from benchmark.report.agreement import orders_of_views
 from benchmark.report.agreement_charts import views_figure
 from benchmark.report.agreement_tables import agreement_grid, changed_places_grid
+from benchmark.report.ceiling import ceiling_grid
 from benchmark.report.charts import (
     bars_figure,
     codebooks_figure,
@@ -19,6 +20,7 @@ from benchmark.report.charts import (
 )
 from benchmark.report.collect import RunGroup
 from benchmark.report.differences import differences_grid
+from benchmark.report.effort_table import effort_grid
 from benchmark.report.expected import TASK, expected_grid
 from benchmark.report.grid import Grid
 from benchmark.report.identifiers import identifier_grids
@@ -126,7 +128,8 @@ def group_report(group: RunGroup) -> GroupReport:
             views_figure(lists[task], orders),
             f"The systems' places in {task} among candidate lists and among all items.",
         )
-    grids += [efficiency_grid(group), *identifier_grids(group)]
+    grids += [ceiling_grid(group), effort_grid(group), efficiency_grid(group)]
+    grids += identifier_grids(group)
     told = [sentence for view in views.values() for sentence in view.sentences]
     return GroupReport(
         group=group,

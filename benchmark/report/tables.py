@@ -16,6 +16,7 @@ from dataclasses import replace
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import View
 from benchmark.report.captions import MARKS, facts, tested
+from benchmark.report.ceiling import is_ceiling
 from benchmark.report.collect import REFERENCE_FAMILY, GroupKey, group_key
 from benchmark.report.effort import capped_sentence, settings_footnote
 from benchmark.report.events import TaskEvents
@@ -143,7 +144,9 @@ def _above(
     view: View,
 ) -> tuple[str, ...]:
     """What must be said above the table: of rows without learning, and of the lists."""
-    references = [row for row in rows if row.family == REFERENCE_FAMILY]
+    references = [
+        row for row in rows if row.family == REFERENCE_FAMILY and not is_ceiling(row.system)
+    ]
     trained = [row for row in rows if row.family != REFERENCE_FAMILY]
     level = not_clearly_beaten(statistics.over_references)
     metrics = columns_of(runs[0].record, view)
