@@ -22,6 +22,7 @@ from benchmark.report.effort import capped_sentence, settings_footnote
 from benchmark.report.events import TaskEvents
 from benchmark.report.footnotes import Footnotes, seeds_named
 from benchmark.report.grid import DAGGER
+from benchmark.report.machines import machines_footnote
 from benchmark.report.marks import marked, with_statistics
 from benchmark.report.ranks import Ties
 from benchmark.report.remarks import (
@@ -120,6 +121,7 @@ def main_table(
         *(all_items_footnotes(task, runs) if view == "all-items" else ()),
         cold_users_footnote(task, runs),
         settings_footnote(rows, runs),
+        machines_footnote(rows, runs, columns),
         *protocol_footnotes(task, runs),
     ]
     return Table(
