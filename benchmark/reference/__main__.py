@@ -120,16 +120,15 @@ def _status_of(part: Part, place: Place, err: Console) -> list[tuple[str, ...]]:
     from benchmark.reference.state import runs_of, state_of_tuning, systems_to_tune
 
     rows = []
-    systems = systems_to_tune(part)
-    if part.tuning is not None and systems:
-        campaign = campaign_of(part, part.tuning, tuple(systems), place, err)
+    if part.tuning is not None:
+        campaign = campaign_of(part, part.tuning, tuple(systems_to_tune(part)), place, err)
         tuned = {
             system: state_of_tuning(campaign.planned(system), part.tuning, place)
             for system in campaign.systems
         }
         rows.append(_row(part, "tuning", list(tuned.items())))
-        if not campaign.preset.exists():
-            return [*rows, (part.label, "runs", "after tuning", "", "", "", "")]
+    if not place.has_preset(part):
+        return [*rows, (part.label, "runs", "after tuning", "", "", "", "")]
     states = runs_of(part, place).states
     runs = [(f"{job.system}, seed {job.seed}", state) for job, state in states]
     return [*rows, _row(part, "runs", runs)]

@@ -94,10 +94,8 @@ class Sitting:
 
     def _tuned(self, part: Part, tuning: Tuning) -> bool:
         """Tune what is not tuned; whether all of it is."""
-        systems = systems_to_tune(part)
-        if not systems:
-            return True
-        campaign = campaign_of(part, tuning, tuple(systems), self.place, self.console)
+        systems = tuple(systems_to_tune(part))
+        campaign = campaign_of(part, tuning, systems, self.place, self.console)
         for system in campaign.systems:
             if state_of_tuning(campaign.planned(system), tuning, self.place) == "done":
                 continue

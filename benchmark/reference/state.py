@@ -71,12 +71,22 @@ class Place:
         is_listed = listed is not None and listed.resolve() == path.resolve()
         return name if is_listed else str(path)
 
+    def has_preset(self, part: Part) -> bool:
+        """Whether the preset of a part's runs is there; a tuned one may not be yet."""
+        name = self.preset(part)
+        return name in named_files("presets") or Path(name).exists()
+
 
 def systems_to_tune(part: Part) -> list[str]:
-    """Those of a part that may be tuned, each after what it builds on."""
-    if part.tuning is None:
-        return []
-    return in_order([name for name in base_names(part.chosen()) if may_be_tuned(name)])
+    """Those of a part that may be tuned, each after what it builds on.
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    found = in_order([name for name in base_names(part.chosen()) if may_be_tuned(name)])
+    if not found:
+        raise BenchmarkError(f"{part.label}: none of its systems can be tuned; leave tuning out.")
+    return found
 
 
 def state_of_tuning(job: JobSpec, tuning: Tuning, place: Place) -> State:

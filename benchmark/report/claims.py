@@ -28,7 +28,7 @@ from benchmark.report.collect import RunGroup
 from benchmark.report.compare import Part, judged_together
 from benchmark.report.differences import difference_entry
 from benchmark.report.events import TaskEvents
-from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, number
+from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup, number
 from benchmark.report.rows import DECIMALS
 from benchmark.report.simultaneous import judged, largest_by_chance, means_of
 from benchmark.report.statistics import (
@@ -40,7 +40,6 @@ from benchmark.report.statistics import (
 )
 from benchmark.report.studentised import LEVEL, Differences
 from benchmark.report.text import clean, counted
-from benchmark.report.views import WORDS
 from benchmark.runs.record import TaskName
 from benchmark.systems.catalogue import choose, index_file
 from benchmark.systems.configuration import read_typed
@@ -116,7 +115,7 @@ class Finding:
         value, p_value = self.difference.value or 0.0, self.difference.p_value
         if p_value is None or p_value > LEVEL or value == 0.0:
             return "not shown"
-        return "shown" if value > 0.0 else "the opposite is shown"
+        return "shown" if value > 0.0 else "opposite shown"
 
 
 def findings(
@@ -222,14 +221,8 @@ def claims_grid(
     for claim in claims:
         of_claim = by_claim.get(claim, [])
         heading = _heading(claim, of_claim)
-        by_group[claim.group] += [_row(finding, heading) for finding in of_claim]
-    untested = [clean(claim.claim) for claim in claims if claim not in by_claim]
-    notes = [_sides(by_claim)]
-    if untested:
-        notes.append(
-            "Not looked at, since no runs that may stand in one table have all of their rows: "
-            f"{'; '.join(untested)}."
-        )
+        rows = [_row(finding, heading) for finding in of_claim]
+        by_group[claim.group] += rows or [_row_without_runs(claim, heading)]
     seeds = max(finding.seeds for finding in found)
     once = any(finding.seeds == 1 for finding in found)
     told = " Rows of one seed are about these trained instances only." if once else ""
@@ -241,17 +234,20 @@ def claims_grid(
             f"{tested_how(seeds)}; in brackets simultaneous {CONFIDENCE:.0%} intervals. All claims "
             f"and data sets shown, {counted(len(found), 'difference')}, are one family: the chance "
             f"that any is called shown, or its opposite, by chance is at most {LEVEL:g}. What is "
-            f"not shown is not refuted.{told}"
+            f"not shown is not refuted. {DASH}: no runs that may stand in one table have all rows "
+            f"of the claim.{told}"
         ),
         head=("Claim and runs", "Measured by", "Better", "Than", "Difference", "Seeds", "Verdict"),
-        groups=tuple(GridGroup(group, tuple(rows)) for group, rows in by_group.items() if rows),
-        footnotes=tuple(Footnote("", note) for note in notes),
+        groups=tuple(GridGroup(group, tuple(rows)) for group, rows in by_group.items()),
+        footnotes=(Footnote("", _sides(by_claim)),),
         left=(1, 6),
     )
 
 
 def _heading(claim: Claim, of_claim: Sequence[Finding]) -> str:
     """The claim, and on how many data sets all of its runs show it."""
+    if not of_claim:
+        return clean(f"{claim.claim}: not looked at")
     by_dataset: defaultdict[str, set[str]] = defaultdict(set)
     for finding in of_claim:
         by_dataset[finding.group.key.dataset].add(finding.verdict)
@@ -266,12 +262,24 @@ def _row(finding: Finding, heading: str) -> tuple[Entry, ...]:
         name += f" ({finding.group.variant})"
     return (
         Entry(name, heading=heading, name=f"{heading}; {name}"),
-        Entry(f"{finding.claim.task}, {finding.claim.metric}, {WORDS[finding.claim.view]}"),
+        _measure(finding.claim),
         *(number(mean, f"{mean:.{DECIMALS}f}") for mean in finding.means),
         finding.difference,
         number(finding.seeds, str(finding.seeds)),
         Entry(finding.verdict),
     )
+
+
+def _row_without_runs(claim: Claim, heading: str) -> tuple[Entry, ...]:
+    name = Entry(DASH, heading=heading, name=heading)
+    return (name, _measure(claim), *(Entry(DASH),) * 5)
+
+
+def _measure(claim: Claim) -> Entry:
+    """Task, metric and view in few letters."""
+    task = {"recommendation": "rec.", "search": "search"}[claim.task]
+    view = "" if claim.view == "lists" else ", all items"
+    return Entry(f"{task} {claim.metric}{view}")
 
 
 def _sides(claims: Mapping[Claim, object]) -> str:

@@ -131,8 +131,9 @@ class Campaign:
                     clear_up(study, trial.number)
                 of_stage.append((study, trials))
             lock = self.folder / "locks" / "preset.lock"
-            for sentence in write_preset(self.preset, self._wanted.preset, of_stage, lock):
-                self._console.print(sentence)
+            if of_stage:
+                for sentence in write_preset(self.preset, self._wanted.preset, of_stage, lock):
+                    self._console.print(sentence)
             found |= {study.job.system: (study, trials) for study, trials in of_stage}
             if len(of_stage) < len(studies):
                 break  # what builds on them waits for their settings

@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmark.errors import BenchmarkError
 from benchmark.reference.__main__ import main
 from benchmark.reference.programme import load_programme
+from benchmark.reference.state import systems_to_tune
 from benchmark.systems.catalogue import entries, named_files
+from tests.run.conftest import ProjectCopy, project
+
+__all__ = ["project"]
 
 GOOD: dict[str, Any] = {"dataset": "ml-100k", "seeds": [1]}
 
@@ -27,6 +32,38 @@ def test_all_are_those_of_the_suite_but_for_what_is_left_out(tmp_path: Path) -> 
     (part,) = load_programme(str(path)).parts
     names = [name for name, row in entries().items() if row.in_suite and name != "bm25"]
     assert part.chosen() == tuple(names)
+
+
+def test_what_cannot_be_tuned_is_not_tuned(tmp_path: Path) -> None:
+    path = written(tmp_path, {**GOOD, "systems": ["popularity", "bm25"], "tuning": {}})
+    (part,) = load_programme(str(path)).parts
+    with pytest.raises(BenchmarkError, match="none of its systems can be tuned"):
+        systems_to_tune(part)
+
+
+def test_the_command_stops_goes_on_and_says_what_is_left(project: ProjectCopy) -> None:
+    """In processes of its own, as it is used; the first sitting has no time for any unit."""
+    parts = [
+        {"dataset": "tiny", "preset": "smoke", "systems": ["popularity", "random"], "seeds": [1]},
+        {"dataset": "tiny", "preset": "tuned/tiny", "systems": ["popularity"], "seeds": [1]},
+    ]
+    written(project.root, *parts[:1])
+    options = ("--programme", "programme.yaml", "--device", "cpu", "--threads", "1")
+
+    def run(*more: str) -> str:
+        done = project.run(*options, *more, module="benchmark.reference")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "some is left" in run("--minutes", "1e-9")
+    runs = project.root / "results" / "reference" / "tiny-paper-smoke" / "runs"
+    assert not runs.exists()
+    assert "all is done" in run()
+    assert sorted(path.name for path in runs.iterdir()) == ["popularity-1", "random-1"]
+    written(project.root, *parts)
+    told = [line.split() for line in run("--status").splitlines()]
+    assert ["tiny,", "paper", "runs", "2", "of", "2", "0", "0", "0"] in told
+    assert ["tiny,", "paper", "runs", "after", "tuning"] in told
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
