@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, unknown_value
 from benchmark.files import atomic_path, finished_in, sha256_of_json, write_text
 from benchmark.protocol.metrics import VIEWS
 from benchmark.report.agreement_charts import agreement_figure
@@ -221,7 +221,7 @@ def _left_from_before(out: Path, written: list[Path]) -> list[str]:
 
 
 def refresh_references(
-    runs_root: Path, out: Path, readme: Path | None = None
+    runs_root: Path, out: Path, readme: Path | None = None, group: str | None = None
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Write the reference runs and beside them what a README shows of each group.
 
@@ -229,23 +229,31 @@ def refresh_references(
     what they show of the claims; all other tables follow from the reference runs.
 
     Args:
-        runs_root: the runs that the references are made from.
+        runs_root: the runs that the references are made from; where it is ``out`` itself, they
+            stay as they are.
         out: a folder a group is written below it.
-        readme: a file whose tables are to be those of the first group.
+        readme: a file whose tables are to be those of one group.
+        group: the name of that group's folder; the first one's if absent.
 
     Returns:
         The folders and files that were written, and what the reader must be told.
 
     Raises:
-        BenchmarkError: there are no runs, or something cannot be written.
+        BenchmarkError: there are no runs, the group is unknown, or something cannot be written.
     """
-    paths, _ = write_references(runs_root, out)
+    paths: list[Path] = []
+    if runs_root.resolve() != out.resolve():
+        paths, _ = write_references(runs_root, out)
     report = make_report(out)
-    for group in report.groups:
-        paths += write_shown(group, out / group.stem)
+    groups = {of_group.stem: of_group for of_group in report.groups}
+    if group is not None and group not in groups:
+        raise unknown_value("group of reference runs", group, groups, "--group")
+    for stem, of_group in groups.items():
+        paths += write_shown(of_group, out / stem)
     paths += _write_claims(next((g for g in report.grids if g.stem == CLAIMS), None), out)
     if readme is not None:
-        refresh_readme(readme, main_tables_as_markdown(report.groups[0]))
+        chosen = report.groups[0] if group is None else groups[group]
+        refresh_readme(readme, main_tables_as_markdown(chosen))
         paths.append(readme)
     return paths, report.sentences
 
