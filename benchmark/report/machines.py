@@ -37,15 +37,14 @@ def machines_footnote(
     if not processors:
         return None
     made = f"Trained on {' and on '.join(processors)}."
-    other = "On another processor a figure may be off as with another seed"
+    other = "Another processor makes another run, as another seed does"
     deviations = [row.cells[-1].deviation for row in trained]
     known = [deviation for deviation in deviations if deviation is not None]
     if not known:
-        return Footnote("", f"{made} {other}, of which one seed tells nothing.")
+        return Footnote("", f"{made} {other}; of these one seed tells nothing.")
     fewest = min(len(row.seeds) for row in trained if row.cells[-1].deviation is not None)
     return Footnote(
         "",
-        f"{made} {other}: at {columns[-1]} the deviation of a run, from {counted(fewest, 'seed')} "
-        f"or more, is {statistics.median(known):.4f} in the median of the trained rows and "
-        f"{max(known):.4f} at most.",
+        f"{made} {other}: at {columns[-1]} runs deviate by {statistics.median(known):.4f} in the "
+        f"median row and {max(known):.4f} at most, from {counted(fewest, 'seed')} or more.",
     )

@@ -27,9 +27,9 @@ def test_with_seeds_their_deviation_bounds_it(make_run: MakeRun, runs_root: Path
         statistics.stdev(figures(level)["NDCG@10"] for level in of_system)
         for of_system in levels.values()
     ]
-    assert text.startswith("Trained on Abacus 9. On another processor")
+    assert text.startswith("Trained on Abacus 9. Another processor makes another run")
     assert "at NDCG@10" in text and "from 3 seeds" in text
-    assert f"{statistics.median(spreads):.4f} in the median" in text
+    assert f"{statistics.median(spreads):.4f} in the median row" in text
     assert f"{max(spreads):.4f} at most" in text
 
 
@@ -38,7 +38,7 @@ def test_one_seed_bounds_nothing(make_run: MakeRun, runs_root: Path) -> None:
     make_run("lrurec", recommendation=0.2, environment={"processor": "Suanpan"})
     (text,) = said(runs_root)
     assert "Trained on Abacus 9 and on Suanpan." in text
-    assert text.endswith("of which one seed tells nothing.")
+    assert text.endswith("of these one seed tells nothing.")
 
 
 def test_rankers_without_learning_and_unknown_processors_say_nothing(
