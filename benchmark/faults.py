@@ -47,6 +47,7 @@ _CUT_WRITE = re.compile(
     r"PytorchStreamWriter|inline_container\.cc.{0,40}unexpected pos|file write failed|iostream"
     r"|\d+ requested and \d+ written|database or disk is full|disk I/O error",
 )
+_OUT_OF_MEMORY = "out of memory"
 _NO_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|bad_alloc|not enough memory|out of memory"
     r"|unable to allocate|malloc of size|\boom\b|failed to map segment from shared object",
@@ -79,6 +80,12 @@ def machine_cause(error: BaseException) -> MachineCause | None:
     return None
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether ``error`` comes of memory that could not be had, of a machine or an accelerator."""
+    cause = machine_cause(error)
+    return cause is not None and cause.reason == _OUT_OF_MEMORY
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, and those that it was raised from or while handling."""
     one: BaseException | None = error
@@ -93,7 +100,7 @@ def _cause_of(error: BaseException) -> MachineCause | None:
     if isinstance(error, MachineFault):
         return MachineCause(str(error), stops=True, is_full=True)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return MachineCause("out of memory", stops=False)
+        return MachineCause(_OUT_OF_MEMORY, stops=False)
     text = text_of(error)[:10_000]
     if isinstance(error, OSError):
         number = error.errno or _number_in(text)
@@ -108,7 +115,7 @@ def _cause_of(error: BaseException) -> MachineCause | None:
         return _of_number(number, "")
     if _CUT_WRITE.search(text):
         return _cut(text)
-    return MachineCause("out of memory", stops=False) if _NO_MEMORY.search(text) else None
+    return MachineCause(_OUT_OF_MEMORY, stops=False) if _NO_MEMORY.search(text) else None
 
 
 def _cut(text: str) -> MachineCause:
@@ -119,7 +126,7 @@ def _cut(text: str) -> MachineCause:
 def _of_number(number: int, place: str) -> MachineCause | None:
     if number not in _OF_THE_MACHINE:
         return None
-    reason = "out of memory" if number == errno.ENOMEM else os.strerror(number)
+    reason = _OUT_OF_MEMORY if number == errno.ENOMEM else os.strerror(number)
     return MachineCause(f"{place}{reason}", number in _OF_STORAGE, number in _FULL)
 
 

@@ -11,6 +11,10 @@ from torch import nn
 BYTES_A_SECOND = 1e8
 """What a slow disk writes; only the first checkpoint's time is reckoned with it."""
 
+LATEST_FIRST = 120.0
+"""Seconds after which the first checkpoint is due whatever it may take: a job that is stopped often
+must come further each time."""
+
 _COPIES = 4  # the weights, the best ones, and two moments
 
 
@@ -25,6 +29,7 @@ class CheckpointPace:
 
     One is due when as long as the last one would not bring the time that all of them took above the
     share. Where one takes longer than expected, the next ones wait until the share is kept again.
+    The first one waits ``LATEST_FIRST`` seconds at most, or ``least_seconds`` if those are more.
 
     Args:
         least_seconds: between two checkpoints; with 0 one is due after every step.
@@ -51,7 +56,8 @@ class CheckpointPace:
             return True
         now = self.clock()
         is_affordable = self.spent + self.expected <= self.most_share * (now - self.began)
-        return is_affordable and now - self.last >= self.least_seconds
+        is_late = not self.spent and now - self.began >= LATEST_FIRST
+        return (is_affordable or is_late) and now - self.last >= self.least_seconds
 
     @contextmanager
     def writing(self) -> Iterator[None]:

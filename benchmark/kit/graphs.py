@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import torch
 from torch import nn
 
 MOST_SHAPES = 256
 """Shapes that are recorded; torch's own limit of 8 would leave the others to plain execution."""
+
+
+def what_graphs_lack() -> str:
+    """What torch needs to compile for an accelerator and does not find here; empty if nothing."""
+    if find_spec("triton") is None:
+        return "Triton"
+    compilers = (os.environ.get("CC", ""), "cc", "gcc", "clang")
+    return "" if any(shutil.which(name) for name in compilers if name) else "C compiler"
 
 
 def graphs_of(loss_module: nn.Module) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:

@@ -79,18 +79,8 @@ class Limit:
     fixed_shapes: bool = False
 
     def halved(self) -> Limit:
-        """Half of it, after a part did not fit.
-
-        Raises:
-            SystemFailure: it is one instance already.
-        """
-        if self.instances is not None and self.instances <= 1:
-            raise SystemFailure("not even one instance fits into the device's memory.")
-        return replace(
-            self,
-            instances=None if self.instances is None else self.instances // 2,
-            room=None if self.room is None else self.room / 2,
-        )
+        """Half of its room, after a part did not fit; one instance a part is the least."""
+        return replace(self, room=None if self.room is None else self.room / 2)
 
     def most(self, inputs: LongArray, targets: LongArray) -> LongArray:
         """(shapes,) instances, at least one, that a part of each pair of lengths may have."""
@@ -103,6 +93,22 @@ class Limit:
             most = np.where(most >= 8, most // 8 * 8, most)
         found: LongArray = np.maximum(most, 1)
         return found
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of several processes that share each step: ``index`` of ``number``."""
+
+    index: int = 0
+    number: int = 1
+
+    def own(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of a step's ``rows`` that it computes; all, where there is not one for each."""
+        return rows[self.index :: self.number] if len(rows) >= self.number else rows
+
+
+ALONE = Process()
+"""The only one."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import LongArray
-from benchmark.kit.micro_batches import Cut, Limit, cuts, loss_weights
+from benchmark.kit.micro_batches import ALONE, Cut, Limit, Process, cuts, loss_weights
 from benchmark.kit.seq2seq import (
     IGNORED,
     assembled_lengths,
@@ -34,6 +34,7 @@ class PromptInstances(Instances):
     """
 
     has_fixed_shapes: ClassVar[bool] = True
+    draws_for_all_processes: ClassVar[bool] = True
 
     tokens: Tokens
     end: int
@@ -60,20 +61,33 @@ class PromptInstances(Instances):
         )
 
     def parts(
-        self, rows: NDArray[np.int64], random: np.random.Generator, limit: Limit
+        self,
+        rows: NDArray[np.int64],
+        random: np.random.Generator,
+        limit: Limit,
+        process: Process = ALONE,
     ) -> list[Part]:
-        """Parts of similar lengths that weigh each token as :func:`loss_weights` says."""
+        """Parts of similar lengths that weigh each token as :func:`loss_weights` says.
+
+        Groups are drawn from the whole step, so weights are the same however many processes share
+        it.
+        """
+        own = process.own(np.arange(len(rows)))
         is_one_mean = not self.loss_group_size or self.loss_group_size >= len(rows)
         is_one_part = limit.room is None and (limit.instances or len(rows)) >= len(rows)
-        if is_one_mean and is_one_part and not limit.fixed_shapes:
+        if is_one_mean and is_one_part and len(own) == len(rows) and not limit.fixed_shapes:
             return [(self.batch(rows, random), 1.0)]
         inputs, targets = self.pieces(rows, random)
-        input_tokens = self._lengths(inputs, self.most_input_tokens)
         target_tokens = self._lengths(targets, self.most_target_tokens)
         weights = loss_weights(target_tokens, self.loss_group_size, random)
+        if len(own) < len(rows):
+            weights = weights * np.float32(process.number)  # gradients of processes are averaged
+        inputs, targets, weights = inputs[own], targets[own], weights[own]
         return [
             (self._part(cut, inputs, targets, weights), 1.0)
-            for cut in cuts(input_tokens, target_tokens, limit)
+            for cut in cuts(
+                self._lengths(inputs, self.most_input_tokens), target_tokens[own], limit
+            )
         ]
 
     def _lengths(self, pieces: LongArray, most: int | None) -> LongArray:

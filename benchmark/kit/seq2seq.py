@@ -413,7 +413,9 @@ class Seq2Seq(nn.Module):
         losses = F.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
         )
-        total: torch.Tensor = losses.view(labels.shape).sum(dim=1) @ batch["weights"]
+        of_instances = losses.view(labels.shape).sum(dim=1)
+        # A product of matrices would be rounded like those of the network under autocast.
+        total: torch.Tensor = (of_instances.float() * batch["weights"]).sum()
         return total
 
     def inputs(self, batch: Batch) -> dict[str, torch.Tensor]:

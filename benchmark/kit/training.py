@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.faults import lacks_memory
 from benchmark.files import (
     build_folder,
     check_manifest,
@@ -36,8 +37,15 @@ from benchmark.files import (
 )
 from benchmark.kit.ahead import built_ahead
 from benchmark.kit.checkpoints import CheckpointPace, expected_seconds
-from benchmark.kit.graphs import graphs_of
-from benchmark.kit.micro_batches import AUTO, Limit, measured_costs, room_for_parts
+from benchmark.kit.graphs import graphs_of, what_graphs_lack
+from benchmark.kit.micro_batches import (
+    ALONE,
+    AUTO,
+    Limit,
+    Process,
+    measured_costs,
+    room_for_parts,
+)
 from benchmark.kit.modules import copy_of_state, load_state, save_state
 from benchmark.kit.optimizers import make_optimizer, make_schedule
 from benchmark.kit.precision import mixed_precision
@@ -74,7 +82,8 @@ class TrainingSettings(BaseModel):
     2 for an accelerator and none on a CPU, whose cores the thread would share."""
     compiled: bool = False
     """Whether an accelerator replays each step as a graph, for instances that can be filled up to a
-    few fixed shapes. A CPU, and a training that several processes share, computes as ever."""
+    few fixed shapes. A CPU, an accelerator without Triton or a C compiler, and a training that
+    several processes share compute as ever."""
     optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
@@ -101,7 +110,8 @@ class TrainingSettings(BaseModel):
     step, whatever it costs."""
     checkpoint_share: float = Field(default=0.02, gt=0, le=1)
     """The most of the time of training that checkpoints may take, by the time that they took so
-    far; it does not change the result."""
+    far, but for the first one, which two minutes after the start is due whatever it takes; it does
+    not change the result."""
 
     @model_validator(mode="after")
     def _a_plateau_can_act(self) -> TrainingSettings:
@@ -150,6 +160,8 @@ class Instances(ABC):
     """Whether another thread may build batches: false for what draws from global generators."""
     has_fixed_shapes: ClassVar[bool] = False
     """Whether :meth:`parts` can fill parts up to a few fixed shapes."""
+    draws_for_all_processes: ClassVar[bool] = False
+    """Whether :meth:`parts` draws for the whole step, so that each process must draw the same."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -168,12 +180,21 @@ class Instances(ABC):
         return math.ceil(len(self) / batch_size)
 
     def parts(
-        self, rows: NDArray[np.int64], random: np.random.Generator, limit: Limit
+        self,
+        rows: NDArray[np.int64],
+        random: np.random.Generator,
+        limit: Limit,
+        process: Process = ALONE,
     ) -> list[Part]:
-        """The instances at ``rows`` in parts within ``limit``; the shares of all sum to 1."""
-        size = limit.instances or len(rows)
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        return [(self.batch(part, random), len(part) / len(rows)) for part in parts]
+        """What ``process`` computes of the step at ``rows``, in parts within ``limit``.
+
+        The loss of a step is the mean over processes of the sum of each one's parts by their
+        shares.
+        """
+        own = process.own(rows)
+        size = limit.instances or len(own)
+        parts = [own[start : start + size] for start in range(0, len(own), size)]
+        return [(self.batch(part, random), len(part) / len(own)) for part in parts]
 
     def probe(self, instances: int, inputs: int, targets: int) -> Batch:
         """A batch of so many instances whose prompts and targets have these lengths.
@@ -182,8 +203,8 @@ class Instances(ABC):
             BenchmarkError: batches are not made of prompts and targets.
         """
         raise BenchmarkError(
-            'training.micro_batch_size: "auto" is for systems that learn to write targets after '
-            "prompts; give a number here."
+            "training.micro_batch_size: memory cannot cut this system's training instances "
+            '("auto"); give a number here.'
         )
 
 
@@ -283,7 +304,7 @@ class _Loop:
         self.epoch, self.batch_in_epoch, self.step, self.failures = 0, 0, 0, 0
         self.loss_sum, self.loss_weight = 0.0, 0
         self.limit, self.halvings = Limit(), 0
-        self.graphs = _graphs(self.loss_module, instances, settings, self.accelerator)
+        self.graphs = _graphs(self.loss_module, instances, settings, self.accelerator, context)
         self.checkpoints = context.folder / "checkpoint" / name
         self.pace = CheckpointPace(
             settings.checkpoint_seconds, settings.checkpoint_share, expected_seconds(model)
@@ -366,10 +387,10 @@ class _Loop:
 
     def _parts(self, rows: NDArray[np.int64], step: int, limit: Limit) -> list[Part]:
         """What this process computes of a batch."""
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        random = self.context.random(self.name, "batch", step, rank)
-        own = rows[rank::world] if len(rows) >= world else rows
-        return self.instances.parts(own, random, limit)
+        process = Process(self.accelerator.process_index, self.accelerator.num_processes)
+        drawn_by = 0 if self.instances.draws_for_all_processes else process.index
+        random = self.context.random(self.name, "batch", step, drawn_by)
+        return self.instances.parts(rows, random, limit, process)
 
     def _pinned(self, batch: Batch) -> Batch:
         """The batch in memory that an accelerator can read while others compute."""
@@ -396,9 +417,18 @@ class _Loop:
         try:
             for place, (batch, share) in enumerate(parts):
                 total += self._backward(self._moved(batch), share, place + 1 < len(parts))
-        except torch.OutOfMemoryError:
-            if self.settings.micro_batch_size != AUTO or self.accelerator.num_processes > 1:
+        except (RuntimeError, MemoryError) as error:
+            is_cut_by_memory = self.settings.micro_batch_size == AUTO
+            if (
+                not is_cut_by_memory
+                or self.accelerator.num_processes > 1
+                or not lacks_memory(error)
+            ):
                 raise
+            if all(len(next(iter(batch.values()))) == 1 for batch, _ in parts):
+                raise SystemFailure(
+                    f"{self.name}: not even one instance fits into the device's memory."
+                ) from error
             self.limit = self.limit.halved()
         else:
             self._update()
@@ -615,7 +645,11 @@ def _accelerator(context: RunContext) -> Any:
 
 
 def _graphs(
-    loss_module: nn.Module, instances: Instances, settings: TrainingSettings, accelerator: Any
+    loss_module: nn.Module,
+    instances: Instances,
+    settings: TrainingSettings,
+    accelerator: Any,
+    context: RunContext,
 ) -> Callable[[Batch], torch.Tensor] | None:
     """The loss as graphs, one for each shape; None where it is computed step by step.
 
@@ -626,10 +660,17 @@ def _graphs(
         return None
     if not instances.has_fixed_shapes:
         raise BenchmarkError(
-            "training.compiled: true is for systems that learn to write targets after prompts; "
-            "set it to false here."
+            "training.compiled: this system's training instances come in any shape, so that graphs "
+            "of them cannot be used again; set it to false here."
         )
     if not _has_graphs(accelerator.device) or accelerator.num_processes > 1:
+        return None
+    missing = what_graphs_lack()
+    if missing:
+        context.logger.warning(
+            "training.compiled: there is no %s here, so each step is computed as without graphs.",
+            missing,
+        )
         return None
     return graphs_of(loss_module)
 

@@ -225,8 +225,8 @@ def refresh_references(
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Write the reference runs and beside them what a README shows of each group.
 
-    That is the main tables of both views in Markdown and the trade-off as PNG, and for all groups
-    what they show of the claims; all other tables follow from the reference runs.
+    That is what :func:`write_shown` writes, and for all groups together what they show of the
+    claims; all other tables follow from the reference runs.
 
     Args:
         runs_root: the runs that the references are made from; where it is ``out`` itself, they
@@ -289,11 +289,18 @@ def _write_claims(grid: Grid | None, out: Path) -> list[Path]:
 
 
 def write_shown(group: GroupReport, folder: Path) -> list[Path]:
-    """Write what a README shows of a group beside its reference runs; see above."""
+    """Write what a README shows of a group into ``folder``, and return the files.
+
+    These are the main tables of both views and those of ablations, of a ceiling and of what tuning
+    took, in Markdown, and the trade-off as PNG.
+    """
     paths = []
     for table in _main_tables(group):
         paths.append(folder / f"{with_view(table.task, table.view)}.md")
         write_text(paths[-1], to_markdown(as_grid(table)))
+    for grid in _of_ablations(group):
+        paths.append(folder / f"{grid.stem.removeprefix(f'{group.stem}-')}.md")
+        write_text(paths[-1], to_markdown(grid))
     for grid in group.own_grids:
         for name in _OWN_SHOWN:
             if grid.stem == file_name(group.stem, name):
@@ -312,6 +319,14 @@ def write_shown(group: GroupReport, folder: Path) -> list[Path]:
 def main_tables_as_markdown(group: GroupReport) -> list[str]:
     """The main tables of a group as a README has them, those of the lists first."""
     return [to_markdown(as_grid(table)) for table in _main_tables(group)]
+
+
+def _of_ablations(group: GroupReport) -> list[Grid]:
+    """The tables of a group's ablations, and those of what they change."""
+    stems = [table.stem for table in group.tables if table.kind]
+    return [
+        g for g in group.grids if g.stem in stems or g.stem.removesuffix("-differences") in stems
+    ]
 
 
 def _main_tables(group: GroupReport) -> list[Table]:

@@ -117,10 +117,14 @@ def precision_sentences(task: TaskName, runs: Sequence[Run]) -> tuple[str, ...]:
     for precision, changes in found.items():
         events = sum(one.events for one in changes)
         share = sum(one.changed * one.events for one in changes) / max(events, 1)
-        places = sum(one.mean_places * one.events for one in changes) / max(events, 1)
+        one_sided = sum(one.one_sided * one.events for one in changes) / max(events, 1)
+        ranked = [one.events * (1 - one.one_sided) for one in changes]
+        moved = sum(one.mean_places * own for one, own in zip(changes, ranked, strict=True))
+        lost = f"; {one_sided:.1%} have one in one of both alone, and the others" * (one_sided > 0)
         sentences.append(
             f"Computed in {precision}: of {events:,} ranks in lists, {share:.1%} differ from those "
-            f"in single precision, by {places:.2f} places in the mean of all."
+            f"in single precision{lost or ', all'} by {moved / max(sum(ranked), 1e-9):.2f} places "
+            "in the mean."
         )
     return tuple(sentences)
 

@@ -66,10 +66,12 @@ def _changes(ranks: Ranks, rows: np.ndarray, single: Ranks) -> RankChanges:
     above, tied, returned = ranks.above[rows], ranks.tied[rows], ranks.returned[rows]
     is_other = (above != single.above) | (tied != single.tied) | (returned != single.returned)
     is_ranked = returned & single.returned
+    is_lost = returned != single.returned
     # A target's mean place among those that tie with it.
     moved = np.abs((above + tied / 2) - (single.above + single.tied / 2))[is_ranked]
     return RankChanges(
         events=len(rows),
         changed=float(is_other.mean()) if len(rows) else 0.0,
+        one_sided=float(is_lost.mean()) if len(rows) else 0.0,
         mean_places=float(moved.mean()) if len(moved) else 0.0,
     )

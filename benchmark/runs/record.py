@@ -120,8 +120,9 @@ class RankChanges(_Part):
     """What the run's precision changed of the ranks in lists, against single precision."""
 
     events: int  # that were ranked in both
-    changed: float  # share of them whose rank is another
-    mean_places: float  # by how many places a target moved in the mean
+    changed: float  # share of them whose rank is another, those below among them
+    one_sided: float = 0.0  # share whose target has a rank in one precision alone
+    mean_places: float  # by how many places the others' targets moved in the mean
 
 
 class RunRecord(_Part):

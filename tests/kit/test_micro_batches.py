@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.kit import micro_batches, training
+from benchmark.kit import graphs, micro_batches, training
 from benchmark.kit.micro_batches import (
+    ALONE,
     Limit,
     PartCosts,
+    Process,
     cuts,
     kept_bytes,
     loss_weights,
@@ -66,14 +68,16 @@ def tiny(dropout: float = 0.0) -> Seq2Seq:
     return Seq2Seq.of_size(SIZE.model_copy(update={"dropout": dropout}), TOKENS)
 
 
-def parts_of(instances: TokenPairs, limit: Limit) -> list[Part]:
-    return instances.parts(np.arange(PAIRS), np.random.default_rng(3), limit)
+def parts_of(instances: TokenPairs, limit: Limit, process: Process = ALONE) -> list[Part]:
+    return instances.parts(np.arange(PAIRS), np.random.default_rng(3), limit, process)
 
 
-def gradients(instances: TokenPairs, limit: Limit) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(
+    instances: TokenPairs, limit: Limit, process: Process = ALONE
+) -> tuple[float, dict[str, torch.Tensor]]:
     """The loss and the gradients of one step."""
     model, total = tiny(), 0.0
-    for batch, share in parts_of(instances, limit):
+    for batch, share in parts_of(instances, limit, process):
         loss = model(batch) * share
         loss.backward()
         total += float(loss.detach())
@@ -102,6 +106,37 @@ def test_a_step_is_the_same_whatever_is_computed_at_once(group: int | None, limi
     assert expected.keys() == found.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [2, 3, 8, PAIRS + 1])
+@pytest.mark.parametrize("group", [None, 8])
+def test_a_step_is_the_same_however_many_processes_share_it(group: int | None, number: int) -> None:
+    """The mean over processes, as data parallelism takes it, is what one process has."""
+    loss, expected = gradients(pairs(group), Limit(instances=7))
+    found = [
+        gradients(pairs(group), Limit(instances=7), Process(index, number))
+        for index in range(number)
+    ]
+    assert np.mean([own for own, _ in found]) == pytest.approx(loss, rel=1e-5)
+    for name, gradient in expected.items():
+        mean = torch.stack([own[name] for _, own in found]).mean(dim=0)
+        torch.testing.assert_close(mean, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS.keys())
+def test_in_bf16_the_weights_of_instances_stay_exact(limit: Limit) -> None:
+    """Only products of the network are rounded: the logged loss does not move with the parts."""
+
+    def loss_in(own: Limit) -> float:
+        model, total = tiny(), 0.0
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for batch, share in parts_of(pairs(), own):
+                part = model(batch)
+                assert part.dtype == torch.float32
+                total += float(part.detach()) * share
+        return total
+
+    assert loss_in(limit) == pytest.approx(loss_in(Limit()), rel=1e-3)
 
 
 def test_the_loss_of_a_step_is_the_mean_of_the_groups_means() -> None:
@@ -261,8 +296,8 @@ SETTINGS = TrainingSettings(
 class Recorded(TokenPairs):
     """Notes what is computed at once."""
 
-    def parts(self, rows: NDArray[np.int64], random: np.random.Generator, limit: Limit) -> Any:
-        found = super().parts(rows, random, limit)
+    def parts(self, *given: Any) -> Any:
+        found = super().parts(*given)
         SEEN.append([len(batch["labels"]) for batch, _ in found])
         return found
 
@@ -374,8 +409,39 @@ def test_halved_parts_stay_halved_after_a_resume(
 def test_with_a_size_of_ones_own_a_lack_of_memory_is_told(tmp_path: Path) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         trained(tmp_path, runs_out(1 - PROBES, 1), micro_batch_size=5)
-    with pytest.raises(SystemFailure, match=r"^not even one instance fits"):
-        Limit(instances=1).halved()
+
+
+def test_auto_gives_up_where_not_even_one_instance_fits(tmp_path: Path) -> None:
+    with pytest.raises(SystemFailure, match=r"^training: not even one instance fits into the dev"):
+        trained(tmp_path, runs_out(1, 10**9), micro_batch_size="auto")
+
+
+def test_a_cpu_without_memory_is_helped_by_smaller_parts_too(tmp_path: Path) -> None:
+    def of(model: Seq2Seq) -> Any:
+        def loss(batch: Batch) -> torch.Tensor:
+            if len(batch["labels"]) > 10:
+                raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            found: torch.Tensor = model(batch)
+            return found
+
+        return loss
+
+    _, sizes, _ = trained(tmp_path, of, micro_batch_size="auto")
+    assert max(sizes[-1]) <= 10
+
+
+def test_other_errors_of_a_loss_are_not_taken_for_a_lack_of_memory(tmp_path: Path) -> None:
+    def of(model: Seq2Seq) -> Any:
+        def loss(batch: Batch) -> torch.Tensor:
+            if len(batch["labels"]) > 2:  # more than in the passes that measure
+                raise RuntimeError("shapes do not match")
+            found: torch.Tensor = model(batch)
+            return found
+
+        return loss
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        trained(tmp_path, of, micro_batch_size="auto")
 
 
 def test_auto_and_graphs_are_refused_where_batches_are_no_prompts(tmp_path: Path) -> None:
@@ -422,11 +488,34 @@ def test_graphs_meet_few_shapes_and_learn_the_same(
     plain, _, _ = trained(tmp_path / "plain", micro_batch_size=8)
     monkeypatch.setattr(torch, "compile", compiled)
     monkeypatch.setattr(training, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(training, "what_graphs_lack", lambda: "")
     found, _, _ = trained(tmp_path / "graphs", micro_batch_size=8, compiled=True)
     assert {shape[0] for shape in shapes} == {8}
     assert len(set(shapes)) <= 8 < len(shapes)
     for name, weight in plain.items():
         torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_graphs_need_triton_and_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(graphs, "find_spec", lambda name: None)
+    assert graphs.what_graphs_lack() == "Triton"
+    monkeypatch.setattr(graphs, "find_spec", lambda name: name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert graphs.what_graphs_lack() == "C compiler"
+    monkeypatch.undo()
+
+    plain, _, _ = trained(tmp_path / "plain", micro_batch_size=8)
+    monkeypatch.setattr(torch, "compile", lambda *arguments, **options: pytest.fail("compiled"))
+    monkeypatch.setattr(training, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(training, "what_graphs_lack", lambda: "Triton")
+    with caplog.at_level(logging.WARNING, "benchmark"):
+        found, _, _ = trained(tmp_path / "asked", micro_batch_size=8, compiled=True)
+    assert [message for message in caplog.messages if "there is no Triton here" in message]
+    for name, weight in plain.items():
+        assert torch.equal(found[name], weight), name
 
 
 def test_a_cpu_computes_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
 from benchmark.files import read_json
+from benchmark.protocol.metrics import Ranks
+from benchmark.report.remarks import precision_sentences
+from benchmark.runs.precision import _changes
+from benchmark.runs.record import RankChanges
+from tests.report.conftest import write_run
 from tests.run.conftest import ProjectCopy
 
 SYSTEM = '''
@@ -33,7 +43,7 @@ def test_changed_ranks_are_recorded_and_told(project: ProjectCopy) -> None:
     }
     events = records["rounded"]["protocol"]["test_events"]["recommendation"]
     same = records["popularity"]["rank_changes"]["recommendation"]
-    assert same == {"events": events, "changed": 0.0, "mean_places": 0.0}
+    assert same == {"events": events, "changed": 0.0, "one_sided": 0.0, "mean_places": 0.0}
     found = records["rounded"]["rank_changes"]["recommendation"]
     assert found["events"] == events and 0.1 < found["changed"] < 0.3
     assert found["mean_places"] > 1
@@ -43,6 +53,24 @@ def test_changed_ranks_are_recorded_and_told(project: ProjectCopy) -> None:
     )
     told = f"Computed in bf16: of {events} ranks in lists, {found['changed']:.1%} differ"
     assert told in table and "0.0% differ" in table
+
+
+def test_targets_that_one_precision_drops_are_counted_apart(tmp_path: Path) -> None:
+    """Of ten targets two fall out of the beam, and of the others two move by four places."""
+    above = np.zeros(10, dtype=np.int32)
+    moved = np.array([4, 4, 0, 0, 0, 0, 0, 0, 99, 99], dtype=np.int32)
+    all_there, alone = np.ones(10, dtype=bool), np.arange(10) < 8
+    found = _changes(Ranks(moved, above, alone), np.arange(10), Ranks(above, above, all_there))
+    assert found == RankChanges(events=10, changed=0.4, one_sided=0.2, mean_places=1.0)
+    run = write_run(tmp_path, recommendation=0.4)
+    record = run.record.model_copy(
+        update={"rank_changes": {"recommendation": found}, "environment": {"precision": "bf16"}}
+    )
+    (told,) = precision_sentences("recommendation", [run._replace(record=record)])
+    assert told == (
+        "Computed in bf16: of 10 ranks in lists, 40.0% differ from those in single precision; "
+        "20.0% have one in one of both alone, and the others by 1.00 places in the mean."
+    )
 
 
 def test_single_precision_has_nothing_to_compare(project: ProjectCopy) -> None:

@@ -63,12 +63,34 @@ def test_hours_are_said_to_be_computed_and_follow_the_formula(
 ) -> None:
     work = training_speed.Workload("one", 1_000_000, 10, 1000, 10, 5, validations=2)
     monkeypatch.setattr(training_speed, "WORKLOADS", (work,))
-    monkeypatch.setattr(training_speed, "operations", lambda inputs, targets: 1e9 * targets)
+    monkeypatch.setattr(training_speed, "operations", lambda inputs, targets, tokens: 1e9 * targets)
     of = Passes(kernels=1, update_kernels=1, host_seconds=0.8, update_host_seconds=0.2)
     costs = passes.PartCosts((1e6, 0.0, 0.0, 0.0, 0.0, 0.0))
-    said, line = training_speed._hours(of, costs, 1e12)
+    said, line, *together = training_speed._hours(of, costs, 1e12)
     assert "COMPUTED" in said and "not timed on a GPU" in said
     host = 10 * 1_000_000 / 1000 * 1.0 / 3600
     scored = 2 * 10_000 * 50e9 / (989e12 * 0.1) / 3600
     assert f"host {host:.1f} h" in line
     assert f"{max(host, 10e6 * 5e9 / (989e12 * 0.1) / 3600) + scored:.1f}, " in line
+    assert len(together) == len(training_speed.SHARES_OF_PEAK)
+    measured = training_speed.hours_of(work, of, costs, 1e12, 0.1)
+    assert f"{measured.all_told:.1f} h" in together[0]
+
+
+class Few(training_speed._Fixed):
+    """An epoch of 1,000 instances."""
+
+    def __len__(self) -> int:
+        return 1000
+
+
+def test_timed_steps_go_on_over_epochs() -> None:
+    first = training_speed._First(Few(), 9)
+    sizes = list(map(len, first.batches(256, np.random.default_rng(0))))
+    assert sizes == [256, 256, 256, 232, 256, 256, 256, 232, 256]
+
+
+@pytest.mark.parametrize("a_step", [0.0001, 0.3, 100.0])
+def test_the_steps_of_a_timing_fill_its_seconds(a_step: float) -> None:
+    steps = training_speed._steps_that_fill(30.0, lambda number: (0.5 + number * a_step, 1))
+    assert steps == 2 or 20.0 < steps * a_step < 31.0
