@@ -1,10 +1,12 @@
 # The suite in one command: `make benchmark`. The checks in one command: `make test`.
 #
 #   make benchmark BENCHMARK_ARGS="--preset smoke"     options for `python -m benchmark.run`
+#   make reference REFERENCE_ARGS="--minutes 60"       options for `python -m benchmark.reference`
 #   make benchmark PYTHON=/path/to/python3.11          another interpreter for the environment
 #   make test PYTEST_ARGS="-n 2 tests/protocol"        options for pytest
 
 BENCHMARK_ARGS ?=
+REFERENCE_ARGS ?=
 PYTEST_ARGS ?=
 PYTHON ?=
 
@@ -17,10 +19,12 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-inp
 IN_RANGE := import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 12))
 
 .DEFAULT_GOAL := help
-.PHONY: help install benchmark test test-slow test-planted lint format clean
+.PHONY: help install benchmark reference planted test test-slow test-planted lint format clean
 
 help:
 	@echo "make benchmark   install what is missing, then run the whole suite"
+	@echo "make reference   go on with the runs that can be cited: tuned, several seeds (days)"
+	@echo "make planted     go on with the runs in a world whose ceiling is known (hours)"
 	@echo "make test        install what is missing, then lint, type check and test"
 	@echo "make test-slow   the slow tests: trainings with ten seeds, thousands of faults (hours)"
 	@echo "make test-planted  plant faults into copies of the code, one by one: do the tests find them?"
@@ -58,6 +62,12 @@ $(LUCENE): $(INSTALLED)
 
 benchmark: $(INSTALLED)
 	$(BIN)/python -m benchmark.run --suite all $(BENCHMARK_ARGS)
+
+reference: $(INSTALLED)
+	$(BIN)/python -m benchmark.reference $(REFERENCE_ARGS)
+
+planted: $(INSTALLED)
+	$(BIN)/python -m benchmark.reference --programme planted $(REFERENCE_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -111,6 +111,17 @@ ENTRIES: tuple[SystemEntry, ...] = (
         "hold items that the user had touched.",
     ),
     SystemEntry(
+        name="planted-rule",
+        display_name="Planted rule",
+        family="references",
+        tasks=BOTH,
+        target="baselines.references.planted_rule:PlantedRule",
+        status="Ours, for generated logs: knows the rule that they were made by, and reads the "
+        "history; the ceiling of all that may be learned there.",
+        in_suite=False,
+        is_ceiling=True,
+    ),
+    SystemEntry(
         name="gru4rec",
         display_name="GRU4Rec (RecBole)",
         family="sequential",

@@ -162,12 +162,16 @@ class CompanySource(_JointSource):
         return name
 
 
+FEWEST_ITEMS = 8
+"""Of a generated log."""
+
+
 class GeneratedSource(_Source):
     """An invented log with planted signals: see :mod:`benchmark.data.sources.generated`."""
 
     kind: Literal["generated"]
     users: StrictInt = Field(default=120, ge=1, le=100_000)
-    items: StrictInt = Field(default=240, ge=8, le=100_000)
+    items: StrictInt = Field(default=240, ge=FEWEST_ITEMS, le=100_000)
     seed: StrictInt = Field(default=2024, ge=0)
     events_per_user: StrictInt = Field(default=16, ge=3, le=10_000)
     search_share: float = Field(default=0.4, ge=0, le=1, strict=True)

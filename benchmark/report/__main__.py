@@ -95,7 +95,8 @@ def _compare_parser() -> argparse.ArgumentParser:
 def _reference_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m benchmark.report reference",
-        description="Write runs in the small form that is committed, with what README shows.",
+        description="Write runs in the small form that is committed, with what README shows; with "
+        "--from and --out the same folder only the latter.",
         allow_abbrev=False,
     )
     _add_source(parser)
@@ -110,7 +111,12 @@ def _reference_parser() -> argparse.ArgumentParser:
         "--readme",
         metavar="FILE",
         type=Path,
-        help="put the main tables of the first group between this file's two marks",
+        help="put the main tables of one group between this file's two marks",
+    )
+    parser.add_argument(
+        "--group",
+        metavar="NAME",
+        help="which group that is, by the name of its folder (default: the first)",
     )
     return parser
 
@@ -300,7 +306,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _reference(options: argparse.Namespace) -> int:
-    paths, sentences = refresh_references(options.runs, options.out, options.readme)
+    paths, sentences = refresh_references(options.runs, options.out, options.readme, options.group)
     _tell(sentences)
     for path in paths:
         print(path)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, unknown_value
 from benchmark.files import atomic_path, finished_in, sha256_of_json, write_text
 from benchmark.protocol.metrics import VIEWS
 from benchmark.report.agreement_charts import agreement_figure
 from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
+from benchmark.report.claims import STEM as CLAIMS
+from benchmark.report.claims import claims_grid, read_claims
 from benchmark.report.collect import Collection, collect
 from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
 from benchmark.report.group import TASKS, Drawing, GroupReport, group_report
@@ -23,6 +25,7 @@ from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
 from benchmark.report.reference import refresh_readme, write_references
 from benchmark.report.rows import Table
+from benchmark.report.statistics import collect_events
 from benchmark.report.text import file_name
 from benchmark.report.views import with_view
 
@@ -32,6 +35,7 @@ AUDITS = "audit"  # beside the folder of runs
 PAGE = "report.html"
 FORMS: dict[str, Callable[[Grid], str]] = {".tex": to_latex, ".md": to_markdown, ".csv": to_csv}
 FIGURE_SUFFIXES = (".pdf", ".png")
+_OWN_SHOWN = ("ceiling", "tuning")  # tables about neither view that stand beside reference runs
 _AGREEMENT = (
     "Kendall's tau between the orders that protocols, metrics and views give the trained systems."
 )
@@ -82,9 +86,15 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
         for found in audits.values()
         for make_grid in (diagnostics_grid, views_grid)
     ]
+    claimed = claims_grid(read_claims(), [(group.group, group.events) for group in groups])
     return Report(
         groups=groups,
-        grids=(datasets_grid(collection.groups), *of_audits, *_several(groups)),
+        grids=(
+            datasets_grid(collection.groups),
+            *of_audits,
+            *_several(groups),
+            *((claimed,) if claimed is not None else ()),
+        ),
         drawings=tuple(_agreements(groups)),
         published=published_grids(rows),
         sentences=(
@@ -211,45 +221,99 @@ def _left_from_before(out: Path, written: list[Path]) -> list[str]:
 
 
 def refresh_references(
-    runs_root: Path, out: Path, readme: Path | None = None
+    runs_root: Path, out: Path, readme: Path | None = None, group: str | None = None
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Write the reference runs and beside them what a README shows of each group.
 
-    That is the main tables of both views in Markdown and the trade-off as PNG; all other tables
-    follow from the reference runs.
+    That is what :func:`write_shown` writes, and for all groups together what they show of the
+    claims; all other tables follow from the reference runs.
 
     Args:
-        runs_root: the runs that the references are made from.
+        runs_root: the runs that the references are made from; where it is ``out`` itself, they
+            stay as they are.
         out: a folder a group is written below it.
-        readme: a file whose tables are to be those of the first group.
+        readme: a file whose tables are to be those of one group.
+        group: the name of that group's folder; the first one's if absent.
 
     Returns:
         The folders and files that were written, and what the reader must be told.
 
     Raises:
-        BenchmarkError: there are no runs, or something cannot be written.
+        BenchmarkError: there are no runs, the group is unknown, or something cannot be written.
     """
-    paths, _ = write_references(runs_root, out)
+    paths: list[Path] = []
+    if runs_root.resolve() != out.resolve():
+        paths, _ = write_references(runs_root, out)
     report = make_report(out)
-    for group in report.groups:
-        folder = out / group.stem
-        for table in _main_tables(group):
-            paths.append(folder / f"{with_view(table.task, table.view)}.md")
-            write_text(paths[-1], to_markdown(as_grid(table)))
-        for grid in _of_ablations(group):
-            paths.append(folder / f"{grid.stem.removeprefix(f'{group.stem}-')}.md")
-            write_text(paths[-1], to_markdown(grid))
-        for view, of_view in group.views.items():
-            name = with_view("tradeoff", view)
-            for drawing in of_view.drawings:
-                if drawing.stem.endswith(f"-{name}"):
-                    paths.append(folder / f"{name}.png")
-                    with atomic_path(paths[-1]) as temporary:
-                        save_figure(drawing.figure, temporary)
+    groups = {of_group.stem: of_group for of_group in report.groups}
+    if group is not None and group not in groups:
+        raise unknown_value("group of reference runs", group, groups, "--group")
+    for stem, of_group in groups.items():
+        paths += write_shown(of_group, out / stem)
+    paths += _write_claims(next((g for g in report.grids if g.stem == CLAIMS), None), out)
     if readme is not None:
-        refresh_readme(readme, main_tables_as_markdown(report.groups[0]))
+        chosen = report.groups[0] if group is None else groups[group]
+        refresh_readme(readme, main_tables_as_markdown(chosen))
         paths.append(readme)
     return paths, report.sentences
+
+
+def write_shown_of(out: Path, stem: str) -> tuple[str, ...]:
+    """Write what a README shows of one group of reference runs, the folder ``out/stem``.
+
+    Beside all groups stands what they show of the claims.
+
+    Returns:
+        What the reader must be told.
+
+    Raises:
+        BenchmarkError: there is no readable run, or something cannot be written.
+    """
+    report = make_report(out / stem)
+    for group in report.groups:
+        write_shown(group, out / stem)
+    groups = collect(out).groups
+    _write_claims(
+        claims_grid(read_claims(), [(group, collect_events(group.runs)) for group in groups]), out
+    )
+    return report.sentences
+
+
+def _write_claims(grid: Grid | None, out: Path) -> list[Path]:
+    """What all groups together show of the claims."""
+    if grid is None:
+        return []
+    path = out / f"{CLAIMS}.md"
+    write_text(path, to_markdown(grid))
+    return [path]
+
+
+def write_shown(group: GroupReport, folder: Path) -> list[Path]:
+    """Write what a README shows of a group into ``folder``, and return the files.
+
+    These are the main tables of both views and those of ablations, of a ceiling and of what tuning
+    took, in Markdown, and the trade-off as PNG.
+    """
+    paths = []
+    for table in _main_tables(group):
+        paths.append(folder / f"{with_view(table.task, table.view)}.md")
+        write_text(paths[-1], to_markdown(as_grid(table)))
+    for grid in _of_ablations(group):
+        paths.append(folder / f"{grid.stem.removeprefix(f'{group.stem}-')}.md")
+        write_text(paths[-1], to_markdown(grid))
+    for grid in group.own_grids:
+        for name in _OWN_SHOWN:
+            if grid.stem == file_name(group.stem, name):
+                paths.append(folder / f"{name}.md")
+                write_text(paths[-1], to_markdown(grid))
+    for view, of_view in group.views.items():
+        name = with_view("tradeoff", view)
+        for drawing in of_view.drawings:
+            if drawing.stem.endswith(f"-{name}"):
+                paths.append(folder / f"{name}.png")
+                with atomic_path(paths[-1]) as temporary:
+                    save_figure(drawing.figure, temporary)
+    return paths
 
 
 def main_tables_as_markdown(group: GroupReport) -> list[str]:

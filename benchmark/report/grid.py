@@ -16,7 +16,7 @@ from benchmark.report.text import csv_cell, latex, latex_breakable, markdown
 
 DAGGER = "†"
 DASH = "–"
-_LINES_OF_A_PAGE = 42  # of rows and titles of groups, beside a caption and footnotes
+_LINES_OF_A_PAGE = 40  # of rows and titles of groups, beside a caption and footnotes
 _FEWEST_TOGETHER = 3  # rows of a group at the foot of a page
 _MANY_COLUMNS = 8  # more than these are set in a smaller type, across both columns of a paper
 _MOST_COLUMNS = 10  # of a page, beside the names

@@ -11,6 +11,7 @@ from benchmark.report.ablations import ablation_differences
 from benchmark.report.agreement import orders_of_views
 from benchmark.report.agreement_charts import views_figure
 from benchmark.report.agreement_tables import agreement_grid, changed_places_grid
+from benchmark.report.ceiling import ceiling_grid
 from benchmark.report.charts import (
     bars_figure,
     codebooks_figure,
@@ -20,6 +21,7 @@ from benchmark.report.charts import (
 )
 from benchmark.report.collect import RunGroup
 from benchmark.report.differences import differences_grid
+from benchmark.report.effort_table import effort_grid
 from benchmark.report.expected import TASK, expected_grid
 from benchmark.report.grid import Grid
 from benchmark.report.identifiers import identifier_grids
@@ -67,10 +69,11 @@ class GroupReport:
     """Everything that is said of one group of comparable runs.
 
     ``views`` has that of all items only where runs have it. ``own_grids`` and ``own_drawings`` are
-    about neither view alone.
+    about neither view alone. ``events`` are those that all of it was made of.
     """
 
     group: RunGroup
+    events: EventsOfRuns
     views: Mapping[View, ViewReport]
     own_grids: tuple[Grid, ...]
     own_drawings: tuple[Drawing, ...]
@@ -126,10 +129,12 @@ def group_report(group: RunGroup) -> GroupReport:
             views_figure(lists[task], orders),
             f"The systems' places in {task} among candidate lists and among all items.",
         )
-    grids += [efficiency_grid(group), *identifier_grids(group)]
+    grids += [ceiling_grid(group), effort_grid(group), efficiency_grid(group)]
+    grids += identifier_grids(group)
     told = [sentence for view in views.values() for sentence in view.sentences]
     return GroupReport(
         group=group,
+        events=events,
         views=views,
         own_grids=tuple(grid for grid in grids if grid is not None),
         own_drawings=_drawings(group, "lists", figures),

@@ -22,7 +22,7 @@ from benchmark.files import (
     write_text,
 )
 from benchmark.protocol.metrics import VIEWS
-from benchmark.report.collect import RunGroup, collect
+from benchmark.report.collect import RunGroup, collect, group_key
 from benchmark.report.curves import read_curves, write_curves
 from benchmark.report.expected import TASK, is_drawn_uniformly
 from benchmark.report.ranks import read_ranks
@@ -67,6 +67,26 @@ def _write_group(group: RunGroup, folder: Path) -> Path:
         if path.is_dir() and not is_partial(path) and path.name not in names:
             remove_folder(path)
     return folder
+
+
+def reference_folder(out: Path, stem: str, system: str, seed: int) -> Path:
+    """Where the reference run of a system and seed stands; ``stem`` is its group's."""
+    return out / stem / RUNS / file_name(system, str(seed))
+
+
+def write_reference(run: Run, out: Path) -> Path:
+    """Write one run as ``out/<group>/runs/<system>-<seed>``, in place of what is there.
+
+    Unlike :func:`write_references` it looks at no other run, so that runs may be kept as they come.
+
+    Raises:
+        MachineFault: it cannot be written.
+    """
+    record = run.record
+    target = reference_folder(out, group_key(run).stem(), record.system.name, record.seed)
+    remove_folder(target)
+    write_run(run, target)
+    return target
 
 
 def write_run(run: Run, target: Path) -> None:

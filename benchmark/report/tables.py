@@ -16,11 +16,13 @@ from dataclasses import replace
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import View
 from benchmark.report.captions import MARKS, facts, tested
+from benchmark.report.ceiling import is_ceiling
 from benchmark.report.collect import REFERENCE_FAMILY, GroupKey, group_key
 from benchmark.report.effort import capped_sentence, settings_footnote
 from benchmark.report.events import TaskEvents
 from benchmark.report.footnotes import Footnotes, seeds_named
 from benchmark.report.grid import DAGGER
+from benchmark.report.machines import machines_footnote
 from benchmark.report.marks import marked, with_statistics
 from benchmark.report.ranks import Ties
 from benchmark.report.remarks import (
@@ -119,6 +121,7 @@ def main_table(
         *(all_items_footnotes(task, runs) if view == "all-items" else ()),
         cold_users_footnote(task, runs),
         settings_footnote(rows, runs),
+        machines_footnote(rows, runs, columns),
         *protocol_footnotes(task, runs),
     ]
     return Table(
@@ -143,7 +146,9 @@ def _above(
     view: View,
 ) -> tuple[str, ...]:
     """What must be said above the table: of rows without learning, and of the lists."""
-    references = [row for row in rows if row.family == REFERENCE_FAMILY]
+    references = [
+        row for row in rows if row.family == REFERENCE_FAMILY and not is_ceiling(row.system)
+    ]
     trained = [row for row in rows if row.family != REFERENCE_FAMILY]
     level = not_clearly_beaten(statistics.over_references)
     metrics = columns_of(runs[0].record, view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -195,19 +196,21 @@ def _job(
 ) -> JobSpec:
     settings = subject.settings.model_dump(mode="json")
     code = job_code(choice.name, upstream)
+    identity = partial(
+        job_identity,
+        system=choice.name,
+        configuration=configuration,
+        upstream=upstream,
+        data=subject.dataset.content_and_salt,
+        protocol=settings,
+        candidates=subject.lists,
+        seed=seed,
+        device=options.device,
+        precision=options.precision,
+    )
     return JobSpec(
-        identity=job_identity(
-            system=choice.name,
-            configuration=configuration,
-            upstream=upstream,
-            code=code,
-            data=subject.dataset.content_and_salt,
-            protocol=settings,
-            candidates=subject.lists,
-            seed=seed,
-            device=options.device,
-            precision=options.precision,
-        ),
+        identity=identity(code=code),
+        identity_but_code=identity(code={}),
         code=code,
         recipe=subject.recipe,
         dataset=subject.dataset.name,

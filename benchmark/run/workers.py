@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,6 +46,9 @@ def run_jobs(
     processes: int,
     console: Console,
     afresh: Collection[str] = (),
+    *,
+    goes_on: Callable[[], bool] = lambda: True,
+    ended: Callable[[JobSpec, Run], None] = lambda job, run: None,
 ) -> None:
     """Run every job; a failed one is recorded in its run folder and the others go on.
 
@@ -57,6 +60,8 @@ def run_jobs(
         processes: how many of them at the same time.
         console: where it is said what goes on.
         afresh: identities of jobs to forget before they run.
+        goes_on: is asked before each job; when it says no, those that run are run to their end.
+        ended: is told of each job that has finished or failed, and what it raises stops all.
 
     Raises:
         BenchmarkError: the input is bad.
@@ -69,7 +74,7 @@ def run_jobs(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        shown = _Shown(console, progress, progress.add_task("jobs", total=len(jobs)))
+        shown = _Shown(console, progress, progress.add_task("jobs", total=len(jobs)), ended)
         if number_of_processes() > 1:
             for job in jobs:
                 started = time.monotonic()
@@ -78,7 +83,7 @@ def run_jobs(
             return
         load_data.cache_clear()  # the workers hold the data
         with _Crew(processes) as crew:
-            _Suite(jobs, crew, shown, frozenset(afresh)).run()
+            _Suite(jobs, crew, shown, frozenset(afresh), goes_on).run()
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class _Shown:
     console: Console
     progress: Progress
     bar: TaskID
+    told: Callable[[JobSpec, Run], None]
 
     def says(self, job: JobSpec, message: str) -> None:
         self.progress.update(self.bar, description=f"{job.label}: {message}")
@@ -101,6 +107,7 @@ class _Shown:
         else:
             self.tells(f"{job.label}: failed: {run.record.error}", style="red")
         self.progress.advance(self.bar)
+        self.told(job, run)
 
 
 @dataclass
@@ -205,6 +212,7 @@ class _Suite:
     crew: _Crew
     shown: _Shown
     afresh: frozenset[str]
+    goes_on: Callable[[], bool]
     locked: deque[JobSpec] = field(default_factory=deque)
     alone: deque[JobSpec] = field(default_factory=deque)
     deaths: dict[str, int] = field(default_factory=dict)
@@ -216,15 +224,21 @@ class _Suite:
             BenchmarkError: as :func:`run_jobs`.
         """
         waiting = deque(self.jobs)
-        while waiting or self.locked or self.alone or self.crew.busy():
+        while True:
             while waiting and len(self.crew.busy()) < self.crew.size:
+                if not self.goes_on():
+                    waiting.clear()
+                    self.locked.clear()
+                    break
                 self.crew.give(self._order(waiting.popleft()))
             if not self.crew.busy():
                 # Those that died first: waiting for another suite may take long.
                 if self.alone:
                     self.crew.give(self._order(self.alone.popleft(), waits=True))
-                else:
+                elif self.locked:
                     self.crew.give(self._order(self.locked.popleft(), waits=True))
+                else:
+                    return
             for worker, answer in self.crew.answers():
                 self._heard(worker, answer)
 

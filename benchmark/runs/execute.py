@@ -487,6 +487,7 @@ def _record(
     return RunRecord(
         identity=job.identity,
         code=sha256_of_json(job.code),
+        identity_but_code=job.identity_but_code,
         status="finished" if failure is None else "failed",
         error=failure.sentence if failure else None,
         retryable=failure is not None and failure.retryable,

@@ -131,6 +131,7 @@ class RunRecord(_Part):
     schema_version: int = SCHEMA_VERSION
     identity: str
     code: str = ""  # hash of the sources that the identity holds; older records have none
+    identity_but_code: str = ""  # the identity if there were no code; older records have none
     status: Literal["finished", "failed"]
     error: str | None = None
     retryable: bool = False  # the machine failed, not the system: the next command tries again

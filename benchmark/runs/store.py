@@ -62,6 +62,7 @@ class JobSpec:
     trackers: tuple[str, ...]
     results: str
     settings: dict[str, Any] = field(default_factory=dict)  # how they were chosen; see the record
+    identity_but_code: str = ""  # see the record
 
     @property
     def label(self) -> str:

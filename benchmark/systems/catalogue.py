@@ -53,6 +53,8 @@ class SystemEntry:
     Rows of one ``heading`` are variants of one system: tables show them under it, by their
     ``label``. ``probe_of_lists`` marks a ranker without learning whose figures say whether matched
     candidate lists give the target away: tables of such lists print them in the caption.
+    ``is_ceiling`` marks one that knows what an invented log was made by: a table of its own says
+    what share of its figures the others reach.
     """
 
     name: str
@@ -73,6 +75,7 @@ class SystemEntry:
     heading: str = ""
     label: str = ""
     probe_of_lists: bool = False
+    is_ceiling: bool = False
 
     @property
     def module(self) -> str:
@@ -238,11 +241,16 @@ def family_title(key: str) -> str:
     return titles.get(key, key)
 
 
+def index_file(name: str) -> Path:
+    """The path of a file of the index package, whether it is there or not."""
+    return Path(str(files(INDEX_PACKAGE))) / name
+
+
 def named_files(kind: str) -> dict[str, Path]:
     """The YAML files of the index package's folder ``kind`` ("presets", "suites"), by stem.
 
     Those in folders below are called ``folder/stem``.
     """
-    folder = Path(str(files(INDEX_PACKAGE))) / kind
+    folder = index_file(kind)
     found = (path.relative_to(folder) for path in sorted(folder.rglob("*.yaml")))
     return {path.with_suffix("").as_posix(): folder / path for path in found}

@@ -48,6 +48,9 @@ class Tuning(BaseModel):
     validation: float
     published: float | None  # of the first trial, which has the published values
     code: str  # hash of the sources that the trials ran
+    base: str = (
+        ""  # hash of all else that decided them: data, protocol, seed, settings of the start
+    )
     minutes: float | None = None
 
 

@@ -6,7 +6,7 @@ which they will have in the preset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -89,27 +89,58 @@ class Campaign:
         for job in jobs:
             self._study(job)
 
-    def run(self) -> Found:
-        """Run what is left of all studies, and write the preset; returns studies and trials."""
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """What is tuned; systems that cannot be on the data are left out."""
+        return tuple(self._systems)
+
+    def planned(self, system: str) -> JobSpec:
+        """A system's job with the settings that its tuning begins from.
+
+        What it builds on has the settings that the preset has found by now.
+        """
+        (job,) = self._planned([system], self._above([system]))
+        return job
+
+    def run(
+        self,
+        goes_on: Callable[[], bool] = lambda: True,
+        systems: Sequence[str] | None = None,
+    ) -> Found:
+        """Run what is left of studies, and write the preset; returns studies and trials.
+
+        Args:
+            goes_on: is asked before each trial. When it says no, trials that run come to their end,
+                and of the studies those that are done by then stand in the preset.
+            systems: some of those that are tuned; all of them if absent.
+        """
         found: dict[str, tuple[Study, Any]] = {}
-        for stage in _stages(self._systems):
-            above = {name: tuned_settings(self.preset, name) for name in _upstream(stage)}
-            studies = [self._study(job) for job in self._planned(stage, above)]
+        chosen = self._systems if systems is None else systems
+        for stage in _stages(chosen):
+            studies = [self._study(job) for job in self._planned(stage, self._above(stage))]
             self._sweep()
             ledgers = [Ledger(study, open_journal(study.folder)) for study in studies]
             if not all(ledger.is_done() for ledger in ledgers):
-                run_studies(studies, self._wanted.processes, self._console)
+                run_studies(studies, self._wanted.processes, self._console, goes_on)
             of_stage = []
-            for study in studies:
+            for study, ledger in zip(studies, ledgers, strict=True):
+                if not ledger.is_done():
+                    continue
                 trials = Ledger(study, open_journal(study.folder)).ended()
                 for trial in trials:
                     clear_up(study, trial.number)
                 of_stage.append((study, trials))
             lock = self.folder / "locks" / "preset.lock"
-            for sentence in write_preset(self.preset, self._wanted.preset, of_stage, lock):
-                self._console.print(sentence)
+            if of_stage:
+                for sentence in write_preset(self.preset, self._wanted.preset, of_stage, lock):
+                    self._console.print(sentence)
             found |= {study.job.system: (study, trials) for study, trials in of_stage}
-        return [found[system] for system in self._systems]
+            if len(of_stage) < len(studies):
+                break  # what builds on them waits for their settings
+        return [found[system] for system in chosen if system in found]
+
+    def _above(self, systems: Sequence[str]) -> dict[str, Overrides]:
+        return {name: tuned_settings(self.preset, name) for name in _upstream(systems)}
 
     def _study(self, job: JobSpec) -> Study:
         return make_study(job, self._wanted.budget, self._assignments.get(job.system, {}))
@@ -182,7 +213,7 @@ def _systems(asked: Sequence[str]) -> list[str]:
     if not asked:
         raise BenchmarkError("--systems: names no system.")
     if tuple(asked) == ("all",):
-        return [name for name, row in entries().items() if row.in_suite and _may_be_tuned(name)]
+        return [name for name, row in entries().items() if row.in_suite and may_be_tuned(name)]
     for name in asked:
         if not space_of(name):
             raise BenchmarkError(
@@ -191,11 +222,17 @@ def _systems(asked: Sequence[str]) -> list[str]:
     return list(asked)
 
 
-def _may_be_tuned(name: str) -> bool:
+def may_be_tuned(name: str) -> bool:
+    """Whether a system declares a search space; one whose code cannot be loaded may."""
     try:
         return bool(space_of(name))
     except SystemUnavailable:
         return True  # the plan leaves it out and says why
+
+
+def in_order(systems: Sequence[str]) -> list[str]:
+    """Systems in their order, but each behind those of them that it builds on."""
+    return [name for stage in _stages(systems) for name in stage]
 
 
 def _upstream(systems: Sequence[str]) -> set[str]:

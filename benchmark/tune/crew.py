@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -40,15 +40,19 @@ class _Worker:
     trial: tuple[str, int] | None = None
 
 
-def run_studies(studies: Sequence[Study], processes: int, console: Console) -> None:
+def run_studies(
+    studies: Sequence[Study], processes: int, console: Console, goes_on: Callable[[], bool]
+) -> None:
     """Run the trials of studies on one data set until none is left to run.
+
+    ``goes_on`` is asked before each trial; when it says no, those that run are run to their end.
 
     Raises:
         BenchmarkError: the input is bad, or the code has changed.
         MachineFault: no process can be started, or the results cannot be written.
     """
     with console.status("tuning") as status:
-        crew = _Crew(studies, console, status)
+        crew = _Crew(studies, console, status, goes_on)
         try:
             for _ in range(processes):
                 crew.hire()
@@ -58,9 +62,15 @@ def run_studies(studies: Sequence[Study], processes: int, console: Console) -> N
 
 
 class _Crew:
-    def __init__(self, studies: Sequence[Study], console: Console, status: Status) -> None:
+    def __init__(
+        self,
+        studies: Sequence[Study],
+        console: Console,
+        status: Status,
+        goes_on: Callable[[], bool],
+    ) -> None:
         self._studies = {study.name: study for study in studies}
-        self._console, self._status = console, status
+        self._console, self._status, self._goes_on = console, status, goes_on
         self._workers: list[_Worker] = []
         self._deaths: dict[tuple[str, int], int] = {}
 
@@ -122,6 +132,9 @@ class _Crew:
         kind = news["kind"]
         if kind == "progress":
             self._status.update(news["text"])
+        elif kind == "asks":
+            with suppress(BrokenPipeError, ConnectionResetError):
+                worker.connection.send_bytes(json.dumps(self._goes_on()).encode())
         elif kind == "begins":
             worker.trial = (news["study"], news["number"])
         elif kind == "ended":

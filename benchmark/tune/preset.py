@@ -79,6 +79,7 @@ def provenance(study: Study, trials: Sequence[Trial]) -> Tuning | None:
         validation=best.outcome.value,
         published=None if first is None else first.outcome.value,
         code=sha256_of_json(job.code),
+        base=job.identity_but_code,
     )
 
 

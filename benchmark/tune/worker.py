@@ -44,6 +44,7 @@ def _end_with(command: int) -> None:
 class _Worker:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._goes_on = True
 
     def work(self, studies: Sequence[Study]) -> None:
         """Run what there is to run, and say how that ended."""
@@ -68,13 +69,23 @@ class _Worker:
         ledgers = [Ledger(study, open_journal(study.folder)) for study in studies]
         while True:
             for ledger in ledgers:
-                while self._runs_one(ledger, view):
-                    pass
+                while not ledger.is_done() and self._may_begin():
+                    if not self._runs_one(ledger, view):
+                        break
+            if not self._goes_on:
+                return
             elsewhere = [lock for ledger in ledgers for lock in ledger.running_elsewhere()]
             if not elsewhere:
                 return
             with locked(elsewhere[0]):
                 pass  # it has ended, or its process has
+
+    def _may_begin(self) -> bool:
+        """Whether the command wants one more trial; once it wants none, it wants none ever."""
+        if self._goes_on:
+            self._tell(kind="asks")
+            self._goes_on = json.loads(self._connection.recv_bytes())
+        return self._goes_on
 
     def _runs_one(self, ledger: Ledger, view: TrainingView) -> bool:
         turn = ledger.take()

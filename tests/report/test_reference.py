@@ -117,6 +117,24 @@ def test_readme_shows_the_catalogue() -> None:
     assert with_block(readme, "status", status_table()) == readme
 
 
+def test_from_themselves_only_what_is_shown_is_made_again(
+    some_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, readme = tmp_path / "reference", tmp_path / "README.md"
+    readme.write_text(f"{MARKS}{STATUS_MARKS}")
+    assert main(["reference", "--from", str(some_runs), "--out", str(out)]) == 0
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.suffix != ".png"}
+    for table in out.rglob("*.md"):
+        table.unlink()
+    stem = next(out.iterdir()).name
+    again = ["reference", "--from", str(out), "--out", str(out), "--readme", str(readme)]
+    assert main([*again, "--group", stem]) == 0
+    assert before == {p: p.read_bytes() for p in before}
+    assert (out / stem / "recommendation.md").read_text().rstrip() in readme.read_text()
+    assert main([*again, "--group", "other"]) == 2
+    assert "unknown group of reference runs 'other'" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
 def test_readme_shows_the_reference_runs() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

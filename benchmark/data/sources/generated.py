@@ -90,6 +90,27 @@ def generate(options: GeneratedSource) -> RawLog:
     )
 
 
+@dataclass(frozen=True)
+class PlantedRule:
+    """What a planted world goes by, for whoever measures how much of it was found.
+
+    Item ``i`` has ``titles[i]``, taste ``i % TASTES`` and topic ``i // TASTES``; ``successor``
+    (items,) is the next item on the cycle; topic ``t`` is asked for by ``queries[t]``, and items
+    behind the last topic by none.
+    """
+
+    titles: tuple[str, ...]
+    queries: tuple[str, ...]
+    successor: NDArray[np.int64]
+
+
+def planted_rule(options: GeneratedSource) -> PlantedRule:
+    """The rule of a log that :func:`generate` makes of ``options``."""
+    world = _World(options, _successors(options))
+    queries = tuple(_query(topic) for topic in range(world.topics))
+    return PlantedRule(tuple(_catalogue(world).title), queries, world.successor)
+
+
 def _successors(options: GeneratedSource) -> NDArray[np.int64]:
     """For each item the next one on the cycle, which visits each topic once a round."""
     item = np.arange(options.items)

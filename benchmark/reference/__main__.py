@@ -1,0 +1,145 @@
+"""``python -m benchmark.reference``: make the runs of a programme, and keep what can be committed.
+
+What is done is never done again; the same command goes on after a kill, Ctrl-C or ``--minutes``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.cli import console, guarded
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError
+from benchmark.systems.processes import number_of_processes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from benchmark.reference.programme import Part, Programme
+    from benchmark.reference.state import Place
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.reference",
+        description="Make what a programme consists of, one unit of work after another: tune each "
+        "system under the same budget, run all of them with every seed, and write presets, runs in "
+        "their compact form and tables. What is done is never done again.",
+    )
+    add = parser.add_argument
+    add("--programme", default="reference", help="by name, or a YAML file (default: reference)")
+    add("--minutes", type=float, help="stop after the unit in hand, so many minutes from now")
+    add("--status", action="store_true", help="say what is done and what is left, and do nothing")
+    add("--keep-other-code", action="store_true", help="what other code has made is done as well")
+    add("--retry-failed", action="store_true", help="run systems that failed before again")
+    add("--threads", type=int, help="threads of a unit (default: all cores)")
+    add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
+    add("--out", type=Path, default=Path("results/reference"), help="where runs and tables go")
+    add("--presets", type=Path, default=Path("baselines/presets"), help="where tuned/*.yaml go")
+    add(
+        "--work",
+        type=Path,
+        default=Path("results/reference-work"),
+        help="where trials and what is unfinished are kept",
+    )
+    add("--prepared", type=Path, default=Path("datasets/prepared"), help="prepared data sets")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code (0, 1 failed system, 2 bad input, 130 Ctrl-C)."""
+    arguments = _parser().parse_args(argv)
+    return guarded(lambda: _reference(arguments))
+
+
+def _reference(arguments: argparse.Namespace) -> int:
+    minutes = arguments.minutes
+    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+        raise BenchmarkError(f"--minutes {minutes}: must be a number above 0.")
+    if number_of_processes() > 1:
+        raise BenchmarkError("python -m benchmark.reference does not run under torchrun.")
+    # Loaded here, so that --help and bad numbers answer at once.
+    from benchmark.locks import LockedElsewhere, locked
+    from benchmark.reference.programme import load_programme
+    from benchmark.reference.sitting import Clock, Sitting
+    from benchmark.reference.state import Place
+    from benchmark.runs.machine import chosen_device, threads_of_a_job
+
+    programme = load_programme(arguments.programme)
+    place = Place(
+        out=arguments.out,
+        presets=arguments.presets,
+        work=arguments.work,
+        prepared_root=arguments.prepared,
+        device=chosen_device(arguments.device),
+        threads=threads_of_a_job(arguments.threads, 1),
+        keeps_other_code=arguments.keep_other_code,
+    )
+    if arguments.status:
+        _print_status(programme, place)
+        return 0
+    clock = Clock(minutes)
+    sitting = Sitting(place, console(on_stderr=True), clock.goes_on, arguments.retry_failed)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(arguments.work / "sitting.lock", waits=False):
+            is_done = sitting.work(programme)
+    except LockedElsewhere:
+        raise BenchmarkError(
+            f"{arguments.work}: another command is at work there; name another folder with --work."
+        ) from None
+    for sentence in sitting.failed:
+        print(f"failed: {sentence}", file=sys.stderr)
+    console().print("all is done." if is_done else "some is left; the same command goes on.")
+    return EXIT_FAILED_SYSTEM if sitting.failed else 0
+
+
+def _print_status(programme: Programme, place: Place) -> None:
+    from rich.table import Table
+
+    err, table = console(on_stderr=True), Table(box=None, padding=(0, 2))
+    for column in ("data set, protocol", "work", "done", "failed", "by other code", "left", "next"):
+        table.add_column(column)
+    for part in programme.parts:
+        for row in _status_of(part, place, err):
+            table.add_row(*row)
+    out = console()
+    out.print(table)
+    for part in programme.parts:
+        for system, why in part.left_out.items():
+            out.print(f"{part.label}: {system} is left out: {why}", soft_wrap=True)
+
+
+def _status_of(part: Part, place: Place, err: Console) -> list[tuple[str, ...]]:
+    from benchmark.reference.sitting import campaign_of
+    from benchmark.reference.state import runs_of, state_of_tuning, systems_to_tune
+
+    rows = []
+    if part.tuning is not None:
+        campaign = campaign_of(part, part.tuning, tuple(systems_to_tune(part)), place, err)
+        tuned = {
+            system: state_of_tuning(campaign.planned(system), part.tuning, place)
+            for system in campaign.systems
+        }
+        rows.append(_row(part, "tuning", list(tuned.items())))
+    if not place.has_preset(part):
+        return [*rows, (part.label, "runs", "after tuning", "", "", "", "")]
+    states = runs_of(part, place).states
+    runs = [(f"{job.system}, seed {job.seed}", state) for job, state in states]
+    return [*rows, _row(part, "runs", runs)]
+
+
+def _row(part: Part, work: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    counts = Counter(state for _, state in states)
+    left = next((name for name, state in states if state in ("left", "other code")), "")
+    numbers = (str(counts[state]) for state in ("failed", "other code", "left"))
+    return (part.label, work, f"{counts['done']} of {len(states)}", *numbers, left)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
