@@ -5,6 +5,6 @@ It runs every system under one protocol and knows none of them by name.
 
 from benchmark.loaded import watch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 watch()  # before any other module of the project is loaded
