@@ -17,6 +17,8 @@ COMMANDS = {
     "data": "prepare, describe, validate and audit data sets",
     "protocol": "export candidate lists, and rank what another program made of them",
     "check": "probe whether a system keeps the contract",
+    "recommend": "what a trained run recommends to anybody, or finds for any query text",
+    "serve": "a trained run as an HTTP service",
     "tune": "choose settings by validation figures, one budget for all systems",
     "speed": "what the hot paths cost, as ratios against peers",
 }
