@@ -47,7 +47,7 @@ def run_suite(
         protocol: "paper", "released" or "clean", or several.
         preset: of overrides, by name, or a YAML file.
         seeds: a run each.
-        settings: overrides such as "sasrec.training.epochs=20", as ``--set`` takes them.
+        settings: overrides such as "bm25.k1=1.2", as ``--set`` takes them.
         jobs: at the same time.
         threads: of each job; the cores shared among them if absent.
         device: "cpu" or "cuda"; a CUDA device if there is one and this is absent.

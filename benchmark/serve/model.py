@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from benchmark.data.dataset import UNKNOWN_USER, Dataset
 from benchmark.data.prepare import PREPARED_ROOT, stored_with
 from benchmark.data.prepare import load as load_dataset
-from benchmark.errors import BenchmarkError, quoted
+from benchmark.errors import BenchmarkError, quoted, unknown_value
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.questions import Question, Questions
 from benchmark.protocol.settings import ProtocolSettings
@@ -31,7 +31,6 @@ from benchmark.runs.record import SYSTEM_FOLDER, Run, read_run
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
 from benchmark.systems.contract import RunContext, System
-from benchmark.systems.precisions import SINGLE_PRECISION
 from benchmark.systems.provenance import code_fingerprint
 from benchmark.systems.view import Corpus
 
@@ -171,6 +170,8 @@ class Model:
         return Hit(items.external_id[item], items.title[item], score)
 
     def _question(self, asked: Ask) -> Question:
+        if asked.seen not in get_args(Seen):
+            raise unknown_value("value", str(asked.seen), get_args(Seen), "seen")
         user = UNKNOWN_USER if asked.user is None else self._user(asked.user)
         if asked.history is not None:
             events = [("", one) if isinstance(one, str) else one for one in asked.history]
@@ -217,7 +218,7 @@ def load(
     device: str | None = None,
     threads: int | None = None,
 ) -> Model:
-    """A trained run, ready to recommend and to search.
+    """A trained run, ready to recommend and to search, in single precision.
 
     Args:
         folder: of the run, with ``run.json``.
@@ -249,7 +250,6 @@ def load(
         folder=saved,
         artifacts=_artifacts_of(run.folder),
         device=chosen_device(device),
-        precision=record.environment.get("precision", SINGLE_PRECISION),
         threads=threads_of_a_job(threads, 1),
         code=code_fingerprint(choice.entry.module),
     )

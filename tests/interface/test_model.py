@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.recommend import main
 from benchmark.runs.record import read_run
 from benchmark.serve import load
+from benchmark.serve.speed import latencies
+from benchmark.speed.__main__ import main as speed
 from tests.interface.conftest import Ran
 
 NEW_TEXT = "a text that no log holds"
@@ -81,6 +84,7 @@ def test_a_new_text_is_answered_and_batches_change_nothing(jsr: Any) -> None:
         (lambda model: model.recommend(), "needs a history or a user"),
         (lambda model: model.recommend(items(model, 1), k=0), "allowed are 1 and more"),
         (lambda model: model.search("   "), "needs a query text"),
+        (lambda model: model.search("tea", seen="no"), "seen: unknown value 'no'.* kept, left out"),
     ],
 )
 def test_a_mistake_is_one_sentence(jsr: Any, ask: Callable[[Any], Any], sentence: str) -> None:
@@ -101,7 +105,7 @@ def test_a_system_that_reads_no_texts_says_so(ran: Ran) -> None:
 def test_what_cannot_be_loaded_says_why(ran: Ran, tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="not a finished run"):
         load(tmp_path)
-    reference = next((Path(__file__).parents[2] / "results/reference").glob("*/*/run.json"), None)
+    reference = next((Path(__file__).parents[2] / "results/reference").rglob("run.json"), None)
     assert reference is not None
     with pytest.raises(BenchmarkError, match="holds no fitted system"):
         load(reference.parent)
@@ -139,3 +143,21 @@ def test_the_command_prints_what_the_model_says(
         message = capsys.readouterr().err
         assert sentence in message
         assert message.count("\n") == 1
+
+
+def test_the_speed_of_answers_has_a_line_a_task_and_batch(ran: Ran) -> None:
+    lines = list(latencies([ran.folder("jsr")], ran.root / "prepared", measured=2))
+    heads = [line.partition(": p50 ")[0] for line in lines]
+    assert heads == [
+        f"JSR on generated (240 items), {task}, batch {size}"
+        for task in ("recommendation", "search")
+        for size in (1, 32)
+    ]
+    for line in lines:
+        half, most = (float(part) for part in re.findall(r"p\d+ ([\d.]+) ms", line))
+        assert 0 < half <= most
+
+
+def test_the_topic_needs_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert speed(["serve"]) == 2
+    assert "--runs must name" in capsys.readouterr().err
