@@ -236,6 +236,9 @@ def refresh_references(
         for table in _main_tables(group):
             paths.append(folder / f"{with_view(table.task, table.view)}.md")
             write_text(paths[-1], to_markdown(as_grid(table)))
+        for grid in _of_ablations(group):
+            paths.append(folder / f"{grid.stem.removeprefix(f'{group.stem}-')}.md")
+            write_text(paths[-1], to_markdown(grid))
         for view, of_view in group.views.items():
             name = with_view("tradeoff", view)
             for drawing in of_view.drawings:
@@ -252,6 +255,14 @@ def refresh_references(
 def main_tables_as_markdown(group: GroupReport) -> list[str]:
     """The main tables of a group as a README has them, those of the lists first."""
     return [to_markdown(as_grid(table)) for table in _main_tables(group)]
+
+
+def _of_ablations(group: GroupReport) -> list[Grid]:
+    """The tables of a group's ablations, and those of what they change."""
+    stems = [table.stem for table in group.tables if table.kind]
+    return [
+        g for g in group.grids if g.stem in stems or g.stem.removesuffix("-differences") in stems
+    ]
 
 
 def _main_tables(group: GroupReport) -> list[Table]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmark.protocol.metrics import VIEWS, View
+from benchmark.report.ablations import ablation_differences
 from benchmark.report.agreement import orders_of_views
 from benchmark.report.agreement_charts import views_figure
 from benchmark.report.agreement_tables import agreement_grid, changed_places_grid
@@ -149,14 +150,19 @@ def _view_report(group: RunGroup, view: View, events: EventsOfRuns) -> ViewRepor
         for task in TASKS
     }
     ablations = [
-        ablation_table(task, system, group.runs, group.variant, view)
+        (system, ablation_table(task, system, group.runs, group.variant, view))
         for system in ablated_systems(group.runs)
         for task in TASKS
     ]
-    tables = tuple(table for table in (*main.values(), *ablations) if table.groups)
+    all_tables = (*main.values(), *(table for _, table in ablations))
+    tables = tuple(table for table in all_tables if table.groups)
     grids = [as_grid(table) for table in tables]
     grids += [as_grid(table, "interval") for table in tables if table.has_intervals]
     pairs = [differences_grid(table, of_tasks[task]) for task, table in main.items()]
+    pairs += [
+        ablation_differences(table, system, events.of(view, table.task))
+        for system, table in ablations
+    ]
     grids += [grid for grid in pairs if grid is not None]
     both = (main["recommendation"], main["search"])
     metric = headline(both[0].columns, view)

@@ -187,26 +187,34 @@ def compare(
     pairs = [(tested[i], tested[j]) for i, j in all_pairs(len(tested))]
     others = [name for name in sorted(references) if name in values]
     across = [(name, other) for name in tested for other in others]
-    among_trained = _tested(values, metrics, users, pairs, f"{purpose} trained")
+    among_trained = pair_tests(values, metrics, users, pairs, f"{purpose} trained")
     return Statistics(
         intervals,
         _columns(tested, values, among_trained) if among_trained else {},
         among_trained,
-        _tested(values, metrics, users, across, f"{purpose} references"),
+        pair_tests(values, metrics, users, across, f"{purpose} references"),
         max(len(v) for v in values.values()),
         _design_effect([values[name] for name in tested], users),
         tuple(sentences),
     )
 
 
-def _tested(
+def pair_tests(
     values: Mapping[str, NDArray[np.float64]],
     metrics: tuple[str, ...],
     users: NDArray[np.int64],
     pairs: Sequence[tuple[str, str]],
     purpose: str,
 ) -> PairTests | None:
-    """The differences of ``pairs``, one family in each metric; None if there is nothing to test."""
+    """The differences of ``pairs``, one family in each metric; None if there is nothing to test.
+
+    Args:
+        values: system → (seeds, events, metrics), all of the same events.
+        metrics: what the last axis is.
+        users: (events,) the user of each event.
+        pairs: names of two systems each; the difference is first minus second.
+        purpose: part of the random generator's seed.
+    """
     if not pairs or len(np.unique(users)) < 2:
         return None
     names = sorted({name for pair in pairs for name in pair})

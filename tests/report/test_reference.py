@@ -87,6 +87,17 @@ def test_the_command_refreshes_references_and_readme(some_runs: Path, tmp_path: 
     assert main(command) == 0 and readme.read_text(encoding="utf-8") == text
 
 
+def test_ablations_have_tables_beside_the_references(make_run, tmp_path: Path) -> None:
+    for level, name in enumerate(("alpha", "alpha@less"), start=2):
+        make_run(name, recommendation=drawn_ranks(0.1 * level, 200))
+    out = tmp_path / "reference"
+    assert main(["reference", "--from", str(tmp_path / "runs"), "--out", str(out)]) == 0
+    table = out / "tiny-paper-laptop" / "recommendation-ablations-alpha.md"
+    assert "| Alpha@Less |" in table.read_text(encoding="utf-8")
+    of_pairs = table.with_stem(f"{table.stem}-differences").read_text(encoding="utf-8")
+    assert "each row minus Alpha as it is" in of_pairs and "[" in of_pairs
+
+
 @pytest.mark.parametrize("text", ["", MARKS + MARKS, "<!-- tables: end --><!-- tables: begin -->"])
 def test_marks_must_be_there_once(text: str) -> None:
     with pytest.raises(BenchmarkError, match="tables: begin"):
