@@ -66,7 +66,7 @@ def run_installed(site: Path, folder: Path, *arguments: str) -> subprocess.Compl
         env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
 
