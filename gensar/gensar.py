@@ -186,6 +186,7 @@ class GenSAR(IdentifierSystem):
     Config = GenSARConfig
     config: GenSARConfig
     tasks = tuple(BEHAVIOURS)
+    reads_query_texts = True
 
     backbone: Backbone
     identifiers: JointIdentifiers
@@ -367,9 +368,9 @@ class GenSAR(IdentifierSystem):
         targets: LongArray = ids.masked_fill(~mask, -1).numpy()
         return targets
 
-    def prompt_pieces(self, requests: Requests) -> LongArray:
+    def prompt_pieces(self, requests: Requests, prompts: Prompts) -> LongArray:
         """The prompts of requests in the first wording, as piece numbers (requests, pieces)."""
-        prompts, first = self.prompts, np.zeros(len(requests), dtype=np.int64)
+        first = np.zeros(len(requests), dtype=np.int64)
         history = prompts.history(requests)
         if requests.task == "search":
             return prompts.search_prompt(history, prompts.asked(requests.query), first, first)
@@ -388,7 +389,8 @@ class GenSAR(IdentifierSystem):
     def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
         """Prompts in the first wording, those of similar length together."""
         config, device = self.config, self.context.device
-        tokens, pieces = self.prompts.tokens, self.prompt_pieces(requests)
+        prompts = self.prompts.with_queries(requests.new_queries, config.most_query_tokens)
+        tokens, pieces = prompts.tokens, self.prompt_pieces(requests, prompts)
         for rows in self.batches(requests, assembled_lengths(tokens, pieces)):
             ids, mask = assembled(tokens, pieces[rows], self.prompts.end, config.most_tokens)
             with torch.inference_mode():

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -225,6 +226,16 @@ class PieceTexts:
     pseudo_queries: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class _Queries:
+    """Queries ``first`` … ``after`` - 1, and the first pieces of the tables over them."""
+
+    first: int
+    after: int
+    asked: int
+    asked_before: int
+
+
 class Prompts:
     """All pieces, tokenised, and prompts as rows of their numbers.
 
@@ -251,6 +262,7 @@ class Prompts:
             0 if history_of == "recommendation" else search_history,
         )
         rec_item, src_query, src_item = BEHAVIOUR_TOKENS if marks_behaviour else ("", "", "")
+        self._src_query = src_query
         self._tokenizer = tokenizer
         self._parts: list[Tokens] = []
         self._size = 0
@@ -260,12 +272,13 @@ class Prompts:
             tokenizer.as_text(own)
             for own in (texts.queries, texts.item_texts, texts.pseudo_queries)
         )
+        self._separator_text = wordings.separator
         self._separator = self._add([wordings.separator])
         # Each of these is the number of the first piece of a table over items, queries, ...
         self._clicked = self._add([rec_item + text for text in texts.collaborative])
         self._found = self._add([src_item + text for text in texts.semantic])
-        self._asked = self._add([src_query + text for text in queries])
-        self._asked_before = self._add([src_query + text + wordings.separator for text in queries])
+        self._queries: list[_Queries] = []
+        self._add_queries(queries)
         self._collaborative = self._add(texts.collaborative)
         self._semantic = self._add(texts.semantic)
         self._texts = self._add(item_texts)
@@ -277,6 +290,42 @@ class Prompts:
         self.search_history = self._family(wordings.search_history)
         self.search = self._family(wordings.search)
         self.tokens = joined(self._parts)
+
+    def with_queries(self, texts: Sequence[str], most_tokens: int) -> Prompts:
+        """The same pieces and those of further queries, cut; their numbers follow the others'."""
+        if not texts:
+            return self
+        more = copy(self)
+        more._queries, more._parts = list(self._queries), [self.tokens]
+        cut = cut_texts(self._tokenizer, texts, most_tokens)
+        more._add_queries(self._tokenizer.as_text(cut))
+        more.tokens = joined(more._parts)
+        return more
+
+    def _add_queries(self, texts: Sequence[str]) -> None:
+        """Add queries both as they are asked now and as they stand in a history."""
+        marked = [self._src_query + text for text in texts]
+        first = self._queries[-1].after if self._queries else 0
+        before = [text + self._separator_text for text in marked]
+        self._queries.append(
+            _Queries(first, first + len(texts), self._add(marked), self._add(before))
+        )
+
+    def _pieces_of_queries(self, queries: NDArray[np.integer], is_before: bool) -> LongArray:
+        """The pieces of queries (…), same shape.
+
+        Raises:
+            BenchmarkError: a query has no pieces.
+        """
+        pieces = np.full(queries.shape, NOTHING, dtype=np.int64)
+        for part in self._queries:
+            inside = (queries >= part.first) & (queries < part.after)
+            piece = part.asked_before if is_before else part.asked
+            pieces[inside] = piece + queries[inside].astype(np.int64) - part.first
+        if (pieces == NOTHING).any():
+            unknown = queries[pieces == NOTHING][0]
+            raise BenchmarkError(f"query {unknown} has no text to make a prompt of.")
+        return pieces
 
     def _add(self, texts: Sequence[str]) -> int:
         first = self._size
@@ -301,7 +350,7 @@ class Prompts:
 
     def asked(self, queries: NDArray[np.integer]) -> LongArray:
         """``<src_query>`` and the query."""
-        return _column(self._asked, queries)
+        return self._pieces_of_queries(queries, is_before=False)[:, None]
 
     def pseudo(self, numbers: NDArray[np.integer]) -> LongArray:
         """``<src_query>`` and the pseudo-query."""
@@ -339,7 +388,7 @@ class Prompts:
         is_last = np.arange(mask.shape[1])[None, :] == mask.sum(axis=1)[:, None] - 1
         pieces = np.stack(
             [
-                np.where(is_search, self._asked_before + queries, NOTHING),
+                np.where(is_search, self._pieces_of_queries(queries, is_before=True), NOTHING),
                 np.where(mask, item, NOTHING),
                 np.where(mask & ~is_last, self._separator, NOTHING),
             ],

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -30,6 +31,7 @@ from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.pretrained import PUBLISHED, find_encoder
+from benchmark.kit.query_tables import rows_of_queries
 from benchmark.kit.text import (
     Activations,
     Pooling,
@@ -293,6 +295,7 @@ class DenseRetrieval(TorchSystem):
     Config = DenseRetrievalConfig
     config: DenseRetrievalConfig
     original: ClassVar[Original]
+    reads_query_texts = True
 
     files: PretrainedFiles
     query_vectors: FloatArray
@@ -388,6 +391,7 @@ class DenseRetrieval(TorchSystem):
             encoder = TextEncoder(
                 sha256_of_weights(model), lambda: (Tokenizer(self.files), model), recipe.pooling
             )
+        self._load_encoder = cache(encoder.load)  # for queries that the corpus lacks
         self.query_vectors, self.item_vectors = (
             text_vectors(self.context, encoder, texts, prompt, most)
             for texts, prompt, most in (
@@ -396,15 +400,28 @@ class DenseRetrieval(TorchSystem):
             )
         )
 
+    def _vectors_of_queries(self, requests: Requests) -> torch.Tensor:
+        """(requests, dim) those of the corpus from the table, those of new texts made now."""
+        rows = rows_of_queries(
+            self.query_vectors, requests.query, requests.new_queries, self._vectors_of_texts
+        )
+        return torch.from_numpy(np.array(rows))
+
+    def _vectors_of_texts(self, queries: Sequence[str]) -> FloatArray:
+        tokenizer, encoder = self._load_encoder()
+        tokens = tokenizer(queries, self.recipe.query_prompt, self.config.query_tokens)
+        rows = np.arange(len(queries))
+        return encode_tokens(encoder.eval(), tokens, rows, self.context.precision)
+
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One product of each query's vector with those of its candidates."""
-        queries = torch.from_numpy(np.array(self.query_vectors[requests.query]))  # (batch, dim)
+        queries = self._vectors_of_queries(requests)  # (batch, dim)
         items = torch.from_numpy(np.array(self.item_vectors[requests.candidates]))
         return torch.einsum("bd,bcd->bc", queries, items)
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """One product of the queries' vectors with those of all items."""
-        queries = torch.from_numpy(np.array(self.query_vectors[requests.query]))
+        queries = self._vectors_of_queries(requests)
         items = torch.from_numpy(np.array(self.item_vectors))
         # The last columns of a product are rounded otherwise. Items of equal text tie wherever they
         # stand, if these are nobody's.

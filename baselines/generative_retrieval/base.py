@@ -10,7 +10,9 @@ originals' library does, and is one field of the configuration.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -31,7 +33,7 @@ from benchmark.kit.identifiers.card import card
 from benchmark.kit.pretrained import PUBLISHED, find_encoder
 from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
 from benchmark.kit.query_ranking import QueryRanking
-from benchmark.kit.seq2seq import Backbone, BackboneSettings, assembled
+from benchmark.kit.seq2seq import Backbone, BackboneSettings, assembled, joined
 from benchmark.kit.text import (
     Tokens,
     encoder_part,
@@ -103,6 +105,7 @@ class QueryToIdentifier(System):
     """
 
     config: Any
+    reads_query_texts = True
 
     backbone: Backbone
     targets: LongArray
@@ -153,16 +156,16 @@ class QueryToIdentifier(System):
     # -------------------------------------------------------------------------------- ranking
 
     @abstractmethod
-    def query_tokens(self, corpus: Corpus) -> Tokens:
-        """The tokens of all queries (number_of_queries + 1), without their end."""
+    def query_tokens(self, queries: Sequence[str]) -> Tokens:
+        """The tokens of query texts, without their end."""
 
     def make_inputs(self, corpus: Corpus) -> None:
         """Tokenise the queries; called when ``backbone`` and ``targets`` are there."""
-        self._queries = self.query_tokens(corpus)
+        self._queries = self.query_tokens(corpus.queries.text)
         self._ranking = None
 
-    def _inputs(self, query: LongArray) -> tuple[torch.Tensor, torch.Tensor]:
-        ids, mask = assembled(self._queries, query[:, None], self.backbone.tokenizer.end)
+    def _inputs(self, queries: Tokens, query: LongArray) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, mask = assembled(queries, query[:, None], self.backbone.tokenizer.end)
         return ids.to(self.context.device), mask.to(self.context.device)
 
     def writer(self) -> Any:
@@ -171,15 +174,33 @@ class QueryToIdentifier(System):
 
     def score(self, requests: Requests) -> FloatArray:
         """Log-probabilities of the candidates' identifiers; -inf for what the beam dropped."""
-        return self._made_ranking().score(requests.query, requests.candidates)
+        with self._ranking_of(requests) as ranking:
+            return ranking.score(requests.query, requests.candidates)
 
     def score_all_items(self, requests: Requests) -> FloatArray:
         """The same of all items; -inf for what a beam over the catalogue did not reach."""
-        return self._made_ranking().score_all(requests.query, beam_over(self.targets, self.config))
+        with self._ranking_of(requests) as ranking:
+            return ranking.score_all(requests.query, beam_over(self.targets, self.config))
 
     def ranking_of_all_items(self) -> str:
         """The beam, if there is one."""
         return ranking_by(beam_over(self.targets, self.config))
+
+    @contextmanager
+    def _ranking_of(self, requests: Requests) -> Iterator[QueryRanking]:
+        """The ranking, which reads the new queries of the requests too as long as this lasts."""
+        ranking = self._made_ranking()
+        if not requests.new_queries:
+            yield ranking
+            return
+        known = ranking.inputs
+        queries = joined([self._queries, self.query_tokens(requests.new_queries)])
+        ranking.inputs = partial(self._inputs, queries)
+        try:
+            yield ranking
+        finally:  # the next requests may have other texts of these numbers
+            ranking.inputs = known
+            ranking.forget_from(len(self._queries))
 
     def _made_ranking(self) -> QueryRanking:
         """The ranking by the model as it is, with what it knows already."""
@@ -188,7 +209,7 @@ class QueryToIdentifier(System):
             config = self.config
             self._ranking = QueryRanking(
                 self.writer(),
-                self._inputs,
+                partial(self._inputs, self._queries),
                 self.targets,
                 beam_size=config.beam_size if config.scoring == "beam" else None,
                 length_rule=config.length_rule,

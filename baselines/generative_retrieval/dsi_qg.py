@@ -17,6 +17,7 @@ written. Where presets ask for stand-ins, the tables name them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ from benchmark.kit.seq2seq import Backbone, joined, texts_of
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole
-from benchmark.systems.view import Corpus, TrainingView
+from benchmark.systems.view import TrainingView
 
 
 class DSIQGTraining(TrainingSettings):
@@ -104,7 +105,9 @@ class DSIQG(QueryToIdentifier):
         asked, clicked = real_pairs(examples.query, examples.target, config.real_pairs)
         written, about = written_pairs(queries, config.queries_per_item)
         answers = answers_of(self.targets, tokenizer.padding)
-        tokens = joined([self.query_tokens(corpus), tokenizer(queries.texts, most), answers])
+        tokens = joined(
+            [self.query_tokens(corpus.queries.text), tokenizer(queries.texts, most), answers]
+        )
         first_written = len(corpus.queries.text)
         first_answer = first_written + len(queries.texts)
         pairs = TokenPairs(
@@ -148,10 +151,10 @@ class DSIQG(QueryToIdentifier):
         ids = tokenizer.marked(names).ids.astype(np.int64)
         self.targets = targets_of_codes(identifiers, first_of_level, ids, tokenizer.end)
 
-    def query_tokens(self, corpus: Corpus) -> Tokens:
+    def query_tokens(self, queries: Sequence[str]) -> Tokens:
         """The queries without a prompt."""
         most = self.config.most_query_tokens - 1
-        return self.backbone.tokenizer(corpus.queries.text, most)
+        return self.backbone.tokenizer(queries, most)
 
 
 def answers_of(targets: LongArray, padding: int) -> Tokens:

@@ -24,7 +24,7 @@ presets ask for stand-ins, the tables name them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -544,7 +544,7 @@ class GenRet(QueryToIdentifier):
         written, about = written_pairs(queries, config.queries_per_item)
         written_tokens = tokenizer(queries.texts, config.most_query_tokens - 1)
         self._item_queries = ItemQueries.of_pairs(
-            joined([self.query_tokens(corpus), written_tokens]),
+            joined([self.query_tokens(corpus.queries.text), written_tokens]),
             np.concatenate([asked, len(corpus.queries.text) + written]),
             np.concatenate([clicked, about]),
             corpus.number_of_items,
@@ -668,9 +668,9 @@ class GenRet(QueryToIdentifier):
 
     # -------------------------------------------------------------------------------- ranking
 
-    def query_tokens(self, corpus: Corpus) -> Tokens:
+    def query_tokens(self, queries: Sequence[str]) -> Tokens:
         """The queries as they are."""
-        return self.backbone.tokenizer(corpus.queries.text, self.config.most_query_tokens - 1)
+        return self.backbone.tokenizer(queries, self.config.most_query_tokens - 1)
 
     def writer(self) -> CodeWriter:
         """The network with its tables as one vocabulary."""

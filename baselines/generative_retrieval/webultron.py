@@ -370,7 +370,7 @@ class WebUltron(QueryToIdentifier):
 
     def _pairs(self, texts: Sequence[str], row: LongArray, item: LongArray) -> IdentifierInstances:
         """Queries to items."""
-        return self._instances(closed(self._query_tokens(texts), self._end), row, item)
+        return self._instances(closed(self.query_tokens(texts), self._end), row, item)
 
     def _general(self, corpus: Corpus, other: LongArray | None) -> IdentifierInstances:
         """Passages, key terms and the other identifier, each to the item that it is of."""
@@ -405,13 +405,10 @@ class WebUltron(QueryToIdentifier):
     def _end(self) -> int:
         return self.backbone.tokenizer.end
 
-    def _query_tokens(self, texts: Sequence[str]) -> Tokens:
-        most = self.config.most_query_tokens - 1
-        return self.backbone.tokenizer([text.lower() for text in texts], most)
-
-    def query_tokens(self, corpus: Corpus) -> Tokens:
+    def query_tokens(self, queries: Sequence[str]) -> Tokens:
         """The queries in lower case."""
-        return self._query_tokens(corpus.queries.text)
+        most = self.config.most_query_tokens - 1
+        return self.backbone.tokenizer([text.lower() for text in queries], most)
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what ``save`` wrote; an output layer of its own does not change the scaling."""

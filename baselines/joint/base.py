@@ -52,6 +52,8 @@ _VOCABULARY = "vocabulary.json"
 class JointSystem(TorchSystem):
     """A torch system whose queries are words; ``vocabulary`` exists before ``build`` is called."""
 
+    reads_query_texts = True
+
     vocabulary: Vocabulary
 
     def save(self, folder: Path) -> None:

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
@@ -301,8 +302,12 @@ class JSR(JointSystem):
         if requests.task == "recommendation":
             users = longs(requests.user).to(self.device)
             return self.model.recommendation_scores(users, candidates)
-        words = longs(self.words.queries[requests.query]).to(self.device)
+        words = self._words_of(requests.query, requests).to(self.device)
         return self.model.search_scores(words, candidates)
+
+    def _words_of(self, queries: NDArray[np.integer], requests: Requests) -> torch.Tensor:
+        """The word ids (queries, words) of some queries of the requests."""
+        return longs(self.words.of_queries(queries, requests.new_queries))
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """A user or query that asks more than once is multiplied with the catalogue once."""
@@ -312,7 +317,7 @@ class JSR(JointSystem):
         )
         model, network = self.model, self.model.networks[requests.task]
         vectors = (
-            model.texts(longs(self.words.queries[asking]).to(self.device))
+            model.texts(self._words_of(asking, requests).to(self.device))
             if is_search
             else model.users(longs(asking).to(self.device))
         )

@@ -326,25 +326,42 @@ class SESRecNetwork(nn.Module):
         """Ids of any shape → (…, size); the padding item has a vector too."""
         return encode_once(self._items, items, self.item_tables.ids.num_embeddings)
 
-    def encode_queries(self, queries: torch.Tensor) -> torch.Tensor:
-        """Ids of any shape → (…, size): the id beside the mean of its words, then a layer."""
-        return encode_once(self._queries, queries, len(self.query_words))
+    def encode_queries(
+        self, queries: torch.Tensor, new_words: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Ids of any shape → (…, size): the id beside the mean of its words, then a layer.
+
+        Args:
+            queries: ids; those beyond the table are of new queries, whose ids count as zero.
+            new_words: (new queries, words) word ids of these.
+        """
+        if new_words is None:
+            return encode_once(self._queries, queries, len(self.query_words))
+        is_new = queries >= len(self.query_words)
+        ids = self.query_ids(queries.masked_fill(is_new, 0))
+        means = torch.cat([self._means(self.query_words), self._means(new_words)])
+        return self._joined(torch.where(is_new[..., None], 0.0, ids), F.embedding(queries, means))
 
     def _items(self, items: torch.Tensor) -> torch.Tensor:
         return self.item_projection(self.item_tables(items))
 
     def _queries(self, queries: torch.Tensor) -> torch.Tensor:
-        words = self.query_words[queries.flatten()]
-        mean = F.embedding_bag(words, self.words.weight, mode="mean", padding_idx=PADDING_WORD)
-        mean = mean.unflatten(0, queries.shape)
-        return self.query_projection(torch.cat([self.query_ids(queries), mean], dim=-1))
+        mean = self._means(self.query_words[queries.flatten()]).unflatten(0, queries.shape)
+        return self._joined(self.query_ids(queries), mean)
+
+    def _means(self, words: torch.Tensor) -> torch.Tensor:
+        return F.embedding_bag(words, self.words.weight, mode="mean", padding_idx=PADDING_WORD)
+
+    def _joined(self, ids: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
+        return self.query_projection(torch.cat([ids, means], dim=-1))
 
     def encode_searches(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Query with source, and mean of clicked items, each (batch, search_history, size)."""
         clicks = batch["clicks"]
         clicked = (clicks > 0)[..., None]
         total = (self.encode_items(clicks) * clicked).sum(dim=2)
-        queries = self.encode_queries(batch["queries"]) + self.sources(batch["sources"])
+        queries = self.encode_queries(batch["queries"], batch.get("new_words"))
+        queries = queries + self.sources(batch["sources"])
         return queries, total / clicked.sum(dim=2).clamp(min=1)
 
     def histories(self, batch: Batch) -> tuple[History, History]:
@@ -375,6 +392,7 @@ class SESRecNetwork(nn.Module):
         users: torch.Tensor,
         candidates: torch.Tensor,
         queries: torch.Tensor | None = None,
+        new_words: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Scores before the sigmoid.
 
@@ -382,6 +400,7 @@ class SESRecNetwork(nn.Module):
             users: (batch,) ids.
             candidates: (batch, candidates) ids.
             queries: (batch,) ids, which the search head reads; none for recommendation.
+            new_words: as for :meth:`encode_queries`.
 
         Returns:
             (batch, candidates).
@@ -395,7 +414,8 @@ class SESRecNetwork(nn.Module):
             if self.search_predictor is None:
                 raise SystemFailure("SESRec: it ranks for queries with search_head=true only.")
             predictor = self.search_predictor
-            parts.append(self.encode_queries(queries)[:, None].expand(-1, number, -1))
+            asked = self.encode_queries(queries, new_words)
+            parts.append(asked[:, None].expand(-1, number, -1))
         return predictor(torch.cat(parts, dim=-1)).squeeze(-1)
 
     def alignment_loss(self, batch: Batch) -> torch.Tensor:
@@ -574,12 +594,17 @@ class SESRec(JointSystem):
     def _logits_of(self, requests: Requests) -> Callable[[torch.Tensor], torch.Tensor]:
         """The logits of candidates (requests, candidates), given the encoded histories."""
         batch = history_tensors(requests, self.config)
+        if requests.new_queries:
+            words = self.vocabulary.encode(requests.new_queries, self.config.query_words)
+            batch["new_words"] = longs(words)
         batch = {key: value.to(self.device) for key, value in batch.items()}
-        histories = self.model.histories(batch)
+        histories, new_words = self.model.histories(batch), batch.get("new_words")
         users = longs(requests.user).to(self.device)
         is_search = requests.task == "search"
         queries = longs(requests.query).to(self.device) if is_search else None
-        return lambda candidates: self.model.logits(histories, users, candidates, queries)
+        return lambda candidates: self.model.logits(
+            histories, users, candidates, queries, new_words
+        )
 
     def stand_ins(self) -> tuple[str, ...]:
         """The search head, if it is there."""

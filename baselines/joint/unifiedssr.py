@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
@@ -36,6 +38,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import load_state, save_state
 from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.query_tables import rows_of_queries
 from benchmark.kit.sequences import SequenceWindows, left_to_right, sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.words import Vocabulary, training_queries
@@ -529,11 +532,12 @@ class QueryWords:
     """The word ids of every query of a corpus, (queries + 1, words)."""
 
     def __init__(self, vocabulary: Vocabulary, corpus: Corpus, longest: int) -> None:
-        self.ids = vocabulary.encode(corpus.queries.text, longest)
+        self._encode = partial(vocabulary.encode, longest=longest)
+        self.ids = self._encode(corpus.queries.text)
 
-    def of(self, queries: NDArray[np.integer]) -> torch.Tensor:
-        """(...) queries → (..., words), as wide as these need."""
-        words = self.ids[queries]
+    def of(self, queries: NDArray[np.integer], new_texts: Sequence[str] = ()) -> torch.Tensor:
+        """(...) queries → (..., words), as wide as these need; ``new_texts`` have the last ids."""
+        words = rows_of_queries(self.ids, queries, new_texts, self._encode)
         used = np.flatnonzero((words > 0).reshape(-1, words.shape[-1]).any(axis=0))
         return longs(words[..., : 1 + int(used.max(initial=0))])
 
@@ -759,6 +763,6 @@ class UnifiedSSR(JointSystem):
         return network.search_vectors(
             users,
             F.pad(products, (1, 0)),
-            self.words.of(queries).to(self.device),
+            self.words.of(queries, requests.new_queries).to(self.device),
             torch.from_numpy(asked).to(self.device),
         )

@@ -47,6 +47,7 @@ from baselines.joint.base import (
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import atomic_path
+from benchmark.kit.query_tables import rows_of_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.words import Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
@@ -599,7 +600,8 @@ class BatchBuilder:
     def __init__(self, config: UniSARConfig, corpus: Corpus, vocabulary: Vocabulary) -> None:
         self.config = config
         self.number_of_items = corpus.number_of_items
-        self.words = vocabulary.encode(corpus.queries.text, config.query_words)
+        self._encode = partial(vocabulary.encode, longest=config.query_words)
+        self.words = self._encode(corpus.queries.text)
 
     def __call__(
         self,
@@ -622,10 +624,11 @@ class BatchBuilder:
         users = np.concatenate([some.user for some in events])
         negatives = contrast or (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         items = Compact(self.number_of_items + 1, (bought, clicks, candidates, negatives[0]))
-        queries = Compact(len(self.words), (searched, asked, negatives[1]))
+        new = events[0].new_queries  # all of one set of requests, or none in training
+        queries = Compact(len(self.words) + len(new), (searched, asked, negatives[1]))
         batch = {
             "items": torch.from_numpy(items.ids),
-            "words": longs(self.words[queries.ids]),
+            "words": longs(rows_of_queries(self.words, queries.ids, new, self._encode)),
             "history/items": items.rows(bought),
             "history/queries": queries.rows(searched),
             "history/clicks": items.rows(clicks),

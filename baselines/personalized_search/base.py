@@ -9,6 +9,7 @@ selected on the suite's validation lists.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -24,6 +25,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.hard_negatives import HardNegatives
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.query_tables import rows_of_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests
@@ -218,6 +220,8 @@ class ProductSearch(TorchSystem):
     ``query_words`` is (queries + 1, words), the word ids of every query of the corpus.
     """
 
+    reads_query_texts = True
+
     model: SearchNetwork
     vocabulary: Vocabulary
     query_words: IntArray
@@ -246,7 +250,11 @@ class ProductSearch(TorchSystem):
     def read_queries(self, vocabulary: Vocabulary, corpus: Corpus) -> None:
         """Take a vocabulary, and encode the queries of a corpus with it."""
         self.vocabulary = vocabulary
-        self.query_words = vocabulary.encode(corpus.queries.text, self.config.query_words)
+        self.query_words = self.words_of(corpus.queries.text)
+
+    def words_of(self, queries: Sequence[str]) -> IntArray:
+        """The word ids (queries, words) of texts."""
+        return self.vocabulary.encode(queries, self.config.query_words)
 
     def build(self, corpus: Corpus) -> SearchNetwork:
         """The network for the words at hand."""
@@ -279,8 +287,11 @@ class ProductSearch(TorchSystem):
         return self.model.scores_of_all(self._user_vectors(requests))
 
     def _user_vectors(self, requests: Requests) -> torch.Tensor:
+        words = rows_of_queries(
+            self.query_words, requests.query, requests.new_queries, self.words_of
+        )
         return self.model.user_vectors(
-            as_long(self.query_words[requests.query]).to(self.device),
+            as_long(words).to(self.device),
             as_long(self.history_items(requests)).to(self.device),
         )
 

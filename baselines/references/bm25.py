@@ -30,6 +30,7 @@ class BM25(System):
     """The BM25 score of each candidate's text for the query."""
 
     Config = BM25Config
+    reads_query_texts = True
     engine: BM25Engine
 
     def fit(self, view: TrainingView) -> None:

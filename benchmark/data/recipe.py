@@ -1,4 +1,4 @@
-"""Recipes: a data set as a small typed YAML file, ``datasets/<name>.yaml``.
+"""Recipes: a data set as a small typed YAML file, ``datasets/<name>.yaml`` or one of the shipped.
 
 A recipe says where the events come from (``source``), how the search log is made (``search``), how
 events of one instant are ordered (``ties``), how item ids are given (``item_ids``) and which fields
@@ -30,6 +30,7 @@ from benchmark.files import sha256_of_json
 from benchmark.yaml_files import read_yaml
 
 RECIPE_FOLDER = Path("datasets")
+"""The folder of recipes that people edit; a recipe there wins over a shipped one of its name."""
 
 _NOT_IN_THE_FILE = {"folder", "given_folder", "is_downloaded"}
 
@@ -336,24 +337,41 @@ class Recipe(_Part):
         return sha256_of_json(content)
 
 
+def shipped_recipes() -> Path:
+    """The folder of the recipes that come with the suite.
+
+    In an installed package that is ``benchmark/recipes``; in a checkout it is ``datasets/``.
+    """
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parent / RECIPE_FOLDER
+
+
+def _recipes(folder: Path) -> dict[str, Path]:
+    """Name → file of the recipes in ``folder`` and, beside those of a user, of the shipped ones."""
+    folders = [shipped_recipes(), folder] if folder == RECIPE_FOLDER else [folder]
+    found = {path.stem: path for one in folders for path in one.glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
 def recipe_names(folder: Path = RECIPE_FOLDER) -> list[str]:
-    """The names of the recipes in ``folder``, sorted."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    """The names of the recipes in ``folder``, sorted; without one given, the shipped ones too."""
+    return list(_recipes(folder))
 
 
 def recipe_path(name_or_path: str | Path, folder: Path = RECIPE_FOLDER) -> Path:
     """Where a recipe lies: anything with a slash or the ending .yaml is a path, else a name.
 
     Raises:
-        BenchmarkError: no recipe in ``folder`` has that name.
+        BenchmarkError: no recipe of :func:`recipe_names` has that name.
     """
     given = str(name_or_path)
     if isinstance(name_or_path, Path) or given.endswith((".yaml", ".yml")) or "/" in given:
         return Path(name_or_path)
-    names = recipe_names(folder)
-    if given not in names:
-        raise unknown_value("data set", given, names, str(folder))
-    return folder / f"{given}.yaml"
+    recipes = _recipes(folder)
+    if given not in recipes:
+        raise unknown_value("data set", given, list(recipes), str(folder))
+    return recipes[given]
 
 
 def load_recipe(name_or_path: str | Path, folder: Path = RECIPE_FOLDER) -> Recipe:

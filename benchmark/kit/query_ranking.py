@@ -78,6 +78,13 @@ class QueryRanking:
         self._keys = np.zeros(0, dtype=np.int64)
         self._known = np.zeros((0, self.targets.shape[1]), dtype=np.float32)
 
+    def forget_from(self, query: int) -> None:
+        """Forget what is known of the queries from this number on."""
+        kept = int(np.searchsorted(self._keys, query * len(self.targets)))
+        self._keys, self._known = self._keys[:kept], self._known[:kept]
+        scores = self._all_of_query
+        self._all_of_query = {number: scores[number] for number in scores if number < query}
+
     def score(self, query: IntArray, candidates: IntArray) -> FloatArray:
         """Scores (requests, candidates) float32.
 

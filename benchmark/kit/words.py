@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import PADDING_QUERY, IntArray
 from benchmark.errors import BenchmarkError
 from benchmark.files import read_json, write_json
+from benchmark.kit.query_tables import rows_of_queries
 from benchmark.retrieval.analysis import tokenise
 from benchmark.systems.view import Corpus, TrainingView
 
@@ -114,12 +115,23 @@ class TextWords:
 
     ``items`` is (number_of_items + 1, item words) and ``queries`` (number_of_queries + 1, query
     words), int32, padded on the right; the rows are item and query ids, so row 0 is all padding.
-    A request's query is found by its id, whether or not it occurs in training.
+    A request's query is found by its id, whether or not it occurs in training; that of a text which
+    the corpus lacks by :meth:`of_queries`. ``longest_query`` words of a query are read.
     """
 
     vocabulary: Vocabulary
     items: IntArray
     queries: IntArray
+    longest_query: int
+
+    def of_queries(self, queries: NDArray[np.integer], new_texts: Sequence[str] = ()) -> IntArray:
+        """The words (…, query words) of queries (…), those of ``new_texts`` after the corpus's."""
+        return rows_of_queries(
+            self.queries,
+            queries,
+            new_texts,
+            lambda texts: self.vocabulary.encode(texts, self.longest_query),
+        )
 
     @classmethod
     def of_view(
@@ -157,6 +169,7 @@ class TextWords:
             vocabulary=vocabulary,
             items=vocabulary.encode(corpus.items.text, longest_item),
             queries=vocabulary.encode(corpus.queries.text, longest_query),
+            longest_query=longest_query,
         )
 
 

@@ -14,18 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import BEHAVIOURS, UNKNOWN_USER, EventLog, IntArray, LongArray
+from benchmark.errors import BenchmarkError
 from benchmark.files import columns_of, sha256_of_arrays
 from benchmark.protocol.histories import EventSet, History, Padding
 from benchmark.protocol.visible import Histories, Rows, Sight
 
 
 class Events(ABC):
-    """Events of one task with what each may see. ``task`` is "recommendation" or "search"."""
+    """Events of one task with what each may see. ``task`` is "recommendation" or "search".
 
-    def __init__(self, task: str, histories: Histories, query_texts: Sequence[str]) -> None:
+    ``new_queries`` are texts that the data set lacks, of queries that are asked now or stand in a
+    history: their numbers follow those of the data set's queries. None, but where a trained system
+    is in use.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        histories: Histories,
+        query_texts: Sequence[str],
+        new_queries: Sequence[str] = (),
+    ) -> None:
         self.task = task
         self._histories = histories
         self._query_texts = query_texts
+        self.new_queries = tuple(new_queries)
 
     def __len__(self) -> int:
         return len(self._histories.sight.user)
@@ -48,7 +61,11 @@ class Events(ABC):
     @property
     def query_texts(self) -> list[str]:
         """The text of each event's query, "" for recommendation."""
-        return [self._query_texts[number] for number in self.query]
+        known = len(self._query_texts)
+        return [
+            self._query_texts[number] if number < known else self.new_queries[number - known]
+            for number in self.query.tolist()
+        ]
 
     def history(
         self, length: int, behaviour: str | None = None, padding: Padding = "left"
@@ -125,6 +142,11 @@ class Requests(Events):
         known_users: (users + 1,), which users the training log knows; all of them if absent.
         allowed: (log rows,), the rows that a history may hold at all; all of them if absent.
         number_of_items: of the catalogue; the largest item id of the log if absent.
+        new_queries: see :class:`Events`.
+        users: (events,), the data set's number of who asks; the log's own if absent.
+
+    Raises:
+        BenchmarkError: the log holds an item or a query that has no number, or a query has no text.
     """
 
     def __init__(
@@ -137,10 +159,12 @@ class Requests(Events):
         known_users: NDArray[np.bool_] | None = None,
         allowed: NDArray[np.bool_] | None = None,
         number_of_items: int | None = None,
+        new_queries: Sequence[str] = (),
+        users: IntArray | None = None,
     ) -> None:
         histories = Histories(log, Sight.of(log, events)).narrowed(allowed)
-        super().__init__(task, histories, query_texts)
-        user = log.user[events.position]
+        super().__init__(task, histories, query_texts, new_queries)
+        user = log.user[events.position] if users is None else users
         if known_users is not None:
             user = np.where(known_users[user], user, np.int32(UNKNOWN_USER))
         self._user: IntArray = user
@@ -150,6 +174,10 @@ class Requests(Events):
         self.number_of_items = (
             int(log.item.max(initial=0)) if number_of_items is None else number_of_items
         )
+        _refuse_beyond("item", histories.log.item, self.number_of_items)
+        texts = len(query_texts) + len(self.new_queries)
+        for asked in (self._query, histories.log.query):
+            _refuse_beyond("query", asked, texts - 1)
 
     @property
     def user(self) -> IntArray:
@@ -199,3 +227,14 @@ class Requests(Events):
         for start in range(0, len(self), size):
             rows = slice(start, min(start + size, len(self)))
             yield rows, self.select(rows)
+
+
+def _refuse_beyond(what: str, numbers: IntArray, largest: int) -> None:
+    """Stop at a number that no ``what`` has; 0 is padding.
+
+    Raises:
+        BenchmarkError: a number is below 0 or above ``largest``.
+    """
+    wrong = numbers[(numbers < 0) | (numbers > largest)]
+    if len(wrong):
+        raise BenchmarkError(f"{what} {wrong[0]} does not exist: numbers are 0 to {largest}.")

@@ -207,7 +207,7 @@ def _task(
         test=lists.test,
         valid_candidates=candidates(lists.valid, lists.valid_negatives),
         test_candidates=test_lists,
-        known_users=_known_users(dataset, splits, settings),
+        known_users=_users_in_training(dataset, splits, settings),
         unranked=np.setdiff1d(split.held_out_positions(), ranked),
         unranked_test=np.setdiff1d(split.test.position, ranked),
         fill_ups=lists.fill_ups,
@@ -215,7 +215,16 @@ def _task(
     )
 
 
-def _known_users(
+def known_users(dataset: Dataset, settings: ProtocolSettings) -> NDArray[np.bool_]:
+    """Which users the training log holds an event of, (users + 1,): see :class:`Task`.
+
+    Raises:
+        BenchmarkError: nothing can be held out.
+    """
+    return _users_in_training(dataset, _splits(dataset, settings), settings)
+
+
+def _users_in_training(
     dataset: Dataset, splits: dict[int, Split], settings: ProtocolSettings
 ) -> NDArray[np.bool_]:
     """Which users the training log holds an event of, (users + 1,)."""

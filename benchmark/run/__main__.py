@@ -77,6 +77,7 @@ def _list() -> int:
     from rich.table import Table
     from rich.text import Text
 
+    from benchmark.data.recipe import recipe_names
     from benchmark.protocol.settings import PRESETS
     from benchmark.systems.catalogue import entries, family_order, family_title, named_files
     from benchmark.yaml_files import read_yaml
@@ -102,9 +103,8 @@ def _list() -> int:
             out.print(f"  {name}: {read_yaml(path).get('description', '')}")
     out.print("\nProtocols", style="bold")
     out.print(f"  {', '.join(PRESETS)}")
-    recipes = sorted(path.stem for path in Path("datasets").glob("*.yaml"))
     out.print("\nData sets", style="bold")
-    out.print(f"  {', '.join(recipes) or 'none in datasets/'}")
+    out.print(f"  {', '.join(recipe_names())}")
     return 0
 
 

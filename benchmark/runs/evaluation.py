@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
 from benchmark.sealed import read_part, write_part
-from benchmark.systems.contract import System
 from benchmark.systems.scores import checked_scores, checked_scores_of_all
 
 EVENTS_PER_PART = 4096
@@ -53,11 +52,23 @@ class Evaluation:
         return self.events_scored / max(self.seconds, 1e-9) if self.events_scored else None
 
 
+class ScoresBothViews(Protocol):
+    """What is ranked by: a fitted system, or anything else with these two methods of one."""
+
+    def score(self, requests: Requests) -> NDArray[np.float32]:
+        """See :meth:`benchmark.systems.contract.System.score`."""
+        ...
+
+    def score_all_items(self, requests: Requests) -> NDArray[np.float32]:
+        """See :meth:`benchmark.systems.contract.System.score_all_items`."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Job:
     """What all parts of one task have in common."""
 
-    system: System
+    system: ScoresBothViews
     name: str
     dataset: Dataset
     task: Task
@@ -67,7 +78,7 @@ class _Job:
 
 
 def evaluate(
-    system: System,
+    system: ScoresBothViews,
     name: str,
     dataset: Dataset,
     task: Task,

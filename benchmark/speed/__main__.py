@@ -6,9 +6,12 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 from benchmark.cli import guarded
 from benchmark.errors import BenchmarkError, unknown_value
+
+_SERVE = "serve"  # above this package, hence found by its name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--documents",
         metavar="N,N",
         help="sizes of the collections of topic bm25 (default: 10000)",
+    )
+    parser.add_argument(
+        "--runs", metavar="RUN,RUN", help="folders of trained runs, for topic serve"
     )
     arguments = parser.parse_args(argv)
 
@@ -33,6 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             topics["bm25"] = partial(bm25, _sizes(arguments.documents))
         for package in ("benchmark.report", INDEX_PACKAGE):
             topics |= import_module(f"{package}.speed").TOPICS
+        if arguments.runs is not None:
+            runs = [Path(run) for run in arguments.runs.split(",")]
+            topics[_SERVE] = partial(import_module("benchmark.serve.speed").latencies, runs)
+        elif _SERVE in arguments.topics:
+            raise BenchmarkError(f"topic {_SERVE}: --runs must name the folders of trained runs.")
         for name in arguments.topics:
             if name not in topics:
                 raise unknown_value("topic", name, topics)

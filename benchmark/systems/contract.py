@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchmark.data.dataset import IntArray
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, quoted
 from benchmark.overrides import merged
 from benchmark.protocol.all_items import admitted, best_items, blocks, scores_in_blocks
 from benchmark.protocol.negatives import Exclusions
@@ -117,6 +117,10 @@ class System(ABC):
 
     Config: ClassVar[type[SystemConfig]] = SystemConfig
 
+    reads_query_texts: ClassVar[bool] = False
+    """Whether a query counts by its text, so that one that the data set lacks can be asked too
+    (``requests.new_queries``). :meth:`recommend` hands such requests to no other system."""
+
     def __init__(self, config: Any, context: RunContext) -> None:
         self.config = config
         self.context = context
@@ -170,11 +174,13 @@ class System(ABC):
             is left.
 
         Raises:
-            BenchmarkError: ``k`` is below 1.
+            BenchmarkError: ``k`` is below 1, or there are new queries, which this system cannot
+                read.
             SystemFailure: :meth:`score_all_items` gives no such scores.
         """
         if k < 1:
             raise BenchmarkError(f"{k} items cannot be recommended; allowed are 1 and more.")
+        self.refuse_unreadable(requests)
         nothing = Exclusions(np.zeros(0, dtype=np.int64), requests.number_of_items)
         found = [
             best_items(
@@ -191,6 +197,18 @@ class System(ABC):
             return np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.float32)
         items, scores = zip(*found, strict=True)
         return np.concatenate(items), np.concatenate(scores)
+
+    def refuse_unreadable(self, requests: Requests) -> None:
+        """Stop before a query that this system cannot read.
+
+        Raises:
+            BenchmarkError: there is one.
+        """
+        if requests.new_queries and not self.reads_query_texts:
+            raise BenchmarkError(
+                f"{type(self).__name__} does not read the texts of queries, so it cannot answer "
+                f"{quoted(requests.new_queries[0])}, which its data set lacks."
+            )
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""Every system ranks all items as it ranks lists, whoever asks and in whatever batch."""
+"""Every system ranks all items as it ranks lists, whoever asks, by whatever text, in any batch."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from benchmark.check.all_items import (
     batches_do_not_matter_for_all_items,
     ranks_all_items_as_it_ranks_lists,
 )
-from benchmark.check.subject import Subject, tolerance
+from benchmark.check.subject import Subject, require_equal, require_near, tolerance
 from benchmark.check.world import unusual_requests
+from benchmark.errors import BenchmarkError
 from benchmark.kit.modules import TorchSystem
 from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.questions import Past, Question, Questions
 from benchmark.protocol.requests import Requests
+from benchmark.protocol.task import known_users
 from benchmark.systems import catalogue
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
@@ -154,3 +158,127 @@ def test_a_torch_system_without_a_way_of_its_own_scores_some_items_at_a_time(
     blocked = subject.fitted.score_all_items(requests)
     assert np.isneginf(blocked[:, 0]).all()
     np.testing.assert_allclose(blocked[:, 1:], own[:, 1:], rtol=1e-5, atol=1e-5)
+
+
+# Anybody's history and any query text
+
+# They count queries, or look at none: a text that the data set lacks is refused.
+WITHOUT_TEXTS = {
+    "random",
+    "popularity",
+    "history-copy",
+    "known-pair",
+    "query-item-prior",
+    "query-item-prior-seen-last",
+}
+SEARCHING = [name for name in SYSTEMS if "search" in choose(name).entry.tasks]
+LONGEST = 100  # no history of the world is longer
+
+
+def questions_of(subject: Subject) -> Questions:
+    """What asks about the world of a subject."""
+    world = subject.world
+    return Questions(world.dataset, known_users(world.dataset, world.settings))
+
+
+def asked_again(subject: Subject, task: str) -> list[Question]:
+    """The test requests of a task as questions of their users, with what each may see."""
+    requests, texts = subject.world.requests(task), subject.world.dataset.queries.text
+    history = requests.history(LONGEST)
+    columns = (history.items, history.queries, history.timestamps)
+    return [
+        Question(
+            Past(
+                items[mask].tolist(),
+                [texts[query] for query in queries[mask].tolist()],
+                times[mask].tolist(),
+            ),
+            int(user),
+            query,
+        )
+        for items, queries, times, mask, user, query in zip(
+            *columns, history.mask, subject.world.users_of(task), requests.query_texts, strict=True
+        )
+    ]
+
+
+@pytest.mark.parametrize("subject", SYSTEMS, indirect=True)
+def test_a_question_gets_the_scores_of_the_same_test_request(subject: Subject) -> None:
+    reads = subject.fitted.reads_query_texts
+    for task in subject.tasks:
+        requests = subject.world.requests(task)
+        asked = questions_of(subject).requests(task, asked_again(subject, task), reads)
+        assert asked.new_queries == ()
+        np.testing.assert_array_equal(asked.user, requests.user)
+        if subject.name == "random":
+            continue  # it tells events apart by their time, which is now
+        there = subject.score(asked.with_candidates(requests.candidates))
+        require_equal(requests, subject.expected[task], there, "as a question")
+
+
+@pytest.mark.parametrize("subject", SYSTEMS, indirect=True)
+def test_known_texts_that_count_as_new_ones_are_answered_alike(subject: Subject) -> None:
+    system = subject.fitted
+    if not system.reads_query_texts or subject.name == "sesrec":  # which has vectors of query ids
+        return
+    for task in subject.tasks:
+        requests, questions = subject.world.requests(task), questions_of(subject)
+        vars(questions)["_number_of_query"] = {"": 0}
+        asked = questions.requests(task, asked_again(subject, task), reads_query_texts=True)
+        assert asked.new_queries
+        assert asked.query_texts == requests.query_texts
+        there = subject.score(asked.with_candidates(requests.candidates))
+        require_near(requests, subject.expected[task], there, "with its texts as new ones")
+        # Nothing of them is left: known texts are answered to the bit as before.
+        require_equal(requests, subject.expected[task], subject.score(requests), "afterwards")
+
+
+@pytest.mark.parametrize("subject", SEARCHING, indirect=True)
+def test_a_text_never_seen_is_answered_by_what_it_says_or_refused(subject: Subject) -> None:
+    known = subject.world.dataset.queries.text
+    words = [text.split() for text in known[1:] if text]
+    new = [" ".join([*words[0], *words[-2]]), " ".join([*words[3], *words[5]])]
+    assert not set(new) & set(known)
+    past = asked_again(subject, "search")[0].past
+    questions = [Question(past, query=text) for text in (new[0], known[1], new[1])]
+    system, made = subject.fitted, questions_of(subject)
+    asked = made.requests("search", questions, system.reads_query_texts)
+    assert asked.query_texts == [question.query for question in questions]
+    if not system.reads_query_texts:
+        with pytest.raises(BenchmarkError, match="does not read the texts of queries") as caught:
+            system.recommend(asked, 5)
+        assert new[0] in str(caught.value)
+        assert subject.name in WITHOUT_TEXTS
+        return
+    assert subject.name not in WITHOUT_TEXTS
+    scores = system.recommend(asked, 5)[1]
+    alone = [made.requests("search", [question], True) for question in questions]
+    for row, request in enumerate(alone):
+        found = system.recommend(request, 5)[1]
+        require_near(request, scores[row][None], found, "alone")
+    found = subject.score(every_item(asked))
+    first, _, last = np.where(np.isfinite(found), found, 0)
+    assert np.abs(first - last).max() > 0
+
+
+@pytest.mark.parametrize("subject", ["jsr", "gensar"], indirect=True)
+def test_numbers_out_of_range_raise(subject: Subject) -> None:
+    dataset, questions = subject.world.dataset, questions_of(subject)
+    users, items = dataset.number_of_users, dataset.number_of_items
+
+    def ask(item: int, user: int, query: str) -> Requests:
+        past = Past([item], [""], [5])
+        return questions.requests("search", [Question(past, user, query)], True)
+
+    assert len(ask(items, users, "tea")) == 1
+    for item, user in ((items + 1, 1), (-1, 1), (1, users + 1), (1, -1)):
+        with pytest.raises(BenchmarkError, match="does not exist: numbers are 0 to"):
+            ask(item, user, "tea")
+    with pytest.raises(BenchmarkError, match="needs a query text"):
+        ask(1, 1, "  ")
+    task, log = subject.world.tasks["search"], dataset.log
+    beyond = np.where(log.query > 0, len(dataset.queries) + 1, 0)
+    with pytest.raises(BenchmarkError, match=r"query \d+ does not exist"):
+        subject.world.asking(
+            "search", task.test, replace(log, query=beyond), task.test_candidates.items
+        )

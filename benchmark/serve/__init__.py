@@ -1,0 +1,7 @@
+"""Trained runs in use: recommending and searching for anybody, in Python and as a service."""
+
+from __future__ import annotations
+
+from benchmark.serve.model import Hit, Model, load
+
+__all__ = ["Hit", "Model", "load"]

@@ -1,0 +1,296 @@
+"""A trained run in use: what it recommends to, or finds for, users that it knows and others.
+
+A run folder holds the fitted system; the data set that it was fitted on is found again by its
+fingerprint. Items and users are named by the data set's own ids, queries are texts. Whatever a
+question names and the data set lacks (an item, a user) is refused; a query text is not, unless the
+system cannot read texts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from benchmark.data.dataset import UNKNOWN_USER, Dataset
+from benchmark.data.prepare import PREPARED_ROOT, stored_with
+from benchmark.data.prepare import load as load_dataset
+from benchmark.errors import BenchmarkError, quoted, unknown_value
+from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.questions import Question, Questions
+from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.task import known_users
+from benchmark.runs.machine import chosen_device, set_torch_threads, threads_of_a_job
+from benchmark.runs.record import SYSTEM_FOLDER, Run, read_run
+from benchmark.systems.artifacts import ArtifactStore
+from benchmark.systems.catalogue import choose
+from benchmark.systems.contract import RunContext, System
+from benchmark.systems.provenance import code_fingerprint
+from benchmark.systems.view import Corpus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Event = str | tuple[str, str]
+"""Of a history: an item's id; or, of a click on a search's result, the query and the item's id."""
+
+Seen = Literal["left out", "kept"]
+"""What becomes of the items of the history."""
+
+_RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One item of an answer; scores of one answer compare, those of two need not."""
+
+    item: str
+    title: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question: ``query`` is None for a recommendation.
+
+    ``history`` is oldest first; None stands for the data set's own of ``user``.
+    """
+
+    history: Sequence[Event] | None = None
+    user: str | None = None
+    query: str | None = None
+    seen: Seen = "left out"
+
+
+class Model:
+    """A fitted system with the data set that it was fitted on; :func:`load` makes one.
+
+    ``tasks`` are those that it answers: "recommendation", "search" or both.
+    """
+
+    def __init__(self, run: Run, system: System, dataset: Dataset) -> None:
+        self.run, self.system, self.dataset = run, system, dataset
+        record = run.record
+        self.name = record.system.display_name
+        self.tasks = tuple(task for task in record.system.tasks if task in run.metrics)
+        settings = ProtocolSettings.model_validate(record.protocol.settings)
+        self._questions = Questions(dataset, known_users(dataset, settings))
+
+    def recommend(
+        self,
+        history: Sequence[Event] | None = None,
+        *,
+        user: str | None = None,
+        k: int = 10,
+        seen: Seen = "left out",
+    ) -> pd.DataFrame:
+        """The ``k`` best items for somebody, best first: columns item, title and score.
+
+        Args:
+            history: items that they clicked, oldest first, each an id or (query, id) where it was
+                found by a search; the data set's own history of ``user`` if absent.
+            user: an id of the data set; absent for somebody whom it does not know.
+            k: at most so many; a beam may reach fewer.
+            seen: whether items of the history may be recommended again.
+
+        Raises:
+            BenchmarkError: the system does not recommend; the data set lacks the user or an item;
+                there is neither history nor user; or ``k`` is below 1.
+        """
+        return _frame(self.answer("recommendation", [Ask(history, user, None, seen)], k)[0])
+
+    def search(
+        self,
+        query: str,
+        history: Sequence[Event] | None = None,
+        *,
+        user: str | None = None,
+        k: int = 10,
+        seen: Seen = "kept",
+    ) -> pd.DataFrame:
+        """The ``k`` best items for a query text, known or new; all else as :meth:`recommend`.
+
+        Without history and user, somebody without a past is searching.
+
+        Raises:
+            BenchmarkError: as in :meth:`recommend`; or the query is blank, or is not among those of
+                the data set and the system cannot read texts.
+        """
+        past = [] if history is None and user is None else history
+        return _frame(self.answer("search", [Ask(past, user, query, seen)], k)[0])
+
+    def answer(self, task: str, asked: Sequence[Ask], k: int) -> list[list[Hit]]:
+        """The answers to several questions of one task, ranked together; at most ``k`` hits each.
+
+        Raises:
+            BenchmarkError: see :meth:`recommend` and :meth:`search`.
+        """
+        if task not in self.tasks:
+            able = " and ".join(self.tasks) or "nothing"
+            raise BenchmarkError(f"{self.name} was not fitted for {task}, but for {able}.")
+        if not asked:
+            return []
+        questions = [self._question(one) for one in asked]
+        system = self.system
+        requests = self._questions.requests(task, questions, system.reads_query_texts)
+        kept_out = [
+            question.past.items if one.seen == "left out" else ()
+            for one, question in zip(asked, questions, strict=True)
+        ]
+        best = system.recommend(requests, k, self._barred(kept_out))
+        return [
+            [self._hit(item, score) for item, score in zip(items, scores, strict=True) if item]
+            for items, scores in zip(*(column.tolist() for column in best), strict=True)
+        ]
+
+    def check(self, task: str, asked: Ask) -> None:
+        """Raise what :meth:`answer` would raise of one question, without ranking anything."""
+        if task not in self.tasks:
+            self.answer(task, [asked], 1)
+        requests = self._questions.requests(
+            task, [self._question(asked)], self.system.reads_query_texts
+        )
+        self.system.refuse_unreadable(requests)
+
+    def _barred(self, items: Sequence[Sequence[int]]) -> Exclusions:
+        size = self.dataset.number_of_items
+        keys = [
+            row * (size + 1) + np.asarray(some, dtype=np.int64) for row, some in enumerate(items)
+        ]
+        return Exclusions(np.unique(np.concatenate(keys)), size)
+
+    def _hit(self, item: int, score: float) -> Hit:
+        items = self.dataset.items
+        return Hit(items.external_id[item], items.title[item], score)
+
+    def _question(self, asked: Ask) -> Question:
+        if asked.seen not in get_args(Seen):
+            raise unknown_value("value", str(asked.seen), get_args(Seen), "seen")
+        user = UNKNOWN_USER if asked.user is None else self._user(asked.user)
+        if asked.history is not None:
+            events = [("", one) if isinstance(one, str) else one for one in asked.history]
+            items = [self._item(item) for _, item in events]
+            past = self._questions.past_without_times(items, [query for query, _ in events])
+        elif asked.user is not None:
+            past = self._questions.past_of(user)
+        else:
+            raise BenchmarkError("a recommendation needs a history or a user of the data set.")
+        return Question(past, user, "" if asked.query is None else asked.query)
+
+    @cached_property
+    def _item_ids(self) -> dict[str, int]:
+        return {
+            name: number for number, name in enumerate(self.dataset.items.external_id) if number
+        }
+
+    @cached_property
+    def _user_ids(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.dataset.users) if number}
+
+    def _item(self, name: str) -> int:
+        if name not in self._item_ids:
+            raise BenchmarkError(
+                f"history: {quoted(name)} is none of the {self.dataset.number_of_items:,} items of "
+                f"{self.dataset.name}, whose ids look like {self.dataset.items.external_id[1]!r}."
+            )
+        return self._item_ids[name]
+
+    def _user(self, name: str) -> int:
+        if name not in self._user_ids:
+            raise BenchmarkError(
+                f"user: {quoted(name)} is none of the {self.dataset.number_of_users:,} users of "
+                f"{self.dataset.name}; give a history alone for somebody whom it does not know."
+            )
+        return self._user_ids[name]
+
+
+def load(
+    folder: str | Path,
+    *,
+    dataset: str | Path | Dataset | None = None,
+    prepared: str | Path = PREPARED_ROOT,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Model:
+    """A trained run, ready to recommend and to search, in single precision.
+
+    Args:
+        folder: of the run, with ``run.json``.
+        dataset: what it was fitted on, or its recipe; found below ``prepared`` by its fingerprint,
+            else by its name among the recipes, if absent.
+        prepared: where prepared data sets lie.
+        device: "cpu" or "cuda"; a CUDA device if there is one and this is absent.
+        threads: of torch; all cores if absent.
+
+    Raises:
+        BenchmarkError: the folder holds no finished run or not the fitted system, or the data set
+            cannot be found or is another one.
+    """
+    run = read_run(Path(folder))
+    record = run.record
+    saved = run.folder / SYSTEM_FOLDER
+    if record.status != "finished":
+        raise BenchmarkError(f"{run.folder}: is a failed run ({record.error}).")
+    if not saved.is_dir():
+        raise BenchmarkError(
+            f"{run.folder}: holds no fitted system; reference runs hold figures only. Run "
+            f"{record.system.name} with benchmark.run, and give that folder."
+        )
+    data = _dataset_of(run, dataset, Path(prepared))
+    choice = choose(record.system.name)
+    kind: type[System] = choice.entry.load()
+    context = RunContext(
+        seed=record.seed,
+        folder=saved,
+        artifacts=_artifacts_of(run.folder),
+        device=chosen_device(device),
+        threads=threads_of_a_job(threads, 1),
+        code=code_fingerprint(choice.entry.module),
+    )
+    system = kind(kind.Config.model_validate(record.system.configuration), context)
+    system.load(saved, Corpus.of(data))
+    if "torch" in sys.modules:
+        set_torch_threads(context.threads)
+    return Model(run, system, data)
+
+
+def _artifacts_of(folder: Path) -> ArtifactStore:
+    """The store beside the runs of a results folder, or one of this process's own."""
+    for parent in folder.resolve().parents:
+        if parent.name == _RUNS:
+            return ArtifactStore(parent.parent / "artifacts")
+    own = TemporaryDirectory(prefix="benchmark-")
+    _kept_until_the_end.append(own)
+    return ArtifactStore(Path(own.name))
+
+
+_kept_until_the_end: list[TemporaryDirectory[str]] = []
+
+
+def _dataset_of(run: Run, given: str | Path | Dataset | None, prepared: Path) -> Dataset:
+    part = run.record.dataset
+    if isinstance(given, Dataset):
+        found = given
+    else:
+        stored = stored_with(part.fingerprint, prepared) if given is None else None
+        found = stored or load_dataset(part.name if given is None else given, root=prepared)
+    if found.fingerprint != part.fingerprint:
+        raise BenchmarkError(
+            f"{run.folder}: was fitted on another data set {part.name!r} than the one that is "
+            f"found now (fingerprints {part.fingerprint[:12]} and {found.fingerprint[:12]}); give "
+            "its recipe as dataset."
+        )
+    return found
+
+
+def _frame(hits: Sequence[Hit]) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = {name: [getattr(hit, name) for hit in hits] for name in ("item", "title", "score")}
+    return pd.DataFrame(columns, index=pd.RangeIndex(1, len(hits) + 1, name="rank"))
