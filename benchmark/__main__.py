@@ -20,7 +20,7 @@ COMMANDS = {
     "recommend": "what a trained run recommends to anybody, or finds for any query text",
     "serve": "a trained run as an HTTP service",
     "tune": "choose settings by validation figures, one budget for all systems",
-    "reference": "runs that can be cited, tuned and with several seeds, in as many sittings as they take",
+    "reference": "tuned runs with several seeds that can be cited, in as many sittings as it takes",
     "reproduce": "run one published figure's line again by its original's settings",
     "speed": "what the hot paths cost, as ratios against peers",
 }
