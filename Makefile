@@ -18,7 +18,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-inp
 	--progress-bar off -c constraints.txt
 # The reference first: Python 3.11, by which the committed figures were made; then the newest.
 CANDIDATES := $(or $(PYTHON),python3.11 python3.14 python3.13 python3.12 python3)
-IN_RANGE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
 
 .DEFAULT_GOAL := help
 .PHONY: help install benchmark reference planted test test-slow test-planted lint format clean
@@ -42,9 +42,9 @@ install: $(INSTALLED) $(LUCENE)
 # Debian's python3 cannot make an environment without python3-venv. RecBole comes without what it
 # asks for, an old `ray` without wheels for Python 3.12 and later; see pyproject.toml.
 $(INSTALLED): pyproject.toml constraints.txt
-	@if ! $(BIN)/python -c '$(IN_RANGE)' >/dev/null 2>&1 || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	@if ! $(BIN)/python -c 'import pip; $(IN_RANGE)' >/dev/null 2>&1; then \
 		chosen=; for candidate in $(CANDIDATES); do \
-			if "$$candidate" -c '$(IN_RANGE)' >/dev/null 2>&1; then chosen=$$candidate; break; fi; \
+			if "$$candidate" -c 'import ensurepip, venv; $(IN_RANGE)' >/dev/null 2>&1; then chosen=$$candidate; break; fi; \
 		done; \
 		if [ -z "$$chosen" ]; then \
 			echo "No Python 3.11 to 3.14 with the modules venv and ensurepip found (tried: $(CANDIDATES))." >&2; \
