@@ -216,8 +216,7 @@ def finished_at(run: Run) -> datetime:
     """
     text = run.record.finished_at
     try:
-        # Python 3.10 does not read the "Z" for UTC.
-        finished = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        finished = datetime.fromisoformat(text)
     except ValueError:
         raise BenchmarkError(
             f"{run.folder / RUN_FILE}: finished_at: {text!r} is not a time in ISO 8601."
