@@ -10,7 +10,7 @@ all items, for outside evaluators. Runs of schema 1 have the view of the lists o
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -216,13 +216,12 @@ def finished_at(run: Run) -> datetime:
     """
     text = run.record.finished_at
     try:
-        # Python 3.10 does not read the "Z" for UTC.
-        finished = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        finished = datetime.fromisoformat(text)
     except ValueError:
         raise BenchmarkError(
             f"{run.folder / RUN_FILE}: finished_at: {text!r} is not a time in ISO 8601."
         ) from None
-    return finished if finished.tzinfo else finished.replace(tzinfo=timezone.utc)
+    return finished if finished.tzinfo else finished.replace(tzinfo=UTC)
 
 
 def find_run_folders(root: Path) -> list[Path]:

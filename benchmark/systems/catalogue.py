@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -54,7 +55,8 @@ class SystemEntry:
     ``label``. ``probe_of_lists`` marks a ranker without learning whose figures say whether matched
     candidate lists give the target away: tables of such lists print them in the caption.
     ``is_ceiling`` marks one that knows what an invented log was made by: a table of its own says
-    what share of its figures the others reach.
+    what share of its figures the others reach. ``packages`` names those that installing the project
+    does not bring: the name to import → the command that gets it.
     """
 
     name: str
@@ -76,6 +78,7 @@ class SystemEntry:
     label: str = ""
     probe_of_lists: bool = False
     is_ceiling: bool = False
+    packages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def module(self) -> str:
@@ -86,8 +89,15 @@ class SystemEntry:
         """Import and return the system's class.
 
         Raises:
-            SystemUnavailable: the module cannot be loaded, or the class is missing or no system.
+            SystemUnavailable: a package is not installed, the module cannot be loaded, or the class
+                is missing or no system.
         """
+        for package, command in self.packages.items():
+            if find_spec(package) is None:
+                raise SystemUnavailable(
+                    f"system {self.name!r}: needs the package {package}, which is not installed; "
+                    f"get it with `{command}`."
+                )
         module, _, attribute = self.target.partition(":")
         try:
             found = getattr(import_module(module), attribute)
