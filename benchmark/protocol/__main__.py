@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
             raise BenchmarkError(f"data set {dataset.name}: has no {name} events.")
     chosen = {name: tasks[name] for name in asked}
     if options.command == "export":
-        exchange.export_tasks(options.folder, dataset, chosen, protocol, settings)
+        exchange.export_tasks(options.folder, dataset, tasks, protocol, settings, asked)
         for name, task in chosen.items():
             print(f"{name}: {_described(task.test_candidates.items.shape)}")
             print(f"  fingerprint {task.test_candidates.fingerprint}")
