@@ -547,9 +547,15 @@ def command(
     monkeypatch.setattr("benchmark.data.load", lambda name, root: dataset)
 
     def run(verb: str, *arguments: str) -> int:
-        return main([verb, "any", "--prepared", str(tmp_path / "prepared"), *arguments])
+        return main([verb, "any", *places(verb, tmp_path), *arguments])
 
     return run
+
+
+def places(verb: str, folder: Path) -> list[str]:
+    """The options that keep what a command writes below ``folder``."""
+    results = ["--results", str(folder / "results")] if verb == "evaluate" else []
+    return ["--prepared", str(folder / "prepared"), *results]
 
 
 def test_export_then_import_then_evaluate(
@@ -599,7 +605,7 @@ def test_a_changed_protocol_makes_the_same_round(
     monkeypatch.setattr("benchmark.data.load", lambda name, root: dataset)
 
     def command(verb: str, *arguments: str) -> int:
-        return main([verb, "any", "--prepared", str(tmp_path / "prepared"), *arguments])
+        return main([verb, "any", *places(verb, tmp_path), *arguments])
 
     changes = {"negatives": 20, "split": "global-time"}
     given = [part for key in changes for part in ("--set", f"protocol.{key}={changes[key]}")]

@@ -82,7 +82,7 @@ def test_the_command_ranks_in_either_view(
     word = dataset.items.external_id[1]
     run.write_text("".join(f"{event} Q0 {word} 1 1.0 theirs\n" for event in events))
     asked = ["evaluate", str(recipe), "--task", "search", "--run", str(run)]
-    place = ["--prepared", str(prepared)]
+    place = ["--prepared", str(prepared), "--results", str(tmp_path / "results")]
     assert main([*asked, *place]) == 0
     told = capsys.readouterr()
     assert "candidates" in told.out and "HR@1 " in told.out
