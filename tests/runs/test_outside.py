@@ -9,78 +9,28 @@ import gzip
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from benchmark.data import load
-from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.files import build_folder, read_json, write_json
 from benchmark.protocol.__main__ import main
 from benchmark.protocol.outside import event_ids
-from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import Task, load_tasks
-from benchmark.protocol.trec import item_words, write_run
+from benchmark.protocol.trec import item_words
 from benchmark.report.build import build_report
 from benchmark.report.collect import collect
 from benchmark.report.group import group_report
 from benchmark.report.tables import main_table
 from benchmark.runs.outside import files_in, rank_files
 from benchmark.runs.record import OUTSIDE_PRESET, Run, find_run_folders, read_run
-
-RECIPE = (
-    "name: tiny\nsource: {kind: generated, users: 60, items: 150, seed: 3}\nsearch: {kind: own}\n"
-)
-BOTH = ("recommendation", "search")
-SETTINGS = PRESETS["paper"]
-
-
-@dataclass(frozen=True)
-class World:
-    """A data set, its tasks, and where all of it lies."""
-
-    root: Path
-    dataset: Dataset
-    tasks: dict[str, Task]
-
-    @property
-    def recipe(self) -> str:
-        return str(self.root / "tiny.yaml")
-
-    def evaluate(self, run: Path, results: Path, *more: str) -> int:
-        """The command on a file or folder."""
-        place = ["--prepared", str(self.root / "prepared"), "--results", str(results)]
-        return main(["evaluate", self.recipe, *place, "--run", str(run), *more])
-
-    def write(self, folder: Path, tasks: dict[str, Task] | None = None, depth: int = 30) -> Path:
-        """Runs of both views: popular items first, with noise; the best ``depth`` of all items."""
-        folder.mkdir(parents=True, exist_ok=True)
-        words = item_words(self.dataset.items.external_id)
-        counts = np.bincount(self.dataset.log.item, minlength=len(words))
-        for name, task in (tasks or self.tasks).items():
-            random = np.random.default_rng(len(name))
-            noise = random.normal(scale=2.0, size=(len(task.test), len(words)))
-            scores = (counts + noise).astype(np.float32)
-            scores[:, 0] = -np.inf
-            lists, events = task.test_candidates.items, event_ids(task)
-            of_lists = np.take_along_axis(scores, lists, axis=1)
-            write_run(folder / f"{name}.trec", events, lists, of_lists, words, "mine")
-            best = np.argsort(-scores, axis=1)[:, :depth].astype(np.int32)
-            of_best = np.take_along_axis(scores, best, axis=1)
-            write_run(folder / f"{name}-all-items.trec", events, best, of_best, words, "mine")
-        return folder
+from tests.handed_in import BOTH, RECIPE, SETTINGS, World, make_world
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root = tmp_path_factory.mktemp("world")
-    (root / "tiny.yaml").write_text(RECIPE, encoding="utf-8")
-    dataset = load(root / "tiny.yaml", root=root / "prepared")
-    return World(root, dataset, load_tasks(dataset, SETTINGS, root / "prepared"))
+    return make_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
