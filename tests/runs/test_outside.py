@@ -22,9 +22,11 @@ from benchmark.protocol.trec import item_words
 from benchmark.report.build import build_report
 from benchmark.report.collect import collect
 from benchmark.report.group import group_report
+from benchmark.report.reference import write_references
 from benchmark.report.tables import main_table
 from benchmark.runs.outside import files_in, rank_files
 from benchmark.runs.record import OUTSIDE_PRESET, Run, find_run_folders, read_run
+from benchmark.serve.model import load as load_model
 from tests.handed_in import BOTH, RECIPE, SETTINGS, World, make_world
 
 
@@ -432,6 +434,25 @@ def test_a_run_on_other_lists_is_left_aside_and_not_the_others(
     assert [run.record.system.name for run in group.runs] == ["popularity"]
     (sentence,) = collection.sentences
     assert "was ranked on other candidate lists than the newest run of tiny" in sentence
+
+
+def test_the_page_says_who_handed_it_in_and_there_is_nothing_to_load(
+    results: Path, tmp_path: Path
+) -> None:
+    build_report(results / "runs", tmp_path, html=True)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<dd>A. Author, made on an abacus, https://example.org</dd>" in page
+    with pytest.raises(BenchmarkError, match="was handed in as scores; there is no system to load"):
+        load_model(runs_in(results)[0].folder)
+
+
+def test_reference_runs_keep_it_as_a_guest(results: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(results, tmp_path / "results"))
+    own_run(results, copy, "smoke")
+    (folder,), _ = write_references(copy / "runs", tmp_path / "reference")
+    (group,) = collect(folder).groups
+    assert [run.record.system.name for run in group.runs] == ["mine", "popularity"]
+    assert read_run(folder / "runs" / "mine-0").record.preset == OUTSIDE_PRESET
 
 
 def test_records_of_before_have_no_outside_part(results: Path) -> None:

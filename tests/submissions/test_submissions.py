@@ -445,5 +445,9 @@ def test_the_readme_names_every_key_of_the_manifest_and_its_commands_run() -> No
         ("submissions", "make"),
         ("submissions", "check"),
     }
-    for module, command in commands:
+    page = (ROOT / "docs" / "outside.md").read_text(encoding="utf-8")
+    pattern = r"^python -m benchmark\.(protocol|submissions) (.+)$"
+    in_page = re.findall(pattern, page, re.MULTILINE)
+    assert len(in_page) == 2
+    for module, command in commands + in_page:
         parsers[module].parse_args(shlex.split(command))
