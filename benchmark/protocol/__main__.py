@@ -196,6 +196,8 @@ def _files(options: argparse.Namespace) -> Files:
     """The files of ``--run`` by task and view."""
     from benchmark.runs.outside import files_in
 
+    if not options.run.exists():
+        raise BenchmarkError(f"--run {options.run}: there is no such file or folder.")
     if not options.run.is_dir():
         if options.task is None:
             raise BenchmarkError(f"--task: is needed where --run is a file ({options.run}).")

@@ -408,6 +408,8 @@ def test_a_folder_of_other_names_is_one_sentence(
     assert "searches.trec.gz: is no name of a run; allowed are" in refused(
         world, folder, tmp_path, capsys
     )
+    said = refused(world, tmp_path / "absent", tmp_path, capsys)
+    assert said == f"--run {tmp_path / 'absent'}: there is no such file or folder."
     said = refused(world, handed_in / "search.trec", tmp_path, capsys)
     assert said.startswith("--task: is needed where --run is a file")
 
