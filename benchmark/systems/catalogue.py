@@ -36,6 +36,9 @@ INDEX_PACKAGE = "baselines"
 
 ENTRY_POINT_GROUP = "gensar_benchmark.systems"
 
+OUTSIDE_FAMILY = "outside"
+"""The family of systems that have no row here, whose scores were handed in."""
+
 TaskName = Literal["recommendation", "search"]
 
 logger = logging.getLogger(__name__)
@@ -248,7 +251,7 @@ def family_order() -> tuple[str, ...]:
 def family_title(key: str) -> str:
     """How a family is called in the tables; an unknown key is its own title."""
     titles: Mapping[str, str] = import_module(f"{INDEX_PACKAGE}.catalog").FAMILIES
-    return titles.get(key, key)
+    return titles.get(key, "From outside" if key == OUTSIDE_FAMILY else key)
 
 
 def index_file(name: str) -> Path:
