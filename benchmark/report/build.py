@@ -16,9 +16,10 @@ from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.claims import STEM as CLAIMS
 from benchmark.report.claims import claims_grid, read_claims
 from benchmark.report.collect import Collection, collect
-from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
+from benchmark.report.grid import Grid, to_csv, to_markdown
 from benchmark.report.group import TASKS, Drawing, GroupReport, group_report
 from benchmark.report.identifiers import identifier_grids
+from benchmark.report.latex import to_latex
 from benchmark.report.overviews import datasets_grid
 from benchmark.report.plots import save_figure
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
