@@ -12,9 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from benchmark.report.grid import Entry, Footnote, Grid, GridGroup
+from benchmark.report.plots import title_in
 from benchmark.report.text import breakable_parts, latex, latex_breakable
+
+if TYPE_CHECKING:
+    from benchmark.report.group import Drawing
 
 _WIDTH, _HEIGHT = 341.0, 530.0  # points of a page that a table may take
 _GAP = 6.0  # between two columns
@@ -481,6 +486,31 @@ def _entry(entry: Entry, text: str) -> str:
 
 def _folded(text: str, width: float) -> str:
     return rf"\parbox[t]{{{width:.1f}pt}}{{\raggedright {text}\strut}}"
+
+
+def figures_latex(drawings: Sequence[Drawing]) -> str:
+    r"""A float for each drawing's PDF with its caption, to use after ``\usepackage{graphicx}``.
+
+    A figure is as wide as it was drawn, so that its letters have the size of small print, or as the
+    page where that is narrower or less high.
+    """
+    return "\n".join(map(_figure, drawings))
+
+
+def _figure(drawing: Drawing) -> str:
+    width = f"{drawing.figure.get_figwidth():.2f}in"
+    what = title_in(drawing.figure)
+    caption = drawing.caption if not what else f"{drawing.caption} ({what}.)"
+    lines = [
+        r"\begin{figure*}[t]",
+        r"\centering",
+        rf"\includegraphics[width=\ifdim{width}<\linewidth {width}\else\linewidth\fi,%",
+        rf"  height=0.8\textheight,keepaspectratio]{{{drawing.stem}.pdf}}",
+        rf"\caption{{{latex_breakable(caption)}}}",
+        rf"\label{{fig:{drawing.stem}}}",
+        r"\end{figure*}",
+    ]
+    return "\n".join([*lines, ""])
 
 
 def standalone(body: str, options: str = "") -> str:

@@ -435,8 +435,8 @@ def test_columns_under_a_title_keep_it(compile_latex) -> None:
 
 
 def test_footnotes_and_names_go_on_in_further_lines_and_floats(compile_latex) -> None:
-    row = (Entry("A system whose name says all that was done to it and then says more"),)
-    row += tuple(Entry("0.1234", spread="± 0.0123") for _ in range(5))
+    name = Entry("A system whose name says all that was done to it and then says more")
+    row = (name, *(Entry("0.1234", spread="± 0.0123") for _ in range(5)))
     notes = tuple(Footnote(str(number), "A sentence of some length. " * 12) for number in range(60))
     grid = Grid("notes", "All.", ("System", *"abcde"), (GridGroup("A title", (row,)),), notes)
     text = to_latex(grid)
