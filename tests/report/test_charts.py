@@ -212,14 +212,14 @@ def test_names_are_never_cut(make_run) -> None:
     ):
         said = " ".join(" ".join(texts_of(figure)).split())
         assert "…" not in said and name in said
-        figure.canvas.draw()
+        with report_style():
+            figure.canvas.draw()
         page = figure.bbox
         of_axes = [text for axes in figure.axes for text in axes.texts]
         of_legends = [text for legend in figure.legends for text in legend.get_texts()]
-        for text in (*figure.texts, *of_axes, *of_legends):
-            if text.get_text():
-                box = text.get_window_extent()
-                assert page.x0 <= box.x0 and box.x1 <= page.x1 + 1, text.get_text()
+        with report_style():
+            boxes = [text.get_window_extent() for text in (*figure.texts, *of_axes, *of_legends)]
+        assert all(page.x0 <= box.x0 and box.x1 <= page.x1 + 1 for box in boxes)
 
 
 @pytest.fixture(scope="module")
