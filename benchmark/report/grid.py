@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmark.report.text import csv_cell, markdown
@@ -111,6 +111,33 @@ class Grid:
     def is_left(self, column: int) -> bool:
         """Whether the column's entries stand on the left."""
         return column == 0 or column in self.left
+
+
+def with_columns(grid: Grid, columns: Sequence[int]) -> Grid:
+    """``grid`` with some of its columns, each with the title that stands over it."""
+    spans: list[tuple[str, int]] = []
+    if grid.spans:
+        owners = [place for place, (_, width) in enumerate(grid.spans) for _ in range(width)]
+        last = -1
+        for column in columns:
+            owner = owners[column - 1] if column else -1
+            if owner >= 0 and owner == last:
+                spans[-1] = (spans[-1][0], spans[-1][1] + 1)
+            elif owner >= 0:
+                spans.append((grid.spans[owner][0], 1))
+            last = owner
+    return replace(
+        grid,
+        head=tuple(grid.head[column] for column in columns),
+        groups=tuple(
+            replace(
+                group, rows=tuple(tuple(row[column] for column in columns) for row in group.rows)
+            )
+            for group in grid.groups
+        ),
+        spans=tuple(spans),
+        left=tuple(place for place, column in enumerate(columns) if column in grid.left),
+    )
 
 
 def number(value: float | None, text: str, detail: str = "") -> Entry:

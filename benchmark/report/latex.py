@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from benchmark.report.grid import Entry, Footnote, Grid, GridGroup
+from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, with_columns
 from benchmark.report.plots import title_in
 from benchmark.report.text import breakable_parts, latex, latex_breakable
 
@@ -229,7 +229,7 @@ def _parts(grid: Grid) -> list[tuple[Grid, _Layout]]:
         cuts = [units[round(i * len(units) / number)] for i in range(number)] if units else []
         ends = [*cuts[1:], len(grid.head)]
         parts = [
-            _with_columns(grid, [*range(repeated), *range(first, end)])
+            with_columns(grid, [*range(repeated), *range(first, end)])
             for first, end in zip(cuts or [repeated], ends, strict=True)
         ]
         tried = [[_layout(part, kind) for part in parts] for kind in _TYPES]
@@ -261,37 +261,11 @@ def _units(grid: Grid, columns: range) -> list[int]:
     for _, width in grid.spans:
         firsts.append(first)
         first += width
-    halves = [_with_columns(grid, [0, *range(f, f + w)]) for f, (_, w) in
+    halves = [with_columns(grid, [0, *range(f, f + w)]) for f, (_, w) in
               zip(firsts, grid.spans, strict=True)]  # fmt: skip
     if all(_layout(half, _TYPES[-1]) is not None for half in halves):
         return firsts
     return list(columns)
-
-
-def _with_columns(grid: Grid, columns: Sequence[int]) -> Grid:
-    spans: list[tuple[str, int]] = []
-    if grid.spans:
-        owners = [place for place, (_, width) in enumerate(grid.spans) for _ in range(width)]
-        last = -1
-        for column in columns:
-            owner = owners[column - 1] if column else -1
-            if owner >= 0 and owner == last:
-                spans[-1] = (spans[-1][0], spans[-1][1] + 1)
-            elif owner >= 0:
-                spans.append((grid.spans[owner][0], 1))
-            last = owner
-    return replace(
-        grid,
-        head=tuple(grid.head[column] for column in columns),
-        groups=tuple(
-            replace(
-                group, rows=tuple(tuple(row[column] for column in columns) for row in group.rows)
-            )
-            for group in grid.groups
-        ),
-        spans=tuple(spans),
-        left=tuple(place for place, column in enumerate(columns) if column in grid.left),
-    )
 
 
 def _pages(grid: Grid) -> list[_Page]:

@@ -131,7 +131,7 @@ def meanings_of(kind: type[BaseModel]) -> Mapping[str, str]:
                 told = following.value if isinstance(following, ast.Expr) else None
                 if isinstance(told, ast.Constant) and isinstance(told.value, str):
                     found[field.target.id] = " ".join(told.value.split())
-    return found
+    return {key: meaning for key, meaning in found.items() if key in kind.model_fields}
 
 
 def _written(value: Any) -> str:
