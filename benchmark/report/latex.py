@@ -4,7 +4,7 @@ Every float is a ``table*``: over both columns of a two-column paper, and the sa
 one column. What a page of LaTeX's ``article`` cannot hold (10 pt; 345 pt wide in one column, less
 than in two; 550 pt high) is cut into parts rather than scaled: wide tables by columns, the names
 repeated, and long ones by rows, in further floats. To know where to cut, widths are added up from
-those of Computer Modern's letters, and a little is left over.
+those of Computer Modern, and a little is left over.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _INDENTED = ("", r"\quad ", r"\qquad ")  # by how many titles stand over a row
 
 # Of Computer Modern Roman at 10 points, in thousandths of the type's size.
 _WIDTHS = {
-    letter: width
-    for width, letters in {
+    sign: width
+    for width, signs in {
         278: "ijl.,:;'`!|[]",
         306: "f",
         333: " -",
@@ -55,7 +55,7 @@ _WIDTHS = {
         917: "M",
         1028: "W",
     }.items()
-    for letter in letters
+    for sign in signs
 }
 _OTHER = 764
 # Small sizes are cut wider: by how much, by size.
@@ -126,7 +126,7 @@ def width_of(text: str, size: float) -> float:
     27.8
     """
     wider = _WIDER[math.ceil(size)]
-    return sum(_WIDTHS.get(letter, _OTHER) for letter in text) * size * wider / 1000.0
+    return sum(_WIDTHS.get(sign, _OTHER) for sign in text) * size * wider / 1000.0
 
 
 def _width_of_entry(entry: Entry, kind: _Type) -> float:
