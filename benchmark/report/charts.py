@@ -54,7 +54,7 @@ _MOST_RANKS = 100
 _SHORTEST_TRAINING = 0.1  # seconds, where a system that learns nothing stands on the axis of time
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Inches.
-_BAR, _BAR_PANEL, _PANEL, _PANEL_HEIGHT = 0.17, 1.6, 1.83, 1.5
+_BAR, _BAR_PANEL, _PANEL, _PANEL_HEIGHT = 0.17, 1.35, 1.83, 1.5
 _PANELS_A_ROW = 3
 _NAMES_SIZE = 6.5  # of lines, under a panel
 _COST_PANEL = 2.75
@@ -62,6 +62,7 @@ _NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' l
 _LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
 
 
+TASKS: tuple[TaskName, ...] = ("recommendation", "search")
 WHISKERS = "Whiskers: 95 % interval of the mean (bootstrap over the users)."
 
 
@@ -315,7 +316,7 @@ def _folded(name: str) -> list[str]:
     return folded_text(name, 72.0 * (_PANEL - _SAMPLE), _NAMES_SIZE).split("\n")
 
 
-def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
+def curves_figure(runs: Sequence[Run], title: str, tasks: Sequence[str] = TASKS) -> Figure | None:
     """Validation NDCG@5 by epoch, a line a seed; None if no run kept a validation."""
     found: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
@@ -325,7 +326,8 @@ def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
         curves = read_curves(run.folder)
         stages = Counter(task for curve in curves for task in curve.validation)
         for curve in curves:
-            for task, values in curve.validation.items():
+            for task in filter(curve.validation.__contains__, tasks):
+                values = curve.validation[task]
                 points = [
                     (epoch, value)
                     for epoch, value in zip(curve.epochs, values, strict=True)

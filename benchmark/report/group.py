@@ -13,6 +13,7 @@ from benchmark.report.agreement_charts import views_figure
 from benchmark.report.agreement_tables import agreement_grid, changed_places_grid
 from benchmark.report.ceiling import ceiling_grid
 from benchmark.report.charts import (
+    TASKS,
     bars_figure,
     codebooks_figure,
     cost_figure,
@@ -36,8 +37,6 @@ from benchmark.runs.record import TaskName
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-TASKS: tuple[TaskName, ...] = ("recommendation", "search")
 
 
 @dataclass(frozen=True)
@@ -110,16 +109,19 @@ def group_report(group: RunGroup) -> GroupReport:
     }
     lists = views["lists"].main
     title = title_of(lists["recommendation"], lists["search"])
+    # A figure a task: both together are higher than a page.
     figures = {
-        "curves": (
-            curves_figure(group.runs, title),
-            "Validation NDCG@5 in training, a line a seed.",
-        ),
-        "codebooks": (
-            codebooks_figure(group.runs, title),
-            "The share of each level's codes that some item has.",
-        ),
+        f"{task}-curves": (
+            curves_figure(group.runs, title, [task]),
+            f"Validation NDCG@5 of {task} in training, a line a seed and stage.",
+        )
+        for task in TASKS
     }
+    figures["codebooks"] = (
+        codebooks_figure(group.runs, title),
+        "The share of each level's codes that some item has; systems with the same identifiers "
+        "share a row.",
+    )
     grids = [_expected(group, lists[TASK], events)]
     for task in TASKS:
         of_views = {view: events.of(view, task) for view in VIEWS}
@@ -183,10 +185,13 @@ def _view_report(group: RunGroup, view: View, events: EventsOfRuns) -> ViewRepor
             bars_figure(*both),
             f"{metric} of every system among {among}, with its 95 % interval.",
         ),
-        "ranks": (
-            ranks_figure(of_view, both, title_of(*both)),
-            f"HR@k for every k: where targets stand among {among}.",
-        ),
+        **{
+            f"{table.task}-ranks": (
+                ranks_figure(of_view, [table], title_of(*both)),
+                f"HR@k of {table.task} for every k: where targets stand among {among}.",
+            )
+            for table in both
+        },
         "cost": (cost_figure(group.runs, *both), f"{metric} among {among} against training time."),
     }
     sentences = [sentence for of_task in of_tasks.values() for sentence in of_task.sentences]

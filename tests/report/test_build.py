@@ -64,9 +64,10 @@ def test_every_table_and_plot_is_written(few_runs: Path, tmp_path: Path) -> None
     tables += [f"{table}-{more}" for table in tables for more in ("intervals", "differences")]
     tables += [f"{task}-views" for task in tasks]
     tables += [f"{tasks[0]}-expected", f"{group}-efficiency", "datasets"]
-    plots = [f"{group}-{plot}" for plot in ("tradeoff", "bars", "ranks", "cost")]
+    plots = [f"{group}-{plot}" for plot in ("tradeoff", "bars", "cost")]
+    plots += [f"{task}-ranks" for task in tasks]
     plots += [f"{plot}-all-items" for plot in plots]
-    plots += [f"{group}-curves", *(f"{task}-views" for task in tasks)]
+    plots += [f"{group}-search-curves", *(f"{task}-views" for task in tasks)]
     expected = {f"tables/{name}.{suffix}" for name in tables for suffix in ("tex", "md", "csv")}
     expected |= {f"plots/{name}.{suffix}" for name in plots for suffix in ("pdf", "png")}
     expected |= {"report.html", "plots/figures.tex", "tables/references.bib"}

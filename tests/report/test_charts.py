@@ -352,11 +352,13 @@ def test_figures_have_the_width_of_a_page_and_legible_type(suite, suite_tables) 
     figures = [
         tradeoff_figure(*suite_tables),
         cost_figure(suite, *suite_tables),
-        curves_figure(suite, "title"),
-        ranks_figure(collect_events(suite).by_view["lists"], suite_tables, "title"),
+        curves_figure(suite, "title", ["search"]),
+        ranks_figure(collect_events(suite).by_view["lists"], suite_tables[:1], "title"),
+        bars_figure(*suite_tables),
     ]
     for figure in figures:
         assert figure.get_figwidth() <= PAGE_WIDTH + 0.01
+        assert figure.get_figheight() < 9.0
         sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
         assert min(sizes) >= 6.0
 
