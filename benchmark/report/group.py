@@ -15,11 +15,11 @@ from benchmark.report.ceiling import ceiling_grid
 from benchmark.report.charts import (
     TASKS,
     bars_figure,
-    codebooks_figure,
     cost_figure,
     curves_figure,
     ranks_figure,
 )
+from benchmark.report.codebooks import codebooks_figure
 from benchmark.report.collect import RunGroup
 from benchmark.report.differences import differences_grid
 from benchmark.report.effort_table import effort_grid
@@ -27,11 +27,12 @@ from benchmark.report.expected import TASK, expected_grid
 from benchmark.report.grid import Grid
 from benchmark.report.identifiers import identifier_grids
 from benchmark.report.overviews import efficiency_grid
-from benchmark.report.plots import title_of, tradeoff_figure
+from benchmark.report.plots import title_of
 from benchmark.report.printed import as_grid
 from benchmark.report.rows import Table
 from benchmark.report.statistics import EventsOfRuns, collect_events, statistics_of, systems_of
 from benchmark.report.tables import ablated_systems, ablation_table, main_table
+from benchmark.report.tradeoff import tradeoff_figure
 from benchmark.report.views import WORDS, has_view, headline, with_view
 from benchmark.runs.record import TaskName
 
