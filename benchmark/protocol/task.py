@@ -20,7 +20,7 @@ from benchmark.data.dataset import (
     fingerprint_of,
 )
 from benchmark.data.prepare import BLOCKS_SUFFIX
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, counted
 from benchmark.files import (
     atomic_path,
     build_folder,
@@ -289,7 +289,8 @@ def _notes(name: str, split: Split) -> tuple[str, ...]:
     if not split.skipped_users:
         return ()
     units = "purchases" if name == "recommendation" else "searches"
-    return (f"Not tested on {name}, for fewer than three {units}: {split.skipped_users} users.",)
+    skipped = counted(split.skipped_users, "user")
+    return (f"Not tested on {name}, for fewer than three {units}: {skipped}.",)
 
 
 def _shorter(name: str, lists: Candidates) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from benchmark.report.remarks import (
     handed_in_sentence,
     is_often_tied,
     left_out_sentence,
+    lengths_sentences,
     mean_ties,
     precision_sentences,
     probes_sentences,
@@ -155,7 +156,8 @@ def _above(
     metrics = columns_of(runs[0].record, view)
     unbeaten = unbeaten_sentences(references, trained, metrics, level, DECIMALS)
     probes = probes_sentences(task, references, runs) if view == "lists" else ()
-    return tuple(map(clean, (*unbeaten, *probes)))
+    lengths = lengths_sentences(task, runs, view)
+    return tuple(map(clean, (*unbeaten, *probes, *lengths)))
 
 
 def ablated_systems(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -331,7 +331,7 @@ def test_core_filter_repeats_until_nothing_changes(write_folder: Any, make_recip
     dataset = build(make_recipe(source={"core": 2}))
     assert dataset.users == ("", "a", "b")
     assert len(dataset.log) == 4
-    assert "1 users, 1 items and 2 events were dropped by the 2-core filter." in dataset.notes
+    assert "1 user, 1 item and 2 events were dropped by the 2-core filter." in dataset.notes
 
 
 def test_twins_follow_their_purchases(write_folder: Any, make_recipe: Any) -> None:

@@ -631,7 +631,10 @@ def test_a_changed_protocol_makes_the_same_round(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("protocol.negative=5", "negative: there is no such key. Its keys are: split, "),
+        (
+            "protocol.negative=5",
+            "negative: there is no such key (did you mean 'negatives'?). Its keys are: split, ",
+        ),
         ("sasrec.width=5", "--set sasrec.…: only protocol.KEY=VALUE has a meaning here."),
         ("negatives=5", "--set negatives=5: must look like"),
         ("protocol.search_depth=9", "search_negatives=bm25-matched does not follow search_depth=9"),
