@@ -81,8 +81,8 @@ class OutsideSystem:
         place = where.format("name")
         if not _NAME.fullmatch(self.name):
             raise BenchmarkError(
-                f"{place} {quoted(self.name)}: must be at most 60 letters, digits, '.', '_' and "
-                "'-', the first a letter or digit."
+                f"{place} {quoted(self.name)}: must be at most 60 of A-Z, a-z, 0-9, '.', '_' and "
+                "'-', and begin with none of these three."
             )
         if self.name.lower() in entries():
             raise BenchmarkError(

@@ -368,7 +368,7 @@ def test_a_cut_packed_file_is_one_sentence(
     ("given", "sentence"),
     [
         (("--name", "sasrec"), "--name 'sasrec': is a system of the suite"),
-        (("--name", "a/b"), "--name 'a/b': must be at most 60 letters"),
+        (("--name", "a/b"), "--name 'a/b': must be at most 60 of A-Z"),
         (("--name", "x@row"), "--name 'x@row': must be"),
         (("--family", "jont"), "--family: unknown family 'jont' (did you mean 'joint'?)"),
         (("--url", "example.org"), "--url 'example.org': must begin with https://"),
