@@ -54,7 +54,7 @@ class Ranker:
 def no_learning_rankers(
     dataset: Dataset, tasks: dict[str, Task], settings: ProtocolSettings
 ) -> list[Ranker]:
-    """The catalogue's references, fitted on the training view of the protocol."""
+    """The catalogue's references, fitted on the training view of the protocol; no ceilings."""
     view = TrainingView(dataset, tasks, settings)
     rankers = []
     with tempfile.TemporaryDirectory() as place:
@@ -62,7 +62,7 @@ def no_learning_rankers(
             seed=settings.seed, folder=Path(place), artifacts=ArtifactStore(Path(place))
         )
         for entry in entries().values():
-            if entry.family != FAMILY:
+            if entry.family != FAMILY or entry.is_ceiling:
                 continue
             system_class = choose(entry.name).entry.load()
             system: System = system_class(system_class.Config(), context)

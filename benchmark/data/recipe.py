@@ -177,7 +177,7 @@ class GeneratedSource(_Source):
     events_per_user: StrictInt = Field(default=16, ge=3, le=10_000)
     search_share: float = Field(default=0.4, ge=0, le=1, strict=True)
     strength: float = Field(default=0.8, ge=0, le=1, strict=True)
-    """The probability that an event follows the planted rule instead of chance."""
+    """The probability that an event follows its rule instead of chance."""
 
     short_users: StrictInt = Field(default=0, ge=0, le=100_000)
     """Further users, who have one and two events in turn."""

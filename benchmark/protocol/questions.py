@@ -46,12 +46,14 @@ class Past:
 class Question:
     """What somebody is recommended, or finds by ``query`` ("" for a recommendation).
 
-    ``user`` is the data set's number of who asks, 0 for somebody it does not know.
+    ``user`` is the data set's number of who asks, 0 for somebody it does not know; ``time`` is
+    when, in seconds since 1970, not before the past ends; :attr:`Questions.now` if absent.
     """
 
     past: Past
     user: int = UNKNOWN_USER
     query: str = ""
+    time: int | None = None
 
 
 class Questions:
@@ -161,7 +163,8 @@ def _log_of(
             kind = SEARCH if text else RECOMMENDATION
             columns.append((item, number_of(text, False) if text else 0, kind, time))
         asked = number_of(question.query, True) if behaviour == SEARCH else 0
-        columns.append((0, asked, behaviour, now))
+        when = now if question.time is None else question.time
+        columns.append((0, asked, behaviour, when))
         users += [user] * (len(past.items) + 1)
     table = np.array(columns, dtype=np.int64).reshape(-1, 4)
     is_search = table[:, 2] == SEARCH

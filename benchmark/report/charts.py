@@ -276,10 +276,10 @@ def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int6
 
 
 def cost_figure(runs: Sequence[Run], recommendation: Table, search: Table) -> Figure | None:
-    """NDCG against training time, a panel a task."""
+    """NDCG against training time, a panel a task; without systems that did not run here."""
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     for run in runs:
-        if run.record.status == "finished":
+        if run.record.status == "finished" and run.record.outside is None:
             seconds[run.record.system.name].append(run.record.cost.fit_seconds)
     tables = [table for table in (recommendation, search) if _with_figures(table)]
     if not tables or not any(max(of_system) > 0.0 for of_system in seconds.values()):

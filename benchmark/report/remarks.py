@@ -110,6 +110,25 @@ def left_out_sentence(task: TaskName, runs: Sequence[Run]) -> str:
     return f"{by} out {share:.1%} of the targets: they stand, tied, after all that it returns."
 
 
+def handed_in_sentence(task: TaskName, runs: Sequence[Run], view: View) -> str:
+    """Whose scores a row is made of that did not run here, and what they lack; or nothing."""
+    parts = [run.record.outside for run in runs if run.record.outside is not None]
+    if not parts:
+        return ""
+    by = ", ".join(dict.fromkeys(part.contributor for part in parts if part.contributor))
+    where = ", ".join(dict.fromkeys(part.url for part in parts if part.url))
+    on = ", ".join(dict.fromkeys(part.hardware for part in parts if part.hardware))
+    told = f"Ranked from scores that {by or 'somebody'} handed in{f' ({where})' if where else ''}"
+    told += f", made on {on}." if on else "."
+    shares = [part.left_out_of_lists.get(task, 0.0) for part in parts]
+    share = sum(shares) / len(shares)
+    if view == "all-items" or share == 0.0:
+        return told
+    return (
+        f"{told} They leave {share:.1%} of the targets out of their lists, which count as missed."
+    )
+
+
 def precision_sentences(task: TaskName, runs: Sequence[Run]) -> tuple[str, ...]:
     """For each precision below single, how many ranks in lists it changes."""
     found: dict[str, list[RankChanges]] = {}

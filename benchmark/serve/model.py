@@ -237,6 +237,8 @@ def load(
     saved = run.folder / SYSTEM_FOLDER
     if record.status != "finished":
         raise BenchmarkError(f"{run.folder}: is a failed run ({record.error}).")
+    if record.outside is not None:
+        raise BenchmarkError(f"{run.folder}: was handed in as scores; there is no system to load.")
     if not saved.is_dir():
         raise BenchmarkError(
             f"{run.folder}: holds no fitted system; reference runs hold figures only. Run "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +272,7 @@ def test_ties_by_hash_do_not_follow_item_ids(write_folder: Any, make_recipe: Any
     [
         ["100", "200", "100", "100"],
         [100.0, 200.0, 100.0, 100.0],
-        [datetime.fromtimestamp(second, tz=timezone.utc) for second in (100, 200, 100, 100)],
+        [datetime.fromtimestamp(second, tz=UTC) for second in (100, 200, 100, 100)],
         pa.array([100_000, 200_000, 100_000, 100_000], pa.timestamp("ms")),
         pa.array([100, 200, 100, 100], pa.uint32()),
     ],

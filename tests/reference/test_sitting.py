@@ -146,7 +146,8 @@ def kept(root: Path) -> dict[str, Any]:
                 record["settings"] = {**(record["settings"] or {}), "tuning": None}
                 found[name] = {k: v for k, v in record.items() if k not in MEASURED}
             elif path.suffix == ".md":
-                found[name] = re.sub(r"[\d.]+ CPU minutes", "", path.read_text())
+                minutes = r"[\d.]+ CPU minutes|(?<= )\d+\.\d\d(?= \|)"  # in words, in a column
+                found[name] = re.sub(minutes, "", path.read_text())
             elif path.name in ("manifest.json", "shown.json") or ".minutes." in path.name:
                 found[name] = "of what is measured"
             elif path.is_file():

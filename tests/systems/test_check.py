@@ -163,7 +163,12 @@ def test_a_good_system_passes_every_probe(system: type[System], tasks: tuple[str
     assert all(one.seen and one.promise.endswith(".") for one in outcomes)
 
 
-REFERENCES = [name for name, row in catalogue.entries().items() if row.family == "references"]
+# A ceiling knows the rule of one invented log, and the world of the probes has no such rule.
+REFERENCES = [
+    name
+    for name, row in catalogue.entries().items()
+    if row.family == "references" and not row.is_ceiling
+]
 
 
 @pytest.mark.parametrize("name", REFERENCES)

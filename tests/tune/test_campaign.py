@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -39,10 +39,13 @@ def listed() -> Iterator[None]:
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials run where the command does: it is then this process that is killed."""
 
-    def run_studies(studies: Sequence[Study], processes: int, console: Console) -> None:
+    def run_studies(
+        studies: Sequence[Study], processes: int, console: Console, goes_on: Callable[[], bool]
+    ) -> None:
         heard, told = Pipe(duplex=False)
         worker = _Worker(told)
         monkeypatch.setattr(worker, "_tell", lambda **news: _refuse(news))
+        monkeypatch.setattr(worker, "_may_begin", goes_on)
         worker.work(studies)
         heard.close()
 

@@ -103,6 +103,7 @@ def render_page(report: Report, source: str) -> str:
         grids=report.grids,
         figures=[_figure(drawing) for drawing in report.drawings],
         published=report.published,
+        submissions=report.submissions,
         sentences=[clean(sentence) for sentence in report.sentences],
         style=Markup(_own_text("page.css")),
         script=Markup(script),
