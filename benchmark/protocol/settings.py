@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
+from benchmark.errors import sentence_of_validation, unknown_value
 from benchmark.files import sha256_of_json
 from benchmark.overrides import as_given, merged
 from benchmark.protocol.metrics import CUTOFFS, View
