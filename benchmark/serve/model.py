@@ -22,6 +22,7 @@ import numpy as np
 from benchmark.data.dataset import UNKNOWN_USER, Dataset
 from benchmark.data.prepare import PREPARED_ROOT, stored_with
 from benchmark.data.prepare import load as load_dataset
+from benchmark.data.recipe import recipe_names
 from benchmark.errors import BenchmarkError, quoted, shortened, unknown_value
 from benchmark.files import is_complete
 from benchmark.protocol.negatives import Exclusions
@@ -340,6 +341,12 @@ def _dataset_of(run: Run, given: str | Path | Dataset | None, prepared: Path) ->
         found = given
     else:
         stored = stored_with(part.fingerprint, prepared) if given is None else None
+        if given is None and stored is None and part.name not in recipe_names():
+            raise BenchmarkError(
+                f"{run.folder}: its data set {part.name!r} is not prepared below {prepared}, nor "
+                "is there a recipe of that name; give dataset (--dataset, the recipe's file) or "
+                "prepared (--prepared, where it is)."
+            )
         found = stored or load_dataset(part.name if given is None else given, root=prepared)
     if found.fingerprint != part.fingerprint:
         raise BenchmarkError(

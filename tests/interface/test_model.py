@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import benchmark as gb
 from benchmark.data.prepare import load as load_dataset
 from benchmark.errors import BenchmarkError
 from benchmark.recommend import main
@@ -147,6 +148,19 @@ def test_a_run_that_was_copied_elsewhere_answers_alike(ran: Ran, jsr: Any, tmp_p
     copied = load(folder, dataset=data, device="cpu", threads=1)
     history = items(jsr, 2, 9)
     assert list(copied.recommend(history).score) == list(jsr.recommend(history).score)
+
+
+def test_a_run_whose_data_are_nowhere_says_how_to_give_them(tmp_path: Path) -> None:
+    recipe = tmp_path / "shop.yaml"
+    recipe.write_text("name: shop\nsource: {kind: generated}\n", encoding="utf-8")
+    where: dict[str, Any] = {"results": tmp_path / "results", "prepared": tmp_path / "prepared"}
+    rows = gb.run_suite(systems=["popularity"], dataset=recipe, preset="smoke", **where)
+    folder = rows.folder.iloc[0]
+    with pytest.raises(
+        BenchmarkError, match=r"'shop' is not prepared below .*--dataset.*--prepared"
+    ):
+        load(folder, prepared=tmp_path / "elsewhere")
+    assert load(folder, prepared=tmp_path / "elsewhere", dataset=recipe).name == "Popularity"
 
 
 def test_the_command_prints_what_the_model_says(
