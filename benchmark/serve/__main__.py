@@ -58,7 +58,8 @@ def _listening(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((str(address[0]), port), family=family)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        said = getattr(error, "strerror", None) or str(error)
+        reason = said.partition(" (while attempting")[0]  # the address is named already
         raise BenchmarkError(f"--host {host} --port {port}: cannot be served ({reason}).") from None
 
 
