@@ -26,7 +26,7 @@ _AUDIT = "benchmark.audit.command"
 
 def _parser(audit: Any = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmark.data", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="command", required=True)
     for name, meaning in (
         ("list", "show the recipes"),
         ("prepare", "build a data set, unless it is there already"),

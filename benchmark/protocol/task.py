@@ -160,7 +160,8 @@ def build_tasks(
     if dataset.number_of_items <= settings.negatives:
         raise BenchmarkError(
             f"data set {dataset.name}: {dataset.number_of_items} items are too few for candidate "
-            f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives'."
+            f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives' "
+            f"(--set protocol.negatives={max(1, (dataset.number_of_items - 1) // 2)})."
         )
     engine = search_engine(dataset, settings) if SEARCH in splits else None
     is_released = settings.sampler == "released"

@@ -139,6 +139,15 @@ def test_missing_file(
     assert f"{table}.parquet: the file is missing" in run(tmp_path, capsys)
 
 
+def test_a_table_in_another_format_is_named(
+    write_folder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_folder()
+    (folder / "items.parquet").rename(folder / "items.csv")
+    message = run(tmp_path, capsys)
+    assert "items.parquet: the file is missing; items.csv is there, but sources of this" in message
+
+
 def test_empty_log(write_folder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(
         interactions={
