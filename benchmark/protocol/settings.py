@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
+from benchmark.errors import sentence_of_validation, unknown_value
 from benchmark.overrides import as_given, merged
 from benchmark.protocol.metrics import CUTOFFS, View
 
@@ -268,8 +268,4 @@ def with_changes(
     try:
         return as_given(ProtocolSettings, merged(settings.model_dump(mode="json"), changes))
     except ValidationError as error:
-        complaint = sentence_of_validation(error, f"protocol {name!r}")
-        if error.errors()[0]["type"] == "extra_forbidden":
-            known = ", ".join(ProtocolSettings.model_fields)
-            complaint = BenchmarkError(f"{complaint} Its keys are: {known}.")
-        raise complaint from None
+        raise sentence_of_validation(error, f"protocol {name!r}", ProtocolSettings) from None

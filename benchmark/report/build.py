@@ -16,10 +16,12 @@ from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.claims import STEM as CLAIMS
 from benchmark.report.claims import claims_grid, read_claims
 from benchmark.report.collect import Collection, collect
-from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
+from benchmark.report.grid import Grid, to_csv, to_markdown
 from benchmark.report.group import TASKS, Drawing, GroupReport, group_report
 from benchmark.report.identifiers import identifier_grids
+from benchmark.report.latex import figures_latex, to_latex
 from benchmark.report.overviews import datasets_grid
+from benchmark.report.papers import bibliographies
 from benchmark.report.plots import save_figure
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
@@ -34,6 +36,7 @@ PLOTS = "plots"
 AUDITS = "audit"  # beside the folder of runs
 PAGE = "report.html"
 FORMS: dict[str, Callable[[Grid], str]] = {".tex": to_latex, ".md": to_markdown, ".csv": to_csv}
+FIGURES = "figures.tex"
 FIGURE_SUFFIXES = (".pdf", ".png")
 _OWN_SHOWN = ("ceiling", "tuning")  # tables about neither view that stand beside reference runs
 _AGREEMENT = (
@@ -164,6 +167,7 @@ def build_report(
     drawings = [*(d for group in report.groups for d in group.drawings), *report.drawings]
     for drawing in drawings:
         paths += write_drawing(drawing, out / PLOTS)
+    paths += _write_for_papers(drawings, out)
     if html:
         from benchmark.report.page import render_page
 
@@ -173,6 +177,17 @@ def build_report(
     tables = tuple(table for group in report.groups for table in group.tables)
     identifiers = tuple(g for group in report.groups for g in identifier_grids(group.group))
     return ReportFiles(tables, tuple(paths), sentences, identifiers)
+
+
+def _write_for_papers(drawings: Sequence[Drawing], out: Path) -> list[Path]:
+    """All figures with their captions as LaTeX, and what the tables cite."""
+    figures = out / PLOTS / FIGURES
+    write_text(figures, figures_latex(drawings))
+    paths = [figures]
+    for bibliography in bibliographies():
+        paths.append(out / TABLES / bibliography.name)
+        write_text(paths[-1], bibliography.read_text(encoding="utf-8"))
+    return paths
 
 
 def _nothing_to_report(root: Path, collection: Collection) -> BenchmarkError:

@@ -9,18 +9,19 @@ settings of ``style.mplstyle`` only, and carry no date: equal tables give equal 
 from __future__ import annotations
 
 import math
+import textwrap
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.labels import Box, Point, place_labels, spread
-from benchmark.report.rows import Cell, Row, Table
-from benchmark.report.text import clean, counted, shortened
+from benchmark.report.rows import DECIMALS, Cell, Row, Table, common_name
+from benchmark.report.text import clean, counted
 from benchmark.report.typeface import register_typeface
 from benchmark.report.views import headline
 from benchmark.systems.catalogue import family_order, family_title
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-GREY = "#8a8a8a"
+GREY = "#a8a8a8"
+PAGE_WIDTH = 7.1  # inches, of the text of a two-column paper: what type is legible at
 HOVER = "hover:"
 """Begins the id of what a page explains when the pointer rests on it; the sentence follows."""
+_TITLE_ID = "title"
 _HAIRLINE = "#9a9a9a"
-_LONGEST_LABEL = 34
 _LABEL_SIZE = 7.0
 _RUG_SIZE = 6.5
 SLOPE = 60.0  # degrees, of names along an axis
 _RUG_REACH = 20.0  # points from the axis to a name
 # Inches.
-_WIDTH, _HEIGHT, _NO_STRIP, _TITLE, _MARGIN = 5.0, 3.9, 0.1, 0.3, 0.1
+_NARROWEST, _HEIGHT, _NO_STRIP, TITLE_HEIGHT, _MARGIN = 3.2, 3.9, 0.1, 0.28, 0.1
 _LEFT, _BOTTOM, _LEGEND_ROW = 0.7, 0.5, 0.19
-_LEGEND_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,15 @@ class Look:
 
 @dataclass(frozen=True)
 class _System:
-    """A system's mean and deviation over seeds of both tasks; NaN where it has no figure."""
+    """A system's mean of both tasks, NaN where it has no figure, and the ends of its interval."""
 
+    system: str
     name: str
     family: str
     recommendation: float
     search: float
-    recommendation_deviation: float
-    search_deviation: float
+    recommendation_ends: Point | None
+    search_ends: Point | None
 
     @property
     def is_reference(self) -> bool:
@@ -112,8 +114,40 @@ def save_figure(figure: Figure, path: Path) -> None:
     if path.suffix == ".png":
         # Packing harder takes time and saves a tenth.
         how["pil_kwargs"] = {"compress_level": 1}
+    titles = [text for text in figure.texts if text.get_gid() == _TITLE_ID]
     with report_style():
-        figure.savefig(path, **how)
+        if path.suffix != ".pdf" or not titles:
+            figure.savefig(path, **how)
+            return
+        from matplotlib.transforms import Bbox
+
+        # A paper's caption says what a title does.
+        width, height = figure.get_size_inches()
+        for title in titles:
+            title.set_visible(False)
+        figure.savefig(
+            path, bbox_inches=Bbox.from_bounds(0.0, 0.0, width, height - TITLE_HEIGHT), **how
+        )
+        for title in titles:
+            title.set_visible(True)
+
+
+def add_title(figure: Figure, title: str, left: float) -> None:
+    """Write the title above everything else, so many inches from the left; PDFs go without it."""
+    figure.text(
+        left / figure.get_figwidth(),
+        1.0 - 0.08 / figure.get_figheight(),
+        title,
+        va="top",
+        size=8.5,
+        parse_math=False,
+        gid=_TITLE_ID,
+    )
+
+
+def title_in(figure: Figure) -> str:
+    """The title that :func:`add_title` wrote, or nothing."""
+    return next((text.get_text() for text in figure.texts if text.get_gid() == _TITLE_ID), "")
 
 
 def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
@@ -125,12 +159,28 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
     trained = [s for s in systems if not s.is_reference]
     if not any(s in both for s in trained):
         trained = systems  # without a trained system to spread out, the references are the picture
+    inner = [s for s in both if s in trained]
     ranges = (
-        _range_of_axis([s.recommendation for s in trained], [s.recommendation for s in systems]),
-        _range_of_axis([s.search for s in trained], [s.search for s in systems]),
+        _range_of_axis(
+            [s.recommendation for s in trained] + _ends(s.recommendation_ends for s in inner),
+            [s.recommendation for s in systems],
+        ),
+        _range_of_axis(
+            [s.search for s in trained] + _ends(s.search_ends for s in inner),
+            [s.search for s in systems],
+        ),
     )
-    above = [_tick(s, s.recommendation, ranges[0]) for s in systems if math.isnan(s.search)]
-    beside = [_tick(s, s.search, ranges[1]) for s in systems if math.isnan(s.recommendation)]
+    above = [
+        _tick(s, s.recommendation, s.recommendation_ends, ranges[0])
+        for s in systems
+        if math.isnan(s.search)
+    ]
+    beside = [
+        _tick(s, s.search, s.search_ends, ranges[1])
+        for s in systems
+        if math.isnan(s.recommendation)
+    ]
+    has_ends = any(s.recommendation_ends or s.search_ends for s in systems)
     metric = headline(search.columns, search.view)
     with report_style():
         looks = looks_of({s.family for s in systems})
@@ -138,13 +188,11 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
             ranges,
             top=_strip(above, slope=SLOPE),
             right=_strip(beside, slope=90.0),
-            legend_rows=-(-(len(looks) + 2) // _LEGEND_COLUMNS),
+            # As if there were room for two columns only.
+            legend_rows=-(-(len(looks) + 3) // 2),
             metric=metric,
         )
-        title = title_of(recommendation, search)
-        left = _LEFT / figure.get_figwidth()
-        top = 1.0 - _MARGIN / figure.get_figheight()
-        figure.text(left, top, title, parse_math=False, va="top", size=8.5)
+        add_title(figure, title_of(recommendation, search), _LEFT)
         front = _draw_front(axes, [s for s in both if not s.is_reference])
         _draw_points(axes, both, looks, front, metric)
         _draw_rug(axes, above, looks, along_x=True)
@@ -156,6 +204,7 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
             {s.family for s in both},
             has_front=bool(front),
             has_outside=has_outside,
+            has_ends=has_ends,
         )
     return figure
 
@@ -180,15 +229,34 @@ def _systems(recommendation: Table, search: Table) -> list[_System]:
         y = cells.get((name, search.task), Cell())
         systems.append(
             _System(
-                name=shortened(row.display_name, _LONGEST_LABEL),
+                system=row.system,
+                name=clean(row.display_name),
                 family=row.family,
                 recommendation=number(x.mean),
                 search=number(y.mean),
-                recommendation_deviation=number(x.deviation),
-                search_deviation=number(y.deviation),
+                recommendation_ends=x.interval,
+                search_ends=y.interval,
             )
         )
-    return systems
+    return _without_repetitions(systems)
+
+
+def _without_repetitions(systems: Sequence[_System]) -> list[_System]:
+    """Variants of one system with the same printed figures as one point with their names."""
+    found: dict[tuple[Any, ...], _System] = {}
+    for system in systems:
+        values = (system.recommendation, system.search)
+        printed = ("" if math.isnan(value) else round(value, DECIMALS) for value in values)
+        key = (common_name(system.system), *printed)
+        other = found.get(key)
+        found[key] = (
+            system if other is None else replace(other, name=f"{other.name}, {system.name}")
+        )
+    return list(found.values())
+
+
+def _ends(intervals: Iterable[Point | None]) -> list[float]:
+    return [end for interval in intervals if interval is not None for end in interval]
 
 
 def looks_of(families: Collection[str]) -> dict[str, Look]:
@@ -224,10 +292,16 @@ def _place(system: _System, ranges: tuple[Point, Point]) -> Point:
     return _clamped(system.recommendation, ranges[0]), _clamped(system.search, ranges[1])
 
 
-def _tick(system: _System, value: float, within: Point) -> _Tick:
-    """A tick at ``value``, or at the end of the axis with the figure beside the name."""
+def _tick(system: _System, value: float, ends: Point | None, within: Point) -> _Tick:
+    """A tick at ``value``, or at the end of the axis with the figure beside the name.
+
+    Intervals of many ticks on one line would hide each other, so theirs stand beside the names.
+    """
     at = _clamped(value, within)
-    return _Tick(system, system.name if at == value else f"{system.name} ({value:.3f})", at)
+    name = system.name if at == value else f"{system.name} ({value:.3f})"
+    if ends is not None:
+        name += " [{}, {}]".format(*(f"{end:.3f}".removeprefix("0") for end in ends))
+    return _Tick(system, name, at)
 
 
 def _strip(ticks: Sequence[_Tick], slope: float) -> float:
@@ -246,12 +320,13 @@ def _canvas(
     from matplotlib.figure import Figure
 
     legend = legend_rows * _LEGEND_ROW + 2 * _MARGIN
-    width = _LEFT + _WIDTH + right
-    height = legend + _BOTTOM + _HEIGHT + top + _TITLE
+    of_axes = max(PAGE_WIDTH - _LEFT - right, _NARROWEST)
+    width = _LEFT + of_axes + right
+    height = legend + _BOTTOM + _HEIGHT + top + TITLE_HEIGHT
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     axes = figure.add_axes(
-        (_LEFT / width, (legend + _BOTTOM) / height, _WIDTH / width, _HEIGHT / height)
+        (_LEFT / width, (legend + _BOTTOM) / height, of_axes / width, _HEIGHT / height)
     )
     axes.set(
         xlim=ranges[0],
@@ -296,7 +371,7 @@ def _draw_points(
     front: Sequence[Point],
     metric: str,
 ) -> None:
-    """Each system's marker, the deviations over its seeds, and its name beside it."""
+    """Each system's marker, the intervals of its means, and its name beside it."""
     names, points, lines = [], [], list(pairwise(front))
     for system in both:
         look = looks[system.family]
@@ -319,16 +394,22 @@ def _draw_points(
             gid=(
                 f"{HOVER}{system.name}: recommendation {system.recommendation:.4f}, "
                 f"search {system.search:.4f} ({metric})"
+                f"{_told_ends('recommendation', system.recommendation_ends)}"
+                f"{_told_ends('search', system.search_ends)}"
             ),
         )
         if inside:
-            (x, y), dx, dy = at, system.recommendation_deviation, system.search_deviation
-            bars = [((x - dx, y), (x + dx, y))] if dx > 0 else []
-            bars += [((x, y - dy), (x, y + dy))] if dy > 0 else []
+            (x, y), of_x, of_y = at, system.recommendation_ends, system.search_ends
+            bars = [((of_x[0], y), (of_x[1], y))] if of_x is not None else []
+            bars += [((x, of_y[0]), (x, of_y[1]))] if of_y is not None else []
             lines += bars
             for bar in bars:
                 axes.plot(*zip(*bar, strict=True), marker="", color=look.color, lw=0.7, zorder=3)
     label_points(axes, names, [system.color_of_name for system in both], points, lines)
+
+
+def _told_ends(task: str, ends: Point | None) -> str:
+    return "" if ends is None else f", {task} interval {ends[0]:.4f} to {ends[1]:.4f}"
 
 
 def _in_points(axes: Axes, x: float, y: float) -> Point:
@@ -385,11 +466,28 @@ def label_points(
     values: Sequence[Point],
     lines: Sequence[tuple[Point, Point]],
 ) -> None:
-    """Write the names beside the points, with a hairline where one had to move away."""
+    """Write the names beside the points, with a hairline where one had to move away.
+
+    Points of one colour that lie on each other share a label.
+    """
+    at_place: dict[tuple[str, int, int], int] = {}
+    joined: list[str] = []
+    kept: list[int] = []
+    for i, (x, y) in enumerate(values):
+        across, up = _in_points(axes, x, y)
+        first = at_place.setdefault((colors[i], round(across), round(up)), len(kept))
+        if first < len(kept):
+            joined[first] += f", {names[i]}"
+        else:
+            joined.append(names[i])
+            kept.append(i)
+    names, colors = joined, [colors[i] for i in kept]
+    values = [values[i] for i in kept]
     points = [_in_points(axes, x, y) for x, y in values]
-    sizes = [(width_of_text(name, _LABEL_SIZE), _LABEL_SIZE * 1.15) for name in names]
-    drawn = [(_in_points(axes, *start), _in_points(axes, *end)) for start, end in lines]
     left, bottom, right, top = _box_in_points(axes)
+    names = [folded_text(name, 0.6 * (right - left), _LABEL_SIZE) for name in names]
+    sizes = [_size_of_label(name) for name in names]
+    drawn = [(_in_points(axes, *start), _in_points(axes, *end)) for start, end in lines]
     area = (left + 3, bottom + 3, right - 7, top - 7)  # the rugs' ticks are 5 points long
     for color, name, point, label in zip(
         colors, names, points, place_labels(points, sizes, area, drawn), strict=True
@@ -397,7 +495,21 @@ def label_points(
         if label.leader:
             _draw_line(axes, [point, label.leader], _HAIRLINE, 0.5)
         at = (label.box[0], (label.box[1] + label.box[3]) / 2)
-        _draw_name(axes, at, name, _LABEL_SIZE, color, va="center_baseline")
+        align = "center" if "\n" in name else "center_baseline"
+        _draw_name(axes, at, name, _LABEL_SIZE, color, va=align)
+
+
+def _size_of_label(name: str) -> Point:
+    lines = name.split("\n")
+    return max(width_of_text(line, _LABEL_SIZE) for line in lines), _LABEL_SIZE * 1.2 * len(lines)
+
+
+def folded_text(text: str, room: float, size: float) -> str:
+    """``text`` in lines of about so many points."""
+    width = width_of_text(text, size)
+    if width <= room:
+        return text
+    return "\n".join(textwrap.wrap(text, max(int(0.9 * len(text) * room / width), 8))) or text
 
 
 def width_of_text(text: str, size: float) -> float:
@@ -440,6 +552,7 @@ def _draw_legend(
     *,
     has_front: bool,
     has_outside: bool,
+    has_ends: bool,
 ) -> None:
     """Families by marker (points) or by tick (families that only stand on an axis)."""
     from matplotlib.lines import Line2D
@@ -469,6 +582,9 @@ def _draw_legend(
                 label="Pareto front of the trained systems",
             )
         )
+    if has_ends:
+        explained = "whiskers and [ ]: 95 % interval of the mean"
+        handles.append(Line2D([], [], marker="", color=GREY, lw=0.7, label=explained))
     if has_outside:
         outside = "outside the axes' range, with its figures"
         handles.append(
@@ -478,7 +594,7 @@ def _draw_legend(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0.02, 0.01),
-        ncols=_LEGEND_COLUMNS,
+        ncols=columns_that_fit([str(handle.get_label()) for handle in handles], figure),
         borderaxespad=0.3,
         labelspacing=0.35,
         columnspacing=1.2,
@@ -486,6 +602,15 @@ def _draw_legend(
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def columns_that_fit(labels: Sequence[str], figure: Figure, most: int = 4) -> int:
+    """How many columns of a legend the figure is wide enough for."""
+    import matplotlib as mpl
+
+    size = mpl.rcParams["legend.fontsize"]
+    longest = max(width_of_text(label, size) for label in labels) + 3.5 * size
+    return max(min(int(72.0 * figure.get_figwidth() * 0.97 / longest), most), 1)
 
 
 def title_of(recommendation: Table, search: Table) -> str:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 
 _LONGEST_WORD = 24
+_LONGEST_PART = 32  # of a word without signs
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -118,11 +119,26 @@ def latex(text: str) -> str:
 
 def latex_breakable(text: str) -> str:
     """As :func:`latex`, and long words (paths) may be broken, so that no line runs out."""
-    words = []
-    for word in clean(text).split(" "):
-        parts = [word[i : i + _LONGEST_WORD] for i in range(0, len(word), _LONGEST_WORD)]
-        words.append(r"\allowbreak{}".join(latex(part) for part in parts))
-    return " ".join(words)
+    words = clean(text).split(" ")
+    return " ".join(r"\allowbreak{}".join(map(latex, breakable_parts(word))) for word in words)
+
+
+def breakable_parts(word: str) -> list[str]:
+    """A long word in parts between which a line may end: after a sign, and never inside a name.
+
+    What has no sign for long is a hash or a token of a path, which has no syllables either.
+
+    >>> breakable_parts("benchmark/report/tables.py:main_table"), breakable_parts("recommendation")
+    (['benchmark/', 'report/', 'tables.', 'py:', 'main_', 'table'], ['recommendation'])
+    """
+    if len(word) <= _LONGEST_WORD:
+        return [word]
+    parts = re.findall(r"[^/_.:,=&?@-]*[/_.:,=&?@-]+|[^/_.:,=&?@-]+", word)
+    return [
+        part[first : first + _LONGEST_PART]
+        for part in parts
+        for first in range(0, len(part), _LONGEST_PART)
+    ]
 
 
 def markdown(text: str) -> str:

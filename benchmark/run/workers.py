@@ -21,16 +21,9 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from benchmark.faults import MachineFault
+from benchmark.run.progress import A_MINUTE, Shown
 from benchmark.run.worker import Answer, Order
 from benchmark.runs.execute import Failure, execute, load_data
 from benchmark.runs.record import Run
@@ -67,14 +60,7 @@ def run_jobs(
         BenchmarkError: the input is bad.
         MachineFault: the results folder cannot be written.
     """
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        shown = _Shown(console, progress, progress.add_task("jobs", total=len(jobs)), ended)
+    with Shown(console, len(jobs), ended) as shown:
         if number_of_processes() > 1:
             for job in jobs:
                 started = time.monotonic()
@@ -84,30 +70,6 @@ def run_jobs(
         load_data.cache_clear()  # the workers hold the data
         with _Crew(processes) as crew:
             _Suite(jobs, crew, shown, frozenset(afresh), goes_on).run()
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What people see of the jobs."""
-
-    console: Console
-    progress: Progress
-    bar: TaskID
-    told: Callable[[JobSpec, Run], None]
-
-    def says(self, job: JobSpec, message: str) -> None:
-        self.progress.update(self.bar, description=f"{job.label}: {message}")
-
-    def tells(self, sentence: str, style: str = "") -> None:
-        self.console.print(sentence, style=style, markup=False, highlight=False, emoji=False)
-
-    def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
-        if run.record.status == "finished":
-            self.tells(f"{job.label}: done in {seconds:.1f} s")
-        else:
-            self.tells(f"{job.label}: failed: {run.record.error}", style="red")
-        self.progress.advance(self.bar)
-        self.told(job, run)
 
 
 @dataclass
@@ -184,10 +146,10 @@ class _Crew:
         """The workers that have an order."""
         return [worker for worker in self.workers if worker.order is not None]
 
-    def answers(self) -> list[tuple[_Worker, Answer | None]]:
-        """Wait until a busy worker says something; None if it has died."""
+    def answers(self, seconds: float) -> list[tuple[_Worker, Answer | None]]:
+        """Wait until a busy worker says something, but no longer; None if it has died."""
         speakers = {id(worker.connection): worker for worker in self.busy()}
-        ready = wait([worker.connection for worker in speakers.values()])
+        ready = wait([worker.connection for worker in speakers.values()], seconds)
         heard: list[tuple[_Worker, Answer | None]] = []
         for connection in ready:
             worker = speakers[id(connection)]
@@ -210,7 +172,7 @@ class _Suite:
 
     jobs: Sequence[JobSpec]
     crew: _Crew
-    shown: _Shown
+    shown: Shown
     afresh: frozenset[str]
     goes_on: Callable[[], bool]
     locked: deque[JobSpec] = field(default_factory=deque)
@@ -239,8 +201,9 @@ class _Suite:
                     self.crew.give(self._order(self.locked.popleft(), waits=True))
                 else:
                     return
-            for worker, answer in self.crew.answers():
+            for worker, answer in self.crew.answers(A_MINUTE):
                 self._heard(worker, answer)
+            self.shown.looks_at_the_clock()
 
     def _order(self, job: JobSpec, waits: bool = False) -> Order:
         is_new = not self.deaths.get(job.identity)

@@ -11,7 +11,7 @@ import pytest
 from benchmark.files import write_text
 from benchmark.report.build import make_report
 from benchmark.report.page import render_page
-from benchmark.report.page.papers import papers
+from benchmark.report.papers import papers
 from tests.report.browser import CHROMIUM, Page
 from tests.report.conftest import drawn_ranks
 

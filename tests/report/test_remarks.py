@@ -16,7 +16,8 @@ from benchmark.protocol.settings import PRESETS
 from benchmark.report import remarks
 from benchmark.report.build import build_report, make_report
 from benchmark.report.events import read_events
-from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, to_csv, to_latex, to_markdown
+from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, to_csv, to_markdown
+from benchmark.report.latex import to_latex
 from benchmark.report.page import render_page
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.ranks import Ties, ties_of

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from benchmark.protocol.metrics import View
 from benchmark.report.grid import Grid
 from benchmark.report.page.figures import svg_of
-from benchmark.report.page.papers import Paper, papers
+from benchmark.report.papers import Paper, papers
 from benchmark.report.text import clean
 from benchmark.runs.record import Run
 from benchmark.systems.catalogue import base_name, entries, family_title
