@@ -26,7 +26,6 @@ class GoldenTest:
     path: str  # relative to the repository
     modules: frozenset[str]
     patterns: tuple[str, ...]  # regular expressions of a file's name without its suffix
-    claims: tuple[str, ...]  # what its tests are called, as words
 
 
 @cache
@@ -65,13 +64,8 @@ def _imports_any_system(test: GoldenTest) -> bool:
 def _read(path: Path) -> GoldenTest:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     patterns = dict.fromkeys(_patterns(tree))
-    names = [
-        node.name.removeprefix("test_").replace("_", " ")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    ]
     return GoldenTest(
-        path.relative_to(ROOT).as_posix(), frozenset(_modules(path)), tuple(patterns), tuple(names)
+        path.relative_to(ROOT).as_posix(), frozenset(_modules(path)), tuple(patterns)
     )
 
 
