@@ -205,10 +205,13 @@ def _golden(entry: SystemEntry) -> str:
     lines = ["## What pins it", ""]
     for test in tests:
         files = ", ".join(f"`{pattern}`" for pattern in test.patterns)
-        lines.append(f"- `{test.path}` compares with numbers that the original computed, in the "
-                     f"golden files whose names match {files}.")
-    lines += ["", "Where the golden files are is said by `GOLDEN_DIR` and `GOLDEN_NEXT_DIR`; "
-              "without them these tests are skipped."]
+        lines.append(f"- `{test.path}`, on the golden files whose names match {files}")
+    lines += [
+        "",
+        "Golden files hold numbers that the original computed or, where its authors published no "
+        "code, a re-implementation or the paper's equations. `GOLDEN_DIR` and `GOLDEN_NEXT_DIR` "
+        "say where they are; without them these tests are skipped.",
+    ]
     return "\n".join(lines)
 
 
@@ -296,13 +299,14 @@ def _curves(entry: SystemEntry, runs: Sequence[Run]) -> bytes | None:
 
 
 @cache
-def _published_rows() -> tuple[PublishedRow, ...]:
+def published_rows() -> tuple[PublishedRow, ...]:
+    """Every row of ``results/published``."""
     return read_published(RESULTS / "published")[0]
 
 
 def _published(entry: SystemEntry) -> str:
     wanted = _letters(entry.heading or entry.display_name.partition(" (")[0])
-    rows = [row for row in _published_rows() if _letters(row.system.partition(" (")[0]) == wanted]
+    rows = [row for row in published_rows() if _letters(row.system.partition(" (")[0]) == wanted]
     if not rows:
         return ""
     names = sorted({name for row in rows for name in row.figures}, key=_by_metric)
@@ -386,14 +390,14 @@ def _settings(entry: SystemEntry) -> str:
     """Every setting with its meaning and default, and what the presets make of it."""
     choice = choose(_example(entry))
     default = configure(choice)
-    under: defaultdict[str, list[str]] = defaultdict(list)
+    under: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for preset, changed in _presets().items():
         chosen = configure(choice, changed.overrides_for(choice.base_name))
         for setting in settings_of(chosen, default):
             if setting.value != setting.default:
-                under[setting.key].append(f"{preset} {_written(setting.value)}")
+                under[setting.key][_written(setting.value)].append(preset)
     lines = [
-        f"| `{setting.key}` | {_written(setting.default)} | {'; '.join(under[setting.key])} | "
+        f"| `{setting.key}` | {_written(setting.default)} | {_by_presets(under[setting.key])} | "
         f"{_cell(plain(setting.meaning))} |"
         for setting in settings_of(default, default)
     ]
@@ -411,6 +415,11 @@ def _settings(entry: SystemEntry) -> str:
             *lines,
         ]
     )
+
+
+def _by_presets(values: Mapping[str, Sequence[str]]) -> str:
+    """Each value that presets have, and which have it."""
+    return "; ".join(f"{value}: {', '.join(names)}" for value, names in values.items())
 
 
 @cache
