@@ -64,9 +64,7 @@ def _imports_any_system(test: GoldenTest) -> bool:
 def _read(path: Path) -> GoldenTest:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     patterns = dict.fromkeys(_patterns(tree))
-    return GoldenTest(
-        path.relative_to(ROOT).as_posix(), frozenset(_modules(path)), tuple(patterns)
-    )
+    return GoldenTest(path.relative_to(ROOT).as_posix(), frozenset(_modules(path)), tuple(patterns))
 
 
 def _patterns(tree: ast.Module) -> Iterator[str]:

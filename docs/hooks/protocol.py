@@ -60,7 +60,9 @@ def counted_by() -> dict[str, str]:
     'The share of search test negatives that are no BM25 hits.'
     """
     found = dict(_TOLD_HERE)
-    files = [path for path in (ROOT / "benchmark" / "audit").glob("*.py") if path.name != "advice.py"]
+    files = [
+        path for path in (ROOT / "benchmark" / "audit").glob("*.py") if path.name != "advice.py"
+    ]
     # The verdicts say what follows from a figure, so they speak last.
     for path in sorted(files, key=lambda path: (path.name == "verdicts.py", path.name)):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -113,11 +113,15 @@ def reference_page() -> str:
         "them. How their marks are to be read: [statistics](statistics.md). Those of GenSAR with "
         "one part changed at a time: [ablations](ablations.md).",
     ]
-    for folder in sorted(path for path in (ROOT / "results" / "reference").iterdir() if path.is_dir()):
+    for folder in sorted(
+        path for path in (ROOT / "results" / "reference").iterdir() if path.is_dir()
+    ):
         parts.append(f"## {folder.name}")
         parts += _tables_of(folder)
         for picture in sorted(folder.glob("*.png")):
-            parts.append(f"![{picture.stem} of {folder.name}]({picture.relative_to(ROOT).as_posix()})")
+            parts.append(
+                f"![{picture.stem} of {folder.name}]({picture.relative_to(ROOT).as_posix()})"
+            )
     claims = ROOT / "results" / "reference" / "claims.md"
     if claims.is_file():
         parts += ["## Claims", claims.read_text(encoding="utf-8").strip()]
@@ -127,7 +131,9 @@ def reference_page() -> str:
 def ablations_page() -> str:
     """The tables of ``results/ablations``."""
     parts = ["# Ablations", "The tables of `results/ablations`, as the report writes them."]
-    for folder in sorted(path for path in (ROOT / "results" / "ablations").iterdir() if path.is_dir()):
+    for folder in sorted(
+        path for path in (ROOT / "results" / "ablations").iterdir() if path.is_dir()
+    ):
         parts += [f"## {folder.name}", *_tables_of(folder)]
     return "\n\n".join(parts) + "\n"
 

@@ -170,7 +170,9 @@ def _bibliography() -> dict[str, dict[str, str]]:
     found = {}
     for key, body in re.findall(r"@\w+\{([^,]+),(.*?)\n\}", text, flags=re.DOTALL):
         fields = dict(re.findall(r"(\w+) = \{(.*)\}", body))
-        found[key] = {name: re.sub(r"\{\\.(\w)\}|[{}]", r"\1", value) for name, value in fields.items()}
+        found[key] = {
+            name: re.sub(r"\{\\.(\w)\}|[{}]", r"\1", value) for name, value in fields.items()
+        }
     return found
 
 
