@@ -3,8 +3,8 @@
 A docstring says it in a sentence that begins with "What differs" (or "Differences of its own"),
 clause by clause; the sentences after it in that paragraph belong to it. Where a system takes over
 another network or differs in what it stands for, a sentence of its own says so. Modules that a
-docstring names (``prodsearch.py``, :mod:`baselines.dense_retrieval.base`, the row ``hstu``) are read
-too, since what systems share stands there once.
+docstring names (``prodsearch.py``, :mod:`baselines.dense_retrieval.base`, the row ``hstu``) are
+read too, since what systems share stands there once.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def docstring_of(module: str) -> str:
 
 
 def paragraphs_of(text: str) -> list[str]:
-    """Paragraphs, each on one line.
+    r"""Paragraphs, each on one line.
 
-    >>> paragraphs_of("One\\nparagraph.\\n\\nAnother.")
+    >>> paragraphs_of("One\nparagraph.\n\nAnother.")
     ['One paragraph.', 'Another.']
     """
     return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
@@ -70,18 +70,18 @@ def clauses_of(sentence: str) -> list[str]:
 
 
 def differences_in(docstring: str) -> list[str]:
-    """Each difference that a docstring tells, as a sentence without its full stop.
+    r"""Each difference that a docstring tells, as a sentence without its full stop.
 
-    >>> differences_in("A model.\\n\\nAs published. What differs: words are ours; no user is read.")
+    >>> differences_in("A model.\n\nAs published. What differs: words are ours; no user is read.")
     ['Words are ours', 'No user is read']
     """
     return told_in(docstring)[1]
 
 
 def told_in(docstring: str) -> tuple[list[str], list[str]]:
-    """What a docstring says besides differences, as paragraphs, and each difference.
+    r"""What a docstring says besides differences, as paragraphs, and each difference.
 
-    >>> told_in("A model.\\n\\nAs published. What differs: words are ours.")[0]
+    >>> told_in("A model.\n\nAs published. What differs: words are ours.")[0]
     ['A model.', 'As published.']
     """
     found: list[str] = []

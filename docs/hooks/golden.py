@@ -70,7 +70,7 @@ def _read(path: Path) -> GoldenTest:
 def _patterns(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "golden_stems":
-            yield from (a.value for a in node.args if isinstance(a, ast.Constant))
+            yield from (str(ast.literal_eval(pattern)) for pattern in node.args[:1])
 
 
 def _modules(path: Path) -> Iterator[str]:

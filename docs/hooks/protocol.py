@@ -1,4 +1,4 @@
-"""Tables of the protocol's page: the settings with each preset's values, and the audit's figures."""
+"""Tables of the protocol's page: the settings with their values in presets, and audit figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmark.audit.record import TITLES
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.run.listing import meanings_of
 from docs.hooks.differences import ROOT, paragraphs_of
-from docs.hooks.systems import _cell, _written, plain
+from docs.hooks.settings import cell, plain, written
 
 _TOLD_HERE = {
     "D13": "Kendall's tau between the orders that candidate lists and the whole catalogue give the "
@@ -30,7 +30,7 @@ def settings_table() -> str:
         f"|---|{'---|' * len(PRESETS)}---|",
     ]
     for key, field in ProtocolSettings.model_fields.items():
-        values = [_written(getattr(preset, key)) for preset in PRESETS.values()]
+        values = [written(getattr(preset, key)) for preset in PRESETS.values()]
         is_one_of = get_origin(field.annotation) is Literal
         allowed = (
             f" One of {', '.join(f'`{value}`' for value in get_args(field.annotation))}."
@@ -38,7 +38,7 @@ def settings_table() -> str:
             else ""
         )
         told = plain(meanings.get(key, ""))
-        lines.append(f"| `{key}` | {' | '.join(values)} | {_cell(told + allowed)} |")
+        lines.append(f"| `{key}` | {' | '.join(values)} | {cell(told + allowed)} |")
     return "\n".join(lines)
 
 
@@ -47,7 +47,7 @@ def audit_table() -> str:
     counted = counted_by()
     lines = ["| figure | about | what is counted |", "|---|---|---|"]
     lines += [
-        f"| {number} | {_cell(title)} | {_cell(counted.get(number, ''))} |"
+        f"| {number} | {cell(title)} | {cell(counted.get(number, ''))} |"
         for number, title in TITLES.items()
     ]
     return "\n".join(lines)

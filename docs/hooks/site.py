@@ -19,7 +19,7 @@ if str(Path(__file__).resolve().parents[2]) not in sys.path:
 
 from benchmark.report.grid import to_markdown
 from benchmark.report.published import published_grids
-from docs.hooks import datasets, links, protocol, systems
+from docs.hooks import datasets, figures, links, protocol, systems
 from docs.hooks.differences import ROOT
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _with_more(address: str, text: str) -> str:
         head, mark, rest = text.partition("## The keys of a recipe")
         return f"{head}## Sizes\n\n{datasets.sizes_table()}\n\n{mark}{rest}"
     if address == "published.md":
-        grids = published_grids(systems.published_rows())
+        grids = published_grids(figures.published_rows())
         tables = "\n\n".join(to_markdown(grid) for grid in grids)
         return f"{text.rstrip()}\n\n## What others published, as it is printed\n\n{tables}"
     return text

@@ -44,11 +44,7 @@ class Command:
 
 
 def commands_in(file: str, text: str) -> Iterator[Command]:
-    """Every line of an unnamed or shell block that begins with a program.
-
-    >>> [c.words for c in commands_in("x", "```\\nA=1 python -m benchmark.run --list  # all\\n```\\n")]
-    [('python', '-m', 'benchmark.run', '--list')]
-    """
+    """Every line of an unnamed or shell block that begins with a program."""
     blocks = [block for language, block in _FENCE.findall(text) if language in _SHELLS]
     for line in (line for block in blocks for line in block.replace("\\\n", " ").splitlines()):
         if match := _BEGINS.match(line):

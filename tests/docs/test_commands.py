@@ -156,3 +156,10 @@ def test_a_command_that_fails_is_told(tmp_path: Path) -> None:
     ((code, printed),) = run_all([(command.module, as_it_is_run(command))], tmp_path)
     assert code == 2
     assert "nosuch" in printed
+
+
+def test_lines_of_shell_blocks_that_begin_with_a_program_are_commands() -> None:
+    text = "```\nA=1 python -m benchmark.run --list  # all\nit's none\n```\n```python\nx\n```\n"
+    assert [command.words for command in commands_in("x.md", text)] == [
+        ("python", "-m", "benchmark.run", "--list")
+    ]

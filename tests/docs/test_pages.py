@@ -12,17 +12,19 @@ import pytest
 from benchmark.audit.record import TITLES
 from benchmark.protocol import metrics
 from benchmark.protocol.metrics import Ranks, gains
+from benchmark.systems import catalogue
 from benchmark.systems.catalogue import entries
-from docs.hooks import links, protocol, site, systems
+from docs.hooks import golden, links, protocol, site, systems
 from docs.hooks.differences import ROOT, differences_in, differences_of
-from docs.hooks.golden import golden_tests, tests_of
 
 ROWS = {row.name: row.module for row in entries().values()}
 
 
 def test_a_new_row_gets_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     new = replace(entries()["popularity"], name="newcomer", display_name="Newcomer", status="New.")
-    monkeypatch.setattr(systems, "entries", lambda: {**entries(), "newcomer": new})
+    rows = {**entries(), "newcomer": new}
+    monkeypatch.setattr(systems, "entries", lambda: rows)
+    monkeypatch.setattr(catalogue, "entries", lambda: rows)
     (page,) = systems.pages([new])
     assert page.address == "systems/newcomer.md"
     assert page.text.startswith("# Newcomer\n\nNew.\n")
@@ -61,9 +63,9 @@ def test_every_golden_test_of_a_system_is_on_a_page() -> None:
     shown = set()
     for row in entries().values():
         names = [name for name, module in ROWS.items() if module == row.module]
-        shown |= {test.path for test in tests_of(names, row.module)}
+        shown |= {test.path for test in golden.tests_of(names, row.module)}
     others = {"test_protocol", "test_doc2query", "test_every_file"}  # of no system
-    assert {Path(test.path).stem for test in golden_tests()} - others == {
+    assert {Path(test.path).stem for test in golden.golden_tests()} - others == {
         Path(path).stem for path in shown
     }
 

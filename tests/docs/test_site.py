@@ -1,4 +1,4 @@
-"""The site builds without a warning, its links hold, and nothing in it is fetched from elsewhere."""
+"""The site builds without a warning, its links hold, and nothing in it comes from elsewhere."""
 
 from __future__ import annotations
 
