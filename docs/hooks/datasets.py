@@ -20,8 +20,8 @@ from docs.hooks.differences import ROOT
 MADE_HERE = ("generated", "planted")
 """Recipes that invent their log in a moment."""
 
-Size = tuple[int, int, int, int]
-"""Users, items, recommendation events and search events."""
+Size = tuple[int | None, ...]
+"""Users, items, recommendation events and search events; None where nothing tells."""
 
 
 @cache
@@ -32,9 +32,11 @@ def sizes() -> dict[str, Size]:
         of = statistics(_invented(name))
         found[name] = (of.users, of.items, of.recommendation_events, of.search_events)
     for line in read_yaml(ROOT / "results" / "reproduction" / "lines.yaml")["lines"].values():
-        if line.get("counts") and line.get("dataset", "").endswith("-sequences"):
-            counts = line["counts"]
-            found[line["dataset"]] = (counts["users"], counts["items"], counts["events"], 0)
+        if counts := line.get("counts"):
+            # Counts of purchases; searches are made of them only where the recipe says so.
+            searches = 0 if line["dataset"].endswith("-sequences") else None
+            purchases = (counts["users"], counts["items"], counts["events"])
+            found[line["dataset"]] = (*purchases, searches)
     for path in sorted((ROOT / "results").glob("re*/**/run.json")):
         of_run = json.loads(path.read_text(encoding="utf-8"))["dataset"]
         keys = ("users", "items", "recommendation_events", "search_events")
@@ -56,7 +58,7 @@ def sizes_table() -> str:
     for name in recipe_names(ROOT / "datasets"):
         recipe = load_recipe(name, ROOT / "datasets")
         size = sizes().get(name)
-        cells = [f"{number:,}" for number in size] if size else ["–"] * 4
+        cells = ["–" if number is None else f"{number:,}" for number in size or [None] * 4]
         lines.append(f"| `{name}` | {' | '.join(cells)} | {recipe.description} |")
     lines += [
         "",

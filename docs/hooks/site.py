@@ -73,6 +73,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return links.in_the_site(text, f"docs/{page.file.src_uri}", page.file.src_uri)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Docstrings without the roles of Sphinx, which mean nothing here."""
+    return re.sub(r":\w+:(?=<code>)", "", html)
+
+
 def made_files() -> Iterator[tuple[str, str | bytes]]:
     """Address and content of everything that does not lie in ``docs``."""
     yield "systems/index.md", systems.index_page()
