@@ -31,6 +31,15 @@ def shortened(text: str) -> str:
     return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1]}…"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """``number`` with its noun.
+
+    >>> counted(1, "seed"), counted(3, "seed"), counted(1682, "item")
+    ('1 seed', '3 seeds', '1,682 items')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def text_of(error: BaseException) -> str:
     """What an error says; its own code may fail to tell."""
     try:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from benchmark.errors import sentence_of_validation, unknown_value
+from benchmark.files import sha256_of_json
 from benchmark.overrides import as_given, merged
 from benchmark.protocol.metrics import CUTOFFS, View
 
@@ -153,6 +154,11 @@ class ProtocolSettings(BaseModel):
     def of_lists(self) -> dict[str, Any]:
         """The settings that candidate lists depend on, by name."""
         return self.model_dump(exclude={"search_all_items", "cutoffs", "all_items_cutoffs", "ties"})
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of every setting."""
+        return sha256_of_json(self.model_dump(mode="json"))
 
     @property
     def remarks(self) -> tuple[str, ...]:

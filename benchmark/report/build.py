@@ -28,6 +28,11 @@ from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_p
 from benchmark.report.reference import refresh_readme, write_references
 from benchmark.report.rows import Table
 from benchmark.report.statistics import collect_events
+from benchmark.report.submissions import (
+    SUBMISSIONS_FOLDER,
+    read_submissions,
+    submissions_grid,
+)
 from benchmark.report.text import file_name
 from benchmark.report.views import with_view
 
@@ -65,15 +70,21 @@ class Report:
     grids: tuple[Grid, ...]  # that are about several groups
     drawings: tuple[Drawing, ...]  # likewise
     published: tuple[Grid, ...]  # others' figures
+    submissions: Grid | None  # systems that others ran, if there are any
     sentences: tuple[str, ...]
 
 
-def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
+def make_report(
+    runs_root: Path,
+    published: Path = PUBLISHED_FOLDER,
+    submissions: Path = SUBMISSIONS_FOLDER,
+) -> Report:
     """Read all runs below ``runs_root`` and make every table and figure.
 
     Args:
         runs_root: a folder of run folders or of reference runs, at any depth.
         published: a folder of others' figures; it need not exist.
+        submissions: a folder of what others handed in; it need not exist.
 
     Raises:
         BenchmarkError: there is no readable run.
@@ -83,6 +94,7 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
         raise _nothing_to_report(runs_root, collection)
     groups = tuple(map(group_report, collection.groups))
     rows, unreadable = read_published(published)
+    handed_in, not_shown = read_submissions(submissions)
     audits, not_audits = audits_of(collection.groups, runs_root.parent / AUDITS)
     of_audits = [
         make_grid(found)
@@ -100,10 +112,12 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
         ),
         drawings=tuple(_agreements(groups)),
         published=published_grids(rows),
+        submissions=submissions_grid(handed_in),
         sentences=(
             *collection.sentences,
             *(f"{group.stem}: {sentence}" for group in groups for sentence in group.sentences),
             *unreadable,
+            *not_shown,
             *not_audits,
         ),
     )
@@ -144,6 +158,7 @@ def build_report(
     *,
     html: bool = False,
     published: Path = PUBLISHED_FOLDER,
+    submissions: Path = SUBMISSIONS_FOLDER,
 ) -> ReportFiles:
     """Read all runs below ``runs_root`` and write ``out/tables`` and ``out/plots``.
 
@@ -152,17 +167,19 @@ def build_report(
         out: where the files are written.
         html: whether to write ``out/report.html`` too, all of it in one page.
         published: a folder of others' figures; it need not exist.
+        submissions: a folder of what others handed in; it need not exist.
 
     Raises:
         BenchmarkError: there is no readable run, or ``out`` cannot be written.
     """
-    report = make_report(runs_root, published)
+    report = make_report(runs_root, published, submissions)
     paths: list[Path] = []
     for group in report.groups:
         own_csv = {table.stem: figures_csv(table) for table in group.tables}
         for grid in group.grids:
             paths += write_grid(grid, out / TABLES, own_csv.get(grid.stem))
-    for grid in (*report.grids, *report.published):
+    handed_in = (report.submissions,) if report.submissions is not None else ()
+    for grid in (*report.grids, *report.published, *handed_in):
         paths += write_grid(grid, out / TABLES)
     drawings = [*(d for group in report.groups for d in group.drawings), *report.drawings]
     for drawing in drawings:

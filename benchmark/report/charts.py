@@ -1,4 +1,4 @@
-"""Figures beside the trade-off: metrics by family, training curves, cost, ranks, codebooks.
+"""Figures beside the trade-off: metrics by family, training curves, cost, ranks.
 
 All are drawn as the trade-off is (see :mod:`benchmark.report.plots`): one style, equal bytes from
 equal runs, None where there is nothing to draw. Lines of many systems are split into a panel a
@@ -8,10 +8,9 @@ family, with the rankers that learn nothing in grey behind them.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +20,11 @@ from benchmark.report.canvas import add_axes, headed, legend_of_families, new_fi
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.curves import CURVE_METRIC, read_curves
 from benchmark.report.events import TaskEvents
-from benchmark.report.labels import Point
+from benchmark.report.panels import MOST_RANKS, Line, Panel, panels_figure
 from benchmark.report.plots import (
     HOVER,
     PAGE_WIDTH,
     Look,
-    folded_text,
     label_points,
     looks_of,
     report_style,
@@ -49,19 +47,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_USE_OF_LEVEL = re.compile(r"codebook_use_(\d+)")
-_MOST_RANKS = 100
 _SHORTEST_TRAINING = 0.1  # seconds, where a system that learns nothing stands on the axis of time
-_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Inches.
-_BAR, _BAR_PANEL, _PANEL, _PANEL_HEIGHT = 0.17, 1.6, 1.83, 1.5
-_PANELS_A_ROW = 3
-_NAMES_SIZE = 6.5  # of lines, under a panel
+_BAR, _BAR_PANEL = 0.17, 1.35
 _COST_PANEL = 2.75
-_NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' labels above
-_LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
 
 
+TASKS: tuple[TaskName, ...] = ("recommendation", "search")
 WHISKERS = "Whiskers: 95 % interval of the mean (bootstrap over the users)."
 
 
@@ -178,144 +170,7 @@ def _draw_bars(
 # Small multiples: a panel a family
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a panel; lines of the same ``name`` share one look and one entry."""
-
-    name: str
-    xs: Sequence[float]
-    ys: Sequence[float]
-    said: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Lines under a title."""
-
-    title: str
-    lines: Sequence[Line]
-    behind: Sequence[Line] = ()  # in grey and without names: they have a panel of their own
-
-
-def panels_figure(
-    panels: Mapping[str, Sequence[Panel]],
-    title: str,
-    labels: tuple[str, str],
-    *,
-    log_x: bool,
-    whole_x: bool = True,
-) -> Figure:
-    """Panels by task, each task on rows of its own; the names stand beneath each panel's lines."""
-    rows = [
-        (task, of_task[first : first + _PANELS_A_ROW])
-        for task, of_task in panels.items()
-        for first in range(0, len(of_task), _PANELS_A_ROW)
-    ]
-    # In inches: each row is as high as its longest legend asks.
-    legends = [
-        _LABELS + 0.2 + _NAME * max(_lines_of_names(panel) for panel in of_row)
-        for _, of_row in rows
-    ]
-    columns = max(len(of_row) for _, of_row in rows)
-    height = 0.25 + sum(0.3 + _PANEL_HEIGHT + legend for legend in legends)
-    figure = new_figure(0.8 + columns * (_PANEL + 0.27), height)
-    headed(figure, title)
-    above = height - 0.25
-    for (task, of_row), legend in zip(rows, legends, strict=True):
-        bottom = above - 0.3 - _PANEL_HEIGHT
-        above = bottom - legend
-        highest = max(max(line.ys) for panel in of_row for line in (*panel.lines, *panel.behind))
-        for column, panel in enumerate(of_row):
-            left = 0.7 + column * (_PANEL + 0.27)
-            axes = add_axes(figure, left, bottom, _PANEL, _PANEL_HEIGHT)
-            # Fixed places spare matplotlib a search for free ones at every drawing.
-            axes.xaxis.set_label_coords(0.5, -0.22 / _PANEL_HEIGHT)
-            axes.yaxis.set_label_coords(-0.31 / _PANEL, 0.5)
-            looks = _draw_panel(axes, panel)
-            _write_names(figure, looks, (left, bottom - _LABELS))
-            axes.set(xlabel=labels[0], ylim=(0.0, highest * 1.05 or 1.0))
-            if log_x:
-                deepest = max(line.xs[-1] for panel in of_row for line in panel.lines)
-                ticks = [k for k in (1, 10, 100, 1000, 10_000, 10**5, 10**6) if k <= deepest]
-                ticks = ticks if deepest > _MOST_RANKS else [1, 5, 20, 100]
-                axes.set_xscale("log")
-                axes.set_xticks(ticks, list(map(str, ticks)))
-                axes.minorticks_off()
-            else:
-                axes.locator_params(axis="x", integer=whole_x, min_n_ticks=1)
-            axes.locator_params(axis="y", nbins=4)
-            if column == 0:
-                axes.set_ylabel(f"{task.capitalize()}\n{labels[1]}")
-            else:
-                axes.tick_params(labelleft=False)
-    return figure
-
-
-def _draw_panel(axes: Axes, panel: Panel) -> dict[str, dict[str, Any]]:
-    """Draw the lines; returns the look of each name's."""
-    import matplotlib as mpl
-
-    colors = [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]]
-    looks: dict[str, dict[str, Any]] = {}
-    for line in panel.behind:
-        axes.plot(line.xs, line.ys, color="#c4c4c4", lw=0.7, marker="", gid=HOVER + line.said)
-    for line in panel.lines:
-        place = len(looks)
-        look = looks.setdefault(
-            line.name,
-            {
-                "color": f"#{colors[place % len(colors)].lstrip('#')}",
-                "ls": _DASHES[place % len(_DASHES)],
-                "lw": 1.1,
-                "marker": "o" if len(line.xs) == 1 else "",
-                "ms": 3,
-            },
-        )
-        axes.plot(line.xs, line.ys, gid=HOVER + line.said, **look)
-    # Beside the next panel's.
-    size = mpl.rcParams["axes.titlesize"]
-    size *= min(72.0 * (_PANEL + 0.2) / (width_of_text(panel.title, size) or 1.0), 1.0)
-    axes.set_title(panel.title, parse_math=False, size=size)
-    return looks
-
-
-def _write_names(figure: Figure, looks: Mapping[str, Mapping[str, Any]], at: Point) -> None:
-    """Each line's look and name, from above, beginning at a place in inches.
-
-    (Matplotlib's legends do the same, but take longer than all else that a panel has.)
-    """
-    from matplotlib.lines import Line2D
-
-    inches = figure.dpi_scale_trans
-    place = 0
-    for name, look in looks.items():
-        left, y = at[0], at[1] - _NAME * (place + 0.5)
-        xs = [left + _SAMPLE / 2] if look["marker"] else [left, left + _SAMPLE]
-        figure.add_artist(Line2D(xs, [y] * len(xs), transform=inches, **look))
-        for line in _folded(name):
-            figure.text(
-                left + _SAMPLE + 0.06,
-                at[1] - _NAME * (place + 0.5),
-                line,
-                transform=inches,
-                size=_NAMES_SIZE,
-                va="center_baseline",
-                parse_math=False,
-            )
-            place += 1
-
-
-def _lines_of_names(panel: Panel) -> int:
-    names = dict.fromkeys(line.name for line in panel.lines)
-    return sum(len(_folded(name)) for name in names)
-
-
-def _folded(name: str) -> list[str]:
-    """A name in lines that a panel has room for."""
-    return folded_text(name, 72.0 * (_PANEL - _SAMPLE), _NAMES_SIZE).split("\n")
-
-
-def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
+def curves_figure(runs: Sequence[Run], title: str, tasks: Sequence[str] = TASKS) -> Figure | None:
     """Validation NDCG@5 by epoch, a line a seed; None if no run kept a validation."""
     found: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
@@ -325,7 +180,8 @@ def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
         curves = read_curves(run.folder)
         stages = Counter(task for curve in curves for task in curve.validation)
         for curve in curves:
-            for task, values in curve.validation.items():
+            for task in filter(curve.validation.__contains__, tasks):
+                values = curve.validation[task]
                 points = [
                     (epoch, value)
                     for epoch, value in zip(curve.epochs, values, strict=True)
@@ -363,10 +219,10 @@ def ranks_figure(
     Of lists to the hundredth rank, of all items to the lowest one. What was not returned is at no
     rank.
     """
-    deepest = _MOST_RANKS
+    deepest = MOST_RANKS
     if any(table.view == "all-items" for table in tables):
         seen = (len(e.histogram) - 1 for of in events.values() for s in of.values() for e in s)
-        deepest = max([_MOST_RANKS, *seen])
+        deepest = max([MOST_RANKS, *seen])
     shown = _shown_ranks(deepest)
     panels: defaultdict[str, list[Panel]] = defaultdict(list)
     for table in tables:
@@ -396,8 +252,8 @@ def _with_line(lines: Sequence[Line], line: Line) -> list[Line]:
 
 def _shown_ranks(deepest: int) -> NDArray[np.int64]:
     """Every rank to the hundredth, then as many as a line on a logarithmic axis needs."""
-    further = np.geomspace(_MOST_RANKS, deepest, 100).round().astype(np.int64)
-    return np.unique(np.concatenate([np.arange(1, _MOST_RANKS + 1), further]))
+    further = np.geomspace(MOST_RANKS, deepest, 100).round().astype(np.int64)
+    return np.unique(np.concatenate([np.arange(1, MOST_RANKS + 1), further]))
 
 
 def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int64]) -> Line:
@@ -420,10 +276,10 @@ def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int6
 
 
 def cost_figure(runs: Sequence[Run], recommendation: Table, search: Table) -> Figure | None:
-    """NDCG against training time, a panel a task."""
+    """NDCG against training time, a panel a task; without systems that did not run here."""
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     for run in runs:
-        if run.record.status == "finished":
+        if run.record.status == "finished" and run.record.outside is None:
             seconds[run.record.system.name].append(run.record.cost.fit_seconds)
     tables = [table for table in (recommendation, search) if _with_figures(table)]
     if not tables or not any(max(of_system) > 0.0 for of_system in seconds.values()):
@@ -498,114 +354,3 @@ def _draw_costs(
     names = [clean(row.display_name) for row in rows]
     colors = ["#5a5a5a" if row.family == REFERENCE_FAMILY else "black" for row in rows]
     label_points(axes, names, colors, points, ())
-
-
-# Codebook usage
-
-_MOST_NAMED = 2  # systems with the same identifiers
-
-
-def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
-    """The share of each level's codes that some item has, a row a kind of identifier of a system.
-
-    Systems of a family whose identifiers have all figures in common share a row.
-    """
-    found = _identifiers_with_levels(runs)
-    if not found:
-        return None
-    with report_style():
-        looks = looks_of({family for _, family, _ in found})
-        labels = [_label_of_identifiers(names, kind) for names, _, (kind, _) in found]
-        left = max(width_of_text(label, 7.0) for label in labels) / 72.0 + 0.25
-        height = 0.3 * len(found)
-        panel = max(PAGE_WIDTH - left - 0.25, 2.5)
-        figure = new_figure(left + panel + 0.25, height + 0.95)
-        headed(figure, title)
-        axes = add_axes(figure, left, 0.5, panel, height)
-        for y, (label, (names, family, (kind, levels))) in enumerate(
-            zip(labels, found, strict=True)
-        ):
-            axes.text(
-                -0.03,
-                y,
-                label,
-                transform=axes.get_yaxis_transform(),
-                size=7,
-                va="center_baseline",
-                ha="right",
-                parse_math=False,
-            )
-            use = [100.0 * levels[level] for level in sorted(levels)]
-            axes.plot(use, [y] * len(use), color="#c4c4c4", lw=0.8, marker="", zorder=2)
-            for level, value in zip(sorted(levels), use, strict=True):
-                said = f"{HOVER}{', '.join(names)}, {kind}, level {level}: {value:.1f} % of the "
-                said += "codes in use"
-                color = looks[family].color
-                axes.plot(value, y, ls="none", marker="o", ms=4, color=color, mec="white", gid=said)
-            for together, value in _close_together(sorted(levels), use, _LEVEL_LABEL):
-                axes.annotate(
-                    ", ".join(map(str, together)),
-                    (value, y),
-                    (0, 3.5),
-                    textcoords="offset points",
-                    size=6,
-                    ha="center",
-                )
-        axes.set(
-            xlim=(-4.0, 104.0),
-            ylim=(len(found) - 0.5, -0.6),
-            yticks=[],
-            xlabel="Codes in use (%); the numbers are the levels",
-        )
-        axes.grid(axis="y", visible=False)
-    return figure
-
-
-def _identifiers_with_levels(
-    runs: Sequence[Run],
-) -> list[tuple[tuple[str, ...], str, tuple[str, Mapping[int, float]]]]:
-    """Names of systems, their family, and the kind and use of levels of their identifiers."""
-    found: defaultdict[tuple[str, str, str], list[Mapping[str, float]]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
-        system = run.record.system
-        for kind, figures in run.record.identifiers.items():
-            if any(map(_USE_OF_LEVEL.fullmatch, figures)):
-                found[clean(system.display_name), system.family, kind].append(figures)
-    alike: dict[tuple[Any, ...], list[str]] = {}
-    for (name, family, kind), seeds in found.items():
-        common = set.intersection(*map(set, seeds))
-        means = tuple(sorted((n, float(np.mean([of[n] for of in seeds]))) for n in common))
-        alike.setdefault((family, kind, means), []).append(name)
-    return [
-        (tuple(names), family, (kind, _levels_of(dict(means))))
-        for (family, kind, means), names in alike.items()
-    ]
-
-
-def _levels_of(figures: Mapping[str, float]) -> dict[int, float]:
-    matches = ((_USE_OF_LEVEL.fullmatch(name), value) for name, value in figures.items())
-    return {int(match[1]): value for match, value in matches if match}
-
-
-def _label_of_identifiers(names: Sequence[str], kind: str) -> str:
-    named = names[:_MOST_NAMED] if len(names) <= _MOST_NAMED else names[:1]
-    more = f" and {len(names) - 1} more" if len(names) > _MOST_NAMED else ""
-    return f"{', '.join(named)}{more}: {kind}"
-
-
-def _close_together(
-    levels: Sequence[int], use: Sequence[float], distance: float
-) -> list[tuple[list[int], float]]:
-    """Levels whose points are too close for labels of their own, and where their label stands."""
-    groups: list[list[int]] = []
-    last = -math.inf
-    for place in np.argsort(use, kind="stable"):
-        if use[place] - last < distance:
-            groups[-1].append(int(place))
-        else:
-            groups.append([int(place)])
-        last = use[place]
-    return [
-        (sorted(levels[place] for place in group), float(np.mean([use[p] for p in group])))
-        for group in groups
-    ]

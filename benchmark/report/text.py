@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from benchmark.errors import counted as counted
+
 _LONGEST_WORD = 24
 _LONGEST_PART = 32  # of a word without signs
 
@@ -170,12 +172,3 @@ def file_name(*parts: str) -> str:
     """
     safe = (re.sub(r"[^A-Za-z0-9._-]+", "_", part).lstrip(".")[:60] or "_" for part in parts)
     return "-".join(safe)
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """``number`` with its noun.
-
-    >>> counted(1, "seed"), counted(3, "seed"), counted(1682, "item")
-    ('1 seed', '3 seeds', '1,682 items')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

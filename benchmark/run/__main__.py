@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
-from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, counted, shortened
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
@@ -239,7 +239,8 @@ def _run(arguments: argparse.Namespace) -> int:
         run_jobs(waiting, arguments.jobs, err, afresh)
     done = len(jobs) - len(waiting)
     err.print(
-        f"{len(waiting)} jobs run in {time.monotonic() - started:.1f} s, {done} were done before."
+        f"{counted(len(waiting), 'job')} run in {time.monotonic() - started:.1f} s, "
+        f"{done} done before."
     )
     code = _report([job.spec for job in jobs], store, options)
     for sentence in planned.unavailable:

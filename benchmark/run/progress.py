@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
+from benchmark.errors import counted
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
 
@@ -111,7 +112,7 @@ class Shown:
             self._refresh()
         elif now - self.last >= A_MINUTE:
             self.last = now
-            self.tells(f"{self.done} of {self.total} jobs, {self.times}; {self.message}")
+            self.tells(f"{self.done} of {counted(self.total, 'job')}, {self.times}; {self.message}")
 
     def _refresh(self) -> None:
         self._progress.update(self._bar, description=self.message, times=self.times)

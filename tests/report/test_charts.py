@@ -16,11 +16,11 @@ from matplotlib.text import Text
 from benchmark.report.charts import (
     WHISKERS,
     bars_figure,
-    codebooks_figure,
     cost_figure,
     curves_figure,
     ranks_figure,
 )
+from benchmark.report.codebooks import codebooks_figure
 from benchmark.report.curves import Curve, read_curves, write_curves
 from benchmark.report.group import Drawing
 from benchmark.report.latex import figures_latex, standalone
@@ -31,11 +31,11 @@ from benchmark.report.plots import (
     looks_of,
     report_style,
     save_figure,
-    tradeoff_figure,
 )
 from benchmark.report.rows import Table
 from benchmark.report.statistics import collect_events, statistics_of
 from benchmark.report.tables import main_table
+from benchmark.report.tradeoff import tradeoff_figure
 from benchmark.runs.record import CostPart
 from benchmark.systems.catalogue import entries
 from tests.report.conftest import among_all, drawn_ranks
@@ -352,11 +352,13 @@ def test_figures_have_the_width_of_a_page_and_legible_type(suite, suite_tables) 
     figures = [
         tradeoff_figure(*suite_tables),
         cost_figure(suite, *suite_tables),
-        curves_figure(suite, "title"),
-        ranks_figure(collect_events(suite).by_view["lists"], suite_tables, "title"),
+        curves_figure(suite, "title", ["search"]),
+        ranks_figure(collect_events(suite).by_view["lists"], suite_tables[:1], "title"),
+        bars_figure(*suite_tables),
     ]
     for figure in figures:
         assert figure.get_figwidth() <= PAGE_WIDTH + 0.01
+        assert figure.get_figheight() < 9.0
         sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
         assert min(sizes) >= 6.0
 

@@ -24,11 +24,12 @@ from benchmark.report.grid import (
 )
 from benchmark.report.latex import standalone, to_latex
 from benchmark.report.papers import bibliographies
-from benchmark.report.printed import as_grid, figures_csv, side_by_side
+from benchmark.report.printed import as_grid, figures_csv
 from benchmark.report.rows import Row, Table
 from benchmark.report.tables import ablated_systems, ablation_table, main_table
 from benchmark.report.text import latex_breakable
 from benchmark.systems.catalogue import family_order, family_title
+from tests.report.conftest import without_figures
 
 HOSTILE = (
     r"A&B 100% $x$ #1 _y_ {z} ~t ^u \input{/etc/passwd} <b>bold</b> a–b — “q” |c| `d` "
@@ -342,17 +343,6 @@ def fits(log: str) -> bool:
     return "Overfull" not in log and "too large" not in log
 
 
-@pytest.fixture(scope="module")
-def suite_grids(suite, suite_root: Path) -> list[Grid]:
-    """Every table of a whole report: main, intervals, cost, data sets, side by side, published."""
-    report = make_report(suite_root)
-    views = [view for group in report.groups for view in group.views.values()]
-    main = [table for view in views for table in view.main.values()]
-    grids = [grid for group in report.groups for grid in group.grids]
-    beside = [side_by_side([table, table]) for table in main]
-    return [*grids, *report.grids, *report.published, *(g for grids in beside for g in grids)]
-
-
 @pytest.mark.parametrize("options", ["", "twocolumn"])
 def test_latex_compiles_as_it_is(suite_grids, compile_latex, options: str) -> None:
     log = compile_latex(standalone("\\clearpage\n".join(map(to_latex, suite_grids)), options))
@@ -360,15 +350,11 @@ def test_latex_compiles_as_it_is(suite_grids, compile_latex, options: str) -> No
     assert not any("[U+" in to_latex(grid) for grid in suite_grids)
 
 
-FIGURES = ("tradeoff", "bars", "ranks", "cost", "curves", "codebooks", "views")
-
-
 @pytest.mark.parametrize("folder", ["reference", "ablations"])
 def test_tables_of_the_committed_runs_fit_their_pages(
     folder: str, compile_latex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in FIGURES:  # which take half of the time
-        monkeypatch.setattr(f"benchmark.report.group.{name}_figure", lambda *given: None)
+    without_figures(monkeypatch)
     report = make_report(Path("results") / folder)
     grids = [grid for group in report.groups for grid in group.grids]
     body = "\\clearpage\n".join(map(to_latex, [*grids, *report.grids, *report.published]))
