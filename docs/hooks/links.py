@@ -17,6 +17,8 @@ PAGES: Mapping[str, str] = {
     "datasets/README.md": "data-sets.md",
     "results/reproduction/README.md": "published.md",
     "results/reproduction": "published.md",
+    "results/submissions/README.md": "submissions.md",
+    "results/submissions": "submissions.md",
     "results/ablations": "ablations.md",
     "results/reference": "results.md",
 }

@@ -38,6 +38,7 @@ SHOWN = {
     "changelog.md": "CHANGELOG.md",
     "data-sets.md": "datasets/README.md",
     "published.md": "results/reproduction/README.md",
+    "submissions.md": "results/submissions/README.md",
 }
 """Page → the file of the repository that it shows."""
 

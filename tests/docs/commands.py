@@ -18,6 +18,7 @@ FILES = (
     "CONTRIBUTING.md",
     "datasets/README.md",
     "results/reproduction/README.md",
+    "results/submissions/README.md",
     *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
 )
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
@@ -76,6 +77,7 @@ NOT_RUN: tuple[tuple[str, str], ...] = (
     (r"benchmark\.check sasrec", "takes long for a trained system; tests/systems does it"),
     (r"transitions", "is run with its file by tests/run/test_new_baseline.py"),
     (r"--preset paper", "needs published models; tests/systems/test_presets.py reads it"),
+    (r"--run my-run", "needs scores of another program; tests/protocol evaluates some"),
     (r"--draws", "draws lists again and again; tests/audit does it on small data"),
 )
 """What is not run, and why; the first pattern that is found in the words counts."""

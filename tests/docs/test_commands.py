@@ -110,7 +110,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Tried:
 def subcommand(command: Command) -> list[str]:
     """``["simulate"]`` of ``python -m benchmark.report simulate --systems 5``."""
     given = command.words[3:4]
-    has_some = command.module in ("benchmark.report", "benchmark.data", "benchmark.speed")
+    has_some = command.module.partition(".")[2] in ("report", "data", "speed", "protocol")
     return list(given) if has_some and given and not given[0].startswith("-") else []
 
 
