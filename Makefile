@@ -21,12 +21,13 @@ CANDIDATES := $(or $(PYTHON),python3.11 python3.14 python3.13 python3.12 python3
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
 
 .DEFAULT_GOAL := help
-.PHONY: help install benchmark reference planted test test-slow test-planted lint format clean
+.PHONY: help install benchmark reference planted docs test test-slow test-planted lint format clean
 
 help:
 	@echo "make benchmark   install what is missing, then run the whole suite"
 	@echo "make reference   go on with the runs that can be cited: tuned, several seeds (days)"
 	@echo "make planted     go on with the runs in a world whose ceiling is known (hours)"
+	@echo "make docs        the documentation as a site: then open site/index.html"
 	@echo "make test        install what is missing, then lint, type check and test"
 	@echo "make test-slow   the slow tests: trainings with ten seeds, thousands of faults (hours)"
 	@echo "make test-planted  plant faults into copies of the code, one by one: do the tests find them?"
@@ -54,7 +55,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "Creating $(VENV) with $$chosen; the first installation takes some minutes."; \
 		"$$chosen" -m venv --clear $(VENV); \
 	fi
-	$(PIP_INSTALL) -e '.[fast,offline,serve,tune,dev]'
+	$(PIP_INSTALL) -e '.[fast,offline,serve,tune,dev,docs]'
 	$(PIP_INSTALL) --no-deps recbole
 	@touch $@
 
@@ -72,6 +73,11 @@ reference: $(INSTALLED)
 
 planted: $(INSTALLED)
 	$(BIN)/python -m benchmark.reference --programme planted $(REFERENCE_ARGS)
+
+# A warning, a link that leads nowhere for instance, is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "Open site/index.html."
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -94,5 +100,5 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find benchmark baselines gensar tests datasets -type d -name __pycache__ -prune -exec rm -rf {} +
