@@ -117,17 +117,12 @@ def made(place: Path, pythons: dict[str, int], *arguments: str) -> subprocess.Co
     )
 
 
-needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-
-
-@needs_make
 @pytest.mark.parametrize("minor", supported())
 def test_make_takes_every_supported_python(minor: int, tmp_path: Path) -> None:
     done = made(tmp_path, {f"python3.{minor}": minor})
     assert f"Creating .venv with python3.{minor};" in done.stdout
 
 
-@needs_make
 @pytest.mark.parametrize(
     ("pythons", "chosen"),
     [
@@ -143,13 +138,11 @@ def test_make_takes_the_reference_first_and_then_the_newest(
     assert f"Creating .venv with {chosen};" in made(tmp_path, pythons).stdout
 
 
-@needs_make
 def test_make_takes_the_python_that_is_named(tmp_path: Path) -> None:
     done = made(tmp_path, {"python3.11": 11, "mine": 14}, "PYTHON=mine")
     assert "Creating .venv with mine;" in done.stdout
 
 
-@needs_make
 @pytest.mark.parametrize("minor", [supported()[0] - 1, supported()[-1] + 1])
 def test_make_refuses_other_pythons(minor: int, tmp_path: Path) -> None:
     done = made(tmp_path, {"python3": minor})

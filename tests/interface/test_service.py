@@ -127,30 +127,22 @@ def test_too_much_is_refused_before_it_is_read(client: TestClient) -> None:
     assert streamed.status_code == 411
 
 
-class Counting:
-    """A model that notes how many questions it gets at once."""
+def test_requests_that_wait_are_ranked_together(jsr: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, answer = list[int](), jsr.answer
 
-    def __init__(self, model: Any) -> None:
-        self.model, self.sizes = model, []
-
-    def check(self, task: str, asked: Ask) -> None:
-        self.model.check(task, asked)
-
-    def answer(self, task: str, asked: list[Ask], k: int) -> Any:
-        self.sizes.append(len(asked))
+    def counted(task: str, asked: list[Ask], k: int) -> Any:
+        sizes.append(len(asked))
         if any(one.query == "fail" for one in asked):
             raise SystemFailure("no scores")
-        return self.model.answer(task, asked, k)
+        return answer(task, asked, k)
 
-
-def test_requests_that_wait_are_ranked_together(jsr: Any) -> None:
-    counting = Counting(jsr)
+    monkeypatch.setattr(jsr, "answer", counted)
     history = ids(jsr, 3)
     asked = [("recommendation", Ask(history), k) for k in (2, 5, 3)]
     asked += [("search", Ask(history, query="tea", seen="kept"), 4)]
 
     async def serve() -> list[Any]:
-        batches = Batches(counting, size=8)  # type: ignore[arg-type]
+        batches = Batches(jsr, size=8)
         waiting = [asyncio.create_task(batches.answer(*one)) for one in asked]
         await asyncio.sleep(0)  # all of them wait before anything is ranked
         running = asyncio.create_task(batches.run())
@@ -164,7 +156,7 @@ def test_requests_that_wait_are_ranked_together(jsr: Any) -> None:
         return found
 
     found = asyncio.run(serve())
-    assert counting.sizes == [3, 1, 1, 1]
+    assert sizes == [3, 1, 1, 1]
     assert [len(hits) for hits in found] == [2, 5, 3, 4, 1]
     items = [hit.item for hit in found[1]]
     assert [hit.item for hit in found[0]] == items[:2]

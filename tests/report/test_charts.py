@@ -381,6 +381,7 @@ def test_a_pdf_goes_without_its_title_and_a_png_with_it(suite_tables, tmp_path) 
 
 def test_figures_have_captions_in_latex(suite_tables, tmp_path) -> None:
     if shutil.which("pdflatex") is None:
+        # Users need no LaTeX; `.ci/run` installs it, so nothing is skipped there.
         pytest.skip("pdflatex is not installed")
     figure = bars_figure(*suite_tables)
     text = figures_latex([Drawing("tiny-bars", "Bars & more.", figure)])

@@ -313,6 +313,7 @@ def test_the_csv_has_plain_numbers_and_a_row_a_system(make_run) -> None:
 @pytest.fixture
 def compile_latex(tmp_path: Path):
     if shutil.which("pdflatex") is None:
+        # Users need no LaTeX; `.ci/run` installs it, so nothing is skipped there.
         pytest.skip("pdflatex is not installed")
 
     def run(*command: str) -> str:
