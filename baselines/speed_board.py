@@ -1,8 +1,9 @@
-"""The speed board's lines on SASRec: an epoch's steps on ml-100k, beside RecBole and RecTools.
+"""The speed board's lines on SASRec: steps of training on ml-100k, beside RecBole and RecTools.
 
 All networks have width 64, two layers, two heads and windows of 50, and learn by the softmax over
-all items. A unit is a trained target. RecBole has an instance for each prefix; RecTools, like the
-suite where it is asked to, has all positions of a user's window in one.
+all items. A unit is a trained target. RecBole has an instance for each prefix and wide feed-forward
+layers; RecTools, like the suite where it is asked to, has all positions of a user's window in one
+instance, and feed-forward layers of the network's width. The suite has its peer's in either line.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from benchmark.data.dataset import EventLog
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import load_tasks
-from benchmark.speed.contest import Line, Peer, Task, Way, race
+from benchmark.speed.contest import Board, Line, Peer, Task, Way, race
 from benchmark.systems.view import TrainingView
 
 TOPIC = "sasrec"
@@ -43,31 +43,40 @@ ROWS_A_STEP = 16
 """Windows of RecTools, about as many targets as the others have."""
 
 
+Training = Callable[[], tuple[float, int]]
+"""Returns processor seconds, and the targets that were trained in them."""
+
+
 def lines(largest: int) -> Iterator[Line]:
     """One line an instance a prefix, one for all positions; ``largest`` changes nothing."""
     dataset = load("ml-100k")
     tasks = load_tasks(dataset, PRESETS["paper"], PREPARED_ROOT)
     view = TrainingView(dataset, tasks, PRESETS["paper"])
     size: dict[str, Any] = {"history_length": WINDOW}
-    prefixes, positions = "suite, an instance a prefix (ours)", "suite, all positions (ours)"
-    ways = []
-    if RECBOLE.missing() is None:
-        ways.append(_per_target(RECBOLE.title(), partial(recbole_trainer, "SASRec")))
-    if RECTOOLS.missing() is None:
-        ways.append(_per_target(RECTOOLS.title(), partial(rectools_training, dataset.log)))
-    for name, more in ((prefixes, {}), (positions, {"training_instances": "sequences"})):
-        train = partial(suite_training, "sasrec", size | more, TARGETS_A_STEP, view)
-        ways.append(_per_target(name, train))
-    raced = race(Task(TOPIC, "SASRec on ml-100k, an epoch's targets", 1, "targets"), ways)
-    # RecTools has no instance a prefix, so the slow way is compared with RecBole alone.
-    without = {prefixes}
-    yield replace(raced, ways=tuple(way for way in raced.ways if way.name not in without))
-    task = replace(raced.task, what="SASRec on ml-100k, an instance for each target")
-    without = {positions, "" if RECTOOLS.missing() else RECTOOLS.title()}
-    yield Line(task, tuple(way for way in raced.ways if way.name not in without))
+    recbole, rectools = RECBOLE.missing() is None, RECTOOLS.missing() is None
+    positions = size | {"training_instances": "sequences"}
+    rows: tuple[tuple[str, dict[str, Any], str, Training | None], ...] = (
+        (
+            "an instance for each target, feed-forward 256",
+            size | {"inner_size": 256},
+            RECBOLE.title() if recbole else "",
+            partial(recbole_trainer, "SASRec") if recbole else None,
+        ),
+        (
+            "all positions in one instance, feed-forward 64",
+            positions | {"inner_size": 64, "hidden_act": "relu"},
+            RECTOOLS.title() if rectools else "",
+            partial(rectools_training, dataset.log) if rectools else None,
+        ),
+    )
+    for how, settings, name, peer in rows:
+        train = partial(suite_training, "sasrec", settings, TARGETS_A_STEP, view)
+        ways = [] if peer is None else [_per_target(name, peer)]
+        ways.append(_per_target("suite (ours)", train))
+        yield race(Task(TOPIC, f"SASRec on ml-100k, {how}", 1, "targets"), ways)
 
 
-def _per_target(name: str, train: Callable[[], tuple[float, int]]) -> Way:
+def _per_target(name: str, train: Training) -> Way:
     def seconds() -> float:
         took, targets = train()
         return took / targets
@@ -145,3 +154,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
+
+
+BOARD = (Board(TOPIC, lines, PEERS),)

@@ -128,6 +128,15 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Board:
+    """A topic of the board: its lines, of sizes up to a bound, and the peers that it asks for."""
+
+    topic: str
+    lines: Callable[[int], Iterable[Line]]
+    peers: tuple[Peer, ...] = ()
+
+
+@dataclass(frozen=True)
 class Curve:
     """Seconds of a way by size, and the exponent of the power of the size that fits them best."""
 

@@ -1,4 +1,4 @@
-"""The board's lines on metrics: HR and NDCG of lists of a hundred scores, by libraries of others."""
+"""The board's lines on metrics: HR and NDCG of lists of a hundred scores, by other libraries."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ def by_torchmetrics(scores: Scores, target: Targets) -> dict[str, float]:
 
 def by_ours(scores: Scores, target: Targets) -> dict[str, float]:
     """As the suite does."""
-    found = mean_metrics(ranks_of_targets(scores, target), _names())
-    return {name: found[name] for name in _names()}
+    return mean_metrics(ranks_of_targets(scores, target), names=_names())
 
 
 _Metrics = Callable[[Scores, Targets], dict[str, float]]
