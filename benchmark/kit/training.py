@@ -14,7 +14,7 @@ import random as python_random
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -49,6 +49,7 @@ from benchmark.kit.micro_batches import (
 from benchmark.kit.modules import copy_of_state, load_state, save_state
 from benchmark.kit.optimizers import make_optimizer, make_schedule
 from benchmark.kit.precision import mixed_precision
+from benchmark.kit.products import WideProducts, is_faster_by_onednn
 from benchmark.systems.contract import RunContext
 from benchmark.systems.processes import agreed
 from benchmark.systems.view import ValidationMetrics, selection_score
@@ -292,6 +293,9 @@ class _Loop:
         self.accelerator = _accelerator(context)
         model.to(self.accelerator.device)
         self.model, self.loss = model, loss
+        # What a graph is made of is compiled as a whole.
+        by_onednn = not settings.compiled and is_faster_by_onednn(model)
+        self.products: AbstractContextManager[Any] = WideProducts() if by_onednn else nullcontext()
         groups = parameter_groups if parameter_groups is not None else model.parameters()
         optimizer = make_optimizer(groups, settings)
         self.loss_module, self.optimizer = self.accelerator.prepare(
@@ -415,8 +419,9 @@ class _Loop:
         self._seed_global_generators("step", self.step, self.accelerator.process_index)
         total = torch.zeros((), device=self.accelerator.device)
         try:
-            for place, (batch, share) in enumerate(parts):
-                total += self._backward(self._moved(batch), share, place + 1 < len(parts))
+            with self.products:
+                for place, (batch, share) in enumerate(parts):
+                    total += self._backward(self._moved(batch), share, place + 1 < len(parts))
         except (RuntimeError, MemoryError) as error:
             is_cut_by_memory = self.settings.micro_batch_size == AUTO
             if (
