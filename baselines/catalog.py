@@ -524,6 +524,19 @@ ENTRIES: tuple[SystemEntry, ...] = (
         status="Our code, equal to the original's numbers; empty histories are defined.",
     ),
     SystemEntry(
+        name="joint-semantic-ids",
+        display_name="Joint semantic IDs",
+        family="joint",
+        tasks=BOTH,
+        target="baselines.joint.semantic_ids:JointSemanticIDs",
+        reference="penha2025semanticids",
+        status="Our code: the authors published none, and no numbers to compare with. A bi-encoder "
+        "of both tasks, residual k-means and a T5 follow the paper; schedules, levels of codes and "
+        "wordings are ours. Pairs, loss, codes, prompts and scores equal plain ones in the tests.",
+        in_suite=False,
+        needs_text=True,
+    ),
+    SystemEntry(
         name="gensar",
         display_name="GenSAR",
         heading="GenSAR",
