@@ -333,6 +333,20 @@ ENTRIES: tuple[SystemEntry, ...] = (
         needs_text=True,
     ),
     SystemEntry(
+        name="lc-rec-causal",
+        display_name="LC-Rec (causal)",
+        family="generative-recommendation",
+        tasks=("recommendation",),
+        target="baselines.generative_recommendation.lc_rec_causal:LCRecCausal",
+        reference="zheng2024lcrec",
+        original="https://github.com/RUCAIBox/LC-Rec",
+        licence="none stated",
+        status="As LC-Rec, on a causal language model with the published optimiser; quantiser and "
+        "collisions equal the original's numbers, loss, scores and beams plain ones in the tests.",
+        in_suite=False,
+        needs_text=True,
+    ),
+    SystemEntry(
         name="letter",
         display_name="LETTER",
         family="generative-recommendation",
