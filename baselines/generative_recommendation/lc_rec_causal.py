@@ -41,6 +41,7 @@ from benchmark.kit.seq2seq import assembled, assembled_lengths, joined, labels_o
 from benchmark.kit.text import encoder_part
 from benchmark.kit.training import Batch, TrainingSettings
 from benchmark.systems.contract import PretrainedPart, SystemConfig
+from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import TrainingView
 
 
@@ -68,6 +69,11 @@ class LCRecCausalConfig(CodesAndWordsConfig):
         patience=None,
     )
     """A batch counts examples of all tasks."""
+
+    search_space: ClassVar[SearchSpace] = {
+        **CodesAndWordsConfig.search_space,
+        "training.learning_rate": Real(1e-5, 1e-2, log=True),  # a large model learns at the first
+    }
 
     def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
         """The causal model and the sentence encoder."""
@@ -126,6 +132,7 @@ class LCRecCausal(LCRec):
     Config: ClassVar[type[SystemConfig]] = LCRecCausalConfig
     backbones: ClassVar[Any] = CausalBackbone
     made_prompts: ClassVar[type[Prompts]] = CausalPrompts
+    prompts: CausalPrompts
 
     def mixture(self, view: TrainingView) -> Mixture:
         """The training instances.

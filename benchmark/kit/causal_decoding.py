@@ -162,7 +162,7 @@ class CausalDecoder(LevelDecoder):
                 torch.cat([prompt[event], *(_beside(own[side], row) for own, row in above)], dim=2)
                 for side, prompt in enumerate((keys, values))
             ]
-            cache.update(*seen, number)
+            cache.update(seen[0], seen[1], number)
         output = self.model.base_model(
             input_ids=blocks.laid_out(token, part),
             attention_mask=self._mask(event, width, keys.dtype),
