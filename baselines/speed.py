@@ -3,7 +3,8 @@
 Training is compared with RecBole's own data set, loader and Trainer on the same log (ml-100k,
 leave-one-out), with networks of one size: width 64, windows of 50. RecBole has neither FMLP-Rec
 nor LRURec, so they stand beside its SASRec, of as many layers. A unit is a trained target. Scoring
-is compared with the originals' way, a history encoded anew for each candidate.
+is compared with the originals' way, a history encoded anew for each candidate. Seconds of training
+are those of the processor.
 """
 
 from __future__ import annotations
@@ -83,12 +84,12 @@ def _training(view: TrainingView) -> Iterator[Measurement]:
         what = f"training, ml-100k, beside RecBole's {model}"
         if model != peer:
             peer = model
-            yield Measurement(what, f"RecBole's Trainer, {model}", *_recbole_trainer(model))
-        yield Measurement(what, way, *_suite_training(name, settings, batch_size, view))
+            yield Measurement(what, f"RecBole's Trainer, {model}", *recbole_trainer(model))
+        yield Measurement(what, way, *suite_training(name, settings, batch_size, view))
 
 
-def _recbole_trainer(model: str, steps: int = 3) -> tuple[float, int]:
-    """Seconds and targets of some steps of RecBole's own Trainer on its own ml-100k."""
+def recbole_trainer(model: str, steps: int = 3) -> tuple[float, int]:
+    """Processor seconds and targets of some steps of RecBole's own Trainer on its own ml-100k."""
     from recbole.data import create_dataset, data_preparation
     from recbole.trainer import Trainer
 
@@ -115,9 +116,9 @@ def _recbole_trainer(model: str, steps: int = 3) -> tuple[float, int]:
         loader, _, _ = data_preparation(config, dataset)
         trainer = Trainer(config, network_class(config, loader.dataset))
         trainer._train_epoch(_FirstBatches(loader, 1), 0, show_progress=False)
-        started = time.perf_counter()
+        started = time.process_time()
         trainer._train_epoch(_FirstBatches(loader, steps), 0, show_progress=False)
-        return time.perf_counter() - started, steps * TARGETS_A_STEP
+        return time.process_time() - started, steps * TARGETS_A_STEP
 
 
 @contextmanager
@@ -165,14 +166,14 @@ class _FirstSteps(Instances):
         return batch
 
 
-def _suite_training(
+def suite_training(
     name: str,
     settings: Mapping[str, Any],
     batch_size: int,
     view: TrainingView,
     targets: int = 8 * TARGETS_A_STEP,
 ) -> tuple[float, int]:
-    """Seconds and targets of some steps of the suite's loop, after a first one."""
+    """Processor seconds and targets of some steps of the suite's loop, after a first one."""
     with TemporaryDirectory() as folder:
         system = cast(Trained, _new_system(name, settings, Path(folder)))
         instances = system.instances(view)
@@ -182,9 +183,9 @@ def _suite_training(
         seconds, trained, steps = 0.0, 0, 1
         while trained < targets:
             part = _FirstSteps(instances, steps)
-            started = time.perf_counter()
+            started = time.process_time()
             train(system.model, part, system.loss, training, system.context, name=f"{steps}-steps")
-            seconds, trained, steps = time.perf_counter() - started, part.targets, steps * 4
+            seconds, trained, steps = time.process_time() - started, part.targets, steps * 4
         return seconds, trained
 
 

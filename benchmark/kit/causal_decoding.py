@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from benchmark.errors import SystemFailure
 from benchmark.kit.level_decoder import EncodedPrompts, LevelDecoder, ranges
+from benchmark.kit.products import WideProducts
 
 NODES_OF_A_BLOCK = 64
 """Nodes of one event that stand side by side. A block's attention grows with its square, and each
@@ -75,7 +76,8 @@ def read(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> ReadPrompts:
         ids: (events, length), padded on the right.
         mask: (events, length), true at real tokens, of which each row has one at least.
     """
-    output = model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=True)
+    with WideProducts():
+        output = model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=True)
     states = output.last_hidden_state
     last = states[torch.arange(len(ids), device=ids.device), mask.long().sum(dim=1) - 1]
     return ReadPrompts(_of_cache(output.past_key_values), mask.bool(), last)
@@ -163,13 +165,14 @@ class CausalDecoder(LevelDecoder):
                 for side, prompt in enumerate((keys, values))
             ]
             cache.update(seen[0], seen[1], number)
-        output = self.model.base_model(
-            input_ids=blocks.laid_out(token, part),
-            attention_mask=self._mask(event, width, keys.dtype),
-            position_ids=(self.lengths[event] + len(self.levels))[:, None].expand(-1, width),
-            past_key_values=cache,
-            use_cache=True,
-        )
+        with WideProducts():
+            output = self.model.base_model(
+                input_ids=blocks.laid_out(token, part),
+                attention_mask=self._mask(event, width, keys.dtype),
+                position_ids=(self.lengths[event] + len(self.levels))[:, None].expand(-1, width),
+                past_key_values=cache,
+                use_cache=True,
+            )
         own = tuple(
             (
                 keys[:, :, -width:].transpose(1, 2).flatten(0, 1),

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import SystemFailure
 from benchmark.kit.level_decoder import EncodedPrompts, LevelDecoder, ranges
+from benchmark.kit.products import WideProducts, linear
 from benchmark.kit.trie import CatalogueTrie, Trie
 from benchmark.protocol.metrics import Ranks, ranks_of_targets
 
@@ -79,7 +80,8 @@ def encode(model: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> E
         inputs: ``input_ids`` (events, length) or ``inputs_embeds`` (events, length, width).
         mask: (events, length), true or 1 at real tokens.
     """
-    states = model.encoder(**inputs, attention_mask=mask.long()).last_hidden_state
+    with WideProducts():
+        states = model.encoder(**inputs, attention_mask=mask.long()).last_hidden_state
     return Encoded(states, mask.bool())
 
 
@@ -121,7 +123,7 @@ class NodeDecoder(LevelDecoder):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Both (events, heads, length, head width)."""
         weight = torch.cat([attention.k.weight, attention.v.weight])
-        both = F.linear(states, weight).unflatten(-1, (2, self.heads, self.head_width))
+        both = linear(states, weight).unflatten(-1, (2, self.heads, self.head_width))
         keys, values = both.permute(2, 0, 3, 1, 4).contiguous()
         return keys, values
 
@@ -147,7 +149,8 @@ class NodeDecoder(LevelDecoder):
         for number, block in enumerate(self.blocks):
             states = states + self._read_ancestors(number, block.layer[0], states, own_bias)
             states = states + self._read_source(number, block.layer[1], states, place, shape)
-            states = block.layer[2](states)  # position by position, with its own norm and sum
+            with WideProducts():
+                states = block.layer[2](states)  # position by position, with its own norm and sum
         states = self.decoder.final_layer_norm(states)
         if getattr(self.model.config, "scale_decoder_outputs", False):  # mT5 has no such switch
             states = states * self.model.config.d_model**-0.5
@@ -157,7 +160,7 @@ class NodeDecoder(LevelDecoder):
         self, number: int, layer: Any, states: torch.Tensor, bias: torch.Tensor
     ) -> torch.Tensor:
         """Self-attention of each node to its ancestors and itself, (nodes, width)."""
-        projected = F.linear(layer.layer_norm(states), self.self_weights[number])
+        projected = linear(layer.layer_norm(states), self.self_weights[number])
         query, key, value = projected.unflatten(-1, (3, self.heads, self.head_width)).unbind(1)
         self.levels[-1].append((key.contiguous(), value.contiguous()))
         at_levels = list(zip(self.levels, self.ancestors, strict=True))
@@ -168,7 +171,7 @@ class NodeDecoder(LevelDecoder):
         read = torch.zeros_like(query)
         for (level, rows), weight in zip(at_levels, weights, strict=True):
             read.addcmul_(level[number][1].index_select(0, rows), weight[..., None])
-        return layer.SelfAttention.o(read.flatten(1))
+        return linear(read.flatten(1), layer.SelfAttention.o.weight)
 
     def _read_source(
         self,
@@ -179,7 +182,7 @@ class NodeDecoder(LevelDecoder):
         shape: tuple[int, int],
     ) -> torch.Tensor:
         """Attention of each node to its event's encoder states, (nodes, width)."""
-        query = layer.EncDecAttention.q(layer.layer_norm(states))
+        query = linear(layer.layer_norm(states), layer.EncDecAttention.q.weight)
         padded = query.new_zeros(shape[0] * shape[1], query.shape[1]).index_copy_(0, place, query)
         queries = padded.view(*shape, self.heads, self.head_width).transpose(1, 2)
         keys, values = self.source[number]
@@ -187,7 +190,7 @@ class NodeDecoder(LevelDecoder):
             queries, keys, values, attn_mask=self.source_bias, scale=1.0
         )
         flat = read.transpose(1, 2).reshape(shape[0] * shape[1], -1).index_select(0, place)
-        return layer.EncDecAttention.o(flat)
+        return linear(flat, layer.EncDecAttention.o.weight)
 
     def output_rows(self) -> torch.Tensor:
         """The output layer of the T5."""

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+
+from benchmark.kit.products import linear
 
 _SMALLEST_SUM = 1e-30
 """Sums of exponentials below it may have lost terms that are too small for a float32."""
@@ -65,7 +66,7 @@ class LevelDecoder(ABC):
         is_safe = (sums > _SMALLEST_SUM) & (sums < torch.inf)
         logs = sums.log()
         if not is_safe.all():
-            logits = F.linear(states[~is_safe], rows).float()
+            logits = linear(states[~is_safe], rows).float()
             logs[~is_safe] = logits.logsumexp(dim=1)
         return logs
 
@@ -74,7 +75,7 @@ class LevelDecoder(ABC):
         tokens = _LOGITS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"][1]
         sums = torch.zeros(len(states), device=self.device)
         for rows in output.split(tokens):
-            sums += F.linear(states, rows).float().exp_().sum(dim=1)
+            sums += linear(states, rows).float().exp_().sum(dim=1)
         return sums
 
     def logits(self, states: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
@@ -87,7 +88,7 @@ class LevelDecoder(ABC):
         """
         distinct, column = token.unique(return_inverse=True)
         rows = self.output_rows().index_select(0, distinct)
-        return F.linear(states, rows)[row, column].float()
+        return linear(states, rows)[row, column].float()
 
 
 class EncodedPrompts(ABC):

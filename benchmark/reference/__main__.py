@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError
+from benchmark.systems.arithmetic import ARITHMETICS, NATIVE, use
 from benchmark.systems.processes import number_of_processes
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--retry-failed", action="store_true", help="run systems that failed before again")
     add("--threads", type=int, help="threads of a unit (default: all cores)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
+    add(
+        "--arithmetic",
+        default=NATIVE,
+        choices=ARITHMETICS,
+        help="portable: the same ranks on every x86-64 processor with AVX2, slower "
+        "(default: %(default)s)",
+    )
     add("--out", type=Path, default=Path("results/reference"), help="where runs and tables go")
     add("--presets", type=Path, default=Path("baselines/presets"), help="where tuned/*.yaml go")
     add(
@@ -64,6 +72,7 @@ def _reference(arguments: argparse.Namespace) -> int:
         raise BenchmarkError(f"--minutes {minutes}: must be a number above 0.")
     if number_of_processes() > 1:
         raise BenchmarkError("python -m benchmark.reference does not run under torchrun.")
+    arguments.device = use(arguments.arithmetic, arguments.device)
     # Loaded here, so that --help and bad numbers answer at once.
     from benchmark.locks import LockedElsewhere, locked
     from benchmark.reference.programme import load_programme

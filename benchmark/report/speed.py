@@ -7,19 +7,21 @@ for three data sets and three seeds. Seconds are those of the processor, with on
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.files import build_folder, write_json
+from benchmark.files import build_folder, remove_folder, write_json
 from benchmark.report.build import make_report
 from benchmark.report.collect import REFERENCE_FAMILY, collect
 from benchmark.report.curves import read_curves, write_curves
@@ -28,12 +30,20 @@ from benchmark.report.top import TOP_FILE, KeptRanks, read_top
 from benchmark.report.typeface import FAMILY, WHOLE
 from benchmark.runs.execute import write_ranks
 from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
-from benchmark.speed.measure import Measurement
+from benchmark.speed.contest import Board, Line, Task, Way, race
+from benchmark.speed.measure import Measurement, processor_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TOPIC = "report"
 
 DATASETS = ("first", "second", "third")
 SEEDS = (1, 2, 3)
 SYSTEMS, REFERENCES = 20, 3
 REFERENCES_FOLDER = Path("results/reference")
+_TYPEFACES = {f"from the whole of {WHOLE}": WHOLE, "from the reduced typeface (ours)": FAMILY}
+_ALONE = "no library builds tables, tests and plots of such runs, so it has nothing beside it."
 
 
 def report() -> list[Measurement]:
@@ -42,17 +52,7 @@ def report() -> list[Measurement]:
         place = Path(folder)
         runs = place / "runs"
         count = _multiply(REFERENCES_FOLDER, runs)
-        command = [sys.executable, "-m", "benchmark.report"]
-        options = ["--from", str(runs), "--out", str(place / "report")]
-        started = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [*command, *options],
-            check=True,
-            capture_output=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds = ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime
+        seconds = processor_seconds(partial(_rebuild, runs, place / "report"))
         what = f"a report of {SYSTEMS} systems, {len(DATASETS)} data sets, {len(SEEDS)} seeds"
         return [
             Measurement(what, f"all tables and plots of {count} runs", seconds, count),
@@ -60,33 +60,79 @@ def report() -> list[Measurement]:
         ]
 
 
+def _rebuild(runs: Path, out: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "benchmark.report", "--from", str(runs), "--out", str(out)],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+
+
+def lines(largest: int) -> Iterator[Line]:
+    """The board's: reports of growing numbers of runs, then plots saved with either typeface."""
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        runs = place / "runs"
+        for datasets, seeds in ((1, 1), (1, 3), (3, 3)):
+            remove_folder(runs)
+            count = _multiply(REFERENCES_FOLDER, runs, DATASETS[:datasets], SEEDS[:seeds])
+            rebuild = partial(processor_seconds, partial(_rebuild, runs, place / "report"))
+            ways = [Way("suite (ours)", rebuild, is_ours=True, warms_up=False, rounds=1)]
+            task = Task(TOPIC, "report built from its runs", count, "runs", count, "runs")
+            yield race(replace(task, limit=_ALONE), ways)
+            if count > largest:
+                break
+        drawn = make_report(runs)
+        figures = [drawing.figure for group in drawn.groups for drawing in group.drawings]
+        ways = [
+            Way(
+                name,
+                partial(processor_seconds, partial(_save, figures, typeface, place)),
+                is_ours="(ours)" in name,
+                warms_up=False,
+                rounds=2,
+            )
+            for name, typeface in _TYPEFACES.items()
+        ]
+        yield race(Task(TOPIC, "plots saved as PDF", len(figures), "plots"), ways)
+
+
 def _saving(runs: Path, place: Path) -> Iterator[Measurement]:
     """The same plots with the typeface as matplotlib has it, and as it is reduced here."""
-    import matplotlib as mpl
-    from matplotlib.text import Text
-
     drawn = make_report(runs)
     figures = [drawing.figure for group in drawn.groups for drawing in group.drawings]
     what = f"saving {len(figures)} plots as PDF"
-    ways = {f"from the whole of {WHOLE}": WHOLE, "from the reduced typeface (ours)": FAMILY}
-    for way, typeface in ways.items():
+    for way, typeface in _TYPEFACES.items():
         started = time.process_time()
-        with report_style():
-            mpl.rcParams["font.family"] = [typeface]  # of the ticks that saving makes
-            for text in (text for figure in figures for text in figure.findobj(Text)):
-                text.set_fontfamily(typeface)
-            for figure in figures:
-                figure.savefig(place / "figure.pdf")
+        _save(figures, typeface, place)
         yield Measurement(what, way, time.process_time() - started, len(figures))
 
 
-def _multiply(references: Path, root: Path) -> int:
+def _save(figures: Sequence[Figure], typeface: str, place: Path) -> None:
+    import matplotlib as mpl
+    from matplotlib.text import Text
+
+    with report_style():
+        mpl.rcParams["font.family"] = [typeface]  # of the ticks that saving makes
+        for text in (text for figure in figures for text in figure.findobj(Text)):
+            text.set_fontfamily(typeface)
+        for figure in figures:
+            figure.savefig(place / "figure.pdf")
+
+
+def _multiply(
+    references: Path,
+    root: Path,
+    datasets: Sequence[str] = DATASETS,
+    seeds: Sequence[int] = SEEDS,
+) -> int:
     """Write the first reference runs once for every data set and seed; returns how many."""
     (group, *_) = collect(references).groups
     learned = [run for run in group.runs if run.record.system.family != REFERENCE_FAMILY]
     others = [run for run in group.runs if run.record.system.family == REFERENCE_FAMILY]
     chosen = (*others[:REFERENCES], *learned[:SYSTEMS])
-    copies = list(product(chosen, DATASETS, SEEDS))
+    copies = list(product(chosen, datasets, seeds))
     for run, dataset, seed in copies:
         _copy(run, root / f"{run.record.system.name}-{dataset}-{seed}", dataset, seed)
     return len(copies)
@@ -126,4 +172,5 @@ def _others(kept: KeptRanks) -> NDArray[np.int64]:
     return (kept.placed.above + kept.placed.tied).astype(np.int64)
 
 
-TOPICS = {"report": report}
+TOPICS = {TOPIC: report}
+BOARD = (Board(TOPIC, lines),)

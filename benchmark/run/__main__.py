@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, counted, shortened
+from benchmark.systems.arithmetic import ARITHMETICS, NATIVE, use
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
@@ -58,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         default=SINGLE_PRECISION,
         choices=PRECISIONS,
         help="of products, in training and scoring; tf32 is for accelerators "
+        "(default: %(default)s)",
+    )
+    add(
+        "--arithmetic",
+        default=NATIVE,
+        choices=ARITHMETICS,
+        help="portable: the same ranks on every x86-64 processor with AVX2, slower "
         "(default: %(default)s)",
     )
     add(
@@ -186,6 +194,8 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Before numpy and torch are loaded by what follows.
+    arguments.device = use(arguments.arithmetic, arguments.device)
     from benchmark.data.prepare import sweep
     from benchmark.overrides import parse_assignments
     from benchmark.run.parts import find_parts

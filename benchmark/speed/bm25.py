@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.speed.bm25_engines import OTHERS, OURS, Documents, Engine, processor_seconds
-from benchmark.speed.measure import Measurement
+from benchmark.speed.bm25_engines import OTHERS, OURS, Documents, Engine
+from benchmark.speed.measure import Measurement, processor_seconds
 
 HITS = 109
 QUERIES = 500

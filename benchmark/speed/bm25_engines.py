@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import sys
 import tempfile
-import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -29,6 +27,7 @@ from numpy.typing import NDArray
 
 from benchmark.retrieval import BM25Engine, PrunedBM25, RankBM25, SparseBM25, analyse_english
 from benchmark.retrieval.lucene import PyseriniBM25
+from benchmark.speed.measure import processor_seconds
 
 K1, B = 0.9, 0.4
 
@@ -88,18 +87,6 @@ class Engine(ABC):
         """Remove what it wrote."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def processor_seconds(work: Callable[[], object]) -> float:
-    """The time of all threads of this process and of those that it waits for."""
-
-    def now() -> float:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return time.process_time() + children.ru_utime + children.ru_stime
-
-    started = now()
-    work()
-    return now() - started
 
 
 class _Ours(Engine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,18 @@ def best_of(work: Callable[[], object], repeats: int = 3) -> float:
         work()
         best = min(best, time.perf_counter() - started)
     return best
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """The time of all threads of this process and of those that it waits for."""
+
+    def now() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + children.ru_utime + children.ru_stime
+
+    started = now()
+    work()
+    return now() - started
 
 
 def as_lines(measurements: Iterable[Measurement | str]) -> Iterator[str]:

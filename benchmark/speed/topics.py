@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from benchmark.protocol.metrics import METRIC_NAMES, mean_metrics, ranks_of_targets
+from benchmark.speed import bm25_board, clusters_board, decoding_board, metrics_board
 from benchmark.speed.bm25 import bm25
 from benchmark.speed.clusters import clusters
+from benchmark.speed.contest import Board
 from benchmark.speed.data import data
 from benchmark.speed.decoding import decoding
 from benchmark.speed.identifiers import identifiers
@@ -51,3 +53,11 @@ TOPICS: dict[str, Callable[[], Iterable[Measurement | str]]] = {
     "decoding": decoding,
     "identifiers": identifiers,
 }
+
+BOARD = (
+    Board(bm25_board.TOPIC, bm25_board.lines, bm25_board.peers()),
+    Board(decoding_board.TOPIC, decoding_board.lines, decoding_board.PEERS),
+    Board(metrics_board.TOPIC, metrics_board.lines, metrics_board.PEERS),
+    Board(clusters_board.TOPIC, clusters_board.lines, clusters_board.PEERS),
+)
+"""The topics of the speed board; the report and the index page add one each."""

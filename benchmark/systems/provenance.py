@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmark.errors import BenchmarkError
 from benchmark.files import sha256_of_json
 from benchmark.loaded import Stamp, stamp_at_load, stamp_of
+from benchmark.systems.arithmetic import NATIVE, arithmetic
 
 LIBRARIES = (
     "accelerate",
@@ -37,13 +38,18 @@ _ALWAYS = ("benchmark.runs.evaluation", "benchmark.protocol.task")
 
 @lru_cache(maxsize=1)
 def library_versions() -> dict[str, str]:
-    """The installed versions of the libraries that decide numbers."""
+    """The installed versions of the libraries that decide numbers, and how they compute if asked.
+
+    ``arithmetic`` stands there where it is not the processor's own.
+    """
     versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in LIBRARIES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "absent"
+    if arithmetic() != NATIVE:
+        versions["arithmetic"] = arithmetic()
     return versions
 
 

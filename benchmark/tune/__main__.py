@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
+from benchmark.systems.arithmetic import ARITHMETICS, NATIVE, use
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import number_of_processes
 
@@ -51,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, help="threads a trial (default: the cores shared among the jobs)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
     add("--precision", default=SINGLE_PRECISION, choices=PRECISIONS, help="of training and scoring")
+    add(
+        "--arithmetic",
+        default=NATIVE,
+        choices=ARITHMETICS,
+        help="portable: the same ranks on every x86-64 processor with AVX2, slower "
+        "(default: %(default)s)",
+    )
     add("--results", type=Path, default=Path("results"), help="where journal and tables go")
     add("--presets", type=Path, help="where tuned/DATASET.yaml goes (default: RESULTS/presets)")
     add("--prepared", type=Path, default=Path("datasets/prepared"), help="prepared data sets")
@@ -69,6 +77,7 @@ def _tune(arguments: argparse.Namespace) -> int:
         raise BenchmarkError("python -m benchmark.tune does not run under torchrun; use --jobs.")
     if find_spec("optuna") is None:
         raise BenchmarkError("python -m benchmark.tune needs Optuna: pip install '.[tune]'.")
+    arguments.device = use(arguments.arithmetic, arguments.device)
     # Loaded here, so that --help and bad numbers answer at once.
     from benchmark.tune.campaign import Campaign, Wanted
     from benchmark.tune.report import sentences, write_tuning_report
