@@ -23,6 +23,7 @@ from benchmark.kit.causal import (
 from benchmark.kit.causal_decoding import can_decode, read
 from benchmark.kit.decoding import candidate_scores, catalogue_scores
 from benchmark.kit.model_folder import files_in
+from benchmark.kit.precision import autocast
 from benchmark.kit.scoring_batches import causal_request_costs
 from benchmark.kit.seq2seq import IGNORED, assembled
 from benchmark.kit.trie import CatalogueTrie
@@ -174,6 +175,19 @@ def test_models_that_cannot_be_decoded_are_told_from_those_that_can() -> None:
     for kind, config in CANNOT.items():
         torch.manual_seed(0)
         assert not can_decode(CausalLM.of_config(config).lm), kind
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@torch.inference_mode()
+def test_half_precision_runs_and_is_near(attention: str) -> None:
+    lm, case = model_of().lm, case_of()
+    lm.set_attn_implementation(attention)
+    exact = scored(lm, case)
+    with autocast("bf16", "cpu"):
+        near, beam = scored(lm, case), scored(lm, case, 5)
+    assert near.dtype == torch.float32
+    torch.testing.assert_close(near, exact, rtol=0, atol=0.6)
+    assert (torch.isfinite(beam).sum(dim=1) == 5).all()
 
 
 def test_training_mode_is_refused() -> None:
