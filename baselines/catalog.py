@@ -333,6 +333,20 @@ ENTRIES: tuple[SystemEntry, ...] = (
         needs_text=True,
     ),
     SystemEntry(
+        name="lc-rec-causal",
+        display_name="LC-Rec (causal)",
+        family="generative-recommendation",
+        tasks=("recommendation",),
+        target="baselines.generative_recommendation.lc_rec_causal:LCRecCausal",
+        reference="zheng2024lcrec",
+        original="https://github.com/RUCAIBox/LC-Rec",
+        licence="none stated",
+        status="As LC-Rec, on a causal language model with the published optimiser; quantiser and "
+        "collisions equal the original's numbers, loss, scores and beams plain ones in the tests.",
+        in_suite=False,
+        needs_text=True,
+    ),
+    SystemEntry(
         name="letter",
         display_name="LETTER",
         family="generative-recommendation",
@@ -522,6 +536,19 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/TengShi-RUC/UniSAR",
         licence="none stated",
         status="Our code, equal to the original's numbers; empty histories are defined.",
+    ),
+    SystemEntry(
+        name="joint-semantic-ids",
+        display_name="Joint semantic IDs",
+        family="joint",
+        tasks=BOTH,
+        target="baselines.joint.semantic_ids:JointSemanticIDs",
+        reference="penha2025semanticids",
+        status="Our code: the authors published none, and no numbers to compare with. A bi-encoder "
+        "of both tasks, residual k-means and a T5 follow the paper; schedules, levels of codes and "
+        "wordings are ours. Pairs, loss, codes, prompts and scores equal plain ones in the tests.",
+        in_suite=False,
+        needs_text=True,
     ),
     SystemEntry(
         name="gensar",

@@ -28,6 +28,7 @@ import torch
 from pydantic import Field
 
 from benchmark.data.dataset import BEHAVIOURS, LongArray
+from benchmark.kit.bi_encoder import BiEncoderSettings, joint_item_vectors
 from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding import Encoded, encode
 from benchmark.kit.identifiers.card import card
@@ -50,7 +51,6 @@ from benchmark.systems.provenance import code_fingerprint, library_versions
 from benchmark.systems.space import LEARNING_RATE, Real, SearchSpace, Whole
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
-from gensar.bi_encoder import BiEncoderSettings, joint_item_vectors
 from gensar.identifiers import JointIdentifierConfig, JointIdentifiers, learn_joint_identifiers
 from gensar.prompts import (
     WORDINGS,

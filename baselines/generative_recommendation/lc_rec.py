@@ -38,10 +38,11 @@ from benchmark.data.dataset import IntArray, Items, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding import Encoded, encode
+from benchmark.kit.decoding import encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
+from benchmark.kit.level_decoder import EncodedPrompts
 from benchmark.kit.pretrained import PUBLISHED, find_encoder
 from benchmark.kit.prompt_instances import Pieces, PromptInstances
 from benchmark.kit.scoring_batches import ScoringBatchSize
@@ -92,8 +93,8 @@ class TaskMix(BaseModel):
     """The most fused examples of an epoch."""
 
 
-class LCRecConfig(SystemConfig):
-    """The original's settings for the identifiers, the benchmark's for the language model."""
+class CodesAndWordsConfig(SystemConfig):
+    """What does not depend on the language model: the original's identifiers, tasks and prompts."""
 
     text_encoder: str = PUBLISHED
     """Which sentence encoder: "published" for BGE and nothing else, "packaged" (MiniLM), "auto" for
@@ -118,8 +119,6 @@ class LCRecConfig(SystemConfig):
         ),
     )
     """How text embeddings become codes; ``collisions: released`` is the original's loop."""
-    backbone: BackboneSettings = BackboneSettings()
-    """T5-small."""
     tasks: TaskMix = TaskMix()
     """The training mixture."""
     prompts: PromptStyle = "instruction"
@@ -146,6 +145,19 @@ class LCRecConfig(SystemConfig):
     """How the whole catalogue is ranked."""
     scoring_batch_size: ScoringBatchSize = 32
     """Requests that are scored at once; "auto" for as many as fit into memory."""
+    search_space: ClassVar[SearchSpace] = {
+        "training.learning_rate": LEARNING_RATE,
+        "training.epochs": Whole(2, 24, log=True, is_budget=True),
+        "warmup_share": Real(0.0, 0.2),
+        "tasks.fused": Real(0.0, 0.5),
+    }
+
+
+class LCRecConfig(CodesAndWordsConfig):
+    """The benchmark's settings for the language model."""
+
+    backbone: BackboneSettings = BackboneSettings()
+    """T5-small."""
     training: TrainingSettings = TrainingSettings(
         epochs=200,
         batch_size=8192,
@@ -159,13 +171,6 @@ class LCRecConfig(SystemConfig):
     )
     """A batch counts examples of all tasks. The original tunes LLaMA for 4 epochs at 5e-5 in
     batches of 128; these are the settings that T5-small has in the benchmark's comparison."""
-
-    search_space: ClassVar[SearchSpace] = {
-        "training.learning_rate": LEARNING_RATE,
-        "training.epochs": Whole(2, 24, log=True, is_budget=True),
-        "warmup_share": Real(0.0, 0.2),
-        "tasks.fused": Real(0.0, 0.5),
-    }
 
     def pretrained_parts(self) -> tuple[PretrainedPart, ...]:
         """The T5 and the sentence encoder."""
@@ -498,7 +503,7 @@ class Mixture(PromptInstances):
 
     most_input_tokens = most_target_tokens = None
 
-    def __init__(self, view: TrainingView, prompts: Prompts, config: LCRecConfig) -> None:
+    def __init__(self, view: TrainingView, prompts: Prompts, config: CodesAndWordsConfig) -> None:
         self.prompts, self.window = prompts, config.length_window
         self.tokens, self.end = prompts.tokens, prompts.end
         self.loss_group_size = config.loss_group_size
@@ -566,20 +571,25 @@ class Mixture(PromptInstances):
 
 
 class LCRec(IdentifierSystem):
-    """Codes of item texts, a T5, and prompts that align the two.
+    """Codes of item texts, a language model, and prompts that align the two.
 
     After ``fit`` or ``load`` there are ``identifiers``, ``backbone`` and ``prompts``.
     """
 
-    Config = LCRecConfig
-    config: LCRecConfig
+    Config: ClassVar[type[SystemConfig]] = LCRecConfig
+    config: Any
     tasks = (TASK,)
 
     identifiers: Identifiers
     figures: dict[str, float]
     encoder_stand_in: str
-    backbone: Backbone
+    backbone: Any
     prompts: Prompts
+
+    backbones: ClassVar[Any] = Backbone
+    """What makes and loads the language model with its tokenizer."""
+    made_prompts: ClassVar[type[Prompts]] = Prompts
+    """What puts prompts together."""
 
     def fit(self, view: TrainingView) -> None:
         """Learn the identifiers of all items, then the mixture of tasks."""
@@ -591,9 +601,9 @@ class LCRec(IdentifierSystem):
         added = code_tokens(identifier_texts(self.identifiers))
         # No query is among the texts: a recommender does not see the search log.
         texts = [*corpus.items.text[1:], *words_of(config.prompts)]
-        self.backbone = Backbone.make(config.backbone, texts, added, self.context)
+        self.backbone = self.backbones.make(config.backbone, texts, added, self.context)
         self._make_prompts(corpus)
-        instances = Mixture(view, self.prompts, config)
+        instances = self.mixture(view)
         settings = config.training
         if not settings.warmup_steps:
             steps = settings.epochs * instances.steps(settings.batch_size)
@@ -636,8 +646,12 @@ class LCRec(IdentifierSystem):
         self.identifiers = Identifiers.load(folder)
         self.figures = read_json(folder / _FIGURES)
 
+    def mixture(self, view: TrainingView) -> Mixture:
+        """The training instances."""
+        return Mixture(view, self.prompts, self.config)
+
     def _make_prompts(self, corpus: Corpus) -> None:
-        self.prompts = Prompts(
+        self.prompts = self.made_prompts(
             self.backbone.tokenizer,
             identifier_texts(self.identifiers),
             *titles_and_details(corpus.items),
@@ -650,22 +664,27 @@ class LCRec(IdentifierSystem):
         """The language model."""
         return self.backbone.model.eval().t5
 
+    def read(self, pieces: LongArray) -> EncodedPrompts:
+        """What the language model makes of prompts (requests, pieces)."""
+        ids, mask = assembled(self.prompts.tokens, pieces, self.prompts.end)
+        device = self.context.device
+        return encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
+
     def targets_of(self, task: str) -> LongArray:
         """The codes of all items, each with its end."""
         return self._targets
 
-    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
+    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, EncodedPrompts]]:
         """Questions in the first wording, those of similar length together."""
-        config, tokens, device = self.config, self.prompts.tokens, self.context.device
-        pieces = self.prompts.questions(requests.history(config.history_length, TASK).items)
-        for rows in self.batches(requests, assembled_lengths(tokens, pieces)):
-            ids, mask = assembled(tokens, pieces[rows], self.prompts.end)
+        history = requests.history(self.config.history_length, TASK).items
+        pieces = self.prompts.questions(history)
+        for rows in self.batches(requests, assembled_lengths(self.prompts.tokens, pieces)):
             with torch.inference_mode():
-                states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
-            yield rows, states
+                read = self.read(pieces[rows])
+            yield rows, read
 
     def save(self, folder: Path) -> None:
-        """Write the T5 and the identifiers."""
+        """Write the language model and the identifiers."""
         self.backbone.save(folder / _BACKBONE)
         self.identifiers.save(folder / _IDENTIFIERS)
         write_json(folder / _FIGURES, self.figures)
@@ -673,7 +692,7 @@ class LCRec(IdentifierSystem):
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what :meth:`save` wrote; no text is embedded again."""
-        self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
+        self.backbone = self.backbones.load(folder / _BACKBONE, self.context.device)
         self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
         self.figures = read_json(folder / _FIGURES)
         self.encoder_stand_in = read_json(folder / _ORIGIN)["encoder_stand_in"]
@@ -684,11 +703,11 @@ class LCRec(IdentifierSystem):
         return {"semantic": self.figures}
 
     def number_of_parameters(self) -> int:
-        """Weights of the T5."""
+        """Weights of the language model."""
         return sum(weight.numel() for weight in self.backbone.model.parameters())
 
     def stand_ins(self) -> tuple[str, ...]:
-        """What stands in for the pretrained T5 and for the text encoder."""
+        """What stands in for the pretrained language model and for the text encoder."""
         sentences = (self.config.backbone.stand_in(), self.encoder_stand_in)
         return tuple(sentence for sentence in sentences if sentence)
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.data.dataset import LongArray
-from benchmark.kit.decoding import Encoded, LengthRule, candidate_scores, catalogue_scores
+from benchmark.kit.decoding import LengthRule, candidate_scores, catalogue_scores
+from benchmark.kit.level_decoder import EncodedPrompts
 from benchmark.kit.precision import autocast
 from benchmark.kit.scoring_batches import batches_of
 from benchmark.kit.trie import NO_TOKEN, CatalogueTrie
@@ -79,7 +80,7 @@ def beam_over(targets: NDArray[np.integer], settings: _Settings) -> int | None:
 
 
 class IdentifierSystem(System):
-    """A T5 that reads a request and writes the identifier of an item.
+    """A language model that reads a request and writes the identifier of an item.
 
     Its ``Config`` has ``scoring``, ``beam_size``, ``catalogue``, a :class:`CatalogueRanking`, and
     ``scoring_batch_size``.
@@ -94,14 +95,14 @@ class IdentifierSystem(System):
 
     @abstractmethod
     def writer(self) -> Any:
-        """The T5 as the decoding engine reads it, in evaluation mode."""
+        """The network as the decoding engine reads it, in evaluation mode."""
 
     @abstractmethod
     def targets_of(self, task: str) -> LongArray:
         """(items + 1, tokens) the identifier of each item as it is written, padded with -1."""
 
     @abstractmethod
-    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
+    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, EncodedPrompts]]:
         """Encoded prompts of batches of requests, each with its rows."""
 
     @property

@@ -1,4 +1,4 @@
-"""Ranking item identifiers with a T5: exact likelihoods and constrained beams, level by level.
+"""Ranking item identifiers by a network: exact likelihoods and constrained beams, level by level.
 
 Each event has a tree of what may be generated (``benchmark.kit.trie``). All nodes of a level are
 decoded at once, one position each: a node brings a query only, reads the keys and values of its
@@ -11,13 +11,14 @@ as in Hugging Face ``generate`` with ``prefix_allowed_tokens_fn``, whose results
 differs: a beam holds distinct prefixes only, so that no candidate is returned twice, and with
 ``beam_size`` at least the number of candidates the search is exact.
 
-Models are Hugging Face ``T5ForConditionalGeneration`` and its relatives of the same layout (T5
-v1.1, mT5), in evaluation mode, of any floating type; log-probabilities are float32.
+Models here are Hugging Face ``T5ForConditionalGeneration`` and its relatives of the same layout (T5
+v1.1, mT5), in evaluation mode, of any floating type; log-probabilities are float32. What else can
+decode nodes comes with prompts of its own (``benchmark.kit.causal_decoding``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from benchmark.errors import SystemFailure
+from benchmark.kit.level_decoder import EncodedPrompts, LevelDecoder, ranges
 from benchmark.kit.products import WideProducts, linear
 from benchmark.kit.trie import CatalogueTrie, Trie
 from benchmark.protocol.metrics import Ranks, ranks_of_targets
@@ -39,26 +41,36 @@ order is the same."""
 _ROUNDING = 1e-3
 """Log-probability that is left to rounding where a node is struck for being below a bound."""
 
-_SMALLEST_SUM = 1e-30
-"""Sums of exponentials below it may have lost terms that are too small for a float32."""
-
 _NODES_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Nodes of a level, at most, that are decoded together where a catalogue is scored exactly. In a
 T5-small, the keys and values of so many are 0.4 and 1.6 GB."""
-
-_LOGITS_AT_ONCE = {"cpu": (256, 1024), "cuda": (4096, 16384)}
-"""Nodes and tokens of the vocabulary whose logits are held at once: a CPU's cache is small."""
-
 
 # -------------------------------------------------------------------------------------- the model
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(EncodedPrompts):
     """Encoder states (events, length, width), and mask (events, length) of those that are real."""
 
     states: torch.Tensor
     mask: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the states lie."""
+        return self.states.device
+
+    def decoder(self, model: Any) -> NodeDecoder:
+        """The decoder of the T5."""
+        return NodeDecoder(model, self)
+
+    def split(self, events: int) -> Sequence[Encoded]:
+        """Parts of so many events."""
+        parts = zip(self.states.split(events), self.mask.split(events), strict=True)
+        return [Encoded(states, mask) for states, mask in parts]
 
 
 def encode(model: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> Encoded:
@@ -73,7 +85,7 @@ def encode(model: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> E
     return Encoded(states, mask.bool())
 
 
-class NodeDecoder:
+class NodeDecoder(LevelDecoder):
     """The decoder of a T5 for nodes of trees: one call a level, one position a node.
 
     The weights are read when it is made. Nodes are given in the order of their events. A model with
@@ -90,7 +102,8 @@ class NodeDecoder:
         attention = self.blocks[0].layer[0].SelfAttention
         self.heads, self.head_width = int(attention.n_heads), int(attention.key_value_proj_dim)
         self.position_bias = attention.compute_bias
-        self.device = encoded.states.device
+        self.device = encoded.device
+        self.start_token = int(model.config.decoder_start_token_id)
         self.self_weights = [
             torch.cat([part.weight for part in (own.q, own.k, own.v)])
             for own in (block.layer[0].SelfAttention for block in self.blocks)
@@ -115,19 +128,13 @@ class NodeDecoder:
         return keys, values
 
     def restart(self) -> None:
-        """Forget all nodes; the next ones are roots."""
+        """Forget all nodes."""
         self.levels, self.ancestors = [], []
 
     def __call__(
         self, token: torch.Tensor, parent: torch.Tensor, event: torch.Tensor
     ) -> torch.Tensor:
-        """Decode the next level; returns what the output layer reads, (nodes, width).
-
-        Args:
-            token: (nodes,) the token of each node; the decoder's start token for roots.
-            parent: (nodes,) the place of its parent among the nodes of the last call.
-            event: (nodes,) its event, rising.
-        """
+        """One position a node."""
         self.ancestors = [
             *(above.index_select(0, parent) for above in self.ancestors),
             torch.arange(len(token), device=self.device),
@@ -185,62 +192,23 @@ class NodeDecoder:
         flat = read.transpose(1, 2).reshape(shape[0] * shape[1], -1).index_select(0, place)
         return linear(flat, layer.EncDecAttention.o.weight)
 
-    def log_normalisers(self, states: torch.Tensor) -> torch.Tensor:
-        """Log of the sum of the exponentials of all logits, float32 (nodes,).
-
-        Args:
-            states: (nodes, width), as a call returned them.
-        """
-        nodes = _LOGITS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"][0]
-        rows = self._rows_of_level()
-        sums = torch.cat([self._sums_of_exponentials(some, rows) for some in states.split(nodes)])
-        is_safe = (sums > _SMALLEST_SUM) & (sums < torch.inf)
-        logs = sums.log()
-        if not is_safe.all():
-            logits = linear(states[~is_safe], rows).float()
-            logs[~is_safe] = logits.logsumexp(dim=1)
-        return logs
-
-    def _rows_of_level(self) -> torch.Tensor:
-        """The rows of the output layer whose tokens can follow at the level that came last."""
+    def output_rows(self) -> torch.Tensor:
+        """The output layer of the T5."""
         rows: torch.Tensor = self.model.lm_head.weight
-        first = getattr(self.model, "first_of_level", None)
+        return rows
+
+    def rows_of_level(self) -> torch.Tensor:
+        """All rows, or those of the level."""
+        rows, first = self.output_rows(), getattr(self.model, "first_of_level", None)
         level = len(self.ancestors) - 1
         return rows if first is None else rows[first[level] : first[level + 1]]
-
-    def _sums_of_exponentials(self, states: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """Without the pass that looks for the largest logit first; it is seldom needed."""
-        tokens = _LOGITS_AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"][1]
-        sums = torch.zeros(len(states), device=self.device)
-        for rows in output.split(tokens):
-            sums += linear(states, rows).float().exp_().sum(dim=1)
-        return sums
-
-    def logits(self, states: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-        """Single logits, float32 (pairs,).
-
-        Args:
-            states: (nodes, width), as a call returned them.
-            row: (pairs,) rows of ``states``.
-            token: (pairs,) one token each.
-        """
-        distinct, column = token.unique(return_inverse=True)
-        rows = self.model.lm_head.weight.index_select(0, distinct)
-        return linear(states, rows)[row, column].float()
 
 
 def _places_in_events(event: torch.Tensor, events: int) -> tuple[torch.Tensor, tuple[int, int]]:
     """Where nodes stand in a table (events, most nodes of one) when it is laid out flat."""
     counts = torch.bincount(event, minlength=events)
     widest = int(counts.max())
-    return event * widest + _ranges(counts)[1], (events, widest)
-
-
-def _ranges(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For ``counts`` (owners,) things each: the owner of every thing, and its number there."""
-    owner = torch.repeat_interleave(counts)
-    first = counts.cumsum(0) - counts
-    return owner, torch.arange(len(owner), device=counts.device) - first[owner]
+    return event * widest + ranges(counts)[1], (events, widest)
 
 
 # -------------------------------------------------------------------------------------- the search
@@ -288,7 +256,7 @@ class _Nodes:
 
 
 def _search(
-    decoder: NodeDecoder,
+    decoder: LevelDecoder,
     tree: _Tree,
     roots: torch.Tensor,
     beam_size: int | None,
@@ -308,7 +276,7 @@ def _search(
     decoder.restart()
     events = torch.arange(len(roots), device=roots.device)
     reached = _Nodes(roots, events, events, torch.zeros(len(roots), device=roots.device))
-    token = torch.full_like(roots, decoder.model.config.decoder_start_token_id)
+    token = torch.full_like(roots, decoder.start_token)
     for _ in range(tree.height):
         states = decoder(token, reached.parent, reached.event)
         children = _children(decoder, tree, reached, states)
@@ -328,11 +296,11 @@ def _search(
         token = tree.token[reached.node]
 
 
-def _children(decoder: NodeDecoder, tree: _Tree, reached: _Nodes, states: torch.Tensor) -> _Nodes:
+def _children(decoder: LevelDecoder, tree: _Tree, reached: _Nodes, states: torch.Tensor) -> _Nodes:
     """All children of decoded nodes, whose ``states`` are (nodes, width)."""
     first = tree.first_child[reached.node]
     counts = tree.first_child[reached.node + 1] - first
-    parent, inner = _ranges(counts)
+    parent, inner = ranges(counts)
     node = first[parent] + inner
     logits = decoder.logits(states, parent, tree.token[node])
     above = reached.score - decoder.log_normalisers(states)
@@ -345,7 +313,7 @@ def _is_among_best(score: torch.Tensor, event: torch.Tensor, number: int) -> tor
     ``event`` is rising.
     """
     is_best = torch.empty_like(event, dtype=torch.bool)
-    is_best[_by_event_and_score(score, event)] = _ranges(torch.bincount(event))[1] < number
+    is_best[_by_event_and_score(score, event)] = ranges(torch.bincount(event))[1] < number
     return is_best
 
 
@@ -360,7 +328,7 @@ def _by_event_and_score(score: torch.Tensor, event: torch.Tensor) -> torch.Tenso
 
 def candidate_scores(
     model: Any,
-    encoded: Encoded,
+    encoded: EncodedPrompts,
     tokens: NDArray[np.integer],
     beam_size: int | None = None,
     length_rule: LengthRule = "sum",
@@ -379,11 +347,11 @@ def candidate_scores(
         SystemFailure: a candidate has no token, or one after its padding; the model is not in
             evaluation mode.
     """
-    decoder = NodeDecoder(model, encoded)
+    decoder = encoded.decoder(model)
     return _candidate_scores(decoder, _candidate_trie(tokens), beam_size, length_rule)
 
 
-def node_log_probabilities(model: Any, encoded: Encoded, trie: Trie) -> torch.Tensor:
+def node_log_probabilities(model: Any, encoded: EncodedPrompts, trie: Trie) -> torch.Tensor:
     """The log-probability of every prefix, float32 (nodes,); 0 for the roots.
 
     Args:
@@ -392,7 +360,7 @@ def node_log_probabilities(model: Any, encoded: Encoded, trie: Trie) -> torch.Te
     Raises:
         SystemFailure: the model is not in evaluation mode.
     """
-    decoder = NodeDecoder(model, encoded)
+    decoder = encoded.decoder(model)
     roots = torch.arange(trie.number_of_roots, device=decoder.device)
     score = torch.zeros(len(trie), device=decoder.device)
     for reached in _search(decoder, _Tree.of(trie, decoder.device), roots, None):
@@ -401,7 +369,10 @@ def node_log_probabilities(model: Any, encoded: Encoded, trie: Trie) -> torch.Te
 
 
 def exact_ranks(
-    model: Any, encoded: Encoded, tokens: NDArray[np.integer], target_column: NDArray[np.integer]
+    model: Any,
+    encoded: EncodedPrompts,
+    tokens: NDArray[np.integer],
+    target_column: NDArray[np.integer],
 ) -> Ranks:
     """The ranks that exact scores (by sum) give to known targets, without scoring the others.
 
@@ -415,7 +386,7 @@ def exact_ranks(
     Raises:
         SystemFailure: as for :func:`candidate_scores`.
     """
-    decoder = NodeDecoder(model, encoded)
+    decoder = encoded.decoder(model)
     target = np.take_along_axis(tokens, target_column[:, None, None].astype(np.int64), axis=1)
     bound = _candidate_scores(decoder, _candidate_trie(target))[:, 0] - _ROUNDING
     scores = _candidate_scores(decoder, _candidate_trie(tokens), bound=bound)
@@ -430,7 +401,7 @@ def _candidate_trie(tokens: NDArray[np.integer]) -> Trie:
 
 
 def _candidate_scores(
-    decoder: NodeDecoder,
+    decoder: LevelDecoder,
     trie: Trie,
     beam_size: int | None = None,
     length_rule: LengthRule = "sum",
@@ -459,7 +430,7 @@ def _candidate_scores(
 
 def catalogue_scores(
     model: Any,
-    encoded: Encoded,
+    encoded: EncodedPrompts,
     catalogue: CatalogueTrie,
     beam_size: int | None = None,
     length_rule: LengthRule = "sum",
@@ -475,23 +446,21 @@ def catalogue_scores(
     Raises:
         SystemFailure: the model is not in evaluation mode.
     """
-    device = encoded.states.device
+    device = encoded.device
     tree = _Tree.of(catalogue.trie, device)
-    scores = torch.full((len(encoded.states), catalogue.number_of_items), -torch.inf, device=device)
+    scores = torch.full((len(encoded), catalogue.number_of_items), -torch.inf, device=device)
     nodes = _NODES_AT_ONCE["cpu" if device.type == "cpu" else "cuda"]
     at_once = max(1, nodes // catalogue.trie.most_nodes_of_a_level)
     events = at_once if beam_size is None else len(scores)
-    for part, states, mask in zip(
-        scores.split(events), encoded.states.split(events), encoded.mask.split(events), strict=True
-    ):
-        decoder = NodeDecoder(model, Encoded(states, mask))
+    for part, prompts in zip(scores.split(events), encoded.split(events), strict=True):
+        decoder = prompts.decoder(model)
         node, event, score = _ended(decoder, tree, len(part), beam_size, length_rule)
         _spread(part, catalogue, node, event, score)
     return scores
 
 
 def _ended(
-    decoder: NodeDecoder, tree: _Tree, events: int, beam_size: int | None, length_rule: LengthRule
+    decoder: LevelDecoder, tree: _Tree, events: int, beam_size: int | None, length_rule: LengthRule
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Nodes in which identifiers end, their events and their scores, each (found,)."""
     roots = torch.zeros(events, dtype=torch.long, device=decoder.device)
@@ -504,7 +473,7 @@ def _ended(
     if beam_size is None:
         return node, event, score
     order = _by_event_and_score(score, event)
-    order = order[_ranges(torch.bincount(event))[1] < beam_size]
+    order = order[ranges(torch.bincount(event))[1] < beam_size]
     return node[order], event[order], score[order]
 
 
@@ -517,6 +486,6 @@ def _spread(
 ) -> None:
     """Write the scores of nodes into those of their items, (events, items)."""
     first_item = torch.from_numpy(catalogue.first_item).to(scores.device)
-    source, inner = _ranges(first_item[node + 1] - first_item[node])
+    source, inner = ranges(first_item[node + 1] - first_item[node])
     items = torch.from_numpy(catalogue.items).to(scores.device)
     scores[event[source], items[first_item[node][source] + inner]] = score[source]

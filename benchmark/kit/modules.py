@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path, write_json
 from benchmark.protocol.all_items import scores_in_blocks
 from benchmark.protocol.requests import Requests
@@ -36,6 +37,29 @@ def save_state(state: dict[str, torch.Tensor], path: Path) -> None:
 def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
     """Read weights that :func:`save_state` wrote."""
     return load_file(path, device=str(device))
+
+
+def untied_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """All weights by their names, each tied one under its first name only."""
+    seen: set[int] = set()
+    own = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            own[name] = tensor.detach()
+    return own
+
+
+def load_untied_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Take weights as :func:`untied_state` gives them.
+
+    Raises:
+        BenchmarkError: their names or shapes are not those of this model.
+    """
+    own = untied_state(model)
+    if state.keys() != own.keys() or any(state[name].shape != own[name].shape for name in own):
+        raise BenchmarkError("the weights of the backbone do not belong to its sizes.")
+    model.load_state_dict(state, strict=False)
 
 
 class TorchSystem(System):

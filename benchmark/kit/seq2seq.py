@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,17 +26,15 @@ from torch import nn
 from benchmark.data.dataset import LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
+from benchmark.kit.backbone_choice import BackboneChoice
 from benchmark.kit.markers import Markers
 from benchmark.kit.model_folder import PretrainedFiles, all_there
-from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.pretrained import AUTO, PUBLISHED, if_available, loadable, named_model
+from benchmark.kit.modules import load_state, load_untied_state, save_state, untied_state
 from benchmark.kit.text import Tokens
 from benchmark.kit.training import Batch
 from benchmark.kit.words import training_queries
-from benchmark.systems.contract import PretrainedPart, RunContext
+from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-
-SCRATCH = "scratch"
 
 PADDING_TOKEN, END_TOKEN, UNKNOWN_TOKEN = "<pad>", "</s>", "<unk>"
 """The scratch tokenizer's first three tokens, with T5's ids 0, 1 and 2."""
@@ -75,70 +73,24 @@ class ScratchSize(BaseModel):
     """Standard deviation of the token vectors at the start; 1 is T5's."""
 
 
-class BackboneSettings(BaseModel):
+class BackboneSettings(BackboneChoice):
     """Which T5 a system starts from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = PUBLISHED
-    """"published" for ``hub_name`` and nothing else, "scratch", "auto" for ``hub_name`` where the
-    hub's cache or the hub has it and scratch elsewhere, a folder, or a hub name ("owner/model")."""
     hub_name: str = "google-t5/t5-small"
     """What the published system starts from."""
     scratch: ScratchSize = ScratchSize()
 
-    def find(self) -> PretrainedFiles | None:
-        """The files of the pretrained model, or None for one from scratch.
+    @staticmethod
+    def load(files: PretrainedFiles) -> None:
+        """Its tokenizer and its weights."""
+        TextTokenizer.of_files(files)
+        Seq2Seq.of_files(files)
 
-        Raises:
-            BenchmarkError: the model that was asked for is not there or cannot be read.
-        """
-        if self.model == SCRATCH:
-            return None
-        if self.model == AUTO:
-            return if_available(self.hub_name)
-        name = self.hub_name if self.model == PUBLISHED else self.model
-        return named_model("backbone", name, SCRATCH)
-
-    def part(self) -> PretrainedPart:
-        """What :meth:`find` finds, if it can be loaded, as a part of a configuration."""
-
-        def found() -> PretrainedFiles | None:
-            files = self.find()
-            return None if files is None else loadable(files, _load_backbone)
-
-        return PretrainedPart(
-            self.hub_name if self.model in (PUBLISHED, AUTO) else self.model, found
-        )
-
-    def identity(self) -> dict[str, Any]:
-        """What names the starting point in an artifact: the pretrained files' hash, or sizes."""
-        files = self.find()
-        if files is None:
-            return {"scratch": self.scratch.model_dump(mode="json")}
-        return {"sha256": files.sha256}
-
-    def stand_in(self) -> str:
-        """The sentence on what stands in for the published backbone; empty if nothing does."""
-        files = self.find()
-        if files is None:
-            size = self.scratch
-            return (
-                f"A T5 from random weights (width {size.width}, {size.layers}+{size.layers} "
-                f"layers) with a tokenizer of the data set's own texts stands in for the "
-                f"pretrained {self.hub_name}."
-            )
-        if files.name.rpartition("/")[2] == self.hub_name.rpartition("/")[2]:
-            return ""
-        return (
-            f"The backbone {files.name} (as given, SHA-256 {files.sha256[:12]}…) stands in for "
-            f"{self.hub_name}."
-        )
-
-
-def _load_backbone(files: PretrainedFiles) -> None:
-    TextTokenizer.of_files(files)
-    Seq2Seq.of_files(files)
+    def of_scratch(self) -> str:
+        """The sizes."""
+        size = self.scratch
+        layers = f"{size.layers}+{size.layers}"
+        return f"A T5 from random weights (width {size.width}, {layers} layers)"
 
 
 # ------------------------------------------------------------------------------------- tokenizer
@@ -170,7 +122,7 @@ class TextTokenizer:
         return cls(loaded.backend_tokenizer, int(loaded.pad_token_id), int(loaded.eos_token_id))
 
     @classmethod
-    def trained_on(cls, texts: Iterable[str], most_tokens: int) -> TextTokenizer:
+    def trained_on(cls, texts: Iterable[str], most_tokens: int) -> Self:
         """Byte-pair encoding over words and single punctuation marks in lower case.
 
         Equal texts give an equal tokenizer, whatever their order; of the trainers of the library
@@ -274,7 +226,7 @@ class TextTokenizer:
             self._backend.save(str(temporary))
 
     @classmethod
-    def load(cls, path: Path, padding: int, end: int) -> TextTokenizer:
+    def load(cls, path: Path, padding: int, end: int) -> Self:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -297,8 +249,8 @@ def texts_of(view: TrainingView) -> list[str]:
 # ----------------------------------------------------------------------------------------- model
 
 
-def _attention() -> str:
-    """Torch's fused attention is made for GPUs; small T5s on a CPU learn faster without it."""
+def fused_attention() -> str:
+    """Torch's, which is made for GPUs; small models on a CPU learn faster without it: "eager"."""
     return "sdpa" if torch.cuda.is_available() else "eager"
 
 
@@ -329,7 +281,7 @@ class Seq2Seq(nn.Module):
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32,
-            attn_implementation=_attention(),
+            attn_implementation=fused_attention(),
             output_loading_info=True,
         )
         return cls(all_there(loaded, files))
@@ -343,7 +295,7 @@ class Seq2Seq(nn.Module):
         kind = values.pop("model_type", "t5")
         # The flag says no more than whether hidden states are scaled; the weights are always tied.
         settled = AutoConfig.for_model(kind, **values | {"tie_word_embeddings": is_tied})
-        t5: Any = AutoModelForSeq2SeqLM.from_config(settled, attn_implementation=_attention())
+        t5: Any = AutoModelForSeq2SeqLM.from_config(settled, attn_implementation=fused_attention())
         if not is_tied:
             t5.lm_head = nn.Linear(t5.config.d_model, t5.config.vocab_size, bias=False)
         return cls(t5)
@@ -353,7 +305,7 @@ class Seq2Seq(nn.Module):
         """A T5 of this size with random weights, drawn from torch's generator."""
         model = cls.of_config(
             {
-                "vocab_size": _rounded_up(number_of_tokens),
+                "vocab_size": rounded_up(number_of_tokens),
                 "d_model": size.width,
                 "d_kv": size.head_width,
                 "d_ff": size.feed_forward,
@@ -371,11 +323,11 @@ class Seq2Seq(nn.Module):
 
         Rows that a pretrained table has beyond its tokenizer's tokens are taken as they are.
         """
-        self._set_rows(max(_rounded_up(number_of_tokens), self.t5.config.vocab_size), keep=True)
+        self._set_rows(max(rounded_up(number_of_tokens), self.t5.config.vocab_size), keep=True)
 
     def renew_tokens(self, number_of_tokens: int) -> None:
         """Give the tables new rows only, for a vocabulary that shares none with the pretrained."""
-        self._set_rows(_rounded_up(number_of_tokens), keep=False)
+        self._set_rows(rounded_up(number_of_tokens), keep=False)
 
     def _set_rows(self, rows: int, keep: bool) -> None:
         old, head, is_tied = self.t5.shared, self.t5.lm_head, self.is_tied
@@ -439,13 +391,7 @@ class Seq2Seq(nn.Module):
 
     def own_state(self) -> dict[str, torch.Tensor]:
         """All weights by the names of transformers, each tied one under its first name only."""
-        seen: set[int] = set()
-        own = {}
-        for name, tensor in self.t5.state_dict(keep_vars=True).items():
-            if id(tensor) not in seen:
-                seen.add(id(tensor))
-                own[name] = tensor.detach()
-        return own
+        return untied_state(self.t5)
 
     def load_own_state(self, state: dict[str, torch.Tensor]) -> None:
         """Take weights as :meth:`own_state` gives them.
@@ -453,10 +399,7 @@ class Seq2Seq(nn.Module):
         Raises:
             BenchmarkError: their names or shapes are not those of this model.
         """
-        own = self.own_state()
-        if state.keys() != own.keys() or any(state[name].shape != own[name].shape for name in own):
-            raise BenchmarkError("the weights of the backbone do not belong to its sizes.")
-        self.t5.load_state_dict(state, strict=False)
+        load_untied_state(self.t5, state)
 
     def save(self, folder: Path) -> None:
         """Write weights and sizes."""
@@ -477,7 +420,8 @@ class Seq2Seq(nn.Module):
         return model.to(device).eval()
 
 
-def _rounded_up(number: int) -> int:
+def rounded_up(number: int) -> int:
+    """Rows of a table of so many tokens."""
     return -(-number // _ROWS_ARE_MULTIPLES_OF) * _ROWS_ARE_MULTIPLES_OF
 
 

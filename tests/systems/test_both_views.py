@@ -35,7 +35,7 @@ CEILINGS = {name for name, entry in ENTRIES.items() if entry.is_ceiling}
 SYSTEMS = sorted({*ENTRIES, "recbole:BERT4Rec", "recbole:SHAN"} - {"recbole"} - CEILINGS)
 
 WITH_IDENTIFIERS = {"tiger", "lc-rec", "p5-cid", "dsi-qg", "webultron", "genret", "gensar"}
-WITH_IDENTIFIERS |= {"letter"}
+WITH_IDENTIFIERS |= {"letter", "joint-semantic-ids", "lc-rec-causal"}
 
 SAYS = {name: "a beam of 40 identifiers" for name in WITH_IDENTIFIERS}
 SAYS["liger"] = "5 proposals and the items without a training event"

@@ -12,6 +12,7 @@ import torch
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
+from benchmark.kit.bi_encoder import BiEncoderSettings, Pairs, joint_item_vectors, pair_loss
 from benchmark.kit.model_folder import files_in
 from benchmark.kit.text import SentenceEncoder, Tokenizer, encode_tokens
 from benchmark.protocol.settings import ProtocolSettings
@@ -19,7 +20,6 @@ from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from gensar.bi_encoder import BiEncoderSettings, Pairs, joint_item_vectors, pair_loss
 from tests.baselines.test_dense_retrieval import TOPICS, WORDS, make_encoder
 from tests.training import SEED, expect
 
@@ -68,10 +68,10 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_encoder(tmp_path_factory.mktemp("encoder"))
 
 
-def pairs_of(view: TrainingView, encoder: Path, drawn: int | None = None) -> Pairs:
+def pairs_of(view: TrainingView, encoder: Path, **settings: Any) -> Pairs:
     tokenizer = Tokenizer(files_in(encoder, "tiny"))
     texts = [*view.corpus.items.text, *view.corpus.queries.text]
-    return Pairs.of(view, tokenizer(texts, "", 8), drawn)
+    return Pairs.of(view, tokenizer(texts, "", 8), BiEncoderSettings(**settings))
 
 
 def test_searches_pair_query_and_item_and_recommendations_two_items(
@@ -81,16 +81,17 @@ def test_searches_pair_query_and_item_and_recommendations_two_items(
     searched, bought = view.examples("search"), view.examples("recommendation")
     assert pairs.searches == len(searched) > 0
     items = view.corpus.number_of_items
-    assert (pairs.left[: pairs.searches] == items + 1 + searched.query).all()
-    assert (pairs.left[pairs.searches :] <= items).all()
+    left = pairs.left[:, 0]
+    assert (left[: pairs.searches] == items + 1 + searched.query).all()
+    assert (left[pairs.searches :] <= items).all()
     assert set(pairs.right[pairs.searches :]) <= set(bought.target)
-    both = zip(pairs.left[pairs.searches :], pairs.right[pairs.searches :], strict=True)
-    within = sum((left - 1) // 2 == (right - 1) // 2 for left, right in both)
+    both = zip(left[pairs.searches :], pairs.right[pairs.searches :], strict=True)
+    within = sum((one - 1) // 2 == (other - 1) // 2 for one, other in both)
     assert within > 0.4 * (len(pairs) - pairs.searches)
 
 
 def test_an_epoch_draws_both_tasks_alike(view: TrainingView, encoder: Path) -> None:
-    pairs = pairs_of(view, encoder, drawn=60)
+    pairs = pairs_of(view, encoder, pairs_per_epoch=60)
     random = np.random.default_rng(0)
     batches = pairs.batches(16, random)
     rows = np.concatenate(batches)
@@ -104,14 +105,55 @@ def test_known_pairs_and_a_text_itself_are_no_negatives(view: TrainingView, enco
     pairs = pairs_of(view, encoder)
     rows = np.random.default_rng(1).permutation(len(pairs))[:64]
     batch = pairs.batch(rows, np.random.default_rng(0))
-    left, right = pairs.left[rows], pairs.right[rows]
-    known = set(zip(pairs.left, pairs.right, strict=True))
+    left, right = pairs.left[rows, 0], pairs.right[rows]
+    known = set(zip(pairs.left[:, 0], pairs.right, strict=True))
     for i, row in enumerate(batch["struck"].tolist()):
         for j, struck in enumerate(row):
             expected = i != j and ((left[i], right[j]) in known or left[i] == right[j])
             assert struck == expected
     texts = pairs.tokens.padded(np.unique(np.concatenate([left, right])))[0]
     assert torch.equal(batch["ids"], texts)
+
+
+def test_a_longer_reach_draws_the_other_item_from_those_before(
+    view: TrainingView, encoder: Path
+) -> None:
+    pairs, bought = pairs_of(view, encoder, reach=3), view.examples("recommendation")
+    # By hand: each user's recommendation events in order, the three items before each.
+    expected, so_far = [], dict[int, list[int]]()
+    for user, item in zip(bought.user.tolist(), bought.target.tolist(), strict=True):
+        mine = so_far.setdefault(user, [])
+        others = sorted({other for other in mine[-3:] if other != item})
+        expected += [(others, item)] if others else []
+        mine.append(item)
+    found = [
+        (sorted({text for text in row if text >= 0}), item)
+        for row, item in zip(
+            pairs.left[pairs.searches :].tolist(),
+            pairs.right[pairs.searches :].tolist(),
+            strict=True,
+        )
+    ]
+    assert found == expected
+    rows = pairs.searches + np.flatnonzero((pairs.left[pairs.searches :] >= 0).all(axis=1))
+    texts = pairs.tokens
+    random = np.random.default_rng(0)
+    drawn = set()
+    for _ in range(40):
+        batch = pairs.batch(rows[:1], random)
+        number = int(batch["left"][0])
+        drawn.add(tuple(batch["ids"][number][batch["mask"][number]].tolist()))
+    possible = {tuple(texts.ids[slice(*texts.offsets[n : n + 2])]) for n in pairs.left[rows[0]]}
+    assert drawn == possible
+    # What any draw may pair is no negative.
+    batch = pairs.batch(rows[:20], np.random.default_rng(1))
+    known = {(one, item) for others, item in expected for one in others}
+    chosen = pairs._drawn_left(rows[:20], np.random.default_rng(1))
+    right = pairs.right[rows[:20]]
+    for i, row in enumerate(batch["struck"].tolist()):
+        for j, struck in enumerate(row):
+            is_pair = (chosen[i], right[j]) in known or chosen[i] == right[j]
+            assert struck == (i != j and is_pair)
 
 
 def test_the_loss_is_the_cross_entropy_of_the_right_sides() -> None:

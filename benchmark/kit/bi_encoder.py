@@ -3,9 +3,11 @@
 "Semantic IDs for Joint Generative Search and Recommendation" (arXiv 2508.10478) compares ways to
 make one identifier for both tasks, and finds vectors of one bi-encoder, trained on both, the best.
 Written from that description: a search pairs a query with the item that was chosen, a
-recommendation pairs the item before with the next one, and the right text is to be nearer to the
-left one than the other right texts of the batch. Pairs that training holds are no negatives of each
-other. What that leaves open (loss, temperature, mix) is ours: both kinds are drawn alike.
+recommendation pairs two items of one user, and the right text is to be nearer to the left one than
+the other right texts of the batch, which is the loss that sentence-transformers calls multiple
+negatives ranking, at its scale of 20. What that leaves open is ours: how far apart two items of a
+user may be, and the mix, of which both kinds are drawn alike. Pairs that training holds are no
+negatives of each other, as they are in that loss.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from benchmark.protocol.negatives import Exclusions
 from benchmark.systems.contract import FloatArray, RunContext
 from benchmark.systems.view import TrainingView
 
+_NOTHING = -1
+
 
 class BiEncoderTraining(TrainingSettings):
     """As dense retrievers of this size are fine-tuned."""
@@ -60,6 +64,9 @@ class BiEncoderSettings(BaseModel):
 
     pairs_per_epoch: int | None = Field(default=None, ge=2)
     """Pairs that an epoch draws, half of either task; all of both if absent."""
+    reach: int = Field(default=1, ge=1)
+    """How far back the other item of a recommendation pair may be: 1 takes the one before, a larger
+    number draws one of so many items before, anew in every epoch."""
     temperature: float = Field(default=0.05, gt=0)
     texts_at_once: int = Field(default=64, ge=1)
     """Texts of similar length that are encoded at once in training."""
@@ -72,8 +79,9 @@ class BiEncoderSettings(BaseModel):
 class Pairs(Instances):
     """Pairs of two texts of one token collection, searches first.
 
-    ``left`` and ``right`` are (pairs,) text numbers, ``searches`` is how many of them are searches,
-    ``texts`` how many texts there are; ``drawn`` as ``BiEncoderSettings.pairs_per_epoch``.
+    ``left`` (pairs, reach) are the texts that may stand on the left, -1 behind them where there are
+    fewer, ``right`` (pairs,) the others; ``searches`` is how many pairs are searches; ``drawn`` as
+    ``BiEncoderSettings.pairs_per_epoch``.
     """
 
     tokens: Tokens
@@ -84,22 +92,28 @@ class Pairs(Instances):
     drawn: int | None
 
     @classmethod
-    def of(cls, view: TrainingView, tokens: Tokens, drawn: int | None) -> Pairs:
+    def of(cls, view: TrainingView, tokens: Tokens, settings: BiEncoderSettings) -> Pairs:
         """Those of a training view; ``tokens`` are of all items, then of all queries.
 
         Raises:
             SystemFailure: there are none.
         """
-        items = view.corpus.number_of_items
+        items, reach = view.corpus.number_of_items, settings.reach
         searched, bought = view.examples("search"), view.examples("recommendation")
-        before = bought.history(1, "recommendation").items[:, 0]
-        kept = (before > 0) & (before != bought.target)
-        left = np.concatenate([items + 1 + searched.query, before[kept]]).astype(np.int64)
+        before = bought.history(reach, "recommendation").items
+        before = np.where(before == bought.target[:, None], 0, before)  # no item goes with itself
+        present_first = np.argsort(before == 0, axis=1, kind="stable")
+        before = np.take_along_axis(before, present_first, axis=1).astype(np.int64)
+        kept = before[:, 0] > 0
+        queries = np.full((len(searched), reach), _NOTHING, dtype=np.int64)
+        queries[:, 0] = items + 1 + searched.query
+        left = np.concatenate([queries, np.where(before > 0, before, _NOTHING)[kept]])
         right = np.concatenate([searched.target, bought.target[kept]]).astype(np.int64)
         if not len(left):
             raise SystemFailure("there are no pairs of texts to fine-tune the bi-encoder on.")
-        known = Exclusions.of_pairs(left, right, items)
-        return cls(tokens, left, right, len(searched), known, drawn)
+        pair, place = np.nonzero(left >= 0)
+        known = Exclusions.of_pairs(left[pair, place], right[pair], items)
+        return cls(tokens, left, right, len(searched), known, settings.pairs_per_epoch)
 
     def __len__(self) -> int:
         return len(self.left)
@@ -127,13 +141,22 @@ class Pairs(Instances):
         """The batches of an epoch."""
         return -(-sum(self._sizes()) // batch_size)
 
+    def _drawn_left(self, rows: NDArray[np.int64], random: np.random.Generator) -> LongArray:
+        """(rows,) one of the texts that may stand on the left of each pair."""
+        possible = self.left[rows]
+        if possible.shape[1] == 1:
+            return possible[:, 0]
+        count = np.count_nonzero(possible >= 0, axis=1)
+        chosen: LongArray = possible[np.arange(len(rows)), random.integers(count)]
+        return chosen
+
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         """Each distinct text once (``ids``, ``mask``), the pairs' rows in these, and ``struck``.
 
         ``struck`` (batch, batch) is true where a right side is no negative of a left one, since
         training pairs the two, and false for a pair's own.
         """
-        left, right = self.left[rows], self.right[rows]
+        left, right = self._drawn_left(rows, random), self.right[rows]
         texts, place = np.unique(np.concatenate([left, right]), return_inverse=True)
         ids, mask = self.tokens.padded(texts)
         struck = self.known.contains(left[:, None], right[None, :])
@@ -190,7 +213,7 @@ def joint_item_vectors(
         with torch.autocast(vectors.device.type, enabled=False):
             return pair_loss(vectors.float(), batch, settings.temperature)
 
-    pairs = Pairs.of(view, tokens, settings.pairs_per_epoch)
+    pairs = Pairs.of(view, tokens, settings)
     train(model, pairs, loss, settings.training, context, name="bi-encoder")
     items = np.arange(1, corpus.number_of_items + 1)
     return encode_tokens(model, tokens, items, context.precision, context.progress)
