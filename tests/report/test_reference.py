@@ -1,4 +1,4 @@
-"""Reference runs: small, complete for every table, and equal to what README shows."""
+"""Reference runs: small, complete for every table, and equal to what the guide shows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.report.conftest import drawn_ranks
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
 ABLATIONS = ROOT / "results" / "ablations"
+GUIDE = ROOT / "docs" / "guide.md"
 MARKS = "<!-- tables: begin -->\nold\n<!-- tables: end -->\n"
 STATUS_MARKS = "<!-- status: begin -->\n<!-- status: end -->\n"
 
@@ -112,9 +113,9 @@ def committed() -> list[Path]:
     return sorted(REFERENCE.glob("*/runs/*/run.json"))
 
 
-def test_readme_shows_the_catalogue() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_block(readme, "status", status_table()) == readme
+def test_the_guide_shows_the_catalogue() -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    assert with_block(guide, "status", status_table()) == guide
 
 
 def test_from_themselves_only_what_is_shown_is_made_again(
@@ -136,13 +137,13 @@ def test_from_themselves_only_what_is_shown_is_made_again(
 
 
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
-def test_readme_shows_the_reference_runs() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_guide_shows_the_reference_runs() -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
     groups = make_report(REFERENCE).groups
-    shown = [group for group in groups if f"results/reference/{group.stem}" in readme]
+    shown = [group for group in groups if f"results/reference/{group.stem}" in guide]
     assert shown
     for table in main_tables_as_markdown(shown[0]):
-        assert table.rstrip() in readme
+        assert table.rstrip() in guide
 
 
 def test_the_committed_ablations_give_their_tables(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_the_committed_ablations_give_their_tables(tmp_path: Path) -> None:
     assert made == stored and any("ablations-gensar" in path.name for path in stored)
 
 
-def test_readme_says_of_the_ablations_what_their_tables_do() -> None:
+def test_the_guide_says_of_the_ablations_what_their_tables_do() -> None:
     """Each row of its table, and that no other row of lists has a star at HR@10."""
     folder = ABLATIONS / "ml-100k-paper-laptop"
     found: dict[str, list[str]] = {}
@@ -167,11 +168,11 @@ def test_readme_says_of_the_ablations_what_their_tables_do() -> None:
             cell = row[head.index("HR@10")].partition(" ")[0]
             name = row[0].removeprefix("| ")
             found.setdefault(name, []).append(cell.replace("<sup>\\*</sup>", "\\*"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    guide = GUIDE.read_text(encoding="utf-8")
     told = {name: cells for name, cells in found.items() if any("*" in cell for cell in cells)}
     assert len(told) == 6 and len(found) == 19
     for name, cells in told.items():
-        assert f"| {name} | {' | '.join(cells)} |" in readme
+        assert f"| {name} | {' | '.join(cells)} |" in guide
 
 
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
