@@ -293,7 +293,7 @@ def test_recbole_loads_without_what_it_asks_for_and_the_project_does_not() -> No
 
 def test_the_command_that_gets_recbole_names_the_locked_release() -> None:
     command = f"pip install --no-deps {pins()['recbole']}"
-    places = ("docs/guide.md", "baselines/catalog.py", "benchmark/data/sources/ml100k.py")
+    places = ("README.md", "baselines/catalog.py", "benchmark/data/sources/ml100k.py")
     for place in places:
         text = (ROOT / place).read_text(encoding="utf-8")
         assert re.findall(r"pip install --no-deps recbole[^\s`\",]*", text) == [command], place
