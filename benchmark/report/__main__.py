@@ -95,7 +95,7 @@ def _compare_parser() -> argparse.ArgumentParser:
 def _reference_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m benchmark.report reference",
-        description="Write runs in the small form that is committed, with what README shows; with "
+        description="Write runs in the small form that is committed, with what pages show; with "
         "--from and --out the same folder only the latter.",
         allow_abbrev=False,
     )
@@ -111,7 +111,10 @@ def _reference_parser() -> argparse.ArgumentParser:
         "--readme",
         metavar="FILE",
         type=Path,
-        help="put the main tables of one group between this file's two marks",
+        nargs="+",
+        default=[],
+        help="put what these files show of one group between their marks: README.md the summary, "
+        "docs/guide.md the main tables and the catalogue",
     )
     parser.add_argument(
         "--group",

@@ -25,7 +25,7 @@ from benchmark.report.papers import bibliographies
 from benchmark.report.plots import save_figure
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
-from benchmark.report.reference import refresh_readme, write_references
+from benchmark.report.reference import refresh_pages, write_references
 from benchmark.report.rows import Table
 from benchmark.report.statistics import collect_events
 from benchmark.report.submissions import (
@@ -33,6 +33,7 @@ from benchmark.report.submissions import (
     read_submissions,
     submissions_grid,
 )
+from benchmark.report.summary import summary_grid
 from benchmark.report.text import file_name
 from benchmark.report.views import with_view
 
@@ -253,7 +254,7 @@ def _left_from_before(out: Path, written: list[Path]) -> list[str]:
 
 
 def refresh_references(
-    runs_root: Path, out: Path, readme: Path | None = None, group: str | None = None
+    runs_root: Path, out: Path, pages: Sequence[Path] = (), group: str | None = None
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Write the reference runs and beside them what a README shows of each group.
 
@@ -264,7 +265,7 @@ def refresh_references(
         runs_root: the runs that the references are made from; where it is ``out`` itself, they
             stay as they are.
         out: a folder a group is written below it.
-        readme: a file whose tables are to be those of one group.
+        pages: files that show one group's tables, or a summary of them, between marks.
         group: the name of that group's folder; the first one's if absent.
 
     Returns:
@@ -283,10 +284,10 @@ def refresh_references(
     for stem, of_group in groups.items():
         paths += write_shown(of_group, out / stem)
     paths += _write_claims(next((g for g in report.grids if g.stem == CLAIMS), None), out)
-    if readme is not None:
+    if pages:
         chosen = report.groups[0] if group is None else groups[group]
-        refresh_readme(readme, main_tables_as_markdown(chosen))
-        paths.append(readme)
+        refresh_pages(pages, summary_as_markdown(chosen), main_tables_as_markdown(chosen))
+        paths += pages
     return paths, report.sentences
 
 
@@ -348,8 +349,14 @@ def write_shown(group: GroupReport, folder: Path) -> list[Path]:
     return paths
 
 
+def summary_as_markdown(group: GroupReport) -> str:
+    """One figure a system, task and view, as README has it; empty where no task has a table."""
+    tables = _main_tables(group)
+    return to_markdown(summary_grid(tables)) if tables else ""
+
+
 def main_tables_as_markdown(group: GroupReport) -> list[str]:
-    """The main tables of a group as a README has them, those of the lists first."""
+    """The main tables of a group as the guide has them, those of the lists first."""
     return [to_markdown(as_grid(table)) for table in _main_tables(group)]
 
 
