@@ -22,7 +22,7 @@ from benchmark.report.identifiers import identifier_grids
 from benchmark.report.latex import figures_latex, to_latex
 from benchmark.report.overviews import datasets_grid
 from benchmark.report.papers import bibliographies
-from benchmark.report.plots import save_figure
+from benchmark.report.plots import PAGE_WIDTH, save_figure
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
 from benchmark.report.reference import refresh_pages, write_references
@@ -79,6 +79,7 @@ def make_report(
     runs_root: Path,
     published: Path = PUBLISHED_FOLDER,
     submissions: Path = SUBMISSIONS_FOLDER,
+    width: float = PAGE_WIDTH,
 ) -> Report:
     """Read all runs below ``runs_root`` and make every table and figure.
 
@@ -86,6 +87,7 @@ def make_report(
         runs_root: a folder of run folders or of reference runs, at any depth.
         published: a folder of others' figures; it need not exist.
         submissions: a folder of what others handed in; it need not exist.
+        width: of the figures, in inches.
 
     Raises:
         BenchmarkError: there is no readable run.
@@ -93,7 +95,7 @@ def make_report(
     collection = collect(runs_root)
     if not collection.groups:
         raise _nothing_to_report(runs_root, collection)
-    groups = tuple(map(group_report, collection.groups))
+    groups = tuple(group_report(group, width) for group in collection.groups)
     rows, unreadable = read_published(published)
     handed_in, not_shown = read_submissions(submissions)
     audits, not_audits = audits_of(collection.groups, runs_root.parent / AUDITS)
@@ -111,7 +113,7 @@ def make_report(
             *_several(groups),
             *((claimed,) if claimed is not None else ()),
         ),
-        drawings=tuple(_agreements(groups)),
+        drawings=tuple(_agreements(groups, width)),
         published=published_grids(rows),
         submissions=submissions_grid(handed_in),
         sentences=(
@@ -140,7 +142,7 @@ def _several(groups: Sequence[GroupReport]) -> list[Grid]:
     return grids
 
 
-def _agreements(groups: Sequence[GroupReport]) -> Iterator[Drawing]:
+def _agreements(groups: Sequence[GroupReport], width: float) -> Iterator[Drawing]:
     """How alike protocols and views of one data set and preset order the systems, by task."""
     alike: defaultdict[tuple[str, str], list[GroupReport]] = defaultdict(list)
     for group in groups:
@@ -148,7 +150,7 @@ def _agreements(groups: Sequence[GroupReport]) -> Iterator[Drawing]:
     for names, of_dataset in alike.items():
         for task in TASKS:
             views = [view for group in of_dataset for view in group.views.values()]
-            figure = agreement_figure([view.main[task] for view in views])
+            figure = agreement_figure([view.main[task] for view in views], width)
             if figure is not None:
                 yield Drawing(file_name(*names, task, "agreement"), _AGREEMENT, figure)
 
@@ -160,6 +162,7 @@ def build_report(
     html: bool = False,
     published: Path = PUBLISHED_FOLDER,
     submissions: Path = SUBMISSIONS_FOLDER,
+    width: float = PAGE_WIDTH,
 ) -> ReportFiles:
     """Read all runs below ``runs_root`` and write ``out/tables`` and ``out/plots``.
 
@@ -169,11 +172,12 @@ def build_report(
         html: whether to write ``out/report.html`` too, all of it in one page.
         published: a folder of others' figures; it need not exist.
         submissions: a folder of what others handed in; it need not exist.
+        width: of the figures, in inches.
 
     Raises:
         BenchmarkError: there is no readable run, or ``out`` cannot be written.
     """
-    report = make_report(runs_root, published, submissions)
+    report = make_report(runs_root, published, submissions, width)
     paths: list[Path] = []
     for group in report.groups:
         own_csv = {table.stem: figures_csv(table) for table in group.tables}
