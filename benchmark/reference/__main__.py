@@ -116,45 +116,47 @@ def _reference(arguments: argparse.Namespace) -> int:
 
 
 def _print_status(programme: Programme, place: Place) -> None:
-    from rich.table import Table
-
-    err, table = console(on_stderr=True), Table(box=None, padding=(0, 2))
-    for column in ("data set, protocol", "work", "done", "failed", "by other code", "left", "next"):
-        table.add_column(column)
+    err, out = console(on_stderr=True), console()
     for part in programme.parts:
-        for row in _status_of(part, place, err):
-            table.add_row(*row)
-    out = console()
-    out.print(table)
+        out.print(part.label, soft_wrap=True)
+        for line in _status_of(part, place, err):
+            out.print(f"  {line}", soft_wrap=True)
     for part in programme.parts:
         for system, why in part.left_out.items():
             out.print(f"{part.label}: {system} is left out: {why}", soft_wrap=True)
 
 
-def _status_of(part: Part, place: Place, err: Console) -> list[tuple[str, ...]]:
+def _status_of(part: Part, place: Place, err: Console) -> list[str]:
     from benchmark.reference.sitting import campaign_of
     from benchmark.reference.state import runs_of, state_of_tuning, systems_to_tune
 
-    rows = []
+    lines = []
     if part.tuning is not None:
         campaign = campaign_of(part, part.tuning, tuple(systems_to_tune(part)), place, err)
         tuned = {
             system: state_of_tuning(campaign.planned(system), part.tuning, place)
             for system in campaign.systems
         }
-        rows.append(_row(part, "tuning", list(tuned.items())))
+        lines.append(_told("tuning", list(tuned.items())))
     if not place.has_preset(part):
-        return [*rows, (part.label, "runs", "after tuning", "", "", "", "")]
+        return [*lines, "runs: after tuning"]
     states = runs_of(part, place).states
     runs = [(f"{job.system}, seed {job.seed}", state) for job, state in states]
-    return [*rows, _row(part, "runs", runs)]
+    return [*lines, _told("runs", runs)]
 
 
-def _row(part: Part, work: str, states: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+def _told(work: str, states: Sequence[tuple[str, str]]) -> str:
+    """How many units of work are done, what became of the others, and which is next.
+
+    >>> _told("runs", [("bm25, seed 1", "done"), ("tem, seed 1", "other code")])
+    'runs: 1 of 2 done, 1 by other code; next: tem, seed 1'
+    """
     counts = Counter(state for _, state in states)
-    left = next((name for name, state in states if state in ("left", "other code")), "")
-    numbers = (str(counts[state]) for state in ("failed", "other code", "left"))
-    return (part.label, work, f"{counts['done']} of {len(states)}", *numbers, left)
+    words = {"failed": "failed", "other code": "by other code", "left": "left"}
+    told = [f"{counts['done']} of {len(states)} done"]
+    told += [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
+    coming = next((name for name, state in states if state in ("left", "other code")), "")
+    return f"{work}: {', '.join(told)}{f'; next: {coming}' if coming else ''}"
 
 
 if __name__ == "__main__":

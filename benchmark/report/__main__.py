@@ -20,6 +20,7 @@ from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError
 from benchmark.protocol.metrics import VIEWS
 from benchmark.report.build import build_report, refresh_references, write_grid
 from benchmark.report.compare import compare_folders
+from benchmark.report.plots import COLUMN_WIDTH, PAGE_WIDTH
 from benchmark.report.simulate import HIT_AT_10, World, simulation_grid
 from benchmark.report.simulate_unpaired import unpaired_grid
 from benchmark.report.terminal import print_grid, print_tables
@@ -51,6 +52,12 @@ def _report_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--html", action="store_true", help="write report.html too: all in one page"
+    )
+    parser.add_argument(
+        "--column",
+        action="store_true",
+        help="plots for one column of a two-column paper, 8.5 cm wide, with letters of print size; "
+        "without it they are as wide as the page",
     )
     parser.add_argument(
         "--trec",
@@ -95,7 +102,7 @@ def _compare_parser() -> argparse.ArgumentParser:
 def _reference_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m benchmark.report reference",
-        description="Write runs in the small form that is committed, with what README shows; with "
+        description="Write runs in the small form that is committed, with what pages show; with "
         "--from and --out the same folder only the latter.",
         allow_abbrev=False,
     )
@@ -111,7 +118,10 @@ def _reference_parser() -> argparse.ArgumentParser:
         "--readme",
         metavar="FILE",
         type=Path,
-        help="put the main tables of one group between this file's two marks",
+        nargs="+",
+        default=[],
+        help="put what these files show of one group between their marks: README.md the summary, "
+        "docs/guide.md the main tables and the catalogue",
     )
     parser.add_argument(
         "--group",
@@ -277,7 +287,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    report = build_report(options.runs, options.out, html=options.html)
+    report = build_report(
+        options.runs,
+        options.out,
+        html=options.html,
+        width=COLUMN_WIDTH if options.column else PAGE_WIDTH,
+    )
     sentences, paths = list(report.sentences), list(report.paths)
     if options.trec:
         exported, told = write_trec(options.runs, options.out / "trec", options.prepared)

@@ -11,13 +11,21 @@ from numpy.typing import NDArray
 
 from benchmark.protocol.metrics import View
 from benchmark.report.agreement import FEWEST_SYSTEMS, OrdersOfViews
-from benchmark.report.canvas import add_axes, headed, legend_of_families, new_figure
+from benchmark.report.canvas import (
+    add_axes,
+    headed,
+    height_of_legend,
+    legend_of_families,
+    new_figure,
+)
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.plots import (
     GREY,
     HOVER,
+    PAGE_WIDTH,
     SLOPE,
     Look,
+    is_column,
     looks_of,
     report_style,
     title_of,
@@ -33,15 +41,16 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 # Inches.
-_LINE, _SLOPES = 0.17, 1.9
+_LINE, _SLOPES, _STEEPEST, _SQUARE = 0.17, 1.9, 0.4, 0.17
 _SHORT: dict[View, str] = {"lists": "", "all-items": ", all items"}
 
 
-def agreement_figure(tables: Sequence[Table]) -> Figure | None:
+def agreement_figure(tables: Sequence[Table], width: float = PAGE_WIDTH) -> Figure | None:
     """How alike protocols, views and metrics order the trained systems: Kendall's tau of each pair.
 
     Args:
         tables: main tables of one task and data set, one a protocol and view.
+        width: inches.
 
     Returns:
         None if there is but one protocol and view, or no two share three trained systems.
@@ -66,7 +75,7 @@ def agreement_figure(tables: Sequence[Table]) -> Figure | None:
     key, task = tables[0].key, tables[0].task
     title = clean(f"{key.dataset} · preset {key.preset} · {task} · Kendall's tau of the orders")
     with report_style():
-        return _draw_agreement(tau, names, title)
+        return _draw_agreement(tau, names, title, width)
 
 
 def agreement(views: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
@@ -87,14 +96,20 @@ def agreement(views: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
     return tau
 
 
-def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) -> Figure:
+def _draw_agreement(
+    tau: NDArray[np.float64], names: Sequence[str], title: str, width: float
+) -> Figure:
     import matplotlib as mpl
 
-    side = max(0.36 * len(names), 1.6)
-    longest = max(width_of_text(name, mpl.rcParams["xtick.labelsize"]) for name in names) / 72.0
+    narrow = is_column(width)
+    size = 6.5 if narrow else mpl.rcParams["xtick.labelsize"]
+    longest = max(width_of_text(name, size) for name in names) / 72.0
     left = longest + 0.2
+    # Without their zeros figures have room in smaller squares.
+    square = max((width - left - 0.15) / len(names), _SQUARE) if narrow else 0.36
+    side = square * len(names) if narrow else max(square * len(names), 1.6)
     bottom = longest * math.sin(math.radians(SLOPE)) + 0.25
-    figure = new_figure(left + side + 0.3, bottom + side + 0.4)
+    figure = new_figure(left + side + (0.1 if narrow else 0.3), bottom + side + 0.4)
     headed(figure, title)
     axes = add_axes(figure, left, bottom, side, side)
     # Blue and red: told apart with any colour vision, and by their figures in grey.
@@ -107,14 +122,16 @@ def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) 
     axes.invert_yaxis()
     for i, j in np.ndindex(*tau.shape):
         shown = "" if math.isnan(tau[i, j]) else f"{tau[i, j]:.2f}"
+        printed = shown.replace("0.", ".") if narrow else shown
         color = "white" if abs(tau[i, j]) > 0.7 else "black"
-        text = axes.text(j, i, shown, ha="center", va="center", size=6, color=color)
+        text = axes.text(j, i, printed, ha="center", va="center", size=6, color=color)
         text.set_gid(f"{HOVER}{names[i]} and {names[j]}: {shown or 'too few systems'}")
     places = range(len(names))
     axes.set_xticks(places, names, rotation=SLOPE, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, names)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)
+        label.set_fontsize(size)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     return figure
@@ -123,12 +140,15 @@ def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) 
 # One metric in both views
 
 
-def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None:
+def views_figure(
+    table: Table, orders: Sequence[OrdersOfViews], width: float = PAGE_WIDTH
+) -> Figure | None:
     """The places of all systems among lists on the left, among all items on the right.
 
     Args:
         table: the main table of the task's lists.
         orders: of the same runs; the metric that stands for the view of all items is drawn.
+        width: inches; in a column the lines lead from names to figures.
 
     Returns:
         None if fewer than three systems have ranks in both views.
@@ -142,8 +162,9 @@ def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None
         _places({name: means[view] for name, means in shown.means.items()}, rows)
         for view in range(2)
     ]
+    gap = "\n" if is_column(width) else " "
     heads = [
-        f"{view}, {metric}"
+        f"{view},{gap}{metric}"
         for view, metric in zip(("Candidate lists", "All items"), shown.metrics, strict=True)
     ]
     moving = {
@@ -156,18 +177,29 @@ def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None
     with report_style():
         looks = looks_of({row.family for row in rows.values()})
         labels = [
-            {name: f"{_name_of(row)}  {shown.means[name][view]:.3f}" for name, row in rows.items()}
+            {
+                name: f"{shown.means[name][view]:.3f}"
+                if view and is_column(width)
+                else f"{_name_of(row)}  {shown.means[name][view]:.3f}"
+                for name, row in rows.items()
+            }
             for view in range(2)
         ]
+        size = 6.5 if is_column(width) else 7.0
         left, right = (
-            max(width_of_text(text, 7.5) for text in (head, *of.values())) / 72 + 0.25
+            _widest([head, *of.values()], size + 0.5) + 0.25
             for head, of in zip(heads, labels, strict=True)
         )
+        slopes = max(width - left - right, _STEEPEST) if is_column(width) else _SLOPES
         height = _LINE * len(rows)
-        legend = 0.25 + 0.19 * -(-(len(looks) + 1) // 2)
-        figure = new_figure(max(left + _SLOPES + right, 5.4), legend + height + 0.75)
+        legend = height_of_legend(looks, width, more=1) - 0.05
+        least = 0.0 if is_column(width) else 5.4
+        figure = new_figure(
+            max(left + slopes + right, least),
+            legend + height + (0.87 if is_column(width) else 0.75),
+        )
         headed(figure, f"{title_of(table, table)} · {table.task}")
-        axes = add_axes(figure, left, legend + 0.1, _SLOPES, height)
+        axes = add_axes(figure, left, legend + 0.1, slopes, height)
         for name, row in rows.items():
             _draw_slope(
                 axes,
@@ -175,6 +207,7 @@ def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None
                 looks[row.family],
                 [of[name] for of in places],
                 [of[name] for of in labels],
+                size=size,
                 is_moving=name in moving,
             )
         axes.set(xlim=(0.0, 1.0), ylim=(len(rows) - 0.5, -0.5), xticks=[], yticks=[])
@@ -188,10 +221,16 @@ def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None
                 xycoords="axes fraction",
                 textcoords="offset points",
                 ha="left" if x else "right",
-                size=7.5,
+                size=size + 0.5,
             )
         legend_of_families(figure, looks, more=_thick_line() if moving else None)
     return figure
+
+
+def _widest(texts: Sequence[str], size: float) -> float:
+    """Inches of the longest line."""
+    lines = (line for text in texts for line in text.split("\n"))
+    return max(width_of_text(line, size) for line in lines) / 72.0
 
 
 def _name_of(row: Row) -> str:
@@ -212,6 +251,7 @@ def _draw_slope(
     places: Sequence[int],
     labels: Sequence[str],
     *,
+    size: float,
     is_moving: bool,
 ) -> None:
     lists, all_items = places
@@ -237,7 +277,7 @@ def _draw_slope(
             textcoords="offset points",
             ha=align,
             va="center_baseline",
-            size=7,
+            size=size,
             color=color,
             parse_math=False,
         )

@@ -22,10 +22,10 @@ from benchmark.report.identifiers import identifier_grids
 from benchmark.report.latex import figures_latex, to_latex
 from benchmark.report.overviews import datasets_grid
 from benchmark.report.papers import bibliographies
-from benchmark.report.plots import save_figure
+from benchmark.report.plots import PAGE_WIDTH, save_figure
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
-from benchmark.report.reference import refresh_readme, write_references
+from benchmark.report.reference import refresh_pages, write_references
 from benchmark.report.rows import Table
 from benchmark.report.statistics import collect_events
 from benchmark.report.submissions import (
@@ -33,6 +33,7 @@ from benchmark.report.submissions import (
     read_submissions,
     submissions_grid,
 )
+from benchmark.report.summary import summary_grid
 from benchmark.report.text import file_name
 from benchmark.report.views import with_view
 
@@ -78,6 +79,7 @@ def make_report(
     runs_root: Path,
     published: Path = PUBLISHED_FOLDER,
     submissions: Path = SUBMISSIONS_FOLDER,
+    width: float = PAGE_WIDTH,
 ) -> Report:
     """Read all runs below ``runs_root`` and make every table and figure.
 
@@ -85,6 +87,7 @@ def make_report(
         runs_root: a folder of run folders or of reference runs, at any depth.
         published: a folder of others' figures; it need not exist.
         submissions: a folder of what others handed in; it need not exist.
+        width: of the figures, in inches.
 
     Raises:
         BenchmarkError: there is no readable run.
@@ -92,7 +95,7 @@ def make_report(
     collection = collect(runs_root)
     if not collection.groups:
         raise _nothing_to_report(runs_root, collection)
-    groups = tuple(map(group_report, collection.groups))
+    groups = tuple(group_report(group, width) for group in collection.groups)
     rows, unreadable = read_published(published)
     handed_in, not_shown = read_submissions(submissions)
     audits, not_audits = audits_of(collection.groups, runs_root.parent / AUDITS)
@@ -110,7 +113,7 @@ def make_report(
             *_several(groups),
             *((claimed,) if claimed is not None else ()),
         ),
-        drawings=tuple(_agreements(groups)),
+        drawings=tuple(_agreements(groups, width)),
         published=published_grids(rows),
         submissions=submissions_grid(handed_in),
         sentences=(
@@ -139,7 +142,7 @@ def _several(groups: Sequence[GroupReport]) -> list[Grid]:
     return grids
 
 
-def _agreements(groups: Sequence[GroupReport]) -> Iterator[Drawing]:
+def _agreements(groups: Sequence[GroupReport], width: float) -> Iterator[Drawing]:
     """How alike protocols and views of one data set and preset order the systems, by task."""
     alike: defaultdict[tuple[str, str], list[GroupReport]] = defaultdict(list)
     for group in groups:
@@ -147,7 +150,7 @@ def _agreements(groups: Sequence[GroupReport]) -> Iterator[Drawing]:
     for names, of_dataset in alike.items():
         for task in TASKS:
             views = [view for group in of_dataset for view in group.views.values()]
-            figure = agreement_figure([view.main[task] for view in views])
+            figure = agreement_figure([view.main[task] for view in views], width)
             if figure is not None:
                 yield Drawing(file_name(*names, task, "agreement"), _AGREEMENT, figure)
 
@@ -159,6 +162,7 @@ def build_report(
     html: bool = False,
     published: Path = PUBLISHED_FOLDER,
     submissions: Path = SUBMISSIONS_FOLDER,
+    width: float = PAGE_WIDTH,
 ) -> ReportFiles:
     """Read all runs below ``runs_root`` and write ``out/tables`` and ``out/plots``.
 
@@ -168,11 +172,12 @@ def build_report(
         html: whether to write ``out/report.html`` too, all of it in one page.
         published: a folder of others' figures; it need not exist.
         submissions: a folder of what others handed in; it need not exist.
+        width: of the figures, in inches.
 
     Raises:
         BenchmarkError: there is no readable run, or ``out`` cannot be written.
     """
-    report = make_report(runs_root, published, submissions)
+    report = make_report(runs_root, published, submissions, width)
     paths: list[Path] = []
     for group in report.groups:
         own_csv = {table.stem: figures_csv(table) for table in group.tables}
@@ -253,7 +258,7 @@ def _left_from_before(out: Path, written: list[Path]) -> list[str]:
 
 
 def refresh_references(
-    runs_root: Path, out: Path, readme: Path | None = None, group: str | None = None
+    runs_root: Path, out: Path, pages: Sequence[Path] = (), group: str | None = None
 ) -> tuple[list[Path], tuple[str, ...]]:
     """Write the reference runs and beside them what a README shows of each group.
 
@@ -264,7 +269,7 @@ def refresh_references(
         runs_root: the runs that the references are made from; where it is ``out`` itself, they
             stay as they are.
         out: a folder a group is written below it.
-        readme: a file whose tables are to be those of one group.
+        pages: files that show one group's tables, or a summary of them, between marks.
         group: the name of that group's folder; the first one's if absent.
 
     Returns:
@@ -283,10 +288,10 @@ def refresh_references(
     for stem, of_group in groups.items():
         paths += write_shown(of_group, out / stem)
     paths += _write_claims(next((g for g in report.grids if g.stem == CLAIMS), None), out)
-    if readme is not None:
+    if pages:
         chosen = report.groups[0] if group is None else groups[group]
-        refresh_readme(readme, main_tables_as_markdown(chosen))
-        paths.append(readme)
+        refresh_pages(pages, summary_as_markdown(chosen), main_tables_as_markdown(chosen))
+        paths += pages
     return paths, report.sentences
 
 
@@ -348,8 +353,14 @@ def write_shown(group: GroupReport, folder: Path) -> list[Path]:
     return paths
 
 
+def summary_as_markdown(group: GroupReport) -> str:
+    """One figure a system, task and view, as README has it; empty where no task has a table."""
+    tables = _main_tables(group)
+    return to_markdown(summary_grid(tables)) if tables else ""
+
+
 def main_tables_as_markdown(group: GroupReport) -> list[str]:
-    """The main tables of a group as a README has them, those of the lists first."""
+    """The main tables of a group as the guide has them, those of the lists first."""
     return [to_markdown(as_grid(table)) for table in _main_tables(group)]
 
 

@@ -37,6 +37,13 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
     return figure.add_axes(place)
 
 
+def height_of_legend(looks: Mapping[str, Look], width: float, more: int = 0) -> float:
+    """Inches of the legend of families and of ``more`` entries, in two columns at most."""
+    labels = [clean(family_title(family)) for family in looks]
+    columns = columns_that_fit(labels, width, most=2)
+    return 0.3 + 0.19 * -(-(len(looks) + more) // columns)
+
+
 def legend_of_families(
     figure: Figure, looks: Mapping[str, Look], more: Line2D | None = None
 ) -> None:
@@ -61,7 +68,9 @@ def legend_of_families(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0.02, 0.0),
-        ncols=columns_that_fit([str(handle.get_label()) for handle in handles], figure),
+        ncols=columns_that_fit(
+            [str(handle.get_label()) for handle in handles], figure.get_figwidth()
+        ),
         columnspacing=1.2,
         handletextpad=0.4,
         labelspacing=0.35,

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.report.canvas import add_axes, headed, legend_of_families, new_figure
+from benchmark.report.canvas import (
+    add_axes,
+    headed,
+    height_of_legend,
+    legend_of_families,
+    new_figure,
+)
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.curves import CURVE_METRIC, read_curves
 from benchmark.report.events import TaskEvents
@@ -25,15 +31,20 @@ from benchmark.report.plots import (
     HOVER,
     PAGE_WIDTH,
     Look,
+    box_in_points,
+    folded_text,
+    is_column,
     label_points,
     looks_of,
     report_style,
+    spots,
     title_of,
     width_of_text,
 )
 from benchmark.report.rows import (
     Row,
     Table,
+    common_name,
     place_in_catalogue,
     place_of_family,
     without_repetitions,
@@ -47,10 +58,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_GREY_NAME = "#5a5a5a"
 _SHORTEST_TRAINING = 0.1  # seconds, where a system that learns nothing stands on the axis of time
 # Inches.
-_BAR, _BAR_PANEL = 0.17, 1.35
-_COST_PANEL = 2.75
+_BAR, _BAR_IN_COLUMN, _BELOW_BARS = 0.17, 0.14, 0.55
+_BAR_PANEL = 1.1  # at least
+_AXIS_LABEL = 8.5  # points
+_COST_PANEL, _COST_HEIGHT = 2.75, 3.5
+_COST_IN_COLUMN = 2.5  # its height, of two below each other
 
 
 TASKS: tuple[TaskName, ...] = ("recommendation", "search")
@@ -72,7 +87,7 @@ def _with_figures(table: Table) -> list[Row]:
 # Metrics by family
 
 
-def bars_figure(recommendation: Table, search: Table) -> Figure | None:
+def bars_figure(recommendation: Table, search: Table, width: float = PAGE_WIDTH) -> Figure | None:
     """NDCG of every system as bars in the tables' order, with their intervals."""
     tables = [table for table in (recommendation, search) if _with_figures(table)]
     if not tables:
@@ -80,21 +95,29 @@ def bars_figure(recommendation: Table, search: Table) -> Figure | None:
     lines = [_lines_of_bars(table) for table in tables]
     with report_style():
         looks = looks_of({row.family for table in tables for row in _with_figures(table)})
-        highest = _BAR * max(map(len, lines))
+        bar = _BAR_IN_COLUMN if is_column(width) else _BAR
+        heights = [bar * len(of_table) for of_table in lines]
         names = [_width_of_names(of_table) for of_table in lines]
-        panel = max((PAGE_WIDTH - sum(names)) / len(tables) - 0.15, _BAR_PANEL)
-        width = sum(names) + (panel + 0.15) * len(tables)
-        figure = new_figure(width, highest + 1.15)
+        if is_column(width):  # below each other, with the axes' left ends in line
+            names = [max(names)]
+            height = sum(heights) + _BELOW_BARS * (len(tables) - 1)
+        else:
+            height = max(heights)
+        panel = max((width - sum(names)) / len(names) - 0.15, _BAR_PANEL)
+        width = sum(names) + (panel + 0.15) * len(names)
+        height += 1.15
+        figure = new_figure(width, height)
         headed(figure, title_of(recommendation, search))
-        left = 0.0
-        for table, of_table, of_names in zip(tables, lines, names, strict=True):
-            left += of_names
-            height = _BAR * len(of_table)
-            axes = add_axes(figure, left, 0.7 + highest - height, panel, height)
+        left, above = names[0], height - 0.45
+        for place, (table, of_table, own) in enumerate(zip(tables, lines, heights, strict=True)):
+            axes = add_axes(figure, left, above - own, panel, own)
             _draw_bars(axes, table, of_table, looks)
-            left += panel + 0.15
+            if len(names) == 1:
+                above -= own + _BELOW_BARS
+            elif place + 1 < len(names):
+                left += panel + 0.15 + names[place + 1]
         if any(row.cells[_column(table)].interval for table in tables for row in table.rows):
-            figure.text(0.1 / width, 0.06 / (highest + 1.15), WHISKERS, size=7, va="bottom")
+            figure.text(0.1 / width, 0.06 / height, WHISKERS, size=6.5, va="bottom")
     return figure
 
 
@@ -161,16 +184,21 @@ def _draw_bars(
         xlim=(0.0, highest * 1.25 or 1.0),
         ylim=(len(lines) - 0.4, -0.6),
         yticks=[],
-        xlabel=f"{table.task.capitalize()} {_metric(table)}",
     )
-    axes.locator_params(axis="x", nbins=5)
+    label = f"{table.task.capitalize()} {_metric(table)}"
+    left, _, right, _ = box_in_points(axes)
+    fits = width_of_text(label, _AXIS_LABEL) < right - left
+    axes.set_xlabel(label, size=_AXIS_LABEL, loc="center" if fits else "right")
+    axes.locator_params(axis="x", nbins=5 if fits else 4)
     axes.grid(axis="y", visible=False)
 
 
 # Small multiples: a panel a family
 
 
-def curves_figure(runs: Sequence[Run], title: str, tasks: Sequence[str] = TASKS) -> Figure | None:
+def curves_figure(
+    runs: Sequence[Run], title: str, tasks: Sequence[str] = TASKS, width: float = PAGE_WIDTH
+) -> Figure | None:
     """Validation NDCG@5 by epoch, a line a seed; None if no run kept a validation."""
     found: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
@@ -202,7 +230,7 @@ def curves_figure(runs: Sequence[Run], title: str, tasks: Sequence[str] = TASKS)
         panels[task].append(Panel(clean(family_title(family)), found[task, family]))
     with report_style():
         labels = ("Epoch", f"Validation {CURVE_METRIC}")
-        return panels_figure(panels, title, labels, log_x=False)
+        return panels_figure(panels, title, labels, log_x=False, width=width)
 
 
 def _stage(name: str) -> str:
@@ -213,6 +241,7 @@ def ranks_figure(
     events: Mapping[TaskName, Mapping[str, Sequence[TaskEvents]]],
     tables: Sequence[Table],
     title: str,
+    width: float = PAGE_WIDTH,
 ) -> Figure | None:
     """The share of targets at rank k or above, for every k: where targets stand.
 
@@ -238,7 +267,7 @@ def ranks_figure(
     if not panels:
         return None
     with report_style():
-        return panels_figure(panels, title, ("k", "HR@k"), log_x=True)
+        return panels_figure(panels, title, ("k", "HR@k"), log_x=True, width=width)
 
 
 def _with_line(lines: Sequence[Line], line: Line) -> list[Line]:
@@ -275,32 +304,66 @@ def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int6
 # Quality against cost
 
 
-def cost_figure(runs: Sequence[Run], recommendation: Table, search: Table) -> Figure | None:
-    """NDCG against training time, a panel a task; without systems that did not run here."""
-    seconds: defaultdict[str, list[float]] = defaultdict(list)
-    for run in runs:
-        if run.record.status == "finished" and run.record.outside is None:
-            seconds[run.record.system.name].append(run.record.cost.fit_seconds)
+def cost_figure(
+    runs: Sequence[Run], recommendation: Table, search: Table, width: float = PAGE_WIDTH
+) -> Figure | None:
+    """NDCG against training time, a panel a task; without systems that did not run here.
+
+    A system that ranks anew with what a variant of it has trained stands at that one's time.
+    """
+    seconds = _seconds_of_training(runs)
     tables = [table for table in (recommendation, search) if _with_figures(table)]
     if not tables or not any(max(of_system) > 0.0 for of_system in seconds.values()):
         return None
     with report_style():
         looks = looks_of({row.family for table in tables for row in _with_figures(table)})
-        panel = _COST_PANEL if len(tables) > 1 else 2 * _COST_PANEL
-        width = (panel + 0.75) * len(tables) + 0.1
-        legend = 0.3 + 0.19 * -(-len(looks) // 2)
-        figure = new_figure(width, legend + 4.6)
+        machine = _machine([run for run in runs if run.record.system.name in seconds])
+        if is_column(width):
+            panel, height, across = width - 0.85, _COST_IN_COLUMN, 1
+        else:
+            panel = _COST_PANEL if len(tables) > 1 else 2 * _COST_PANEL
+            height, across = _COST_HEIGHT, len(tables)
+        width = (panel + 0.75) * across + 0.1
+        told = folded_text(machine, 72.0 * (width - 0.2), 7.0)
+        legend = height_of_legend(looks, width) + 0.11 * told.count("\n")
+        rows = -(-len(tables) // across)
+        figure = new_figure(width, legend + rows * (height + 0.65) + 0.45)
         headed(figure, title_of(recommendation, search))
         for place, table in enumerate(tables):
-            left = 0.65 + place * (panel + 0.75)
-            axes = add_axes(figure, left, legend + 0.65, panel, 3.5)
-            _draw_costs(axes, table, seconds, looks)
-        machine = _machine([run for run in runs if run.record.system.name in seconds])
+            left = 0.65 + place % across * (panel + 0.75)
+            bottom = legend + 0.65 + (rows - 1 - place // across) * (height + 0.65)
+            _draw_costs(add_axes(figure, left, bottom, panel, height), table, seconds, looks)
         figure.text(
-            0.1 / width, (legend + 0.02) / figure.get_figheight(), machine, size=7, parse_math=False
+            0.1 / width,
+            (legend + 0.02) / figure.get_figheight(),
+            told,
+            size=7,
+            va="top" if "\n" in told else "baseline",
+            parse_math=False,
         )
         legend_of_families(figure, looks)
     return figure
+
+
+def _seconds_of_training(runs: Sequence[Run]) -> dict[str, list[float]]:
+    """System → what each of its runs here took to train.
+
+    A run that kept no log of training while a variant of its system did has taken over what that
+    one trained.
+    """
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    logged: dict[str, str] = {}  # what variants are called together → the first that has a log
+    here = [run for run in runs if run.record.status == "finished" and run.record.outside is None]
+    with_log = {run.record.system.name for run in here if read_curves(run.folder)}
+    for run in here:
+        name = run.record.system.name
+        seconds[name].append(run.record.cost.fit_seconds)
+        if name in with_log and name == base_name(name):
+            logged.setdefault(common_name(name), name)
+    return {
+        name: of_system if name in with_log else seconds[logged.get(common_name(name), name)]
+        for name, of_system in seconds.items()
+    }
 
 
 def _machine(runs: Sequence[Run]) -> str:
@@ -338,7 +401,10 @@ def _draw_costs(
         xlabel="Training time in seconds",
         ylabel=f"{table.task.capitalize()} {_metric(table)}",
     )
-    for row, (x, y) in zip(rows, points, strict=True):
+    names = [clean(row.display_name) for row in rows]
+    shown = spots(axes, [row.system for row in rows], names, points)
+    for spot in shown:
+        row, (x, y) = rows[spot.place], points[spot.place]
         look = looks[row.family]
         axes.plot(
             x,
@@ -349,8 +415,9 @@ def _draw_costs(
             mec="white",
             mew=0.6,
             zorder=4,
-            gid=f"{HOVER}{row.display_name}: {x:,.1f} s, {_metric(table)} {y:.4f}",
+            gid=f"{HOVER}{spot.names}: {x:,.1f} s, {_metric(table)} {y:.4f}",
         )
-    names = [clean(row.display_name) for row in rows]
-    colors = ["#5a5a5a" if row.family == REFERENCE_FAMILY else "black" for row in rows]
-    label_points(axes, names, colors, points, ())
+    shown_rows = [rows[spot.place] for spot in shown]
+    colors = [_GREY_NAME if row.family == REFERENCE_FAMILY else "black" for row in shown_rows]
+    places = [points[spot.place] for spot in shown]
+    label_points(axes, [spot.label for spot in shown], colors, places, ())

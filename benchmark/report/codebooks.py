@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.report.canvas import add_axes, headed, new_figure
-from benchmark.report.plots import HOVER, PAGE_WIDTH, looks_of, report_style, width_of_text
+from benchmark.report.plots import (
+    HOVER,
+    PAGE_WIDTH,
+    folded_text,
+    is_column,
+    looks_of,
+    report_style,
+    width_of_text,
+)
 from benchmark.report.rows import place_in_catalogue
 from benchmark.report.text import clean
 from benchmark.runs.record import Run
@@ -19,12 +27,13 @@ from benchmark.runs.record import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_FOLDED = 86.0  # points, of a label in a column
 _USE_OF_LEVEL = re.compile(r"codebook_use_(\d+)")
 _LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
 _MOST_NAMED = 2  # systems with the same identifiers
 
 
-def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
+def codebooks_figure(runs: Sequence[Run], title: str, width: float = PAGE_WIDTH) -> Figure | None:
     """The share of each level's codes that some item has, a row a kind of identifier of a system.
 
     Systems of a family whose identifiers have all figures in common share a row.
@@ -35,12 +44,17 @@ def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
     with report_style():
         looks = looks_of({family for _, family, _ in found})
         labels = [_label_of_identifiers(names, kind) for names, _, (kind, _) in found]
-        left = max(width_of_text(label, 7.0) for label in labels) / 72.0 + 0.25
-        height = 0.3 * len(found)
-        panel = max(PAGE_WIDTH - left - 0.25, 2.5)
+        if is_column(width):
+            labels = [folded_text(label, _FOLDED, 7.0) for label in labels]
+        lines = [line for label in labels for line in label.split("\n")]
+        left = max(width_of_text(line, 7.0) for line in lines) / 72.0 + 0.25
+        most = max(label.count("\n") for label in labels)
+        height = (0.3 + 0.09 * most) * len(found)
+        panel = max(width - left - 0.25, 1.5 if is_column(width) else 2.5)
         figure = new_figure(left + panel + 0.25, height + 0.95)
         headed(figure, title)
         axes = add_axes(figure, left, 0.5, panel, height)
+        near = _LEVEL_LABEL * max(2.5 / panel, 1.0)
         for y, (label, (names, family, (kind, levels))) in enumerate(
             zip(labels, found, strict=True)
         ):
@@ -50,8 +64,9 @@ def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
                 label,
                 transform=axes.get_yaxis_transform(),
                 size=7,
-                va="center_baseline",
+                va="center" if "\n" in label else "center_baseline",
                 ha="right",
+                linespacing=1.0,
                 parse_math=False,
             )
             use = [100.0 * levels[level] for level in sorted(levels)]
@@ -61,7 +76,7 @@ def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
                 said += "codes in use"
                 color = looks[family].color
                 axes.plot(value, y, ls="none", marker="o", ms=4, color=color, mec="white", gid=said)
-            for together, value in _close_together(sorted(levels), use, _LEVEL_LABEL):
+            for together, value in _close_together(sorted(levels), use, near):
                 axes.annotate(
                     ", ".join(map(str, together)),
                     (value, y),
@@ -74,7 +89,9 @@ def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
             xlim=(-4.0, 104.0),
             ylim=(len(found) - 0.5, -0.6),
             yticks=[],
-            xlabel="Codes in use (%); the numbers are the levels",
+            xlabel="Codes in use (%)\nnumbers: levels"
+            if is_column(width)
+            else "Codes in use (%); the numbers are the levels",
         )
         axes.grid(axis="y", visible=False)
     return figure

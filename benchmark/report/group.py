@@ -27,7 +27,7 @@ from benchmark.report.expected import TASK, expected_grid
 from benchmark.report.grid import Grid
 from benchmark.report.identifiers import identifier_grids
 from benchmark.report.overviews import efficiency_grid
-from benchmark.report.plots import title_of
+from benchmark.report.plots import PAGE_WIDTH, title_of
 from benchmark.report.printed import as_grid
 from benchmark.report.rows import Table
 from benchmark.report.statistics import EventsOfRuns, collect_events, statistics_of, systems_of
@@ -102,24 +102,26 @@ class GroupReport:
         return (*of_views, *self.own_drawings)
 
 
-def group_report(group: RunGroup) -> GroupReport:
-    """Make every table and figure of a group."""
+def group_report(group: RunGroup, width: float = PAGE_WIDTH) -> GroupReport:
+    """Make every table and figure of a group; figures have so many inches."""
     events = collect_events(group.runs)
     views = {
-        view: _view_report(group, view, events) for view in VIEWS if has_view(group.runs, view)
+        view: _view_report(group, view, events, width)
+        for view in VIEWS
+        if has_view(group.runs, view)
     }
     lists = views["lists"].main
     title = title_of(lists["recommendation"], lists["search"])
     # A figure a task: both together are higher than a page.
     figures = {
         f"{task}-curves": (
-            curves_figure(group.runs, title, [task]),
+            curves_figure(group.runs, title, [task], width),
             f"Validation NDCG@5 of {task} in training, a line a seed and stage.",
         )
         for task in TASKS
     }
     figures["codebooks"] = (
-        codebooks_figure(group.runs, title),
+        codebooks_figure(group.runs, title, width),
         "The share of each level's codes that some item has; systems with the same identifiers "
         "share a row.",
     )
@@ -129,7 +131,7 @@ def group_report(group: RunGroup) -> GroupReport:
         orders = orders_of_views(task, of_views, *systems_of(group.runs))
         grids += [agreement_grid(lists[task], orders), changed_places_grid(lists[task], orders)]
         figures[f"{task}-views"] = (
-            views_figure(lists[task], orders),
+            views_figure(lists[task], orders, width),
             f"The systems' places in {task} among candidate lists and among all items.",
         )
     grids += [ceiling_grid(group), effort_grid(group), efficiency_grid(group)]
@@ -149,7 +151,7 @@ def _expected(group: RunGroup, lists: Table, events: EventsOfRuns) -> Grid | Non
     return expected_grid(group, lists, events.of("lists", TASK), events.of("all-items", TASK))
 
 
-def _view_report(group: RunGroup, view: View, events: EventsOfRuns) -> ViewReport:
+def _view_report(group: RunGroup, view: View, events: EventsOfRuns, width: float) -> ViewReport:
     of_tasks = statistics_of(group.runs, events, view)
     main = {
         task: main_table(
@@ -178,22 +180,25 @@ def _view_report(group: RunGroup, view: View, events: EventsOfRuns) -> ViewRepor
     of_view = {task: events.of(view, task) for task in TASKS}
     figures = {
         "tradeoff": (
-            tradeoff_figure(*both),
+            tradeoff_figure(*both, width),
             f"Search against recommendation quality among {among} ({metric}), with the Pareto "
             "front of trained systems.",
         ),
         "bars": (
-            bars_figure(*both),
+            bars_figure(*both, width),
             f"{metric} of every system among {among}, with its 95 % interval.",
         ),
         **{
             f"{table.task}-ranks": (
-                ranks_figure(of_view, [table], title_of(*both)),
+                ranks_figure(of_view, [table], title_of(*both), width),
                 f"HR@k of {table.task} for every k: where targets stand among {among}.",
             )
             for table in both
         },
-        "cost": (cost_figure(group.runs, *both), f"{metric} among {among} against training time."),
+        "cost": (
+            cost_figure(group.runs, *both, width),
+            f"{metric} among {among} against training time.",
+        ),
     }
     sentences = [sentence for of_task in of_tasks.values() for sentence in of_task.sentences]
     if figures["tradeoff"][0] is None and view == "lists":

@@ -21,6 +21,7 @@ _DISTANCES = (5.0, 8.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0, 100.0, 130.0)
 # Right of the point first, then above and below: where a reader looks for its name.
 _ANGLES = tuple(math.radians(degrees) for degrees in (0, 180, 90, 270, *range(10, 360, 10)))
 _NEEDS_LEADER = 9.0  # from a label that stands farther off, a line leads to its point
+_AMBIGUOUS = 0.5  # nearer than its own point by so much, and a line says whose label it is
 _MARKER = 4.5  # half the side of a marker with its edge
 _GAP = (3.0, 1.0)  # least space between two labels, beside and above each other
 _ROUNDS = 60
@@ -31,7 +32,10 @@ _OUTSIDE, _OVERLAP, _COVERED, _CROSSING, _LEADER, _LINE = 1e5, 1e4, 1e4, 2e3, 15
 
 @dataclass(frozen=True)
 class Placed:
-    """A label's box; ``leader`` is the nearest point of the box if it stands far from its point."""
+    """A label's box; ``leader`` is the nearest point of the box if it stands far from its point.
+
+    Far is what is farther than usual, or than another point is from the label.
+    """
 
     box: Box
     leader: Point | None
@@ -95,7 +99,7 @@ def place_labels(
     ]
     found = [_search(options, fixed, order) for order in orders]
     _, chosen = min(found, key=lambda pair: pair[0])
-    return [of_label.placed(place) for of_label, place in zip(options, chosen, strict=True)]
+    return [of_label.placed(place, points) for of_label, place in zip(options, chosen, strict=True)]
 
 
 def _search(
@@ -159,10 +163,21 @@ class _Options:
             cost=1.5 * away + 0.15 * preference + _LEADER * far,
         )
 
-    def placed(self, place: int) -> Placed:
+    def placed(self, place: int, points: Sequence[Point]) -> Placed:
+        """The label there; a line leads to its point if another of ``points`` lies nearer."""
         left, bottom, right, top = map(float, self.boxes[place])
         x, y = map(float, self.leaders[place])
-        return Placed((left, bottom, right, top), None if math.isnan(x) else (x, y))
+        if math.isnan(x):
+            x, y = (
+                float(np.clip(self.point[i], *sides))
+                for i, sides in enumerate(((left, right), (bottom, top)))
+            )
+            at = np.array(points)
+            aside = at - np.clip(at, (left, bottom), (right, top))
+            own = math.dist(self.point, (x, y))
+            if not (np.hypot(*aside.T) < own - _AMBIGUOUS).any():
+                return Placed((left, bottom, right, top), None)
+        return Placed((left, bottom, right, top), (x, y))
 
 
 def _fixed_cost(

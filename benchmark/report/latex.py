@@ -20,7 +20,7 @@ from benchmark.report.latex_layout import (
     width_of,
     width_of_entry,
 )
-from benchmark.report.plots import title_in
+from benchmark.report.plots import is_column, title_in
 from benchmark.report.text import latex, latex_breakable
 
 if TYPE_CHECKING:
@@ -149,23 +149,24 @@ def figures_latex(drawings: Sequence[Drawing]) -> str:
     r"""A float for each drawing's PDF with its caption, to use after ``\usepackage{graphicx}``.
 
     A figure is as wide as it was drawn, so that its letters have the size of small print, or as the
-    page where that is narrower or less high.
+    page where that is narrower or less high. One drawn for a column floats in a column.
     """
     return "\n".join(map(_figure, drawings))
 
 
 def _figure(drawing: Drawing) -> str:
     width = f"{drawing.figure.get_figwidth():.2f}in"
+    floating = "figure" if is_column(drawing.figure.get_figwidth()) else "figure*"
     what = title_in(drawing.figure)
     caption = drawing.caption if not what else f"{drawing.caption} ({what}.)"
     lines = [
-        r"\begin{figure*}[t]",
+        rf"\begin{{{floating}}}[t]",
         r"\centering",
         rf"\includegraphics[width=\ifdim{width}<\linewidth {width}\else\linewidth\fi,%",
         rf"  height=0.8\textheight,keepaspectratio]{{{drawing.stem}.pdf}}",
         rf"\caption{{{latex_breakable(caption)}}}",
         rf"\label{{fig:{drawing.stem}}}",
-        r"\end{figure*}",
+        rf"\end{{{floating}}}",
     ]
     return "\n".join([*lines, ""])
 

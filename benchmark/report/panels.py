@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.report.canvas import add_axes, headed, new_figure
 from benchmark.report.labels import Point
-from benchmark.report.plots import HOVER, folded_text, width_of_text
+from benchmark.report.plots import HOVER, PAGE_WIDTH, folded_text, is_column, width_of_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +20,10 @@ _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Inches.
 _PANEL, _PANEL_HEIGHT = 1.83, 1.5
 _NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' labels above
-_PANELS_A_ROW = 3
+_HEIGHT_IN_COLUMN, _BETWEEN = 1.1, 0.27
+_PANELS_A_ROW, _IN_COLUMN = 3, 2
 _NAMES_SIZE = 6.5  # of lines, under a panel
+_TITLE_SIZE = 7.5  # of a panel in a column
 
 
 @dataclass(frozen=True)
@@ -50,36 +52,57 @@ def panels_figure(
     *,
     log_x: bool,
     whole_x: bool = True,
+    width: float = PAGE_WIDTH,
 ) -> Figure:
-    """Panels by task, each task on rows of its own; the names stand beneath each panel's lines."""
+    """Panels by task, each task on rows of its own; the names stand beneath each panel's lines.
+
+    Panels of one task have one range of values.
+    """
+    a_row = _IN_COLUMN if is_column(width) else _PANELS_A_ROW
+    room = (width - 0.8) / a_row - _BETWEEN if is_column(width) else _PANEL
     rows = [
-        (task, of_task[first : first + _PANELS_A_ROW])
+        (task, of_task[first : first + a_row])
         for task, of_task in panels.items()
-        for first in range(0, len(of_task), _PANELS_A_ROW)
+        for first in range(0, len(of_task), a_row)
     ]
+    titles = {
+        panel.title: folded_text(panel.title, 72.0 * (room + _BETWEEN - 0.07), _TITLE_SIZE)
+        if is_column(width)
+        else panel.title
+        for of_task in panels.values()
+        for panel in of_task
+    }
     # In inches: each row is as high as its longest legend asks.
     legends = [
-        _LABELS + 0.2 + _NAME * max(_lines_of_names(panel) for panel in of_row)
+        _LABELS + 0.2 + _NAME * max(_lines_of_names(panel, room) for panel in of_row)
         for _, of_row in rows
     ]
+    heads = [
+        0.3 + 0.12 * max(titles[panel.title].count("\n") for panel in of_row) for _, of_row in rows
+    ]
+    tall = _HEIGHT_IN_COLUMN if is_column(width) else _PANEL_HEIGHT
     columns = max(len(of_row) for _, of_row in rows)
-    height = 0.25 + sum(0.3 + _PANEL_HEIGHT + legend for legend in legends)
-    figure = new_figure(0.8 + columns * (_PANEL + 0.27), height)
+    height = 0.25 + sum(heads) + sum(tall + legend for legend in legends)
+    figure = new_figure(0.8 + columns * (room + _BETWEEN), height)
     headed(figure, title)
     above = height - 0.25
-    for (task, of_row), legend in zip(rows, legends, strict=True):
-        bottom = above - 0.3 - _PANEL_HEIGHT
+    highest = {
+        task: max(max(line.ys) for p in of_task for line in (*p.lines, *p.behind))
+        for task, of_task in panels.items()
+    }
+    for (task, of_row), legend, head in zip(rows, legends, heads, strict=True):
+        bottom = above - head - tall
         above = bottom - legend
-        highest = max(max(line.ys) for panel in of_row for line in (*panel.lines, *panel.behind))
         for column, panel in enumerate(of_row):
-            left = 0.7 + column * (_PANEL + 0.27)
-            axes = add_axes(figure, left, bottom, _PANEL, _PANEL_HEIGHT)
+            left = 0.7 + column * (room + _BETWEEN)
+            axes = add_axes(figure, left, bottom, room, tall)
             # Fixed places spare matplotlib a search for free ones at every drawing.
-            axes.xaxis.set_label_coords(0.5, -0.22 / _PANEL_HEIGHT)
-            axes.yaxis.set_label_coords(-0.31 / _PANEL, 0.5)
+            axes.xaxis.set_label_coords(0.5, -0.22 / tall)
+            axes.yaxis.set_label_coords(-0.31 / room, 0.5)
             looks = _draw_panel(axes, panel)
-            _write_names(figure, looks, (left, bottom - _LABELS))
-            axes.set(xlabel=labels[0], ylim=(0.0, highest * 1.05 or 1.0))
+            _write_title(axes, titles[panel.title], room)
+            _write_names(figure, looks, (left, bottom - _LABELS), room)
+            axes.set(xlabel=labels[0], ylim=(0.0, highest[task] * 1.05 or 1.0))
             if log_x:
                 deepest = max(line.xs[-1] for panel in of_row for line in panel.lines)
                 ticks = [k for k in (1, 10, 100, 1000, 10_000, 10**5, 10**6) if k <= deepest]
@@ -89,6 +112,8 @@ def panels_figure(
                 axes.minorticks_off()
             else:
                 axes.locator_params(axis="x", integer=whole_x, min_n_ticks=1)
+                if is_column(width):
+                    axes.locator_params(axis="x", nbins=4)
             axes.locator_params(axis="y", nbins=4)
             if column == 0:
                 axes.set_ylabel(f"{task.capitalize()}\n{labels[1]}")
@@ -118,14 +143,22 @@ def _draw_panel(axes: Axes, panel: Panel) -> dict[str, dict[str, Any]]:
             },
         )
         axes.plot(line.xs, line.ys, gid=HOVER + line.said, **look)
-    # Beside the next panel's.
-    size = mpl.rcParams["axes.titlesize"]
-    size *= min(72.0 * (_PANEL + 0.2) / (width_of_text(panel.title, size) or 1.0), 1.0)
-    axes.set_title(panel.title, parse_math=False, size=size)
     return looks
 
 
-def _write_names(figure: Figure, looks: Mapping[str, Mapping[str, Any]], at: Point) -> None:
+def _write_title(axes: Axes, title: str, room: float) -> None:
+    """Beside the next panel's."""
+    import matplotlib as mpl
+
+    size = _TITLE_SIZE if "\n" in title or room < _PANEL else mpl.rcParams["axes.titlesize"]
+    longest = max(width_of_text(line, size) for line in title.split("\n"))
+    size *= min(72.0 * (room + _BETWEEN - 0.07) / (longest or 1.0), 1.0)
+    axes.set_title(title, parse_math=False, size=size)
+
+
+def _write_names(
+    figure: Figure, looks: Mapping[str, Mapping[str, Any]], at: Point, room: float
+) -> None:
     """Each line's look and name, from above, beginning at a place in inches.
 
     (Matplotlib's legends do the same, but take longer than all else that a panel has.)
@@ -138,7 +171,7 @@ def _write_names(figure: Figure, looks: Mapping[str, Mapping[str, Any]], at: Poi
         left, y = at[0], at[1] - _NAME * (place + 0.5)
         xs = [left + _SAMPLE / 2] if look["marker"] else [left, left + _SAMPLE]
         figure.add_artist(Line2D(xs, [y] * len(xs), transform=inches, **look))
-        for line in _folded(name):
+        for line in _folded(name, room):
             figure.text(
                 left + _SAMPLE + 0.06,
                 at[1] - _NAME * (place + 0.5),
@@ -151,11 +184,11 @@ def _write_names(figure: Figure, looks: Mapping[str, Mapping[str, Any]], at: Poi
             place += 1
 
 
-def _lines_of_names(panel: Panel) -> int:
+def _lines_of_names(panel: Panel, room: float) -> int:
     names = dict.fromkeys(line.name for line in panel.lines)
-    return sum(len(_folded(name)) for name in names)
+    return sum(len(_folded(name, room)) for name in names)
 
 
-def _folded(name: str) -> list[str]:
-    """A name in lines that a panel has room for."""
-    return folded_text(name, 72.0 * (_PANEL - _SAMPLE), _NAMES_SIZE).split("\n")
+def _folded(name: str, room: float) -> list[str]:
+    """A name in lines that a panel of so many inches has room for."""
+    return folded_text(name, 72.0 * (room - _SAMPLE), _NAMES_SIZE).split("\n")

@@ -6,6 +6,7 @@ Figures are drawn through matplotlib's object interface on Agg, with the setting
 
 from __future__ import annotations
 
+import math
 import textwrap
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.labels import Box, Point, place_labels
-from benchmark.report.rows import Table
+from benchmark.report.rows import Table, common_name
 from benchmark.report.text import clean, counted
 from benchmark.report.typeface import register_typeface
 from benchmark.systems.catalogue import family_order
@@ -29,6 +30,8 @@ STYLE = Path(__file__).with_name("style.mplstyle")
 GREY = "#a8a8a8"
 PAGE_WIDTH = 7.1
 """Inches, of the text of a two-column paper: no figure is much wider."""
+COLUMN_WIDTH = 3.35
+"""Inches, 8.5 cm: a column of such a paper."""
 TITLE_HEIGHT = 0.28
 """Inches at the top of every figure, which its PDF goes without."""
 SLOPE = 60.0
@@ -37,7 +40,8 @@ HOVER = "hover:"
 """Begins the id of what a page explains when the pointer rests on it; the sentence follows."""
 _TITLE_ID = "title"
 _HAIRLINE = "#9a9a9a"
-_LABEL_SIZE = 7.0
+_LABEL_SIZE, _TITLE_SIZE = 7.0, 8.5
+_COVERED = 3.0  # points, half of a mark: nearer marks are one spot
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,18 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def add_title(figure: Figure, title: str, left: float) -> None:
-    """Write the title above everything else, so many inches from the left; PDFs go without it."""
+    """Write the title above everything else, so many inches from the left; PDFs go without it.
+
+    Where a column is too narrow for it, its letters are smaller.
+    """
+    room = 72.0 * (figure.get_figwidth() - left - 0.05)
+    size = _TITLE_SIZE * min(room / max(width_of_text(title, _TITLE_SIZE), 1.0), 1.0)
     figure.text(
         left / figure.get_figwidth(),
         1.0 - 0.08 / figure.get_figheight(),
         title,
         va="top",
-        size=8.5,
+        size=size,
         parse_math=False,
         gid=_TITLE_ID,
     )
@@ -178,6 +187,41 @@ def draw_name(axes: Axes, at: Point, name: str, size: float, color: str, **how: 
     )
 
 
+@dataclass(frozen=True)
+class Spot:
+    """A mark that is drawn: the place of its system, its label, and the names of all it shows."""
+
+    place: int
+    label: str
+    names: str
+
+
+def spots(
+    axes: Axes, systems: Sequence[str], names: Sequence[str], values: Sequence[Point]
+) -> list[Spot]:
+    """The marks to draw: variants of one system whose marks would cover each other are one.
+
+    (One model that ranks in two ways gives them.) Its label is what all variants are called
+    together where it shows all that there are.
+    """
+    points = [in_points(axes, *value) for value in values]
+    headings = [common_name(system) for system in systems]
+    members: dict[int, list[int]] = {}
+    for place, point in enumerate(points):
+        covering = (
+            first
+            for first in members
+            if headings[first] == headings[place] and math.dist(points[first], point) < _COVERED
+        )
+        members.setdefault(next(covering, place), []).append(place)
+    found = []
+    for first, own in members.items():
+        whole = ", ".join(names[place] for place in own)
+        is_all = 1 < len(own) == headings.count(headings[first])
+        found.append(Spot(first, headings[first] if is_all else whole, whole))
+    return found
+
+
 def label_points(
     axes: Axes,
     names: Sequence[str],
@@ -241,13 +285,18 @@ def width_of_text(text: str, size: float) -> float:
     return float(width)
 
 
-def columns_that_fit(labels: Sequence[str], figure: Figure, most: int = 4) -> int:
-    """How many columns of a legend the figure is wide enough for."""
+def is_column(width: float) -> bool:
+    """Whether a figure of so many inches is drawn for a column, its panels below each other."""
+    return width < PAGE_WIDTH
+
+
+def columns_that_fit(labels: Sequence[str], width: float, most: int = 4) -> int:
+    """How many columns of a legend a figure of so many inches has room for."""
     import matplotlib as mpl
 
     size = mpl.rcParams["legend.fontsize"]
     longest = max(width_of_text(label, size) for label in labels) + 3.5 * size
-    return max(min(int(72.0 * figure.get_figwidth() * 0.97 / longest), most), 1)
+    return max(min(int(72.0 * width * 0.97 / longest), most), 1)
 
 
 def title_of(recommendation: Table, search: Table) -> str:

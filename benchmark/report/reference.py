@@ -122,7 +122,7 @@ def with_block(readme: str, name: str, block: str) -> str:
 
 
 def status_table() -> str:
-    """The catalogue as README has it: each system, its name, its tasks and what it is."""
+    """The catalogue as the guide has it: each system, its name, its tasks and what it is."""
     lines = ["| system | name | tasks | state |", "|---|---|---|---|"]
     for name, entry in entries().items():
         asked = f"{name}:<Model>" if entry.variant_field else name
@@ -133,18 +133,31 @@ def status_table() -> str:
     return "\n".join(lines)
 
 
-def refresh_readme(path: Path, tables: Sequence[str]) -> None:
-    """Put ``tables`` and the catalogue into the file at ``path``, between their marks.
+def refresh_pages(paths: Sequence[Path], summary: str, tables: Sequence[str]) -> None:
+    """Put what files show of a group and of the catalogue between the marks that each of them has.
+
+    ``summary`` is one table of a figure a system, ``tables`` are the main ones, and ``status`` is
+    the catalogue. Nothing is written unless every file can be.
 
     Raises:
-        BenchmarkError: the file is missing or has no marks.
+        BenchmarkError: a file is missing, has no marks, or has some twice or alone.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BenchmarkError(f"{path}: cannot be read ({error.strerror}).") from None
-    try:
-        text = with_block(text, "tables", "\n".join(tables))
-        write_text(path, with_block(text, "status", status_table()))
-    except BenchmarkError as error:
-        raise BenchmarkError(f"{path}: {error}") from None
+    blocks = {"summary": summary, "tables": "\n".join(tables), "status": status_table()}
+    texts = {}
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise BenchmarkError(f"{path}: cannot be read ({error.strerror}).") from None
+        own = [name for name in blocks if f"<!-- {name}: " in text]
+        if not own:
+            lines = ", ".join(f"<!-- {name}: begin -->" for name in blocks)
+            raise BenchmarkError(f"{path}: the file has none of the lines {lines}.")
+        for name in own:
+            try:
+                text = with_block(text, name, blocks[name])
+            except BenchmarkError as error:
+                raise BenchmarkError(f"{path}: {error}") from None
+        texts[path] = text
+    for path, text in texts.items():
+        write_text(path, text)

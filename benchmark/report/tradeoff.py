@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from benchmark.report.canvas import height_of_legend
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.labels import Point, spread
 from benchmark.report.plots import (
@@ -26,10 +27,13 @@ from benchmark.report.plots import (
     columns_that_fit,
     draw_line,
     draw_name,
+    folded_text,
     in_points,
+    is_column,
     label_points,
     looks_of,
     report_style,
+    spots,
     title_of,
     width_of_text,
 )
@@ -46,7 +50,10 @@ _RUG_SIZE = 6.5
 _RUG_REACH = 20.0  # points from the axis to a name
 # Inches.
 _NARROWEST, _HEIGHT, _NO_STRIP, _MARGIN = 3.2, 3.9, 0.1, 0.1
-_LEFT, _BOTTOM, _LEGEND_ROW = 0.7, 0.5, 0.19
+_LEFT, _BOTTOM, _NARROWEST_IN_COLUMN = 0.7, 0.5, 1.2
+_FOLDED = 72.0  # points, of a name beside the axes in a column
+_WHISKERS = "whiskers: 95 % interval of the mean"
+_WHISKERS_AND_ENDS = "whiskers and [ ]: 95 % interval of the mean"
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,13 @@ class _Tick:
     value: float
 
 
-def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
-    """Recommendation against search quality, a point a system; None if no system finished both."""
+def tradeoff_figure(
+    recommendation: Table, search: Table, width: float = PAGE_WIDTH
+) -> Figure | None:
+    """Recommendation against search quality, a point a system; None if no system finished both.
+
+    In a column names on the axes go without intervals, for which there is no room.
+    """
     systems = _systems(recommendation, search)
     both = [s for s in systems if not math.isnan(s.recommendation + s.search)]
     if not both:
@@ -99,17 +111,20 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
             [s.search for s in systems],
         ),
     )
+    narrow = is_column(width)
     above = [
-        _tick(s, s.recommendation, s.recommendation_ends, ranges[0])
+        _tick(s, s.recommendation, None if narrow else s.recommendation_ends, ranges[0])
         for s in systems
         if math.isnan(s.search)
     ]
     beside = [
-        _tick(s, s.search, s.search_ends, ranges[1])
+        _tick(s, s.search, None if narrow else s.search_ends, ranges[1])
         for s in systems
         if math.isnan(s.recommendation)
     ]
-    has_ends = any(s.recommendation_ends or s.search_ends for s in systems)
+    if narrow:
+        beside = [replace(t, name=folded_text(t.name, _FOLDED, _RUG_SIZE)) for t in beside]
+    has_ends = any(s.recommendation_ends or s.search_ends for s in (inner if narrow else systems))
     metric = headline(search.columns, search.view)
     with report_style():
         looks = looks_of({s.family for s in systems})
@@ -117,11 +132,11 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
             ranges,
             top=_strip(above, slope=SLOPE),
             right=_strip(beside, slope=90.0),
-            # As if there were room for two columns only.
-            legend_rows=-(-(len(looks) + 3) // 2),
+            legend=height_of_legend(looks, width, more=3) - 0.1,
             metric=metric,
+            width=width,
         )
-        add_title(figure, title_of(recommendation, search), _LEFT)
+        add_title(figure, title_of(recommendation, search), 0.1 if narrow else _LEFT)
         front = _draw_front(axes, [s for s in both if not s.is_reference])
         _draw_points(axes, both, looks, front, metric)
         _draw_rug(axes, above, looks, along_x=True)
@@ -133,7 +148,7 @@ def tradeoff_figure(recommendation: Table, search: Table) -> Figure | None:
             {s.family for s in both},
             has_front=bool(front),
             has_outside=has_outside,
-            has_ends=has_ends,
+            whiskers="" if not has_ends else _WHISKERS if narrow else _WHISKERS_AND_ENDS,
         )
     return figure
 
@@ -171,12 +186,16 @@ def _systems(recommendation: Table, search: Table) -> list[_System]:
 
 
 def _without_repetitions(systems: Sequence[_System]) -> list[_System]:
-    """Variants of one system with the same printed figures as one point with their names."""
+    """Variants of one system of one task with the same printed figures as one with their names.
+
+    (Those of both tasks have marks, which are seen to cover each other when they are drawn.)
+    """
     found: dict[tuple[Any, ...], _System] = {}
     for system in systems:
         values = (system.recommendation, system.search)
         printed = ("" if math.isnan(value) else round(value, DECIMALS) for value in values)
-        key = (common_name(system.system), *printed)
+        of_both = not math.isnan(system.recommendation + system.search)
+        key = (system.system if of_both else common_name(system.system), *printed)
         other = found.get(key)
         found[key] = (
             system if other is None else replace(other, name=f"{other.name}, {system.name}")
@@ -221,19 +240,24 @@ def _strip(ticks: Sequence[_Tick], slope: float) -> float:
     """How many inches the names of ``ticks`` take from their axis, turned by ``slope`` degrees."""
     if not ticks:
         return _NO_STRIP
-    longest = max(width_of_text(tick.name, _RUG_SIZE) for tick in ticks)
+    longest = max(width_of_text(line, _RUG_SIZE) for t in ticks for line in t.name.split("\n"))
     return (_RUG_REACH + longest * math.sin(math.radians(slope))) / 72.0 + _MARGIN
 
 
 def _canvas(
-    ranges: tuple[Point, Point], top: float, right: float, legend_rows: int, metric: str
+    ranges: tuple[Point, Point],
+    top: float,
+    right: float,
+    legend: float,
+    metric: str,
+    width: float,
 ) -> tuple[Figure, Axes]:
     """The figure with its one pair of axes; strips for names are left above and to the right."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    legend = legend_rows * _LEGEND_ROW + 2 * _MARGIN
-    of_axes = max(PAGE_WIDTH - _LEFT - right, _NARROWEST)
+    narrowest = _NARROWEST_IN_COLUMN if is_column(width) else _NARROWEST
+    of_axes = max(width - _LEFT - right, narrowest)
     width = _LEFT + of_axes + right
     height = legend + _BOTTOM + _HEIGHT + top + TITLE_HEIGHT
     figure = Figure(figsize=(width, height))
@@ -285,13 +309,17 @@ def _draw_points(
     metric: str,
 ) -> None:
     """Each system's marker, the intervals of its means, and its name beside it."""
-    names, points, lines = [], [], list(pairwise(front))
-    for system in both:
+    lines = list(pairwise(front))
+    ranges = (axes.get_xlim(), axes.get_ylim())
+    places = [_place(system, ranges) for system in both]
+    shown = spots(axes, [s.system for s in both], [s.name for s in both], places)
+    names, points = [], []
+    for spot in shown:
+        system, at = both[spot.place], places[spot.place]
         look = looks[system.family]
-        at = _place(system, (axes.get_xlim(), axes.get_ylim()))
         inside = at == (system.recommendation, system.search)
         figures = f" ({system.recommendation:.3f}, {system.search:.3f})"
-        names.append(system.name if inside else system.name + figures)
+        names.append(spot.label if inside else spot.label + figures)
         points.append(at)
         axes.plot(
             *at,
@@ -305,7 +333,7 @@ def _draw_points(
             clip_on=False,
             zorder=4,
             gid=(
-                f"{HOVER}{system.name}: recommendation {system.recommendation:.4f}, "
+                f"{HOVER}{spot.names}: recommendation {system.recommendation:.4f}, "
                 f"search {system.search:.4f} ({metric})"
                 f"{_told_ends('recommendation', system.recommendation_ends)}"
                 f"{_told_ends('search', system.search_ends)}"
@@ -318,7 +346,8 @@ def _draw_points(
             lines += bars
             for bar in bars:
                 axes.plot(*zip(*bar, strict=True), marker="", color=look.color, lw=0.7, zorder=3)
-    label_points(axes, names, [system.color_of_name for system in both], points, lines)
+    colors = [both[spot.place].color_of_name for spot in shown]
+    label_points(axes, names, colors, points, lines)
 
 
 def _told_ends(task: str, ends: Point | None) -> str:
@@ -335,16 +364,19 @@ def _draw_rug(
     def at(along: float, beyond: float) -> Point:
         return (along, edge + beyond) if along_x else (edge + beyond, along)
 
-    how: dict[str, Any] = {"va": "center_baseline"}
+    how: dict[str, Any] = {"va": "center_baseline", "linespacing": 1.0}
     if along_x:
         how = {"va": "center", "rotation": SLOPE, "rotation_mode": "anchor"}
-    gap = _RUG_SIZE * (1.45 if along_x else 1.2)
+    lines = max(tick.name.count("\n") for tick in ticks) + 1 if ticks else 1
+    gap = _RUG_SIZE * (1.45 if along_x else 1.2 * lines)
     places = [in_points(axes, tick.value, tick.value)[0 if along_x else 1] for tick in ticks]
     for tick, place, name_at in zip(ticks, places, spread(places, gap, low, high), strict=True):
         color = looks[tick.system.family].color
         draw_line(axes, [at(place, -5), at(place, 3)], color, 1.6)
         draw_line(axes, [at(place, 3), at(name_at, 15), at(name_at, 18)], color, 0.5)
         name_begins = at(name_at, _RUG_REACH)
+        if "\n" in tick.name:
+            how = how | {"va": "center"}
         draw_name(axes, name_begins, tick.name, _RUG_SIZE, tick.system.color_of_name, **how)
 
 
@@ -355,7 +387,7 @@ def _draw_legend(
     *,
     has_front: bool,
     has_outside: bool,
-    has_ends: bool,
+    whiskers: str,
 ) -> None:
     """Families by marker (points) or by tick (families that only stand on an axis)."""
     from matplotlib.lines import Line2D
@@ -385,9 +417,8 @@ def _draw_legend(
                 label="Pareto front of the trained systems",
             )
         )
-    if has_ends:
-        explained = "whiskers and [ ]: 95 % interval of the mean"
-        handles.append(Line2D([], [], marker="", color=GREY, lw=0.7, label=explained))
+    if whiskers:
+        handles.append(Line2D([], [], marker="", color=GREY, lw=0.7, label=whiskers))
     if has_outside:
         outside = "outside the axes' range, with its figures"
         handles.append(
@@ -397,7 +428,9 @@ def _draw_legend(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0.02, 0.01),
-        ncols=columns_that_fit([str(handle.get_label()) for handle in handles], figure),
+        ncols=columns_that_fit(
+            [str(handle.get_label()) for handle in handles], figure.get_figwidth()
+        ),
         borderaxespad=0.3,
         labelspacing=0.35,
         columnspacing=1.2,

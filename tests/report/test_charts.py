@@ -25,6 +25,7 @@ from benchmark.report.curves import Curve, read_curves, write_curves
 from benchmark.report.group import Drawing
 from benchmark.report.latex import figures_latex, standalone
 from benchmark.report.plots import (
+    COLUMN_WIDTH,
     HOVER,
     PAGE_WIDTH,
     TITLE_HEIGHT,
@@ -348,19 +349,60 @@ def _lab(color: str, seen: np.ndarray) -> np.ndarray:
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-def test_figures_have_the_width_of_a_page_and_legible_type(suite, suite_tables) -> None:
+@pytest.mark.parametrize("width", [PAGE_WIDTH, COLUMN_WIDTH])
+def test_figures_have_the_width_that_is_asked_for_and_legible_type(
+    suite, suite_tables, width: float
+) -> None:
+    lists = collect_events(suite).by_view["lists"]
+    tradeoff = tradeoff_figure(*suite_tables, width)
+    cost = cost_figure(suite, *suite_tables, width)
     figures = [
-        tradeoff_figure(*suite_tables),
-        cost_figure(suite, *suite_tables),
-        curves_figure(suite, "title", ["search"]),
-        ranks_figure(collect_events(suite).by_view["lists"], suite_tables[:1], "title"),
-        bars_figure(*suite_tables),
+        tradeoff,
+        cost,
+        curves_figure(suite, "title", ["search"], width),
+        ranks_figure(lists, suite_tables[:1], "title", width),
+        bars_figure(*suite_tables, width),
     ]
     for figure in figures:
-        assert figure.get_figwidth() <= PAGE_WIDTH + 0.01
+        assert figure.get_figwidth() <= width + 0.01
         assert figure.get_figheight() < 9.0
-        sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
-        assert min(sizes) >= 6.0
+        written = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+        assert min(text.get_fontsize() for text in written) >= 6.0
+    for figure in (tradeoff, cost):  # where most stands close together
+        with report_style():
+            figure.canvas.draw()
+            for text in written_on(figure):
+                box = text.get_window_extent()
+                assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1, text.get_text()
+
+
+def written_on(figure) -> list[Text]:
+    """All that is written, but for the ticks' labels, of which axes keep some unseen."""
+    of_axes = [text for axes in figure.axes for text in axes.texts]
+    labels = [axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    of_legends = [text for legend in figure.legends for text in legend.get_texts()]
+    return [*figure.texts, *of_axes, *labels, *of_legends]
+
+
+def test_a_figure_for_a_column_floats_in_one(suite_tables) -> None:
+    for width, floating in ((COLUMN_WIDTH, "figure"), (PAGE_WIDTH, "figure*")):
+        text = figures_latex([Drawing("bars", "Bars.", bars_figure(*suite_tables, width))])
+        assert text.startswith(f"\\begin{{{floating}}}[t]")
+
+
+def test_what_ranks_with_a_variants_training_stands_at_its_time(make_run) -> None:
+    """It kept no log of training, and the mark is one where both have the same figures."""
+    first, second = [name for name, row in entries().items() if row.heading == "GenSAR"]
+    runs = [
+        make_run(first, search=0.2, curve=(0.1,), cost=CostPart(fit_seconds=20.0)),
+        make_run(second, search=0.2, cost=CostPart(fit_seconds=90.0)),
+        make_run("other", search=0.3, curve=(0.1,), cost=CostPart(fit_seconds=90.0)),
+    ]
+    figure = cost_figure(runs, *both_tables(runs))
+    names = f"{runs[0].record.system.display_name}, {runs[1].record.system.display_name}"
+    told = sorted(said.partition(" s, ")[0] for said in said_by(figure))
+    assert told == sorted(["Other: 90.0", f"{names}: 20.0"])
+    assert "GenSAR" in [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
 def test_a_pdf_goes_without_its_title_and_a_png_with_it(suite_tables, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Reference runs: small, complete for every table, and equal to what README shows."""
+"""Reference runs: small, complete for every table, and equal to what guide and README show."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.report import build_report
 from benchmark.report.__main__ import main
-from benchmark.report.build import main_tables_as_markdown, make_report
+from benchmark.report.build import main_tables_as_markdown, make_report, summary_as_markdown
 from benchmark.report.reference import status_table, with_block, write_references
 from tests.report.conftest import drawn_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
 ABLATIONS = ROOT / "results" / "ablations"
+GUIDE = ROOT / "docs" / "guide.md"
 MARKS = "<!-- tables: begin -->\nold\n<!-- tables: end -->\n"
 STATUS_MARKS = "<!-- status: begin -->\n<!-- status: end -->\n"
+SUMMARY_MARKS = "<!-- summary: begin -->\n<!-- summary: end -->\n"
 
 
 @pytest.fixture
@@ -88,6 +90,38 @@ def test_the_command_refreshes_references_and_readme(some_runs: Path, tmp_path: 
     assert main(command) == 0 and readme.read_text(encoding="utf-8") == text
 
 
+def test_each_page_gets_what_it_has_marks_for(some_runs: Path, tmp_path: Path) -> None:
+    readme, guide = tmp_path / "README.md", tmp_path / "guide.md"
+    readme.write_text(f"Before.\n{SUMMARY_MARKS}")
+    guide.write_text(MARKS + STATUS_MARKS)
+    out = tmp_path / "reference"
+    command = ["reference", "--from", str(some_runs), "--out", str(out), "--readme"]
+    assert main([*command, str(readme), str(guide)]) == 0
+    told = readme.read_text(encoding="utf-8")
+    heads = "| System | Recommendation, lists, NDCG@5 | Search, lists, NDCG@5 |"
+    assert told.startswith("Before.\n") and heads in told and "<!-- tables" not in told
+    means = {
+        row.split(" | ")[0]: row.split(" | ")[4]
+        for row in (out / "tiny-paper-laptop" / "search.md").read_text().splitlines()
+        if row.startswith("| ")
+    }
+    rows = [row.split(" | ") for row in told.splitlines() if row.startswith("| Alpha")]
+    assert [row[2].removesuffix(" |") for row in rows] == [means["| Alpha"]]
+    assert "| System |" in guide.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["no marks", SUMMARY_MARKS.replace("end", "other")])
+def test_no_page_is_written_unless_all_can_be(
+    some_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    good, bad = tmp_path / "good.md", tmp_path / "bad.md"
+    good.write_text(MARKS)
+    bad.write_text(text)
+    command = ["reference", "--from", str(some_runs), "--out", str(tmp_path / "reference")]
+    assert main([*command, "--readme", str(good), str(bad)]) == 2
+    assert f"{bad}: the file" in capsys.readouterr().err and good.read_text() == MARKS
+
+
 def test_ablations_have_tables_beside_the_references(make_run, tmp_path: Path) -> None:
     for level, name in enumerate(("alpha", "alpha@less"), start=2):
         make_run(name, recommendation=drawn_ranks(0.1 * level, 200))
@@ -112,9 +146,9 @@ def committed() -> list[Path]:
     return sorted(REFERENCE.glob("*/runs/*/run.json"))
 
 
-def test_readme_shows_the_catalogue() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_block(readme, "status", status_table()) == readme
+def test_the_guide_shows_the_catalogue() -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    assert with_block(guide, "status", status_table()) == guide
 
 
 def test_from_themselves_only_what_is_shown_is_made_again(
@@ -136,13 +170,15 @@ def test_from_themselves_only_what_is_shown_is_made_again(
 
 
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
-def test_readme_shows_the_reference_runs() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_guide_and_readme_show_the_reference_runs() -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
     groups = make_report(REFERENCE).groups
-    shown = [group for group in groups if f"results/reference/{group.stem}" in readme]
+    shown = [group for group in groups if f"results/reference/{group.stem}" in guide]
     assert shown
     for table in main_tables_as_markdown(shown[0]):
-        assert table.rstrip() in readme
+        assert table.rstrip() in guide
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_block(readme, "summary", summary_as_markdown(shown[0])) == readme
 
 
 def test_the_committed_ablations_give_their_tables(tmp_path: Path) -> None:
@@ -156,7 +192,7 @@ def test_the_committed_ablations_give_their_tables(tmp_path: Path) -> None:
     assert made == stored and any("ablations-gensar" in path.name for path in stored)
 
 
-def test_readme_says_of_the_ablations_what_their_tables_do() -> None:
+def test_the_guide_says_of_the_ablations_what_their_tables_do() -> None:
     """Each row of its table, and that no other row of lists has a star at HR@10."""
     folder = ABLATIONS / "ml-100k-paper-laptop"
     found: dict[str, list[str]] = {}
@@ -167,11 +203,11 @@ def test_readme_says_of_the_ablations_what_their_tables_do() -> None:
             cell = row[head.index("HR@10")].partition(" ")[0]
             name = row[0].removeprefix("| ")
             found.setdefault(name, []).append(cell.replace("<sup>\\*</sup>", "\\*"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    guide = GUIDE.read_text(encoding="utf-8")
     told = {name: cells for name, cells in found.items() if any("*" in cell for cell in cells)}
     assert len(told) == 6 and len(found) == 19
     for name, cells in told.items():
-        assert f"| {name} | {' | '.join(cells)} |" in readme
+        assert f"| {name} | {' | '.join(cells)} |" in guide
 
 
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
