@@ -64,6 +64,17 @@ class Ml100kSource(_Source):
     core: StrictInt = Field(default=5, ge=1, le=1000)
 
 
+class MovielensSource(_TablesSource):
+    """Another MovieLens, from its files: see :mod:`benchmark.data.sources.movielens`."""
+
+    kind: Literal["movielens"]
+    path: StrictStr = ""
+    """The unpacked folder, relative to the recipe's file; or it is given with --source."""
+
+    minimum_rating: float = Field(default=4, ge=0.5, le=5, strict=True)
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+
+
 class FolderSource(_TablesSource):
     """A folder with ``interactions.parquet``, ``items.parquet`` and maybe ``searches.parquet``."""
 
@@ -252,6 +263,7 @@ class TwinSearch(_Part):
 
 SOURCES: dict[str, type[_Source]] = {
     "ml-100k": Ml100kSource,
+    "movielens": MovielensSource,
     "folder": FolderSource,
     "amazon": AmazonSource,
     "kuaisar": KuaisarSource,
@@ -269,6 +281,7 @@ SEARCHES: dict[str, type[_Part]] = {
 
 Source = Annotated[
     Ml100kSource
+    | MovielensSource
     | FolderSource
     | AmazonSource
     | KuaisarSource

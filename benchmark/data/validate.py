@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmark.data.build import build_dataset
 from benchmark.data.recipe import Recipe, parse_recipe
-from benchmark.data.sources import amazon, company, folder, kuaisar, qilin
+from benchmark.data.sources import amazon, company, folder, kuaisar, movielens, qilin
 from benchmark.data.sources.faults import Faults
 from benchmark.errors import BenchmarkError
 
@@ -23,6 +23,7 @@ _LOADERS = {
     "company": company.load,
     "folder": folder.load,
     "kuaisar": kuaisar.load,
+    "movielens": movielens.load,
     "qilin": qilin.load,
 }
 
@@ -77,7 +78,8 @@ def _recipes_of(place: Path) -> tuple[str, list[Recipe]]:
     raise BenchmarkError(
         f"{place}: holds none of the tables that a data set begins with: "
         "recommendations and searches (a company's log), interactions (the tidy format), rec_inter "
-        "(KuaiSAR), recommendation_train (Qilin) or reviews_<category>_5.json.gz (Amazon)."
+        "(KuaiSAR), recommendation_train (Qilin), reviews_<category>_5.json.gz (Amazon) or ratings "
+        "(MovieLens)."
     )
 
 
@@ -92,6 +94,10 @@ def _recipe(kind: str, search: str, **source: Any) -> Recipe:
 
 def _joint(kind: str) -> Callable[[Path], list[Recipe]]:
     return lambda place: [_recipe(kind, "own", only_users_of_both=False)]
+
+
+def _movielens(place: Path) -> list[Recipe]:
+    return [_recipe("movielens", "none", minimum_rating=0.5)]
 
 
 def _tidy(place: Path) -> list[Recipe]:
@@ -130,5 +136,6 @@ _KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Recipe]]
     "a company's log": (_any_of("recommendations"), _joint("company")),
     "the tidy format": (_any_of("interactions"), _tidy),
     "Amazon": (_reviews, _amazon),
+    "MovieLens": (_any_of("ratings"), _movielens),
     "a company's log without recommendations": (_any_of("searches"), _joint("company")),
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "ml-100k": "ml100k",
+    "movielens": "movielens",
     "folder": "folder",
     "amazon": "amazon",
     "kuaisar": "kuaisar",

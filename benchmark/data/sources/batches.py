@@ -1,4 +1,4 @@
-"""Tables as batches of columns, from Parquet, CSV and JSON lines.
+"""Tables as batches of columns, from Parquet, CSV, JSON lines and lines of separated fields.
 
 A batch says where its rows stand in the file and gives each column as cells of one Arrow type; the
 values of JSON are put together by their types. What is wrong with a file as a whole is noted here,
@@ -28,6 +28,7 @@ from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.lines import NoRecord, lines_of, record_of
 from benchmark.data.sources.listed import holds_texts, mended
 from benchmark.data.sources.long_texts import lengths, without_long_texts, without_long_values
+from benchmark.data.sources.separated import columns_of
 from benchmark.errors import shortened
 
 if TYPE_CHECKING:
@@ -85,6 +86,12 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
                 yield _of_arrow(row, without_long_texts(columns, row, path, faults))
                 before += batch.num_rows
                 _check_rows(schema, before)
+        elif schema.separated is not None:
+            wanted = [column.name for column in schema.columns]
+            for row, columns in columns_of(schema.separated, wanted, path, faults):
+                yield _of_arrow(row, without_long_texts(columns, row, path, faults))
+                before += len(row)
+                _check_rows(schema, before)
         else:
             for found in _json(schema, path, faults):
                 yield found
@@ -100,9 +107,11 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
         else:
             faults.add(path, 0, "", f"cannot be read after row {before:,} ({reason})")
     if not before:
-        rule = "must have the columns of its header in each row"
-        if not name.endswith(".csv"):
-            rule = "must hold one JSON object a line"
+        rule = "must hold one JSON object a line"
+        if name.endswith(".csv"):
+            rule = "must have the columns of its header in each row"
+        elif schema.separated is not None:
+            rule = f"must hold the fields {', '.join(schema.separated.fields)} in each line"
         faults.settle_rows(path, rule)
 
 
