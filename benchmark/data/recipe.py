@@ -115,6 +115,17 @@ class AmazonSource(_TablesSource):
     """Place, size and checksum of files to download, by name."""
 
 
+class Amazon2023Source(_TablesSource):
+    """A category of the Amazon reviews of 2023: see :mod:`benchmark.data.sources.amazon2023`."""
+
+    kind: Literal["amazon-2023"]
+    category: StrictStr = Field(pattern=r"^[A-Za-z0-9_]+$")
+    """As in the names of the published files, such as Video_Games or All_Beauty."""
+
+    path: StrictStr = ""
+    """The folder of the files, relative to the recipe's file; or it is given with --source."""
+
+
 class _JointSource(_TablesSource):
     """What the sources with tables of recommendations and of searches share."""
 
@@ -266,6 +277,7 @@ SOURCES: dict[str, type[_Source]] = {
     "movielens": MovielensSource,
     "folder": FolderSource,
     "amazon": AmazonSource,
+    "amazon-2023": Amazon2023Source,
     "kuaisar": KuaisarSource,
     "qilin": QilinSource,
     "company": CompanySource,
@@ -284,6 +296,7 @@ Source = Annotated[
     | MovielensSource
     | FolderSource
     | AmazonSource
+    | Amazon2023Source
     | KuaisarSource
     | QilinSource
     | CompanySource

@@ -14,12 +14,13 @@ from typing import Any
 
 from benchmark.data.build import build_dataset
 from benchmark.data.recipe import Recipe, parse_recipe
-from benchmark.data.sources import amazon, company, folder, kuaisar, movielens, qilin
+from benchmark.data.sources import amazon, amazon2023, company, folder, kuaisar, movielens, qilin
 from benchmark.data.sources.faults import Faults
 from benchmark.errors import BenchmarkError
 
 _LOADERS = {
     "amazon": amazon.load,
+    "amazon-2023": amazon2023.load,
     "company": company.load,
     "folder": folder.load,
     "kuaisar": kuaisar.load,
@@ -78,8 +79,8 @@ def _recipes_of(place: Path) -> tuple[str, list[Recipe]]:
     raise BenchmarkError(
         f"{place}: holds none of the tables that a data set begins with: "
         "recommendations and searches (a company's log), interactions (the tidy format), rec_inter "
-        "(KuaiSAR), recommendation_train (Qilin), reviews_<category>_5.json.gz (Amazon) or ratings "
-        "(MovieLens)."
+        "(KuaiSAR), recommendation_train (Qilin), reviews_<category>_5.json.gz (Amazon), "
+        "meta_<category>.jsonl (Amazon 2023) or ratings (MovieLens)."
     )
 
 
@@ -94,6 +95,13 @@ def _recipe(kind: str, search: str, **source: Any) -> Recipe:
 
 def _joint(kind: str) -> Callable[[Path], list[Recipe]]:
     return lambda place: [_recipe(kind, "own", only_users_of_both=False)]
+
+
+def _amazon2023(place: Path) -> list[Recipe]:
+    """One recipe a category; with the queries of Amazon-C4 beside them, those are read too."""
+    search = "own" if amazon2023.QUERIES.places(place) else "none"
+    categories = amazon2023.categories_in(place)
+    return [_recipe("amazon-2023", search, category=category) for category in categories]
 
 
 def _movielens(place: Path) -> list[Recipe]:
@@ -136,6 +144,7 @@ _KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Recipe]]
     "a company's log": (_any_of("recommendations"), _joint("company")),
     "the tidy format": (_any_of("interactions"), _tidy),
     "Amazon": (_reviews, _amazon),
+    "Amazon 2023": (amazon2023.categories_in, _amazon2023),
     "MovieLens": (_any_of("ratings"), _movielens),
     "a company's log without recommendations": (_any_of("searches"), _joint("company")),
 }

@@ -22,6 +22,7 @@ _MODULES = {
     "movielens": "movielens",
     "folder": "folder",
     "amazon": "amazon",
+    "amazon-2023": "amazon2023",
     "kuaisar": "kuaisar",
     "qilin": "qilin",
     "company": "company",
