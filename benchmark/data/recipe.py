@@ -159,6 +159,22 @@ class QilinSource(_JointSource):
     kind: Literal["qilin"]
 
 
+class JdsearchSource(_TablesSource):
+    """JDsearch's published files: see :mod:`benchmark.data.sources.jdsearch`."""
+
+    kind: Literal["jdsearch"]
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+    path: StrictStr = ""
+    """The unpacked folder, relative to the recipe's file; or it is given with --source."""
+
+    interactions: tuple[Literal["CLICK", "CART", "FLW", "ORD"], ...] = Field(
+        default=("CLICK", "CART", "FLW", "ORD"), min_length=1
+    )
+    """Which of clicks, products put in the cart, followed and ordered are events."""
+
+    readable_text: ClassVar[bool] = False
+
+
 class CompanySource(_JointSource):
     """A company's own log: see :mod:`benchmark.data.sources.company`."""
 
@@ -280,6 +296,7 @@ SOURCES: dict[str, type[_Source]] = {
     "amazon-2023": Amazon2023Source,
     "kuaisar": KuaisarSource,
     "qilin": QilinSource,
+    "jdsearch": JdsearchSource,
     "company": CompanySource,
     "generated": GeneratedSource,
     "world": WorldSource,
@@ -299,6 +316,7 @@ Source = Annotated[
     | Amazon2023Source
     | KuaisarSource
     | QilinSource
+    | JdsearchSource
     | CompanySource
     | GeneratedSource
     | WorldSource,

@@ -14,7 +14,16 @@ from typing import Any
 
 from benchmark.data.build import build_dataset
 from benchmark.data.recipe import Recipe, parse_recipe
-from benchmark.data.sources import amazon, amazon2023, company, folder, kuaisar, movielens, qilin
+from benchmark.data.sources import (
+    amazon,
+    amazon2023,
+    company,
+    folder,
+    jdsearch,
+    kuaisar,
+    movielens,
+    qilin,
+)
 from benchmark.data.sources.faults import Faults
 from benchmark.errors import BenchmarkError
 
@@ -23,6 +32,7 @@ _LOADERS = {
     "amazon-2023": amazon2023.load,
     "company": company.load,
     "folder": folder.load,
+    "jdsearch": jdsearch.load,
     "kuaisar": kuaisar.load,
     "movielens": movielens.load,
     "qilin": qilin.load,
@@ -80,7 +90,7 @@ def _recipes_of(place: Path) -> tuple[str, list[Recipe]]:
         f"{place}: holds none of the tables that a data set begins with: "
         "recommendations and searches (a company's log), interactions (the tidy format), rec_inter "
         "(KuaiSAR), recommendation_train (Qilin), reviews_<category>_5.json.gz (Amazon), "
-        "meta_<category>.jsonl (Amazon 2023) or ratings (MovieLens)."
+        "meta_<category>.jsonl (Amazon 2023), ratings (MovieLens) or release_data (JDsearch)."
     )
 
 
@@ -106,6 +116,10 @@ def _amazon2023(place: Path) -> list[Recipe]:
 
 def _movielens(place: Path) -> list[Recipe]:
     return [_recipe("movielens", "none", minimum_rating=0.5)]
+
+
+def _jdsearch(place: Path) -> list[Recipe]:
+    return [_recipe("jdsearch", "own")]
 
 
 def _tidy(place: Path) -> list[Recipe]:
@@ -146,5 +160,6 @@ _KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Recipe]]
     "Amazon": (_reviews, _amazon),
     "Amazon 2023": (amazon2023.categories_in, _amazon2023),
     "MovieLens": (_any_of("ratings"), _movielens),
+    "JDsearch": (_any_of("release_data"), _jdsearch),
     "a company's log without recommendations": (_any_of("searches"), _joint("company")),
 }

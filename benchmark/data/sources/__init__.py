@@ -25,6 +25,7 @@ _MODULES = {
     "amazon-2023": "amazon2023",
     "kuaisar": "kuaisar",
     "qilin": "qilin",
+    "jdsearch": "jdsearch",
     "company": "company",
     "generated": "generated",
     "world": "world",
