@@ -175,6 +175,24 @@ class JdsearchSource(_TablesSource):
     readable_text: ClassVar[bool] = False
 
 
+class YambdaSource(_TablesSource):
+    """Yambda's flat tables: see :mod:`benchmark.data.sources.yambda`."""
+
+    kind: Literal["yambda"]
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+    path: StrictStr = ""
+    """The folder of one size, such as flat/50m; or it is given with --source."""
+
+    events: Literal["likes", "listens"] = "likes"
+    minimum_played: StrictInt = Field(default=50, ge=0, le=100)
+    """Of listens: the share of the track in percent that counts as heard."""
+
+    organic_only: StrictBool = False
+    """Leave out the events that the service's own recommender brought about."""
+
+    readable_text: ClassVar[bool] = False
+
+
 class CompanySource(_JointSource):
     """A company's own log: see :mod:`benchmark.data.sources.company`."""
 
@@ -297,6 +315,7 @@ SOURCES: dict[str, type[_Source]] = {
     "kuaisar": KuaisarSource,
     "qilin": QilinSource,
     "jdsearch": JdsearchSource,
+    "yambda": YambdaSource,
     "company": CompanySource,
     "generated": GeneratedSource,
     "world": WorldSource,
@@ -317,6 +336,7 @@ Source = Annotated[
     | KuaisarSource
     | QilinSource
     | JdsearchSource
+    | YambdaSource
     | CompanySource
     | GeneratedSource
     | WorldSource,

@@ -23,6 +23,7 @@ from benchmark.data.sources import (
     kuaisar,
     movielens,
     qilin,
+    yambda,
 )
 from benchmark.data.sources.faults import Faults
 from benchmark.errors import BenchmarkError
@@ -36,6 +37,7 @@ _LOADERS = {
     "kuaisar": kuaisar.load,
     "movielens": movielens.load,
     "qilin": qilin.load,
+    "yambda": yambda.load,
 }
 
 
@@ -90,7 +92,8 @@ def _recipes_of(place: Path) -> tuple[str, list[Recipe]]:
         f"{place}: holds none of the tables that a data set begins with: "
         "recommendations and searches (a company's log), interactions (the tidy format), rec_inter "
         "(KuaiSAR), recommendation_train (Qilin), reviews_<category>_5.json.gz (Amazon), "
-        "meta_<category>.jsonl (Amazon 2023), ratings (MovieLens) or release_data (JDsearch)."
+        "meta_<category>.jsonl (Amazon 2023), ratings (MovieLens), release_data (JDsearch) "
+        "or likes or listens (Yambda)."
     )
 
 
@@ -120,6 +123,12 @@ def _movielens(place: Path) -> list[Recipe]:
 
 def _jdsearch(place: Path) -> list[Recipe]:
     return [_recipe("jdsearch", "own")]
+
+
+def _yambda(place: Path) -> list[Recipe]:
+    """One recipe a table, with everything that it holds."""
+    found = [name for name, schema in yambda.TABLES.items() if schema.places(place)]
+    return [_recipe("yambda", "none", events=name, minimum_played=0) for name in found]
 
 
 def _tidy(place: Path) -> list[Recipe]:
@@ -160,6 +169,7 @@ _KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Recipe]]
     "Amazon": (_reviews, _amazon),
     "Amazon 2023": (amazon2023.categories_in, _amazon2023),
     "MovieLens": (_any_of("ratings"), _movielens),
+    "Yambda": (_any_of("likes", "listens"), _yambda),
     "JDsearch": (_any_of("release_data"), _jdsearch),
     "a company's log without recommendations": (_any_of("searches"), _joint("company")),
 }

@@ -26,6 +26,7 @@ _MODULES = {
     "kuaisar": "kuaisar",
     "qilin": "qilin",
     "jdsearch": "jdsearch",
+    "yambda": "yambda",
     "company": "company",
     "generated": "generated",
     "world": "world",

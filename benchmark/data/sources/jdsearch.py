@@ -40,8 +40,8 @@ from benchmark.errors import quoted
 WHERE = "https://github.com/rucliujn/JDsearch"
 TERMS = (
     "JDsearch (Liu et al., SIGIR 2023) has the licence CC BY-NC-SA 4.0: for non-commercial use, "
-    "not redistributed here. Its words are anonymous numbers, so there is no text to read. Each user's "
-    "clock begins at 0."
+    "not redistributed here. Its words are anonymous numbers, so there is no text to read. Each "
+    "user's clock begins at 0."
 )
 WORDS = "\x18"
 """What stands between the words of a text."""
