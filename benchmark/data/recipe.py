@@ -193,6 +193,19 @@ class YambdaSource(_TablesSource):
     readable_text: ClassVar[bool] = False
 
 
+class RecifSource(_TablesSource):
+    """RecIF-Bench's published tables: see :mod:`benchmark.data.sources.recif`."""
+
+    kind: Literal["recif"]
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+    path: StrictStr = ""
+    """The folder of the tables, relative to the recipe's file; or it is given with --source."""
+
+    domain: Literal["video", "ad", "goods"] = "video"
+    action: Literal["longview", "like", "follow", "forward", "shown"] = "longview"
+    """Of videos: what makes an event of one that was shown; ads and goods were clicked anyway."""
+
+
 class CompanySource(_JointSource):
     """A company's own log: see :mod:`benchmark.data.sources.company`."""
 
@@ -316,6 +329,7 @@ SOURCES: dict[str, type[_Source]] = {
     "qilin": QilinSource,
     "jdsearch": JdsearchSource,
     "yambda": YambdaSource,
+    "recif": RecifSource,
     "company": CompanySource,
     "generated": GeneratedSource,
     "world": WorldSource,
@@ -337,6 +351,7 @@ Source = Annotated[
     | QilinSource
     | JdsearchSource
     | YambdaSource
+    | RecifSource
     | CompanySource
     | GeneratedSource
     | WorldSource,

@@ -23,6 +23,7 @@ from benchmark.data.sources import (
     kuaisar,
     movielens,
     qilin,
+    recif,
     yambda,
 )
 from benchmark.data.sources.faults import Faults
@@ -37,6 +38,7 @@ _LOADERS = {
     "kuaisar": kuaisar.load,
     "movielens": movielens.load,
     "qilin": qilin.load,
+    "recif": recif.load,
     "yambda": yambda.load,
 }
 
@@ -92,8 +94,8 @@ def _recipes_of(place: Path) -> tuple[str, list[Recipe]]:
         f"{place}: holds none of the tables that a data set begins with: "
         "recommendations and searches (a company's log), interactions (the tidy format), rec_inter "
         "(KuaiSAR), recommendation_train (Qilin), reviews_<category>_5.json.gz (Amazon), "
-        "meta_<category>.jsonl (Amazon 2023), ratings (MovieLens), release_data (JDsearch) "
-        "or likes or listens (Yambda)."
+        "meta_<category>.jsonl (Amazon 2023), ratings (MovieLens), release_data (JDsearch), "
+        "likes or listens (Yambda) or onerec_bench_release (RecIF-Bench)."
     )
 
 
@@ -129,6 +131,14 @@ def _yambda(place: Path) -> list[Recipe]:
     """One recipe a table, with everything that it holds."""
     found = [name for name, schema in yambda.TABLES.items() if schema.places(place)]
     return [_recipe("yambda", "none", events=name, minimum_played=0) for name in found]
+
+
+def _recif(place: Path) -> list[Recipe]:
+    """One recipe a domain; the searches are of videos and ads, and are read with the videos."""
+    return [
+        _recipe("recif", search, domain=domain, action="shown")
+        for domain, search in (("video", "own"), ("ad", "none"), ("goods", "none"))
+    ]
 
 
 def _tidy(place: Path) -> list[Recipe]:
@@ -170,6 +180,7 @@ _KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Recipe]]
     "Amazon 2023": (amazon2023.categories_in, _amazon2023),
     "MovieLens": (_any_of("ratings"), _movielens),
     "Yambda": (_any_of("likes", "listens"), _yambda),
+    "RecIF-Bench": (_any_of("onerec_bench_release"), _recif),
     "JDsearch": (_any_of("release_data"), _jdsearch),
     "a company's log without recommendations": (_any_of("searches"), _joint("company")),
 }

@@ -27,6 +27,7 @@ _MODULES = {
     "qilin": "qilin",
     "jdsearch": "jdsearch",
     "yambda": "yambda",
+    "recif": "recif",
     "company": "company",
     "generated": "generated",
     "world": "world",

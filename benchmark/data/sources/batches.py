@@ -24,6 +24,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from benchmark.data.sources.exploded import exploded, inner_names
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.lines import NoRecord, lines_of, record_of
 from benchmark.data.sources.listed import holds_texts, mended
@@ -71,7 +72,7 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
             parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
             for part in parts:
                 for batch in _parquet(schema, part, path, before, faults):
-                    row, columns = _exploded(schema, batch)
+                    row, columns = exploded(schema, batch, path, before, faults)
                     row += before + 1
                     columns = without_long_texts(columns, row, path, faults)
                     for some in _slices(columns, len(row)):
@@ -177,7 +178,7 @@ def _parquet(
         if schema.exploded and schema.exploded not in names:
             faults.add(path, 0, schema.exploded, f"the column is missing in {part.name}")
             return
-        inner = _inner_names(opened.schema_arrow, schema.exploded)
+        inner = inner_names(opened.schema_arrow, schema.exploded)
         if not check_columns(schema, [*names, *inner], path, faults):
             return
         wanted = [column.name for column in schema.columns if column.name in names]
@@ -222,32 +223,6 @@ def _values_in_lists(metadata: pq.FileMetaData, columns: Sequence[str]) -> int:
             if path.partition(".")[0] in columns:
                 numbers[path] = numbers.get(path, 0) + of_group.num_values
     return max(numbers.values(), default=0)
-
-
-def _inner_names(schema: pa.Schema, exploded: str) -> list[str]:
-    if not exploded:
-        return []
-    kind = schema.field(exploded).type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_list or not pa.types.is_struct(kind.value_type):
-        raise ValueError(f"column {exploded} must hold lists of records, not {kind}")
-    return [kind.value_type.field(place).name for place in range(kind.value_type.num_fields)]
-
-
-def _exploded(
-    schema: TableSchema, batch: pa.RecordBatch
-) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
-    """Each row's place in the batch, from 0, and the columns by name."""
-    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    if not schema.exploded:
-        return np.arange(batch.num_rows, dtype=np.int64), columns
-    lists = columns.pop(schema.exploded)
-    parents = pc.list_parent_indices(lists)
-    flat = pc.list_flatten(lists)
-    exploded = {name: column.take(parents) for name, column in columns.items()}
-    for place in range(flat.type.num_fields):
-        exploded[flat.type.field(place).name] = pc.struct_field(flat, place)
-    return parents.to_numpy(zero_copy_only=False).astype(np.int64), exploded
 
 
 # CSV

@@ -39,7 +39,9 @@ class TableSchema:
     """A table: its name without suffix, its columns, and which of them may stand once only.
 
     ``exploded`` names a column of lists of structs: each struct becomes a row of its own, its
-    fields columns beside the others; rows then still count those of the file. ``keep`` may drop
+    fields columns beside the others; rows then still count those of the file. ``aligned`` names
+    columns of lists instead that are as long as one another: their n-th values become a row, and an
+    optional one may be absent. Both are for Parquet alone. ``keep`` may drop
     rows after they were checked, given the columns of a batch. Of text lines ``skips`` tells those
     that need not be parsed, and ``holds_literals`` that they may be Python literals. ``separated``
     says what text files hold that are neither CSV nor JSON lines.
@@ -49,6 +51,7 @@ class TableSchema:
     columns: tuple[Column, ...]
     unique: str = ""
     exploded: str = ""
+    aligned: tuple[str, ...] = ()
     keep: Callable[[dict[str, Any]], NDArray[np.bool_]] | None = None
     skips: Callable[[str], bool] | None = None
     holds_literals: bool = False
