@@ -206,6 +206,21 @@ class RecifSource(_TablesSource):
     """Of videos: what makes an event of one that was shown; ads and goods were clicked anyway."""
 
 
+class EsciSource(_TablesSource):
+    """The Shopping Queries Data Set (ESCI): see :mod:`benchmark.data.sources.esci`."""
+
+    kind: Literal["esci"]
+    path: StrictStr = ""
+    """The folder of the tables, relative to the recipe's file; or it is given with --source."""
+
+    locale: Literal["us", "es", "jp"] = "us"
+    version: Literal["small", "large"] = "small"
+    """The smaller version has the queries that are hard to rank: that of the ranking task."""
+
+    validation_share: float = Field(default=0.1, gt=0, lt=1, strict=True)
+    """Of the published training queries, chosen by a hash."""
+
+
 class CompanySource(_JointSource):
     """A company's own log: see :mod:`benchmark.data.sources.company`."""
 
@@ -330,6 +345,7 @@ SOURCES: dict[str, type[_Source]] = {
     "jdsearch": JdsearchSource,
     "yambda": YambdaSource,
     "recif": RecifSource,
+    "esci": EsciSource,
     "company": CompanySource,
     "generated": GeneratedSource,
     "world": WorldSource,
@@ -352,6 +368,7 @@ Source = Annotated[
     | JdsearchSource
     | YambdaSource
     | RecifSource
+    | EsciSource
     | CompanySource
     | GeneratedSource
     | WorldSource,

@@ -18,6 +18,7 @@ from benchmark.data.sources import (
     amazon,
     amazon2023,
     company,
+    esci,
     folder,
     jdsearch,
     kuaisar,
@@ -33,6 +34,7 @@ _LOADERS = {
     "amazon": amazon.load,
     "amazon-2023": amazon2023.load,
     "company": company.load,
+    "esci": esci.load,
     "folder": folder.load,
     "jdsearch": jdsearch.load,
     "kuaisar": kuaisar.load,
@@ -95,7 +97,8 @@ def _recipes_of(place: Path) -> tuple[str, list[Recipe]]:
         "recommendations and searches (a company's log), interactions (the tidy format), rec_inter "
         "(KuaiSAR), recommendation_train (Qilin), reviews_<category>_5.json.gz (Amazon), "
         "meta_<category>.jsonl (Amazon 2023), ratings (MovieLens), release_data (JDsearch), "
-        "likes or listens (Yambda) or onerec_bench_release (RecIF-Bench)."
+        "likes or listens (Yambda), onerec_bench_release (RecIF-Bench) or "
+        "shopping_queries_dataset_examples (ESCI)."
     )
 
 
@@ -141,6 +144,11 @@ def _recif(place: Path) -> list[Recipe]:
     ]
 
 
+def _esci(place: Path) -> list[Recipe]:
+    """One recipe a locale that has judgements, with all of them."""
+    return [_recipe("esci", "own", locale=one, version="large") for one in esci.locales_in(place)]
+
+
 def _tidy(place: Path) -> list[Recipe]:
     return [_recipe("folder", "own" if folder.SEARCHES.places(place) else "none")]
 
@@ -181,6 +189,7 @@ _KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Recipe]]
     "MovieLens": (_any_of("ratings"), _movielens),
     "Yambda": (_any_of("likes", "listens"), _yambda),
     "RecIF-Bench": (_any_of("onerec_bench_release"), _recif),
+    "ESCI": (esci.EXAMPLES.places, _esci),
     "JDsearch": (_any_of("release_data"), _jdsearch),
     "a company's log without recommendations": (_any_of("searches"), _joint("company")),
 }

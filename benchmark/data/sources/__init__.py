@@ -28,6 +28,7 @@ _MODULES = {
     "jdsearch": "jdsearch",
     "yambda": "yambda",
     "recif": "recif",
+    "esci": "esci",
     "company": "company",
     "generated": "generated",
     "world": "world",
