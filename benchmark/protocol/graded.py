@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset, LongArray
+from benchmark.protocol.negatives import Exclusions
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +55,11 @@ class JudgedItems:
             events[np.minimum(place, len(events) - 1)] == self.event if len(events) else place < 0
         )
         return JudgedItems(place[kept].astype(np.int64), self.item[kept], self.gain[kept])
+
+    def without(self, barred: Exclusions) -> JudgedItems:
+        """Those that are ranked among all items; rows of ``barred`` are the events."""
+        kept = ~barred.contains(self.event, self.item)
+        return JudgedItems(self.event[kept], self.item[kept], self.gain[kept])
 
 
 @dataclass(frozen=True)

@@ -246,8 +246,7 @@ def _judged(
     """Where the judged items stand by the lines that count; what has none stands, tied, last."""
     if judged is None:
         return None
-    kept = ~barred.contains(judged.event, judged.item)
-    judged = JudgedItems(judged.event[kept], judged.item[kept], judged.gain[kept])
+    judged = judged.without(barred)
     order = np.argsort(run.row, kind="stable")
     ends = np.searchsorted(run.row[order], np.arange(len(others) + 1))
     above, tied = np.zeros((2, len(judged.event)), dtype=np.int64)
