@@ -134,7 +134,8 @@ def graded_gains(
     Args:
         judged: the ranks.
         events: how many there are.
-        metric: "NDCG", "Recall", "HR" or "MRR".
+        metric: "HR" and "MRR" are of the first relevant item, "NDCG" weighs items by their gains,
+            and any other sums over the relevant items.
         table: (places,) what an item at each place counts; no shorter than ``judged.places``.
         cutoff: places behind it count nothing.
         ties: "expected", "pessimistic" or "optimistic".
