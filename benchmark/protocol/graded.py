@@ -50,11 +50,9 @@ class JudgedItems:
 
     def among(self, events: NDArray[np.integer]) -> JudgedItems:
         """Those of ``events``, ascending, numbered by their place there."""
-        place = np.searchsorted(events, self.event)
-        kept = (
-            events[np.minimum(place, len(events) - 1)] == self.event if len(events) else place < 0
-        )
-        return JudgedItems(place[kept].astype(np.int64), self.item[kept], self.gain[kept])
+        kept = np.isin(self.event, events)
+        place = np.searchsorted(events, self.event[kept])
+        return JudgedItems(place, self.item[kept], self.gain[kept])
 
     def without(self, barred: Exclusions) -> JudgedItems:
         """Those that are ranked among all items; rows of ``barred`` are the events."""
@@ -109,12 +107,12 @@ class JudgedRanks:
     @classmethod
     def together(cls, parts: Sequence[JudgedRanks], events: Sequence[int]) -> JudgedRanks:
         """Those of several sets of events, of ``events`` each, one after another."""
-        before = np.cumsum([0, *events])
-        columns = [
-            (replace(part, event=part.event + start))
-            for part, start in zip(parts, before.tolist(), strict=False)
+        before = np.cumsum([0, *events[:-1]]).tolist()
+        moved = [
+            replace(part, event=part.event + start)
+            for part, start in zip(parts, before, strict=True)
         ]
-        return cls(*(np.concatenate([getattr(one, name) for one in columns]) for name in COLUMNS))
+        return cls(*(np.concatenate([getattr(one, name) for one in moved]) for name in COLUMNS))
 
     def all_returned(self) -> JudgedRanks:
         """With a rank for what was not returned: it stands, tied, after what was."""

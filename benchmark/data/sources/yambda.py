@@ -3,8 +3,8 @@
 Ploshkin et al., "Yambda-5B: A Large-Scale Multi-modal Dataset for Ranking And Retrieval", arXiv
 2505.22238; https://huggingface.co/datasets/yandex/yambda, Apache-2.0. A folder holds one size of
 the flat tables, such as ``flat/50m``, and the source reads ``likes`` or ``listens`` of it. Items
-have no text at all, so no searches can be made. Times are seconds since the first of the log, in
-steps of five: several events stand at one instant, which the recipe's ``ties`` orders.
+have no text at all, so no searches can be made. Times are seconds of a clock of its own, in steps
+of five: several events stand at one instant, which the recipe's ``ties`` orders.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmark.data.sources.schema import TableSchema, files_of, read_table
 WHERE = "https://huggingface.co/datasets/yandex/yambda"
 TERMS = (
     "Yambda (Ploshkin et al., arXiv 2505.22238) has the licence Apache-2.0. Its tracks have no "
-    "text, and its dates are not real: times are seconds since the log's first."
+    "text, and its times are seconds of a clock of its own, not dates."
 )
 _EVENT = (
     Column("uid", "id"),
