@@ -88,6 +88,12 @@ def on_hits(settings: ProtocolSettings, number_of_items: int) -> str:
     )
 
 
+ON_JUDGED = (
+    "Lists hold what people judged for the query, which often are hits of a search engine, and no "
+    "setting changes them: read every figure beside this rule's."
+)
+"""D17: the lists of graded relevance."""
+
 ON_RARE_TARGETS = (
     "A property of the log, through time, and not of the lists: training lacks a target's own "
     "event and what came later, so what is rare or new in it is a target more often. No setting "

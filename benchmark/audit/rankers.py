@@ -133,6 +133,8 @@ def catalogue_ranks(
     requests = task.requests(dataset, "test").select(rows)
     targets = dataset.log.item[task.test.position[rows]]
     barred = task.barred(dataset, settings).among(rows)
+    judged = task.judged(dataset)
+    judged = judged and judged.among(rows)
     ranks = []
     for part, batch in blocks(requests):
         scores = (
@@ -142,7 +144,8 @@ def catalogue_ranks(
         )
         checked = checked_scores_of_all(scores, batch, ranker.name)
         own = barred.among(np.arange(part.start, part.stop))
-        ranks.append(ranks_among(admitted(checked, own), targets[part]))
+        of_part = judged and judged.among(np.arange(part.start, part.stop))
+        ranks.append(ranks_among(admitted(checked, own), targets[part], of_part))
     return Ranks.together(ranks)
 
 

@@ -210,5 +210,7 @@ def reached(rule: str, score: Rule, dataset: Dataset, task: Task) -> Reached:
 
 def _chance(k: int, lists: Candidates) -> float:
     """HR@k of a rule that knows nothing."""
+    if lists.gains is not None:  # several relevant items, any of which would be found by chance
+        return float(gains(lists.ranks(np.zeros(lists.items.shape)), f"HR@{k}").mean())
     lengths, events = np.unique(lists.lengths, return_counts=True)
     return float(np.average(np.minimum(1.0, k / lengths), weights=events))

@@ -257,7 +257,9 @@ def _lists_of_search(
     ``copied`` is shown beside these; D9 judges it.
     """
     bm25 = simple.bm25(dataset, settings)
+    is_graded = task.test_candidates.gains is not None
     told = advice.on_hits(settings, dataset.number_of_items)
+    told = advice.ON_JUDGED if is_graded else told
     rules = [
         ("BM25", bm25),
         ("lowest BM25 first", lambda requests: -bm25(requests)),

@@ -19,6 +19,7 @@ from benchmark.data.dataset import (
     Dataset,
     EventLog,
     Items,
+    Judgements,
     Queries,
     fingerprint_of,
 )
@@ -97,7 +98,8 @@ def core_filter(log: RawLog, core: int) -> RawLog:
 def drop_unused(log: RawLog) -> RawLog:
     """Only users and items with events, both in the order of their external ids."""
     users = _used_in_order(log.user, log.users)
-    items = _used_in_order(log.item, log.items.external_id)
+    judged = log.judgements.item if log.judgements is not None else log.item[:0]
+    items = _used_in_order(np.concatenate([log.item, judged]), log.items.external_id)
     unused = len(log.items) - len(items)
     compact = replace(
         log,
@@ -105,6 +107,8 @@ def drop_unused(log: RawLog) -> RawLog:
         items=log.items.take(items),
         user=_new_rows(users, len(log.users))[log.user],
         item=_new_rows(items, len(log.items))[log.item],
+        judgements=log.judgements
+        and replace(log.judgements, item=_new_rows(items, len(log.items))[judged]),
     )
     if not unused:
         return compact
@@ -277,6 +281,8 @@ def _with_dense_ids(recipe: Recipe, log: RawLog) -> Dataset:
         notes=log.notes,
         has_readable_text=recipe.source.readable_text,
         salt=_salt_of(recipe),
+        judgements=_numbered_judgements(log, item_id),
+        cuts=log.cuts,
     )
 
 
@@ -289,11 +295,32 @@ def _salt_of(recipe: Recipe) -> str:
 
 def _numbered_queries(log: RawLog) -> tuple[list[str], NDArray[np.int64]]:
     """The queries in use, in the order of their text, and each event's number, 0 for none."""
+    ordered, number = _query_numbers(log)
+    return [log.query_text[row] for row in ordered], number[log.query]
+
+
+def _query_numbers(log: RawLog) -> tuple[list[int], NDArray[np.int64]]:
+    """The rows of the queries in use, in the order of their text, and the number of each row."""
     used = np.unique(log.query[log.is_search]).tolist()
     ordered = sorted(used, key=log.query_text.__getitem__)
     number = np.zeros(len(log.query_text) + 1, dtype=np.int64)  # the last place is NO_QUERY's
     number[ordered] = np.arange(1, len(ordered) + 1)
-    return [log.query_text[row] for row in ordered], number[log.query]
+    return ordered, number
+
+
+def _numbered_judgements(log: RawLog, item_id: NDArray[np.int64]) -> Judgements | None:
+    """The judgements of queries in use; of a pair that was judged twice the greatest gain."""
+    if log.judgements is None:
+        return None
+    judged = log.judgements
+    query, item = _query_numbers(log)[1][judged.query], item_id[judged.item]
+    order = np.lexsort((-judged.gain, item, query))
+    order = order[query[order] > 0]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (np.diff(query[order]) != 0) | (np.diff(item[order]) != 0)
+    rows = order[first]
+    columns = (query[rows], item[rows], judged.gain[rows])
+    return Judgements(*(column.astype(np.int32) for column in columns)) if len(rows) else None
 
 
 def _numbered_sessions(log: RawLog) -> NDArray[np.int64]:

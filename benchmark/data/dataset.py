@@ -165,6 +165,39 @@ class Queries:
 
 
 @dataclass(frozen=True)
+class Judgements:
+    """How relevant people found items for queries; every array is (judgements,).
+
+    Sorted by query, then item, each pair once. A greater ``gain`` is better, 0 is irrelevant; what
+    stands here nowhere was not judged.
+    """
+
+    query: IntArray
+    item: IntArray
+    gain: IntArray
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def of_queries(self, query: NDArray[np.integer[Any]]) -> tuple[LongArray, LongArray]:
+        """For ``query`` (asked,) which of them is judged where: places there, and rows here."""
+        first = np.searchsorted(self.query, query, side="left")
+        number = np.searchsorted(self.query, query, side="right") - first
+        asked = np.repeat(np.arange(len(query)), number)
+        within = np.arange(len(asked)) - np.repeat(np.cumsum(number) - number, number)
+        return asked, (np.repeat(first, number) + within).astype(np.int64)
+
+    def gains_of(self, query: NDArray[np.integer[Any]], items: IntArray) -> IntArray:
+        """The gain of each candidate, items and result (asked, candidates); 0 if not judged."""
+        width = int(max(self.item.max(initial=0), items.max(initial=0))) + 1
+        key = self.query.astype(np.int64) * width + self.item
+        wanted = query.astype(np.int64)[:, None] * width + items
+        place = np.minimum(np.searchsorted(key, wanted), max(len(key) - 1, 0))
+        found: IntArray = np.where(key[place] == wanted, self.gain[place], 0).astype(np.int32)
+        return found
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Items, queries, users and the event log of one data set.
 
@@ -172,7 +205,10 @@ class Dataset:
     of the content, so that equal data have equal fingerprints wherever they came from.
     ``has_readable_text`` is false where the words of all texts are anonymous numbers. ``salt`` is
     what the draws of candidate lists hang on besides a protocol's seed: systems never get it, since
-    whoever knows how a list was drawn can tell the one item that was not.
+    whoever knows how a list was drawn can tell the one item that was not. ``judgements`` are those
+    of people, for searches with graded relevance; systems never get them either. ``cuts`` are the
+    instants, in seconds, of the split that the data set was published with: where validation and
+    where the test begins.
     """
 
     name: str
@@ -184,6 +220,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     has_readable_text: bool = True
     salt: str = ""
+    judgements: Judgements | None = None
+    cuts: tuple[int, int] | None = None
 
     @property
     def number_of_items(self) -> int:
@@ -231,6 +269,12 @@ def fingerprint_of(dataset: Dataset) -> str:
     log = dataset.log
     for array in (log.user, log.item, log.query, log.behaviour, log.timestamp, log.session):
         digest.update(np.ascontiguousarray(array).tobytes())
+    if dataset.judgements is not None:
+        judged = dataset.judgements
+        for array in (judged.query, judged.item, judged.gain):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    if dataset.cuts is not None:
+        digest.update(np.array(dataset.cuts, dtype=np.int64).tobytes())
     return digest.hexdigest()
 
 

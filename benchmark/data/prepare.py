@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.data.dataset import Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Dataset, EventLog, Items, Judgements, Queries
 from benchmark.data.recipe import RECIPE_FOLDER, Recipe, load_recipe
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
@@ -52,6 +52,8 @@ _FORMAT = 1  # of the stored folder
 _META = "meta.json"
 _SOURCES = "sources.json"
 _LOG_COLUMNS = ("user", "item", "query", "behaviour", "timestamp", "session")
+_JUDGEMENTS = "judgements.parquet"
+_JUDGEMENT_COLUMNS = ("query", "item", "gain")
 _ITEM_COLUMNS = ("external_id", "title", "description", "brand", "categories", "text")
 
 logger = logging.getLogger(__name__)
@@ -222,6 +224,9 @@ def _write(
     _write_table(folder / "items.parquet", pa.table(columns))
     _write_table(folder / "queries.parquet", _texts_table(dataset.queries.text))
     _write_table(folder / "users.parquet", _texts_table(dataset.users))
+    if dataset.judgements is not None:
+        judged = {name: getattr(dataset.judgements, name) for name in _JUDGEMENT_COLUMNS}
+        _write_table(folder / _JUDGEMENTS, pa.table(judged))
     write_json(
         folder / _META,
         {
@@ -231,6 +236,7 @@ def _write(
             "notes": list(dataset.notes),
             "has_readable_text": dataset.has_readable_text,
             "salt": dataset.salt,
+            "cuts": dataset.cuts,
             "recipe": recipe.model_dump(mode="json"),
             "sources": sources,
             "key": key,
@@ -300,7 +306,16 @@ def _read(folder: Path) -> Dataset:
         notes=tuple(meta["notes"]),
         has_readable_text=meta["has_readable_text"],
         salt=meta["salt"],
+        judgements=_read_judgements(folder / _JUDGEMENTS),
+        cuts=tuple(meta["cuts"]) if meta.get("cuts") else None,
     )
+
+
+def _read_judgements(path: Path) -> Judgements | None:
+    if not path.is_file():
+        return None
+    table = _read_table(path)
+    return Judgements(*(table.column(name).to_numpy() for name in _JUDGEMENT_COLUMNS))
 
 
 def _read_table(path: Path) -> pa.Table:

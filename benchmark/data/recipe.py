@@ -64,6 +64,17 @@ class Ml100kSource(_Source):
     core: StrictInt = Field(default=5, ge=1, le=1000)
 
 
+class MovielensSource(_TablesSource):
+    """Another MovieLens, from its files: see :mod:`benchmark.data.sources.movielens`."""
+
+    kind: Literal["movielens"]
+    path: StrictStr = ""
+    """The unpacked folder, relative to the recipe's file; or it is given with --source."""
+
+    minimum_rating: float = Field(default=4, ge=0.5, le=5, strict=True)
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+
+
 class FolderSource(_TablesSource):
     """A folder with ``interactions.parquet``, ``items.parquet`` and maybe ``searches.parquet``."""
 
@@ -104,6 +115,17 @@ class AmazonSource(_TablesSource):
     """Place, size and checksum of files to download, by name."""
 
 
+class Amazon2023Source(_TablesSource):
+    """A category of the Amazon reviews of 2023: see :mod:`benchmark.data.sources.amazon2023`."""
+
+    kind: Literal["amazon-2023"]
+    category: StrictStr = Field(pattern=r"^[A-Za-z0-9_]+$")
+    """As in the names of the published files, such as Video_Games or All_Beauty."""
+
+    path: StrictStr = ""
+    """The folder of the files, relative to the recipe's file; or it is given with --source."""
+
+
 class _JointSource(_TablesSource):
     """What the sources with tables of recommendations and of searches share."""
 
@@ -135,6 +157,68 @@ class QilinSource(_JointSource):
     """Qilin's published Parquet folders: see :mod:`benchmark.data.sources.qilin`."""
 
     kind: Literal["qilin"]
+
+
+class JdsearchSource(_TablesSource):
+    """JDsearch's published files: see :mod:`benchmark.data.sources.jdsearch`."""
+
+    kind: Literal["jdsearch"]
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+    path: StrictStr = ""
+    """The unpacked folder, relative to the recipe's file; or it is given with --source."""
+
+    interactions: tuple[Literal["CLICK", "CART", "FLW", "ORD"], ...] = Field(
+        default=("CLICK", "CART", "FLW", "ORD"), min_length=1
+    )
+    """Which of clicks, products put in the cart, followed and ordered are events."""
+
+    readable_text: ClassVar[bool] = False
+
+
+class YambdaSource(_TablesSource):
+    """Yambda's flat tables: see :mod:`benchmark.data.sources.yambda`."""
+
+    kind: Literal["yambda"]
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+    path: StrictStr = ""
+    """The folder of one size, such as flat/50m; or it is given with --source."""
+
+    events: Literal["likes", "listens"] = "likes"
+    minimum_played: StrictInt = Field(default=50, ge=0, le=100)
+    """Of listens: the share of the track in percent that counts as heard."""
+
+    organic_only: StrictBool = False
+    """Leave out the events that the service's own recommender brought about."""
+
+    readable_text: ClassVar[bool] = False
+
+
+class RecifSource(_TablesSource):
+    """RecIF-Bench's published tables: see :mod:`benchmark.data.sources.recif`."""
+
+    kind: Literal["recif"]
+    core: StrictInt = Field(default=5, ge=1, le=1000)
+    path: StrictStr = ""
+    """The folder of the tables, relative to the recipe's file; or it is given with --source."""
+
+    domain: Literal["video", "ad", "goods"] = "video"
+    action: Literal["longview", "like", "follow", "forward", "shown"] = "longview"
+    """Of videos: what makes an event of one that was shown; ads and goods were clicked anyway."""
+
+
+class EsciSource(_TablesSource):
+    """The Shopping Queries Data Set (ESCI): see :mod:`benchmark.data.sources.esci`."""
+
+    kind: Literal["esci"]
+    path: StrictStr = ""
+    """The folder of the tables, relative to the recipe's file; or it is given with --source."""
+
+    locale: Literal["us", "es", "jp"] = "us"
+    version: Literal["small", "large"] = "small"
+    """The smaller version has the queries that are hard to rank: that of the ranking task."""
+
+    validation_share: float = Field(default=0.1, gt=0, lt=1, strict=True)
+    """Of the published training queries, chosen by a hash."""
 
 
 class CompanySource(_JointSource):
@@ -252,10 +336,16 @@ class TwinSearch(_Part):
 
 SOURCES: dict[str, type[_Source]] = {
     "ml-100k": Ml100kSource,
+    "movielens": MovielensSource,
     "folder": FolderSource,
     "amazon": AmazonSource,
+    "amazon-2023": Amazon2023Source,
     "kuaisar": KuaisarSource,
     "qilin": QilinSource,
+    "jdsearch": JdsearchSource,
+    "yambda": YambdaSource,
+    "recif": RecifSource,
+    "esci": EsciSource,
     "company": CompanySource,
     "generated": GeneratedSource,
     "world": WorldSource,
@@ -269,10 +359,16 @@ SEARCHES: dict[str, type[_Part]] = {
 
 Source = Annotated[
     Ml100kSource
+    | MovielensSource
     | FolderSource
     | AmazonSource
+    | Amazon2023Source
     | KuaisarSource
     | QilinSource
+    | JdsearchSource
+    | YambdaSource
+    | RecifSource
+    | EsciSource
     | CompanySource
     | GeneratedSource
     | WorldSource,

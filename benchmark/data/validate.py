@@ -14,16 +14,34 @@ from typing import Any
 
 from benchmark.data.build import build_dataset
 from benchmark.data.recipe import Recipe, parse_recipe
-from benchmark.data.sources import amazon, company, folder, kuaisar, qilin
+from benchmark.data.sources import (
+    amazon,
+    amazon2023,
+    company,
+    esci,
+    folder,
+    jdsearch,
+    kuaisar,
+    movielens,
+    qilin,
+    recif,
+    yambda,
+)
 from benchmark.data.sources.faults import Faults
 from benchmark.errors import BenchmarkError
 
 _LOADERS = {
     "amazon": amazon.load,
+    "amazon-2023": amazon2023.load,
     "company": company.load,
+    "esci": esci.load,
     "folder": folder.load,
+    "jdsearch": jdsearch.load,
     "kuaisar": kuaisar.load,
+    "movielens": movielens.load,
     "qilin": qilin.load,
+    "recif": recif.load,
+    "yambda": yambda.load,
 }
 
 
@@ -77,7 +95,10 @@ def _recipes_of(place: Path) -> tuple[str, list[Recipe]]:
     raise BenchmarkError(
         f"{place}: holds none of the tables that a data set begins with: "
         "recommendations and searches (a company's log), interactions (the tidy format), rec_inter "
-        "(KuaiSAR), recommendation_train (Qilin) or reviews_<category>_5.json.gz (Amazon)."
+        "(KuaiSAR), recommendation_train (Qilin), reviews_<category>_5.json.gz (Amazon), "
+        "meta_<category>.jsonl (Amazon 2023), ratings (MovieLens), release_data (JDsearch), "
+        "likes or listens (Yambda), onerec_bench_release (RecIF-Bench) or "
+        "shopping_queries_dataset_examples (ESCI)."
     )
 
 
@@ -92,6 +113,40 @@ def _recipe(kind: str, search: str, **source: Any) -> Recipe:
 
 def _joint(kind: str) -> Callable[[Path], list[Recipe]]:
     return lambda place: [_recipe(kind, "own", only_users_of_both=False)]
+
+
+def _amazon2023(place: Path) -> list[Recipe]:
+    """One recipe a category; with the queries of Amazon-C4 beside them, those are read too."""
+    search = "own" if amazon2023.QUERIES.places(place) else "none"
+    categories = amazon2023.categories_in(place)
+    return [_recipe("amazon-2023", search, category=category) for category in categories]
+
+
+def _movielens(place: Path) -> list[Recipe]:
+    return [_recipe("movielens", "none", minimum_rating=0.5)]
+
+
+def _jdsearch(place: Path) -> list[Recipe]:
+    return [_recipe("jdsearch", "own")]
+
+
+def _yambda(place: Path) -> list[Recipe]:
+    """One recipe a table, with everything that it holds."""
+    found = [name for name, schema in yambda.TABLES.items() if schema.places(place)]
+    return [_recipe("yambda", "none", events=name, minimum_played=0) for name in found]
+
+
+def _recif(place: Path) -> list[Recipe]:
+    """One recipe a domain; the searches are of videos and ads, and are read with the videos."""
+    return [
+        _recipe("recif", search, domain=domain, action="shown")
+        for domain, search in (("video", "own"), ("ad", "none"), ("goods", "none"))
+    ]
+
+
+def _esci(place: Path) -> list[Recipe]:
+    """One recipe a locale that has judgements, with all of them."""
+    return [_recipe("esci", "own", locale=one, version="large") for one in esci.locales_in(place)]
 
 
 def _tidy(place: Path) -> list[Recipe]:
@@ -130,5 +185,11 @@ _KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], list[Recipe]]
     "a company's log": (_any_of("recommendations"), _joint("company")),
     "the tidy format": (_any_of("interactions"), _tidy),
     "Amazon": (_reviews, _amazon),
+    "Amazon 2023": (amazon2023.categories_in, _amazon2023),
+    "MovieLens": (_any_of("ratings"), _movielens),
+    "Yambda": (_any_of("likes", "listens"), _yambda),
+    "RecIF-Bench": (_any_of("onerec_bench_release"), _recif),
+    "ESCI": (esci.EXAMPLES.places, _esci),
+    "JDsearch": (_any_of("release_data"), _jdsearch),
     "a company's log without recommendations": (_any_of("searches"), _joint("company")),
 }

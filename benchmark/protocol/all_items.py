@@ -12,11 +12,13 @@ block of scores at a time, so that memory does not grow with the number of event
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION, Dataset, IntArray, LongArray
+from benchmark.protocol.graded import JudgedItems, JudgedRanks
 from benchmark.protocol.hard_negatives import SearchEvents, known_pairs
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.lists import touched_by_users
@@ -95,13 +97,24 @@ def admitted(scores: Scores, barred: Exclusions) -> Scores:
     return kept
 
 
-def ranks_among(scores: Scores, targets: NDArray[np.integer]) -> Ranks:
-    """Where the targets (requests,) stand among all that :func:`admitted` left."""
+def ranks_among(
+    scores: Scores, targets: NDArray[np.integer], judged: JudgedItems | None = None
+) -> Ranks:
+    """Where the targets (requests,), and what was ``judged``, stand among all that was admitted.
+
+    Args:
+        scores: of :func:`admitted`.
+        targets: (requests,).
+        judged: the items with a gain of each request, where relevance is graded.
+    """
     target = scores[np.arange(len(scores)), targets]
     # Nothing is greater than NaN, or equal to it.
     above = np.count_nonzero(scores > target[:, None], axis=1)
     tied = np.count_nonzero(scores == target[:, None], axis=1) - 1
-    return Ranks(above.astype(np.int32), tied.astype(np.int32), target != -np.inf)
+    ranks = Ranks(above.astype(np.int32), tied.astype(np.int32), target != -np.inf)
+    if judged is None:
+        return ranks
+    return replace(ranks, judged=JudgedRanks.among_all(scores, judged))
 
 
 def best_items(scores: Scores, number: int) -> tuple[IntArray, Scores]:

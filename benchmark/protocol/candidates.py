@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import IntArray, LongArray
+from benchmark.data.dataset import IntArray, Judgements, LongArray
 from benchmark.hashing import HashArray, row_hash
+from benchmark.protocol.graded import JudgedRanks
 from benchmark.protocol.metrics import Ranks, ranks_of_targets
 
 _ROWS_AT_ONCE = 1024  # of lists that are put into order, so that they stay in the cache
@@ -21,11 +22,13 @@ class Candidates:
     """One candidate list an event, the true item at a column that a hash gives.
 
     ``items`` is (events, candidates) int32, lists that are shorter than the longest end in zeros;
-    ``target_column`` (events,) is kept from systems.
+    ``target_column`` (events,) is kept from systems, and so are ``gains`` (events, candidates), the
+    judged gain of each candidate where relevance is graded.
     """
 
     items: IntArray
     target_column: IntArray
+    gains: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,7 +59,15 @@ class Candidates:
 
     def ranks(self, scores: NDArray[np.floating]) -> Ranks:
         """Where the targets stand, by scores (events, candidates) of what is :attr:`shown`."""
-        return ranks_of_targets(scores, self.target_column, self.is_absent)
+        ranks = ranks_of_targets(scores, self.target_column, self.is_absent)
+        if self.gains is None:
+            return ranks
+        return replace(ranks, judged=JudgedRanks.in_lists(scores, self.gains, self.is_absent))
+
+    @property
+    def answers(self) -> list[NDArray[np.integer]]:
+        """What is kept from systems: the targets' columns, how long lists are, and gains."""
+        return [self.target_column, self.lengths, *([] if self.gains is None else [self.gains])]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -64,6 +75,8 @@ class Candidates:
         digest = hashlib.sha256()
         for array in (self.items, self.target_column):
             digest.update(np.ascontiguousarray(array, dtype=np.int32).tobytes())
+        if self.gains is not None:
+            digest.update(np.ascontiguousarray(self.gains, dtype=np.int32).tobytes())
         return digest.hexdigest()
 
     @classmethod
@@ -105,4 +118,11 @@ class Candidates:
 
     def select(self, rows: NDArray[np.integer] | slice) -> Candidates:
         """The lists at ``rows``."""
-        return Candidates(self.items[rows], self.target_column[rows])
+        gains = None if self.gains is None else self.gains[rows]
+        return Candidates(self.items[rows], self.target_column[rows], gains)
+
+    def judged_by(self, judgements: Judgements | None, query: NDArray[np.integer]) -> Candidates:
+        """The lists with the gains of searches for ``query`` (events,), where there are any."""
+        if judgements is None:
+            return self
+        return replace(self, gains=judgements.gains_of(query, self.items))

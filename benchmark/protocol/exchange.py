@@ -148,7 +148,10 @@ def _as_candidates(entries: _Entries, dataset: Dataset, task: Task) -> Candidate
             f"{entries.path}: {entries.place(first)}: the list of event {ids[event]!r} lacks its "
             f"target {quoted(dataset.items.external_id[targets[event]])}."
         )
-    return Candidates.with_targets(items, targets)
+    lists = Candidates.with_targets(items, targets)
+    if task.test_candidates.gains is None:
+        return lists
+    return lists.judged_by(dataset.judgements, dataset.log.query[task.test.position])
 
 
 def _entries_of_trec(path: Path, dataset: Dataset, task: Task) -> _Entries:

@@ -25,6 +25,7 @@ from benchmark.data.dataset import BEHAVIOURS, SEARCH, Dataset, fingerprint_of
 from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path, build_folder, sha256_of_json, write_json, write_text
 from benchmark.protocol.export_readme import readme_of
+from benchmark.protocol.graded import JudgedItems
 from benchmark.protocol.outside import event_ids, numbered_events
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
@@ -222,7 +223,9 @@ def _write_lists_as_trec(folder: Path, source: _Source, task: Task, split: str) 
         ),
     )
     position = getattr(task, split).position
-    write_qrels(folder / f"{prefix}.qrels", events, source.dataset.log.item[position], words)
+    judged = None if lists.gains is None else JudgedItems.of(source.dataset, position)
+    targets = source.dataset.log.item[position]
+    write_qrels(folder / f"{prefix}.qrels", events, targets, words, judged)
     if task.behaviour == SEARCH:
         texts = source.requests(task, split).query_texts
         _write_topics(folder / f"{prefix}.topics.tsv", events, texts)

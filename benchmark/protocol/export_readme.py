@@ -60,7 +60,8 @@ per cent signs of item ids are written there as `%20` and `%25`.
 
 `<task>.targets.parquet` and `<task>.valid.targets.parquet`: `event`, `target`, and
 `target_column`, its place in `candidates` from 0. `<task>.qrels` and `<task>.valid.qrels`: the same
-for evaluators. `<task>.excluded.parquet`: `event` and `excluded`, the items that the target is not
+for evaluators; where relevance is graded they hold every judged item with a gain, and the target is
+one of the best. `<task>.excluded.parquet`: `event` and `excluded`, the items that the target is not
 ranked against among all items. For recommendation these are items that the user touches at any
 time, later ones too, so they tell of the future as much as the targets do.
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import SEARCH, Dataset, IntArray, LongArray
-from benchmark.errors import BenchmarkError
+from benchmark.data.dataset import SEARCH, Dataset, IntArray, Judgements, LongArray
+from benchmark.errors import BenchmarkError, counted
 from benchmark.hashing import row_hash
 from benchmark.protocol.blocks import Arrays, Blocks, ranges
 from benchmark.protocol.hard_negatives import (
@@ -56,6 +56,8 @@ def lists_of(
     """The lists of the settings' law; finished ones are kept in ``blocks``."""
     # What stands in no list of validation would be what the user touches in the test.
     allowed = _but_the_test(dataset, splits, settings)
+    if behaviour == SEARCH and dataset.judgements is not None:
+        return _judged(dataset, splits[SEARCH], dataset.judgements)
     if behaviour == SEARCH:
         engine = engine or search_engine(dataset, settings)
         if settings.search_negatives == "bm25-matched":
@@ -141,6 +143,48 @@ def _matched(
         int(found.fill_ups[test].sum()),
         found.notes,
     )
+
+
+def _judged(dataset: Dataset, split: Split, judgements: Judgements) -> Lists:
+    """Lists of what was judged for the query, whatever the settings say of negatives.
+
+    Ranked are searches for a query of which two items or more were judged, the target with the
+    greatest gain.
+    """
+    kept: list[EventSet] = []
+    negatives: list[IntArray] = []
+    lost = 0
+    for part in HELD_OUT:
+        events: EventSet = getattr(split, part)
+        target = dataset.log.item[events.position]
+        event, rows = judgements.of_queries(dataset.log.query[events.position])
+        is_target = judgements.item[rows] == target[event]
+        best, own = np.full((2, len(events)), -1)
+        np.maximum.at(best, event, judgements.gain[rows])
+        own[event[is_target]] = judgements.gain[rows][is_target]
+        number = np.bincount(event, minlength=len(events))
+        is_ranked = (own == best) & (own > 0) & (number > 1)
+        if not is_ranked.any():
+            raise BenchmarkError(
+                f"data set {dataset.name}: no {part} search has its target among two or more items "
+                "that were judged for its query."
+            )
+        lost += int(np.count_nonzero(~is_ranked))
+        others = ~is_target & is_ranked[event]
+        event, item = event[others], judgements.item[rows[others]]
+        place = np.arange(len(event)) - np.searchsorted(event, event)
+        found = np.zeros((len(events), int(number.max()) - 1), dtype=np.int32)
+        found[event, place] = item
+        kept.append(events.select(is_ranked))
+        negatives.append(found[is_ranked])
+    gains = ", ".join(map(str, np.unique(judgements.gain)[::-1].tolist()))
+    notes = [
+        "Searches have graded relevance: lists hold the items that were judged for the query, NDCG "
+        f"takes their gains ({gains}), and HR, MRR and Recall take the best of them as relevant."
+    ]
+    if lost:
+        notes.append(f"Without such judgements, hence not ranked: {counted(lost, 'search')}.")
+    return Lists(kept[0], kept[1], negatives[0], negatives[1], notes=tuple(notes))
 
 
 def trained_pairs_of(

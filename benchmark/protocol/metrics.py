@@ -6,7 +6,8 @@ same. The rules for ties are *expected* (the mean over all orders of the tied ca
 not return scores 0 under every rule, unless it is placed last (:meth:`Ranks.placed`).
 
 ``HR@k = [rank <= k]``, ``NDCG@k = [rank <= k] / log2(rank + 1)`` (one relevant item, so the ideal
-gain is 1), ``MRR@k = [rank <= k] / rank``. With one relevant item Recall@k is HR@k.
+gain is 1), ``MRR@k = [rank <= k] / rank``. With one relevant item Recall@k is HR@k. Where ranks
+hold several relevant items with gains, metrics are those of :mod:`benchmark.protocol.graded`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
+from benchmark.protocol.graded import JudgedRanks, graded_gains
 
 TieRule = Literal["expected", "pessimistic", "optimistic"]
 View = Literal["lists", "all-items"]
@@ -55,12 +57,14 @@ class Ranks:
     """What the scores say of each event's target; every array has shape (events,).
 
     ``above`` counts the candidates with a higher score, ``tied`` those other candidates with the
-    same score, ``returned`` is false where the target's own score is -inf.
+    same score, ``returned`` is false where the target's own score is -inf. ``judged`` are the ranks
+    of all items with a gain, the target among them, where relevance is graded.
     """
 
     above: NDArray[np.int32]
     tied: NDArray[np.int32]
     returned: NDArray[np.bool_]
+    judged: JudgedRanks | None = None
 
     def __len__(self) -> int:
         return len(self.above)
@@ -71,13 +75,21 @@ class Ranks:
         What a beam did not return of a list scores 0. Among all items it stands after all that was
         returned, tied, so that it has a rank.
         """
-        return self if view == "lists" else replace(self, returned=np.ones(len(self), dtype=bool))
+        if view == "lists":
+            return self
+        judged = self.judged and self.judged.all_returned()
+        return replace(self, returned=np.ones(len(self), dtype=bool), judged=judged)
 
     @classmethod
     def together(cls, parts: Sequence[Ranks]) -> Ranks:
         """The ranks of several sets of events, one after another."""
         columns = ((part.above, part.tied, part.returned) for part in parts)
-        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        above, tied, returned = map(np.concatenate, zip(*columns, strict=True))
+        whole = cls(above, tied, returned)
+        graded = [part.judged for part in parts if part.judged is not None]
+        if not graded:
+            return whole
+        return replace(whole, judged=JudgedRanks.together(graded, [len(part) for part in parts]))
 
 
 def ranks_of_targets(
@@ -125,6 +137,9 @@ def gains(ranks: Ranks, metric: str, ties: TieRule = "expected") -> NDArray[np.f
         raise BenchmarkError(f"unknown metric {metric!r}; allowed are {allowed}, k from 1.")
     if not len(ranks):
         return np.zeros(0)
+    if ranks.judged is not None:
+        table = _gain_table(name, int(cutoff), ranks.judged.places)
+        return graded_gains(ranks.judged, len(ranks), name, table, int(cutoff), ties)
     positions = int((ranks.above + ranks.tied).max()) + 1
     table = _gain_table(name, int(cutoff), positions)
     if ties == "optimistic":

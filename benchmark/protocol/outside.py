@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import Dataset, LongArray
 from benchmark.errors import BenchmarkError, quoted, shortened
 from benchmark.protocol.all_items import eligible_items
+from benchmark.protocol.graded import JudgedItems, JudgedRanks
 from benchmark.protocol.metrics import Ranks
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.task import Task
@@ -229,13 +230,39 @@ def read_run_among_all(
     equal = np.bincount(row[(score == of_target[row]) & ~is_target], minlength=events)
     returned = of_target > -math.inf
     others = eligible_items(barred, events)
+    judged = _judged(task.judged(dataset), barred, RunLines(row, item, row, score, row), others)
     tied = np.where(returned, equal, others - above)
     named = int(np.count_nonzero(counts))
     return OutsideRanks(
-        Ranks(above.astype(np.int32), tied.astype(np.int32), returned),
+        Ranks(above.astype(np.int32), tied.astype(np.int32), returned, judged),
         unnamed=int(others.sum()) + events - named,
         barred=int(np.count_nonzero(is_barred)),
     )
+
+
+def _judged(
+    judged: JudgedItems | None, barred: Exclusions, run: RunLines, others: LongArray
+) -> JudgedRanks | None:
+    """Where the judged items stand by the lines that count; what has none stands, tied, last."""
+    if judged is None:
+        return None
+    judged = judged.without(barred)
+    order = np.argsort(run.row, kind="stable")
+    ends = np.searchsorted(run.row[order], np.arange(len(others) + 1))
+    above, tied = np.zeros((2, len(judged.event)), dtype=np.int64)
+    returned = np.zeros(len(judged.event), dtype=bool)
+    for place, (event, item) in enumerate(
+        zip(judged.event.tolist(), judged.item.tolist(), strict=True)
+    ):
+        lines = order[ends[event] : ends[event + 1]]
+        own = run.score[lines][run.item[lines] == item]
+        if len(own):
+            above[place] = np.count_nonzero(run.score[lines] > own[0])
+            tied[place] = np.count_nonzero(run.score[lines] == own[0]) - 1
+            returned[place] = True
+        else:
+            above[place], tied[place] = len(lines), others[event] - len(lines)
+    return JudgedRanks(judged.event, judged.gain, above, tied, returned)
 
 
 def _checked_run(path: Path, dataset: Dataset, task: Task) -> tuple[RunLines, LongArray, LongArray]:

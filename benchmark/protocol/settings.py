@@ -37,7 +37,8 @@ class ProtocolSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     split: Literal["leave-one-out", "global-time"] = "leave-one-out"
-    """Hold out each user's last two events of a task, or the last two tenths of all time."""
+    """Hold out each user's last two events of a task, or the last two tenths of all time; of a data
+    set that was published with a split of its own, what that holds out."""
 
     target_rows: Literal["all", "both-histories"] = "all"
     """Which events may be targets: all, or those with a purchase and a search before them."""

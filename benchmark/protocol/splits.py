@@ -2,7 +2,8 @@
 
 Leave-one-out holds out each user's last purchase or search for the test and the one before for
 validation. The chronological split holds out the last two tenths of all events by time, for both
-tasks at the same two instants. Leave-one-out mixes times between users: a training event of one
+tasks at the same two instants; a data set that was published with two instants of its own is cut
+there. Leave-one-out mixes times between users: a training event of one
 user may lie after a test event of another.
 
 A search lies in one split, by its first click: each of its clicks is an event, so a user may have
@@ -41,14 +42,23 @@ class Split:
         return np.concatenate([self.valid.position, self.test.position])
 
 
-def split_task(log: EventLog, behaviour: int, settings: ProtocolSettings) -> Split:
-    """Split one task's events; rows that training may not use are still in ``train``."""
+def split_task(
+    log: EventLog,
+    behaviour: int,
+    settings: ProtocolSettings,
+    cuts: tuple[int, int] | None = None,
+) -> Split:
+    """Split one task's events; rows that training may not use are still in ``train``.
+
+    Args:
+        cuts: the instants of the chronological split, where the data set has its own.
+    """
     events = visible_history(log, behaviour, log.index_of(behaviour).positions, settings)
     if settings.target_rows == "both-histories":
         events = events.select((events.seen_recommendation > 0) & (events.seen_search > 0))
     unit = unit_of_rows(log, settings)[events.position]
     if settings.split == "global-time":
-        return _split_by_time(log, events, unit)
+        return _split_by_time(log, events, unit, cuts)
     short_users_train = settings.target_rows != "both-histories"
     return _leave_one_out(log, events, unit, short_users_train=short_users_train)
 
@@ -76,8 +86,10 @@ def _leave_one_out(
     )
 
 
-def _split_by_time(log: EventLog, events: EventSet, unit: NDArray[np.int64]) -> Split:
-    valid_from, test_from = np.quantile(log.timestamp, GLOBAL_TIME_CUTS, method="higher")
+def _split_by_time(
+    log: EventLog, events: EventSet, unit: NDArray[np.int64], cuts: tuple[int, int] | None
+) -> Split:
+    valid_from, test_from = cuts or np.quantile(log.timestamp, GLOBAL_TIME_CUTS, method="higher")
     time = log.timestamp[unit]
     return Split(
         train=events.select(time < valid_from),

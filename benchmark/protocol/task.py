@@ -38,6 +38,7 @@ from benchmark.locks import locked
 from benchmark.protocol.all_items import barred_items
 from benchmark.protocol.blocks import Blocks
 from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.graded import JudgedItems
 from benchmark.protocol.hard_negatives import count_fill_ups, search_engine
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.lists import HELD_OUT, Lists, lists_of
@@ -125,6 +126,12 @@ class Task:
         """What each test event is not ranked against among all items; rows are test events."""
         return barred_items(dataset, self.behaviour, self.test, settings)
 
+    def judged(self, dataset: Dataset) -> JudgedItems | None:
+        """The items with a gain of each test event; None where relevance is not graded."""
+        if self.test_candidates.gains is None:
+            return None
+        return JudgedItems.of(dataset, self.test.position)
+
     def share_of_cold_users(self, dataset: Dataset) -> float:
         """The share of test events whose user has no event in the training log."""
         known = self.known_users[dataset.log.user[self.test.position]]
@@ -157,14 +164,21 @@ def build_tasks(
         BenchmarkError: nothing can be held out, or an event has too few eligible negatives.
     """
     splits = _splits(dataset, settings)
-    if dataset.number_of_items <= settings.negatives:
+    is_judged = dataset.judgements is not None and tuple(splits) == (SEARCH,)
+    if dataset.number_of_items <= settings.negatives and not is_judged:
         raise BenchmarkError(
             f"data set {dataset.name}: {dataset.number_of_items} items are too few for candidate "
             f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives' "
             f"(--set protocol.negatives={max(1, (dataset.number_of_items - 1) // 2)})."
         )
-    engine = search_engine(dataset, settings) if SEARCH in splits else None
     is_released = settings.sampler == "released"
+    if is_released and dataset.judgements is not None:
+        raise BenchmarkError(
+            f"data set {dataset.name}: has graded relevance, which the protocol setting "
+            "sampler=released does not know; allowed is vectorised."
+        )
+    has_hits = SEARCH in splits and dataset.judgements is None
+    engine = search_engine(dataset, settings) if has_hits else None
     drawn = _released_lists(dataset, splits, settings, engine) if is_released else {}
 
     def lists(behaviour: int) -> Lists:
@@ -222,7 +236,10 @@ def _task(
         # The order must not hang on the target.
         keys = asking_keys(dataset, events.position, settings.seed)
         targets = log.item[events.position]
-        return Candidates.from_negatives(targets, negatives, keys, dataset.item_keys)
+        lists = Candidates.from_negatives(targets, negatives, keys, dataset.item_keys)
+        if behaviour != SEARCH:
+            return lists
+        return lists.judged_by(dataset.judgements, log.query[events.position])
 
     others = [other for number, other in splits.items() if number != behaviour]
     ranked = np.concatenate([lists.valid.position, lists.test.position])
@@ -265,7 +282,7 @@ def _users_in_training(
 def _splits(dataset: Dataset, settings: ProtocolSettings) -> dict[int, Split]:
     """The split of each behaviour that the log holds."""
     splits = {
-        behaviour: split_task(dataset.log, behaviour, settings)
+        behaviour: split_task(dataset.log, behaviour, settings, dataset.cuts)
         for behaviour in (RECOMMENDATION, SEARCH)
         if len(dataset.log.index_of(behaviour).positions)
     }
@@ -279,9 +296,11 @@ def _splits(dataset: Dataset, settings: ProtocolSettings) -> dict[int, Split]:
                     if settings.split == "leave-one-out"
                     else "none falls into this part of the time line"
                 )
+                own = "; global-time takes the one that it was published with"
+                advice = own if dataset.cuts and settings.split == "leave-one-out" else ""
                 raise BenchmarkError(
                     f"data set {dataset.name}: there are no {TASKS[behaviour]} events for the "
-                    f"{part} part of the {settings.split} split: {why}."
+                    f"{part} part of the {settings.split} split: {why}{advice}."
                 )
     return splits
 
@@ -300,9 +319,10 @@ def _shorter(name: str, lists: Candidates) -> tuple[str, ...]:
     shorter = np.count_nonzero(lists.lengths < longest)
     if not shorter:
         return ()
+    why = "may be negatives there" if lists.gains is None else "were judged for the query"
     return (
         f"{shorter:,} of {len(lists):,} {name} test lists are shorter than {longest:,} candidates, "
-        f"the shortest {lists.lengths.min():,}, since no other items may be negatives there.",
+        f"the shortest {lists.lengths.min():,}, since no other items {why}.",
     )
 
 
@@ -371,6 +391,8 @@ def _write(folder: Path, tasks: dict[str, Task], key: str) -> None:
         for part in HELD_OUT:
             arrays[f"{part}/candidates"] = task.candidates(part).items
             arrays[f"{part}/target_column"] = task.candidates(part).target_column
+            if task.candidates(part).gains is not None:
+                arrays[f"{part}/gains"] = task.candidates(part).gains
         arrays["unranked"] = task.unranked
         arrays["unranked_test"] = task.unranked_test
         with atomic_path(folder / f"{name}.npz") as path, path.open("wb") as opened:
@@ -389,7 +411,11 @@ def _read(folder: Path) -> dict[str, Task]:
                 for part in ("train", *HELD_OUT)
             )
             valid_lists, test_lists = (
-                Candidates(arrays[f"{part}/candidates"], arrays[f"{part}/target_column"])
+                Candidates(
+                    arrays[f"{part}/candidates"],
+                    arrays[f"{part}/target_column"],
+                    arrays.get(f"{part}/gains"),
+                )
                 for part in HELD_OUT
             )
             known_users = arrays["known_users"]

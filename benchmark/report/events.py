@@ -9,7 +9,7 @@ from before that do not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,17 @@ from numpy.typing import NDArray
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import METRIC_NAMES, Ranks, TieRule, View, gains
 from benchmark.report.rank_tables import MOST_CANDIDATES
-from benchmark.report.ranks import EventRanks, Numbers, Ties, read_ranks
+from benchmark.report.ranks import (
+    EventRanks,
+    Numbers,
+    Ties,
+    read_judged,
+    read_ranks,
+    with_judged,
+)
 from benchmark.report.top import TOP_FILE, KeptRanks, kept_whole, read_top
 from benchmark.report.views import columns_of
-from benchmark.runs.record import RANKS_FILE, Run
+from benchmark.runs.record import JUDGED_FILE, RANKS_FILE, Run
 
 _TOLERANCE = 1e-6  # between the mean of the events and the metric that the run recorded
 
@@ -60,7 +67,16 @@ def _kept_ranks(run: Run) -> dict[View, dict[str, KeptRanks]]:
             view: {task: kept_whole(ranks, view) for task, ranks in tasks.items()}
             for view, tasks in read_ranks(run.folder / RANKS_FILE, _most(run)).items()
         }
-    return read_top(run.folder / TOP_FILE) if (run.folder / TOP_FILE).is_file() else {}
+    if not (run.folder / TOP_FILE).is_file():
+        return {}
+    judged = read_judged(run.folder / JUDGED_FILE, _most(run))
+    found = read_top(run.folder / TOP_FILE)
+    for (view, task), ranks in judged.items():
+        if task in found.get(view, {}):
+            kept = found[view][task]
+            placed = with_judged(EventRanks(kept.placed), ranks, run.folder / TOP_FILE).ranks
+            found[view][task] = replace(kept, placed=placed.placed(view))
+    return found
 
 
 def _events(run: Run, view: View, task: str, kept: KeptRanks) -> TaskEvents:

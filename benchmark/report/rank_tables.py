@@ -16,8 +16,8 @@ MOST_EVENTS = 20_000_000
 MOST_CANDIDATES = 50_000_000
 """Candidates of a list; likewise."""
 RANK_COLUMNS = ("task", "event", "above", "tied", "returned")
-LATER_COLUMNS = ("user", "others", "view")
-"""Columns that older files lack."""
+LATER_COLUMNS = ("user", "others", "view", "gain")
+"""Columns that older files lack, or that files of another kind have."""
 _NAMES = ("task", "view")
 _ROWS_AT_ONCE = 1 << 18
 _LONGEST_NAME = 100  # of a task or a view

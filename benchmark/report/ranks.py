@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
+from benchmark.protocol.graded import JudgedRanks
 from benchmark.protocol.metrics import VIEWS, Ranks, View
 from benchmark.report.rank_tables import MOST_CANDIDATES, Columns, read_columns
+from benchmark.runs.record import JUDGED_FILE
 
 Numbers = NDArray[np.int64]
 
@@ -45,13 +47,18 @@ def read_ranks(
 ) -> dict[View, dict[str, EventRanks]]:
     """View → task → its ranks; files from before there were two views have lists only.
 
+    Where relevance is graded the ranks of the judged items stand in a file beside it.
+
     Raises:
         BenchmarkError: the file is no table of ranks, or a rank lies beyond ``most_candidates``.
     """
     tables = read_columns(path)
+    judged = read_judged(path.with_name(JUDGED_FILE), most_candidates)
     return {
         view: {
-            task: _of_task(columns, path, task, most_candidates)
+            task: with_judged(
+                _of_task(columns, path, task, most_candidates), judged.get((view, task)), path
+            )
             for task, columns in tables[view].items()
         }
         for view in VIEWS
@@ -59,7 +66,52 @@ def read_ranks(
     }
 
 
-def _of_task(columns: Columns, path: Path, task: str, most_candidates: int) -> EventRanks:
+def with_judged(found: EventRanks, judged: JudgedRanks | None, path: Path) -> EventRanks:
+    """The ranks with those of the judged items, if there are any.
+
+    Raises:
+        BenchmarkError: a judged item is of no event.
+    """
+    if judged is None:
+        return found
+    if len(judged.event) and int(judged.event.max()) >= len(found.ranks):
+        raise BenchmarkError(f"{path.with_name(JUDGED_FILE)}: has an item of no event.")
+    return replace(found, ranks=replace(found.ranks, judged=judged))
+
+
+def read_judged(
+    path: Path, most_candidates: int = MOST_CANDIDATES
+) -> dict[tuple[View, str], JudgedRanks]:
+    """View and task → the ranks of the judged items; empty if the file is not there.
+
+    Raises:
+        BenchmarkError: the file is no table of such ranks.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[tuple[View, str], JudgedRanks] = {}
+    tables = read_columns(path)
+    for view in VIEWS:
+        for task, columns in tables.get(view, {}).items():
+            if "gain" not in columns or (columns["gain"].astype(np.int64) <= 0).any():
+                raise BenchmarkError(f"{path}: must have a gain above 0 in each row.")
+            numbers = _numbers(columns, path, task, most_candidates)
+            event = columns["event"].astype(np.int64)
+            if len(event) and int(event[0]) < 0:
+                raise BenchmarkError(f"{path}: has an item of no event.")
+            gain, returned = columns["gain"].astype(np.int64), columns["returned"].astype(np.bool_)
+            found[view, task] = JudgedRanks(event, gain, numbers[0], numbers[1], returned)
+    return found
+
+
+def _numbers(
+    columns: Columns, path: Path, task: str, most_candidates: int
+) -> tuple[Numbers, Numbers]:
+    """How many stand above and tie, twice (rows,), both of which must be possible.
+
+    Raises:
+        BenchmarkError: they are not.
+    """
     above, tied = columns["above"].astype(np.int64), columns["tied"].astype(np.int64)
     numbers = np.array([above, tied, columns.get("others", above).astype(np.int64)])
     # One by one first: the sum of two huge numbers may be a small one.
@@ -69,6 +121,11 @@ def _of_task(columns: Columns, path: Path, task: str, most_candidates: int) -> E
             f"{path}: is not a table of ranks (a rank of {task} is not among "
             f"{most_candidates:,} candidates)."
         )
+    return above, tied
+
+
+def _of_task(columns: Columns, path: Path, task: str, most_candidates: int) -> EventRanks:
+    above, tied = _numbers(columns, path, task, most_candidates)
     later = (columns.get(name) for name in ("user", "others"))
     return EventRanks(
         Ranks(

@@ -29,7 +29,7 @@ from benchmark.report.ranks import read_ranks
 from benchmark.report.text import file_name
 from benchmark.report.top import TOP_FILE, write_top
 from benchmark.report.views import cutoffs_of
-from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
+from benchmark.runs.record import JUDGED_FILE, METRICS_FILE, RANKS_FILE, RUN_FILE, Run
 from benchmark.systems.catalogue import entries
 
 RUNS = "runs"
@@ -102,6 +102,8 @@ def write_run(run: Run, target: Path) -> None:
             write_top(folder / TOP_FILE, read_ranks(run.folder / RANKS_FILE), largest, whole)
         elif (run.folder / TOP_FILE).is_file():
             shutil.copyfile(run.folder / TOP_FILE, folder / TOP_FILE)
+        if (run.folder / JUDGED_FILE).is_file():
+            shutil.copyfile(run.folder / JUDGED_FILE, folder / JUDGED_FILE)
         write_curves(folder, read_curves(run.folder))
 
     build_folder(target, fill)

@@ -95,8 +95,9 @@ def all_items_footnotes(task: TaskName, runs: Sequence[Run]) -> tuple[Footnote, 
         if sizes
         else []
     )
-    recall = "With one relevant item an event, Recall@k is HR@k."
-    return tuple(Footnote("", sentence) for sentence in (*among, recall))
+    is_graded = any(task in run.record.protocol.graded for run in runs)
+    recall = [] if is_graded else ["With one relevant item an event, Recall@k is HR@k."]
+    return tuple(Footnote("", sentence) for sentence in (*among, *recall))
 
 
 def left_out_sentence(task: TaskName, runs: Sequence[Run]) -> str:

@@ -100,7 +100,8 @@ def _export_group(group: RunGroup, folder: Path, prepared: Path) -> tuple[list[P
     for name, of_task in used.items():
         paths.append(folder / f"{file_name(name)}.qrels")
         targets = dataset.log.item[of_task.test.position]
-        write_qrels(paths[-1], event_ids(of_task), targets, words)
+        judged = of_task.judged(dataset)
+        write_qrels(paths[-1], event_ids(of_task), targets, words, judged)
     return paths, sentences
 
 

@@ -54,6 +54,9 @@ def protocol_part(
             for name, task in tasks.items()
             if task.test_candidates.is_absent is not None
         },
+        graded=tuple(
+            name for name, task in tasks.items() if task.test_candidates.gains is not None
+        ),
         outside_lists=tuple(name for name, task in tasks.items() if task.has_outside_lists),
         all_items=dict(all_items),
         notes={name: task.notes for name, task in tasks.items() if task.notes},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import Dataset, IntArray, LongArray
 from benchmark.files import sha256_of_arrays
+from benchmark.protocol import graded
 from benchmark.protocol.all_items import admitted, best_items, blocks, eligible_items, ranks_among
 from benchmark.protocol.metrics import VIEWS, Ranks, View
 from benchmark.protocol.requests import Requests
@@ -28,6 +29,7 @@ from benchmark.sealed import read_part, write_part
 from benchmark.systems.scores import checked_scores, checked_scores_of_all
 
 EVENTS_PER_PART = 4096
+_JUDGED = "judged_"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -134,6 +136,7 @@ def _all_items(job: _Job) -> _Way:
     """Blocks of events whose scores of all items fit into memory, one after another."""
     barred = job.task.barred(job.dataset, job.settings)
     targets = job.dataset.log.item[job.task.test.position]
+    judged = job.task.judged(job.dataset)
     depth = job.settings.all_items_cutoffs[-1]
 
     def ranked(rows: slice, part: Requests) -> tuple[Ranks, Arrays]:
@@ -144,13 +147,17 @@ def _all_items(job: _Job) -> _Way:
             scores = job.system.score_all_items(block)
             checked = checked_scores_of_all(scores, block, job.name)
             kept = admitted(checked, barred.among(events))
-            ranks.append(ranks_among(kept, targets[events]))
+            of_block = judged and judged.among(events)
+            ranks.append(ranks_among(kept, targets[events], of_block))
             best.append(best_items(kept, depth))
         items, scores_of_best = (np.concatenate(column) for column in zip(*best, strict=True))
         return Ranks.together(ranks), {"items": items, "scores": scores_of_best}
 
     others = eligible_items(barred, len(targets))
-    return _Way(others, sha256_of_arrays([targets, others]), ranked, "ranked among all items")
+    among: list[NDArray[Any]] = [targets, others]
+    if judged is not None:
+        among += [judged.event, judged.item, judged.gain]
+    return _Way(others, sha256_of_arrays(among), ranked, "ranked among all items")
 
 
 def _evaluated(job: _Job, view: View, way: _Way, progress: Callable[[str], None]) -> Evaluation:
@@ -175,7 +182,10 @@ def _evaluated(job: _Job, view: View, way: _Way, progress: Callable[[str], None]
 
 
 def _columns(ranks: Ranks) -> dict[str, NDArray[Any]]:
-    return {"above": ranks.above, "tied": ranks.tied, "returned": ranks.returned}
+    columns = {"above": ranks.above, "tied": ranks.tied, "returned": ranks.returned}
+    if ranks.judged is not None:
+        columns |= {f"{_JUDGED}{name}": getattr(ranks.judged, name) for name in graded.COLUMNS}
+    return columns
 
 
 def _kept(path: Path, what: str) -> Ranks | None:
@@ -184,7 +194,11 @@ def _kept(path: Path, what: str) -> Ranks | None:
     if stored is None or not {"above", "tied", "returned", "scores"} <= stored.keys():
         return None
     columns: dict[str, Any] = stored
-    return Ranks(columns["above"], columns["tied"], columns["returned"])
+    ranks = Ranks(columns["above"], columns["tied"], columns["returned"])
+    judged = [
+        columns[f"{_JUDGED}{name}"] for name in graded.COLUMNS if f"{_JUDGED}{name}" in stored
+    ]
+    return replace(ranks, judged=graded.JudgedRanks(*judged)) if judged else ranks
 
 
 def parts_of(files: tuple[Path, ...]) -> Iterator[Arrays]:

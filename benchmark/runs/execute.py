@@ -44,6 +44,7 @@ from benchmark.files import (
     write_bytes,
     write_json,
 )
+from benchmark.protocol import graded
 from benchmark.protocol.metrics import VIEWS, Ranks, View, every_metric, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
@@ -60,6 +61,7 @@ from benchmark.runs.machine import (
 from benchmark.runs.precision import rank_changes
 from benchmark.runs.record import (
     BEST_FILE,
+    JUDGED_FILE,
     METRICS_FILE,
     RANKS_FILE,
     RUN_FILE,
@@ -541,6 +543,7 @@ def _publish(
             others = {view: {n: one.others for n, one in of.items()} for view, of in views.items()}
             write_json(folder / METRICS_FILE, metrics_of_views(ranks, settings))
             write_ranks(folder / RANKS_FILE, ranks, others, users)
+            write_judged(folder / JUDGED_FILE, ranks)
             write_scores(folder / SCORES_FILE, {n: of["lists"].parts for n, of in found.items()})
             write_best(folder / BEST_FILE, {n: of["all-items"].parts for n, of in found.items()})
         for path in (work / LOG_FILE, *finished_in(work, "*.jsonl")):
@@ -610,6 +613,35 @@ def write_ranks(
     )
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, write_page_checksum=True)
+
+
+def write_judged(path: Path, ranks: Mapping[View, Mapping[str, Ranks]]) -> None:
+    """One row a judged item with a gain: view, task, event, gain, above, tied, returned.
+
+    No file where relevance is not graded.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = [
+        (view, task, one.judged)
+        for view, tasks in ranks.items()
+        for task, one in tasks.items()
+        if one.judged is not None
+    ]
+    if not found:
+        return
+    rows = [len(judged.event) for _, _, judged in found]
+    names = {
+        "view": pa.array(np.repeat([view for view, _, _ in found], rows), pa.string()),
+        "task": pa.array(np.repeat([task for _, task, _ in found], rows), pa.string()),
+    }
+    columns = {
+        name: np.concatenate([getattr(judged, name) for _, _, judged in found])
+        for name in graded.COLUMNS
+    }
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table({**names, **columns}), temporary, write_page_checksum=True)
 
 
 class _LogOfJob(logging.FileHandler):

@@ -33,8 +33,9 @@ from benchmark.protocol.outside import read_run, read_run_among_all
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
 from benchmark.runs.describe import dataset_part, protocol_part
-from benchmark.runs.execute import metrics_of_views, write_ranks
+from benchmark.runs.execute import metrics_of_views, write_judged, write_ranks
 from benchmark.runs.record import (
+    JUDGED_FILE,
     METRICS_FILE,
     OUTSIDE_PRESET,
     RANKS_FILE,
@@ -278,6 +279,7 @@ def record_outside(
             write_json(folder / RUN_FILE, record.model_dump(mode="json"))
             write_json(folder / METRICS_FILE, metrics_of_views(ranks, settings))
             write_ranks(folder / RANKS_FILE, ranks, others, users)
+            write_judged(folder / JUDGED_FILE, ranks)
 
         remove_folder(store.folder(place))
         build_folder(store.folder(place), fill)

@@ -3,7 +3,8 @@
 ``run.json`` says what ran, on what and how long it took; ``metrics.json`` holds nothing but the
 metrics, of both views, so that two runs of the same job can be compared byte for byte.
 ``ranks.parquet`` has one row an event, task and view with the number of items above the target and
-tied with it, from which every metric under every tie rule follows. ``scores.parquet`` and
+tied with it, from which every metric under every tie rule follows; where relevance is graded
+``judged.parquet`` has the same for each item with a gain. ``scores.parquet`` and
 ``best.parquet`` (:mod:`benchmark.runs.scores`) hold the scores of all candidates and the best of
 all items, for outside evaluators. Runs of schema 1 have the view of the lists only.
 """
@@ -30,6 +31,8 @@ OUTSIDE_PRESET = "outside"
 SYSTEM_FOLDER = "system"
 """Of a run, with what the fitted system saved."""
 RANKS_FILE = "ranks.parquet"
+JUDGED_FILE = "judged.parquet"
+"""Of a run with graded relevance: the ranks of all items with a gain."""
 SCORES_FILE = "scores.parquet"
 BEST_FILE = "best.parquet"
 
@@ -66,6 +69,7 @@ class ProtocolPart(_Part):
     test_events: dict[str, int]  # task → number of ranked test events
     list_lengths: dict[str, int] = {}  # task → candidates of the longest; none in older records
     shortest_lists: dict[str, int] = {}  # task → candidates of the shortest, if they differ
+    graded: tuple[str, ...] = ()  # tasks of graded relevance
     outside_lists: tuple[str, ...] = ()  # tasks whose lists the protocol did not make
     cold_users: dict[str, float] = {}  # task → share of those whose user has no training event
     all_items: dict[str, float] = {}  # task → mean number of items that a target is ranked among

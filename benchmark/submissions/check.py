@@ -6,9 +6,10 @@ what the manifest names, the ranks with its events, and TREC files are ranked ag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from benchmark.data.prepare import load, stored_with
 from benchmark.data.recipe import load_recipe, recipe_names
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.all_items import eligible_items
-from benchmark.protocol.metrics import VIEWS
+from benchmark.protocol.graded import COLUMNS, JudgedItems, JudgedRanks
+from benchmark.protocol.metrics import VIEWS, View
+from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.report.ranks import EventRanks, read_ranks
 from benchmark.report.submissions import (
@@ -29,7 +32,7 @@ from benchmark.report.submissions import (
 )
 from benchmark.runs.execute import metrics_of_views
 from benchmark.runs.outside import Ranked, file_key, rank_files
-from benchmark.runs.record import RANKS_FILE
+from benchmark.runs.record import JUDGED_FILE, RANKS_FILE
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,33 @@ def _refuse_other_events(
                         f"{path}: column {column}: is not that of the {name} test ({view}) of "
                         f"{dataset.name} under protocol {submission.protocol}."
                     )
+            given_items, own_items = (
+                None if one is None else [one.event, one.gain]
+                for one in (found.ranks.judged, _judged(dataset, task, submission.settings, view))
+            )
+            if not _are_equal(given_items, own_items):
+                raise BenchmarkError(
+                    f"{path.with_name(JUDGED_FILE)}: does not hold the items that were judged for "
+                    f"the {name} test ({view}) of {dataset.name}, and nothing else."
+                )
+
+
+def _judged(
+    dataset: Dataset, task: Task, settings: ProtocolSettings, view: View
+) -> JudgedItems | JudgedRanks | None:
+    """The items with a gain that a view ranks, in the order of their ranks; None if not graded."""
+    lists, judged = task.test_candidates, task.judged(dataset)
+    if judged is None or lists.gains is None:
+        return None
+    if view == "lists":
+        return JudgedRanks.in_lists(np.zeros(lists.items.shape), lists.gains, lists.is_absent)
+    return judged.without(task.barred(dataset, settings))
+
+
+def _are_equal(given: Sequence[Any] | None, own: Sequence[Any] | None) -> bool:
+    if given is None or own is None:
+        return given is own
+    return all(np.array_equal(one, other) for one, other in zip(given, own, strict=True))
 
 
 def _check_trec(submission: Submission, dataset: Dataset, tasks: Mapping[str, Task]) -> None:
@@ -153,7 +183,13 @@ def _refuse_other_ranks(submission: Submission, ranked: Ranked) -> None:
             np.array_equal(getattr(given.ranks, column), getattr(one.ranks, column))
             for column in ("above", "tied", "returned")
         )
+        if same and given is not None:
+            same = _are_equal(_columns_of(given.ranks.judged), _columns_of(one.ranks.judged))
         if not same:
             raise BenchmarkError(
                 f"{one.path}: gives other ranks than {RANKS_FILE} has for {file_key(name, view)}."
             )
+
+
+def _columns_of(judged: JudgedRanks | None) -> list[Any] | None:
+    return None if judged is None else [getattr(judged, name) for name in COLUMNS]

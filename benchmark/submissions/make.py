@@ -24,7 +24,7 @@ from benchmark.report.submissions import (
     read_submission,
 )
 from benchmark.runs.outside import file_key, files_in
-from benchmark.runs.record import RANKS_FILE, Run, finished_at, read_run
+from benchmark.runs.record import JUDGED_FILE, RANKS_FILE, Run, finished_at, read_run
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ def make_submission(run_folder: Path, root: Path, told: Told, trec: Path | None 
     files = _trec_files(run, trec) if trec is not None else {}
     with atomic_path(folder / RANKS_FILE) as temporary:
         shutil.copyfile(run_folder / RANKS_FILE, temporary)
+    if (run_folder / JUDGED_FILE).is_file():
+        with atomic_path(folder / JUDGED_FILE) as temporary:
+            shutil.copyfile(run_folder / JUDGED_FILE, temporary)
     for name, path in files.items():
         with atomic_path(folder / f"{name}.trec.gz") as temporary:
             _pack(path, temporary)

@@ -103,9 +103,13 @@ class TrainingView:
         self.log = dataset.log.keep(keep)
         # Without the seed of the lists, which is no business of who is ranked by them.
         self.protocol = settings.model_copy(update={"seed": 0})
+        search = tasks.get("search")
+        has_other_lists = search is not None and (
+            search.has_outside_lists or search.test_candidates.gains is not None
+        )
         self.evaluation_depth = (
             self.corpus.number_of_items
-            if "search" in tasks and tasks["search"].has_outside_lists
+            if has_other_lists
             else evaluation_depth(settings, self.corpus.number_of_items)
         )
         self._engine = (settings.bm25_engine, settings.bm25_analyser)
@@ -119,7 +123,7 @@ class TrainingView:
     def fingerprint(self) -> str:
         """A hash of all that determines the view; no test event is part of it."""
         validation = [
-            [name, requests.fingerprint, sha256_of_arrays([lists.target_column, lists.lengths])]
+            [name, requests.fingerprint, sha256_of_arrays(lists.answers)]
             for name, (requests, lists) in self._validation.items()
         ]
         trained_on = columns_of(self.log)

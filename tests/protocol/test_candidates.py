@@ -124,7 +124,7 @@ def same(one: dict[str, Task], other: dict[str, Task]) -> bool:
     def flat(value: object) -> object:
         if isinstance(value, np.ndarray):
             return value.dtype.str, value.tolist()
-        if isinstance(value, (str, int, tuple)):
+        if value is None or isinstance(value, (str, int, tuple)):
             return value
         return {key: flat(part) for key, part in vars(value).items() if key != "fingerprint"}
 

@@ -36,3 +36,12 @@ def test_scores_and_pruned_candidates_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name, word", [("a b", "a%20b"), ("100%", "100%25"), ("a\tb", "a%09b")])
 def test_ids_are_one_word(name: str, word: str) -> None:
     assert item_words([name]) == [word]
+
+
+def test_what_fills_up_a_shorter_list_has_no_line(tmp_path: Path) -> None:
+    candidates = np.array([[1, 2, 3], [2, 3, 0]], dtype=np.int32)
+    # A shorter list is asked with its own items again, so its filling has scores.
+    scores = np.array([[1, 2, 3], [2, 1, 2]], dtype=np.float32)
+    write_run(tmp_path / "r.trec", ["one", "two"], candidates, scores, ["", "a", "b", "c"], "tag")
+    lines = (tmp_path / "r.trec").read_text(encoding="utf-8").splitlines()
+    assert [line.split()[2] for line in lines] == ["c", "b", "a", "b", "c"]

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "ml-100k": "ml100k",
+    "movielens": "movielens",
     "folder": "folder",
     "amazon": "amazon",
+    "amazon-2023": "amazon2023",
     "kuaisar": "kuaisar",
     "qilin": "qilin",
+    "jdsearch": "jdsearch",
+    "yambda": "yambda",
+    "recif": "recif",
+    "esci": "esci",
     "company": "company",
     "generated": "generated",
     "world": "world",

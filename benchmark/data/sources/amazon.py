@@ -178,7 +178,7 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
         return None
     if options.subcategory:
         log = _only_subcategory(log, options.subcategory)
-    return _only_items_with_text(log).with_notes(TERMS)
+    return only_items_with_text(log).with_notes(TERMS)
 
 
 # Texts
@@ -383,7 +383,8 @@ def _only_subcategory(log: RawLog, subcategory: str) -> RawLog:
     )
 
 
-def _only_items_with_text(log: RawLog) -> RawLog:
+def only_items_with_text(log: RawLog) -> RawLog:
+    """The events of items that have a title or a description, and a note on the others."""
     items = log.items
     has_text = np.array(
         [bool(a or b) for a, b in zip(items.title, items.description, strict=True)], dtype=bool

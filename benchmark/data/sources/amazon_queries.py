@@ -96,8 +96,18 @@ def read_relevance(
     return RelevanceRows(reviewers, queries, products)
 
 
-def with_sessions(log: RawLog, texts: Sequence[str], rows: RelevanceRows, seed: int) -> RawLog:
-    """Each kept row becomes a session at the time of the user's purchase of the item."""
+def with_sessions(
+    log: RawLog,
+    texts: Sequence[str],
+    rows: RelevanceRows,
+    seed: int,
+    called: str = "pairs of the relevance files",
+) -> RawLog:
+    """Each kept row becomes a session at the time of the user's purchase of the item.
+
+    Args:
+        called: what the rows are, in the note on those without a purchase.
+    """
     kept = rows.kept(seed).tolist()
     number_of_user = {external: number for number, external in enumerate(log.users)}
     number_of_item = {external: number for number, external in enumerate(log.items.external_id)}
@@ -123,4 +133,4 @@ def with_sessions(log: RawLog, texts: Sequence[str], rows: RelevanceRows, seed: 
     result = replace(log.followed_by(sessions), query_text=distinct.tolist())
     if not without:
         return result
-    return result.with_notes(f"{without:,} pairs of the relevance files have no review.")
+    return result.with_notes(f"{without:,} {called} have no review.")

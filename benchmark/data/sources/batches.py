@@ -1,4 +1,4 @@
-"""Tables as batches of columns, from Parquet, CSV and JSON lines.
+"""Tables as batches of columns, from Parquet, CSV, JSON lines and lines of separated fields.
 
 A batch says where its rows stand in the file and gives each column as cells of one Arrow type; the
 values of JSON are put together by their types. What is wrong with a file as a whole is noted here,
@@ -24,10 +24,12 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from benchmark.data.sources.exploded import exploded, inner_names
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.lines import NoRecord, lines_of, record_of
 from benchmark.data.sources.listed import holds_texts, mended
 from benchmark.data.sources.long_texts import lengths, without_long_texts, without_long_values
+from benchmark.data.sources.separated import columns_of
 from benchmark.errors import shortened
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
             parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
             for part in parts:
                 for batch in _parquet(schema, part, path, before, faults):
-                    row, columns = _exploded(schema, batch)
+                    row, columns = exploded(schema, batch, path, before, faults)
                     row += before + 1
                     columns = without_long_texts(columns, row, path, faults)
                     for some in _slices(columns, len(row)):
@@ -84,6 +86,12 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
                 _note_what_is_not_utf8(columns, row, path, faults)
                 yield _of_arrow(row, without_long_texts(columns, row, path, faults))
                 before += batch.num_rows
+                _check_rows(schema, before)
+        elif schema.separated is not None:
+            wanted = [column.name for column in schema.columns]
+            for row, columns in columns_of(schema.separated, wanted, path, faults):
+                yield _of_arrow(row, without_long_texts(columns, row, path, faults))
+                before += len(row)
                 _check_rows(schema, before)
         else:
             for found in _json(schema, path, faults):
@@ -100,9 +108,11 @@ def batches(schema: TableSchema, path: Path, faults: Faults) -> Iterator[Batch]:
         else:
             faults.add(path, 0, "", f"cannot be read after row {before:,} ({reason})")
     if not before:
-        rule = "must have the columns of its header in each row"
-        if not name.endswith(".csv"):
-            rule = "must hold one JSON object a line"
+        rule = "must hold one JSON object a line"
+        if name.endswith(".csv"):
+            rule = "must have the columns of its header in each row"
+        elif schema.separated is not None:
+            rule = f"must hold the fields {', '.join(schema.separated.fields)} in each line"
         faults.settle_rows(path, rule)
 
 
@@ -168,7 +178,7 @@ def _parquet(
         if schema.exploded and schema.exploded not in names:
             faults.add(path, 0, schema.exploded, f"the column is missing in {part.name}")
             return
-        inner = _inner_names(opened.schema_arrow, schema.exploded)
+        inner = inner_names(opened.schema_arrow, schema.exploded)
         if not check_columns(schema, [*names, *inner], path, faults):
             return
         wanted = [column.name for column in schema.columns if column.name in names]
@@ -213,32 +223,6 @@ def _values_in_lists(metadata: pq.FileMetaData, columns: Sequence[str]) -> int:
             if path.partition(".")[0] in columns:
                 numbers[path] = numbers.get(path, 0) + of_group.num_values
     return max(numbers.values(), default=0)
-
-
-def _inner_names(schema: pa.Schema, exploded: str) -> list[str]:
-    if not exploded:
-        return []
-    kind = schema.field(exploded).type
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_list or not pa.types.is_struct(kind.value_type):
-        raise ValueError(f"column {exploded} must hold lists of records, not {kind}")
-    return [kind.value_type.field(place).name for place in range(kind.value_type.num_fields)]
-
-
-def _exploded(
-    schema: TableSchema, batch: pa.RecordBatch
-) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
-    """Each row's place in the batch, from 0, and the columns by name."""
-    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    if not schema.exploded:
-        return np.arange(batch.num_rows, dtype=np.int64), columns
-    lists = columns.pop(schema.exploded)
-    parents = pc.list_parent_indices(lists)
-    flat = pc.list_flatten(lists)
-    exploded = {name: column.take(parents) for name, column in columns.items()}
-    for place in range(flat.type.num_fields):
-        exploded[flat.type.field(place).name] = pc.struct_field(flat, place)
-    return parents.to_numpy(zero_copy_only=False).astype(np.int64), exploded
 
 
 # CSV

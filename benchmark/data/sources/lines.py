@@ -21,11 +21,11 @@ _READ_AHEAD = 1 << 20  # bytes
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def lines_of(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path, faults: Faults, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """The number, from 1, and the text of each line that is not blank, without its line break.
 
     A byte order mark at the front is passed over. Where the file is missing, cut off, damaged or
-    not UTF-8, or a line is too long, that is noted and the lines end.
+    not in ``encoding``, or a line is too long, that is noted and the lines end.
     """
     number = 0
     try:
@@ -37,7 +37,7 @@ def lines_of(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
                     return
                 if number == 1:
                     line = line.removeprefix(_BYTE_ORDER_MARK)
-                text = line.decode("utf-8").strip("\r\n")
+                text = line.decode(encoding).strip("\r\n")
                 if text.strip():
                     yield number, text
     except FileNotFoundError:

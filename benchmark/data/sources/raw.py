@@ -54,12 +54,23 @@ class RawItems:
 
 
 @dataclass(frozen=True)
+class RawJudgements:
+    """Judged pairs, (judgements,): rows of the queries and of the items, and whole gains from 0."""
+
+    query: NDArray[np.int64]
+    item: NDArray[np.int64]
+    gain: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class RawLog:
     """Events in any order; every column has shape (events,).
 
     ``user`` and ``item`` are rows of ``users`` and ``items``. ``query`` is a row of ``query_text``,
     or ``NO_QUERY`` for a recommendation event; events that share a ``session`` number belong to one
-    search. ``position`` is the source's own order. ``notes`` are sentences for people.
+    search. ``position`` is the source's own order. ``notes`` are sentences for people. Judged items
+    stay in the catalogue without an event; ``cuts`` are those of
+    :class:`benchmark.data.dataset.Dataset`.
     """
 
     users: Sequence[str]
@@ -73,6 +84,8 @@ class RawLog:
     session: NDArray[np.int64]
     query_text: Sequence[str] = ()
     notes: tuple[str, ...] = ()
+    judgements: RawJudgements | None = None
+    cuts: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.user)

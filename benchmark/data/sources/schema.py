@@ -4,9 +4,10 @@ A loader says what its files hold as :class:`TableSchema` values and reads them 
 :func:`read_table`, which checks each cell while it reads and notes what cannot be used. There is no
 other list of rules: ``python -m benchmark.data validate`` runs the loaders.
 
-A table is Parquet (one file, or a folder of parts), CSV (UTF-8, with a header) or JSON lines, the
-last two plain or gzip. It is read in batches, so that of a large file only the columns that are
-kept are in memory. Rows are counted from 1, without the header of a CSV file.
+A table is Parquet (one file, or a folder of parts), CSV (UTF-8, with a header), JSON lines or, for
+published files of that form, lines of fields with a separator of their own; all but Parquet plain
+or gzip. It is read in batches, so that of a large file only the columns that are kept are in
+memory. Rows are counted from 1, without the header of a CSV file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from benchmark.data.sources.cells import is_list, shown
 from benchmark.data.sources.columns import NUMBERS, Column
 from benchmark.data.sources.faults import Faults
 from benchmark.data.sources.instants import seconds
+from benchmark.data.sources.separated import Separated
 from benchmark.errors import quoted
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
@@ -37,19 +39,24 @@ class TableSchema:
     """A table: its name without suffix, its columns, and which of them may stand once only.
 
     ``exploded`` names a column of lists of structs: each struct becomes a row of its own, its
-    fields columns beside the others; rows then still count those of the file. ``keep`` may drop
+    fields columns beside the others; rows then still count those of the file. ``aligned`` names
+    columns of lists instead that are as long as one another: their n-th values become a row, and an
+    optional one may be absent. Both are for Parquet alone. ``keep`` may drop
     rows after they were checked, given the columns of a batch. Of text lines ``skips`` tells those
-    that need not be parsed, and ``holds_literals`` that they may be Python literals.
+    that need not be parsed, and ``holds_literals`` that they may be Python literals. ``separated``
+    says what text files hold that are neither CSV nor JSON lines.
     """
 
     name: str
     columns: tuple[Column, ...]
     unique: str = ""
     exploded: str = ""
+    aligned: tuple[str, ...] = ()
     keep: Callable[[dict[str, Any]], NDArray[np.bool_]] | None = None
     skips: Callable[[str], bool] | None = None
     holds_literals: bool = False
     may_be_empty: bool = False
+    separated: Separated | None = None
     suffixes: tuple[str, ...] = SUFFIXES
     maximum_rows: int = 50_000_000
 

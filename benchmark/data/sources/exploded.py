@@ -1,0 +1,84 @@
+"""Parquet columns of lists, each value of which becomes a row of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from benchmark.data.sources.cells import is_list
+from benchmark.data.sources.faults import Faults
+
+if TYPE_CHECKING:
+    from benchmark.data.sources.schema import TableSchema
+
+
+def inner_names(schema: pa.Schema, exploded: str) -> list[str]:
+    """The fields of the records that column ``exploded`` has lists of; none for no such column.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if not exploded:
+        return []
+    kind = schema.field(exploded).type
+    if not is_list(kind) or not pa.types.is_struct(kind.value_type):
+        raise ValueError(f"column {exploded} must hold lists of records, not {kind}")
+    return [kind.value_type.field(place).name for place in range(kind.value_type.num_fields)]
+
+
+def exploded(
+    schema: TableSchema, batch: pa.RecordBatch, path: Path, before: int, faults: Faults
+) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
+    """Each row's place in the batch, from 0, and the columns by name.
+
+    Args:
+        before: the rows of the file before those of the batch.
+        faults: where rows are noted whose aligned lists have not one length; they are left out.
+
+    Raises:
+        ValueError: an aligned column holds no lists.
+    """
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    if schema.exploded:
+        lists = columns.pop(schema.exploded)
+        flat = pc.list_flatten(lists)
+        names = [flat.type.field(place).name for place in range(flat.type.num_fields)]
+        values = {name: pc.struct_field(flat, place) for place, name in enumerate(names)}
+        return _with_others(columns, pc.list_parent_indices(lists), values)
+    if not schema.aligned:
+        return np.arange(batch.num_rows, dtype=np.int64), columns
+    together = {name: columns.pop(name) for name in schema.aligned if name in columns}
+    for name, lists in together.items():
+        if not is_list(lists.type):
+            raise ValueError(f"column {name} must hold lists, not {lists.type}")
+    first, *others = together
+    lengths = {name: _lengths(lists) for name, lists in together.items()}
+    differs = np.zeros(batch.num_rows, dtype=bool)
+    for name in others:
+        wrong = lengths[name] != lengths[first]
+        rows = before + 1 + np.flatnonzero(wrong)
+        faults.add_rows(path, rows, name, f"has another length than {first}")
+        differs |= wrong
+    mask = pa.array(~differs)
+    kept = np.flatnonzero(~differs)
+    flattened = {name: pc.list_flatten(lists.filter(mask)) for name, lists in together.items()}
+    parents = pa.array(np.repeat(kept, lengths[first][kept]))
+    return _with_others(columns, parents, flattened)
+
+
+def _with_others(
+    columns: dict[str, pa.Array], parents: pa.Array, values: dict[str, pa.Array]
+) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
+    """The flattened ``values`` beside the other columns, each taken where its row's values are."""
+    found = {name: column.take(parents) for name, column in columns.items()} | values
+    return parents.to_numpy(zero_copy_only=False).astype(np.int64), found
+
+
+def _lengths(lists: pa.Array) -> NDArray[np.int64]:
+    found = pc.fill_null(pc.list_value_length(lists), 0)
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
