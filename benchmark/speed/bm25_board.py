@@ -94,8 +94,8 @@ def _limited(line: Line, documents: Sequence[str]) -> Line:
     whole, theirs = (one.least * line.task.units for one in (ours, peer))
     limit = (
         f"splitting and stemming the texts as Lucene does, in Python and each distinct word once, "
-        f"takes {analysis:.2f} s of our {whole:.2f} s; {peer.name} takes {theirs:.2f} s for all of it, in compiled "
-        "code. A collection is indexed once."
+        f"takes {analysis:.2f} s of our {whole:.2f} s; {peer.name} takes {theirs:.2f} s for all of "
+        "it, in compiled code. A collection is indexed once."
     )
     return replace(line, task=replace(line.task, limit=limit))
 
