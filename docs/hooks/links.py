@@ -21,6 +21,7 @@ PAGES: Mapping[str, str] = {
     "results/submissions": "submissions.md",
     "results/ablations": "ablations.md",
     "results/reference": "results.md",
+    "results/speed": "speed.md",
 }
 """Path in the repository → page; what lies in ``docs`` is a page by its own name."""
 

@@ -1,8 +1,9 @@
 """The hook of ``mkdocs.yml``: pages that are made while the site is built.
 
 Pages of systems come from the catalogue; CONTRIBUTING, the changelog, the page on data sets, the
-reference tables and the comparison with published figures are files of the repository that stand
-elsewhere and are shown as they are. ``<!-- made: NAME -->`` in a page stands for a table.
+reference tables, the speed board and the comparison with published figures are files of the
+repository that stand elsewhere and are shown as they are. ``<!-- made: NAME -->`` in a page stands
+for a table.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ SHOWN = {
     "data-sets.md": "datasets/README.md",
     "published.md": "results/reproduction/README.md",
     "submissions.md": "results/submissions/README.md",
+    "speed.md": "results/speed/speed.md",
 }
 """Page → the file of the repository that it shows."""
 
