@@ -33,6 +33,7 @@ from rich.progress import (
 from benchmark.faults import MachineFault
 from benchmark.run.worker import Answer, Order
 from benchmark.runs.execute import Failure, execute, load_data
+from benchmark.runs.machine import least_held, visible_cuda_devices
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
 from benchmark.systems.processes import number_of_processes
@@ -82,8 +83,14 @@ def run_jobs(
                 shown.ended(job, run, time.monotonic() - started)
             return
         load_data.cache_clear()  # the workers hold the data
-        with _Crew(processes) as crew:
+        with _Crew(processes, devices_of(jobs, processes)) as crew:
             _Suite(jobs, crew, shown, frozenset(afresh), goes_on).run()
+
+
+def devices_of(jobs: Sequence[JobSpec], processes: int) -> list[str]:
+    """What jobs that run at the same time on "cuda" are given, each one of its own."""
+    shares_out = processes > 1 and any(job.device == "cuda" for job in jobs)
+    return visible_cuda_devices() if shares_out else []
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
     alive: int
+    device: str | None = None
     order: Order | None = None
     is_ready: bool = False
     answer: Answer | None = None  # to the order, whose process has not ended yet
@@ -130,10 +138,14 @@ _BEGIN = "from benchmark.run.worker import main; main({}, {})"
 
 
 class _Crew:
-    """The living workers; a context manager that ends them all."""
+    """The living workers; a context manager that ends them all.
 
-    def __init__(self, size: int) -> None:
+    Each sees one of ``devices`` alone, as evenly as can be; without them, what this process sees.
+    """
+
+    def __init__(self, size: int, devices: Sequence[str] = ()) -> None:
         self.size = size
+        self.devices = devices
         self.workers: list[_Worker] = []
 
     def __enter__(self) -> _Crew:
@@ -164,6 +176,9 @@ class _Crew:
     def _hired(self) -> _Worker:
         # A new interpreter: a process with threads, or with a GPU in use, cannot be forked, and
         # multiprocessing would run the script again that asked for the suite.
+        device = least_held(self.devices, [worker.device for worker in self.workers])
+        own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+        paths = os.pathsep.join(map(os.path.abspath, sys.path))
         try:
             ours, theirs = multiprocessing.Pipe()
             suite, alive = os.pipe()
@@ -171,13 +186,13 @@ class _Crew:
                 [sys.executable, "-c", _BEGIN.format(theirs.fileno(), suite)],
                 pass_fds=(theirs.fileno(), suite),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                env={**os.environ, "PYTHONPATH": paths, **own},
             )
         except OSError as error:
             raise MachineFault(f"no process could be started ({error.strerror}).") from error
         theirs.close()
         os.close(suite)
-        self.workers.append(_Worker(process, ours, alive))
+        self.workers.append(_Worker(process, ours, alive, device))
         return self.workers[-1]
 
     def busy(self) -> list[_Worker]:

@@ -22,6 +22,8 @@ from rich.status import Status
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
+from benchmark.run.workers import devices_of
+from benchmark.runs.machine import least_held
 from benchmark.tune.journal import Ledger, open_journal
 from benchmark.tune.studies import Study
 
@@ -37,6 +39,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
     alive: int
+    device: str | None = None
     trial: tuple[str, int] | None = None
 
 
@@ -52,7 +55,8 @@ def run_studies(
         MachineFault: no process can be started, or the results cannot be written.
     """
     with console.status("tuning") as status:
-        crew = _Crew(studies, console, status, goes_on)
+        jobs = [study.job for study in studies]
+        crew = _Crew(studies, console, status, goes_on, devices_of(jobs, processes))
         try:
             for _ in range(processes):
                 crew.hire()
@@ -68,7 +72,9 @@ class _Crew:
         console: Console,
         status: Status,
         goes_on: Callable[[], bool],
+        devices: Sequence[str],
     ) -> None:
+        self._devices = devices
         self._studies = {study.name: study for study in studies}
         self._console, self._status, self._goes_on = console, status, goes_on
         self._workers: list[_Worker] = []
@@ -77,6 +83,9 @@ class _Crew:
     def hire(self) -> None:
         """Start one more process."""
         # A new interpreter: a process with threads, or with a GPU in use, cannot be forked.
+        device = least_held(self._devices, [worker.device for worker in self._workers])
+        own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+        paths = os.pathsep.join(map(os.path.abspath, sys.path))
         try:
             ours, theirs = multiprocessing.Pipe()
             command, alive = os.pipe()
@@ -84,14 +93,14 @@ class _Crew:
                 [sys.executable, "-c", _BEGIN.format(theirs.fileno(), command)],
                 pass_fds=(theirs.fileno(), command),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                env={**os.environ, "PYTHONPATH": paths, **own},
                 start_new_session=True,  # a terminal's Ctrl-C is for the command
             )
         except OSError as error:
             raise MachineFault(f"no process could be started ({error.strerror}).") from error
         theirs.close()
         os.close(command)
-        worker = _Worker(process, ours, alive)
+        worker = _Worker(process, ours, alive, device)
         self._workers.append(worker)
         sent = [study.sent() for study in self._studies.values()]
         # One that has died meanwhile shows it when it is waited for.
