@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -39,6 +40,7 @@ from benchmark.runs.store import JobSpec
 from benchmark.systems.processes import number_of_processes
 
 _TRIES = 2
+_TICK = 1.0  # seconds between two looks at whether jobs are wanted
 _PATIENCE = 10.0  # seconds that a worker has to end when it is told to
 
 
@@ -83,8 +85,8 @@ def run_jobs(
                 shown.ended(job, run, time.monotonic() - started)
             return
         load_data.cache_clear()  # the workers hold the data
-        with _Crew(processes, devices_of(jobs, processes)) as crew:
-            _Suite(jobs, crew, shown, frozenset(afresh), goes_on).run()
+        with Crew(processes, devices_of(jobs, processes)) as crew:
+            Queue(jobs, crew, shown, frozenset(afresh), goes_on).run()
 
 
 def devices_of(jobs: Sequence[JobSpec], processes: int) -> list[str]:
@@ -137,7 +139,7 @@ class _Worker:
 _BEGIN = "from benchmark.run.worker import main; main({}, {})"
 
 
-class _Crew:
+class Crew:
     """The living workers; a context manager that ends them all.
 
     Each sees one of ``devices`` alone, as evenly as can be; without them, what this process sees.
@@ -148,7 +150,7 @@ class _Crew:
         self.devices = devices
         self.workers: list[_Worker] = []
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,10 +201,10 @@ class _Crew:
         """The workers that have an order."""
         return [worker for worker in self.workers if worker.order is not None]
 
-    def answers(self) -> list[tuple[_Worker, Answer | None]]:
-        """Wait until a busy worker says something; None if it has died."""
+    def answers(self, seconds: float | None = None) -> list[tuple[_Worker, Answer | None]]:
+        """Wait, for ``seconds`` at most, until a busy worker says something; None if it died."""
         speakers = {id(worker.connection): worker for worker in self.busy()}
-        ready = wait([worker.connection for worker in speakers.values()])
+        ready = wait([worker.connection for worker in speakers.values()], seconds)
         heard: list[tuple[_Worker, Answer | None]] = []
         for connection in ready:
             worker = speakers[id(connection)]
@@ -219,16 +221,42 @@ class _Crew:
         self.workers.remove(worker)
 
 
+class Shown(Protocol):
+    """Who is told what goes on."""
+
+    def says(self, job: JobSpec, message: str) -> None:
+        """What a job is at now."""
+
+    def tells(self, sentence: str, style: str = "") -> None:
+        """What stays to be read."""
+
+    def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
+        """A job has finished or failed."""
+
+
+class Unwanted(Exception):
+    """Whoever asked for the jobs wants them no longer."""
+
+
 @dataclass
-class _Suite:
-    """Which jobs wait, and which wait for another suite or for another try."""
+class Queue:
+    """Which jobs wait, and which wait for another suite or for another try.
+
+    With ``shared``, a system that the jobs are of or build on is fitted, and no more. Without
+    ``waits``, jobs that others run, or for which others build something, are left in ``locked``,
+    and the locks in ``locks``. ``is_wanted`` is asked about once a second.
+    """
 
     jobs: Sequence[JobSpec]
-    crew: _Crew
-    shown: _Shown
+    crew: Crew
+    shown: Shown
     afresh: frozenset[str]
-    goes_on: Callable[[], bool]
+    goes_on: Callable[[], bool] = lambda: True
+    shared: str = ""
+    waits: bool = True
+    is_wanted: Callable[[], bool] | None = None
     locked: deque[JobSpec] = field(default_factory=deque)
+    locks: dict[str, str] = field(default_factory=dict)  # identity → the lock that others hold
     alone: deque[JobSpec] = field(default_factory=deque)
     deaths: dict[str, int] = field(default_factory=dict)
 
@@ -237,6 +265,7 @@ class _Suite:
 
         Raises:
             BenchmarkError: as :func:`run_jobs`.
+            Unwanted: nobody wants them any longer; some may still run.
         """
         waiting = deque(self.jobs)
         while True:
@@ -250,16 +279,24 @@ class _Suite:
                 # Those that died first: waiting for another suite may take long.
                 if self.alone:
                     self.crew.give(self._order(self.alone.popleft(), waits=True))
-                elif self.locked:
+                elif self.locked and self.waits:
                     self.crew.give(self._order(self.locked.popleft(), waits=True))
                 else:
                     return
-            for worker, answer in self.crew.answers():
+            for worker, answer in self.crew.answers(None if self.is_wanted is None else _TICK):
                 self._heard(worker, answer)
+            if self.is_wanted is not None and not self.is_wanted():
+                raise Unwanted
 
     def _order(self, job: JobSpec, waits: bool = False) -> Order:
         is_new = not self.deaths.get(job.identity)
-        return Order(job, waits=waits, afresh=is_new and job.identity in self.afresh)
+        return Order(
+            job,
+            waits=waits and self.waits,
+            afresh=is_new and job.identity in self.afresh,
+            shared=self.shared,
+            waits_for_artifacts=self.waits,
+        )
 
     def _heard(self, worker: _Worker, answer: Answer | None) -> None:
         order = worker.order
@@ -288,9 +325,10 @@ class _Suite:
             raise answer.error
         if answer.kind == "broken":
             self._broke(order, answer.text)
-        elif answer.run is None:
+        elif answer.kind == "locked":
             self.locked.append(order.job)
-        else:
+            self.locks[order.job.identity] = answer.text
+        elif answer.run is not None:
             self.shown.ended(order.job, answer.run, answer.seconds)
 
     def _broke(self, order: Order, text: str) -> None:
@@ -299,6 +337,8 @@ class _Suite:
         if order.death is not None:
             raise RuntimeError(sentence)
         self.shown.tells(sentence, style="red")
+        if order.shared:
+            return  # the jobs that need it come to the same
         reason = text.strip().rpartition("\n")[2]
         failure = Failure(f"the suite itself failed in its process: {reason}", retryable=True)
         self.crew.give(Order(order.job, death=failure))
@@ -312,6 +352,8 @@ class _Suite:
             self.shown.tells(f"{job.label}: its process {how}; it is tried again, alone.")
             self.alone.append(job)
             return
+        if order.shared:
+            return  # the jobs that need it come to the same
         # The kernel kills what takes too much memory, and says so to nobody.
         is_killed = code == -signal.SIGKILL
         why = " (out of memory, or somebody killed it)" if is_killed else ""

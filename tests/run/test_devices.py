@@ -58,7 +58,7 @@ def _visible_to(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 def test_each_job_at_the_same_time_sees_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7")
     seen = _visible_to(monkeypatch)
-    with workers._Crew(4, workers.devices_of([JOB], 4)) as crew:
+    with workers.Crew(4, workers.devices_of([JOB], 4)) as crew:
         for _ in range(4):
             crew.give(Order(JOB))
         assert seen == ["2", "5", "7", "2"]
@@ -86,7 +86,7 @@ def test_a_job_alone_or_on_a_device_that_was_asked_for_sees_what_its_suite_sees(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     seen = _visible_to(monkeypatch)
     job = replace(JOB, device=device)
-    with workers._Crew(jobs, workers.devices_of([job], jobs)) as crew:
+    with workers.Crew(jobs, workers.devices_of([job], jobs)) as crew:
         crew.give(Order(job))
     assert seen == ["2,5"]
 
