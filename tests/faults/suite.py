@@ -19,7 +19,7 @@ from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError
 from benchmark.locks import LockedElsewhere
 from benchmark.run.plan import Options, due, plan
-from benchmark.run.suite import load_suite
+from benchmark.run.suite import Row, load_suite
 from benchmark.runs.execute import execute, load_data
 from benchmark.runs.record import find_run_folders, read_run
 from benchmark.runs.store import JobSpec, RunStore
@@ -52,6 +52,7 @@ class SmallSuite:
 
     root: Path
     seeds: tuple[int, ...] = (1,)
+    systems: tuple[str | Row, ...] = SYSTEMS
 
     @property
     def results(self) -> Path:
@@ -66,7 +67,7 @@ class SmallSuite:
         suite = load_suite("all").model_copy(
             update={
                 "datasets": (str(self.root / "tiny.yaml"),),
-                "systems": SYSTEMS,
+                "systems": self.systems,
                 "seeds": self.seeds,
                 "preset": "smoke",
             }

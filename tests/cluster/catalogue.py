@@ -1,0 +1,9 @@
+"""Rows that processes of these tests find by an entry point."""
+
+from benchmark.systems.catalogue import SystemEntry
+from tests.faults.suite import TRAINED
+
+DEADLY = SystemEntry(
+    "deadly", "Deadly", "sequential", ("recommendation",), "tests.cluster.systems:Deadly"
+)
+ENTRIES = (TRAINED, DEADLY)

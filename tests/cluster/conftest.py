@@ -1,0 +1,19 @@
+"""The systems of these tests have rows while they run, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmark.systems.catalogue import entries
+from tests.cluster.catalogue import ENTRIES
+
+
+@pytest.fixture(scope="package", autouse=True)
+def listed() -> Iterator[None]:
+    rows = entries()
+    rows |= {entry.name: entry for entry in ENTRIES}
+    yield
+    for entry in ENTRIES:
+        del rows[entry.name]

@@ -1,0 +1,66 @@
+"""A system that kills the worker which runs it, once, at the moment that its settings name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmark.protocol.requests import Requests
+from benchmark.runs import execute
+from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.view import Corpus, TrainingView
+from tests.faults.systems import FITS
+
+
+class DeadlyConfig(SystemConfig):
+    moment: Literal["job", "artifact", "publishing", "never"] = "never"
+
+
+def _worker() -> int:
+    """The worker's process: it started the one that this process was forked from."""
+    stat = Path(f"/proc/{os.getppid()}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+class Deadly(System):
+    Config = DeadlyConfig
+
+    def _reached(self, moment: str) -> None:
+        mark = Path(os.environ[FITS], f"killed-{self.context.identity}")
+        if self.config.moment == moment and not mark.exists():
+            mark.touch()
+            os.kill(_worker(), signal.SIGKILL)
+            time.sleep(60)  # nobody goes on from here
+
+    def fit(self, view: TrainingView) -> None:
+        def build(folder: Path) -> None:
+            self._reached("artifact")
+            np.save(folder / "counts.npy", np.bincount(view.examples("recommendation").target))
+
+        self.context.artifacts.get("counts", {"view": view.fingerprint}, build)
+        self._reached("job")
+        Path(os.environ[FITS], f"{self.context.identity}-{time.time_ns()}").touch()
+
+    def score(self, requests: Requests) -> FloatArray:
+        return (requests.candidates % 7).astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        (folder / "empty").touch()
+
+    def load(self, folder: Path, corpus: Corpus) -> None:
+        whole: Callable[..., Any] = execute.build_folder
+
+        def publish(target: Path, fill: Callable[[Path], None]) -> Any:
+            def filled(place: Path) -> None:
+                fill(place)
+                self._reached("publishing")
+
+            return whole(target, filled)
+
+        execute.build_folder = publish  # in this job's process alone

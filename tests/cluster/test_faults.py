@@ -1,0 +1,106 @@
+"""Suites on a real scheduler and real workers, which die."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+from collections import Counter
+
+import pytest
+
+from benchmark.run.suite import Row
+from tests.cluster.processes import Ended, Processes, run_suite, running
+from tests.faults.suite import SmallSuite, done, folder_in_memory, report
+
+pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+
+
+def deadly(*moments: str) -> tuple[Row, ...]:
+    return tuple(Row(system="deadly", name=one, settings={"moment": one}) for one in moments)
+
+
+def ended_once(suite: SmallSuite, ended: Ended, jobs: int) -> None:
+    """Each job is there once, and was told once; nothing half-done is left."""
+    assert len(ended.times) == jobs, ended.said
+    assert set(ended.times.values()) == {1}, ended.said
+    assert len(suite.outcome()) == jobs
+    assert not suite.jobs()  # which sweeps what a killed writer left
+    left = [*(suite.results / "work").iterdir(), *suite.results.rglob(".partial-*")]
+    assert not left, [str(path) for path in left]
+
+
+def test_workers_that_die_at_each_moment_of_a_job_lose_and_double_nothing() -> None:
+    """In an artifact, for which another job waits, and in publishing; and one is refused."""
+    with folder_in_memory() as place, running(place / "cluster", 3) as processes:
+        other = place / "other"
+        (other / "accelerate-0.0.1.dist-info").mkdir(parents=True)
+        (other / "accelerate-0.0.1.dist-info" / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: accelerate\nVersion: 0.0.1\n"
+        )
+        processes.add_worker(other)
+        suite = SmallSuite(place / "suite", systems=deadly("artifact", "publishing", "never"))
+        suite.prepare()
+        ended = run_suite(suite, processes)
+        ended_once(suite, ended, 3)
+        marks = [path.name for path in (place / "cluster" / "fits").iterdir()]
+        killed = [worker for worker in processes.workers if worker.poll() is not None]
+        assert len(killed) == sum(name.startswith("killed-") for name in marks) == 2
+        (counts,) = (suite.results / "artifacts").glob("counts-*[0-9a-f]")
+        assert counts.is_dir()
+        logs = list((suite.results / "logs").glob("*/*.txt"))
+        assert len(logs) == 3
+        assert re.search(
+            r"worker tcp://\S+ is refused: it has accelerate 0\.0\.1 instead", ended.said
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [int(os.environ.get("CLUSTER_KILLS", "300"))])
+def test_workers_and_schedulers_that_are_killed_at_random_moments(kills: int) -> None:
+    chance = random.Random(5)
+    counts = Counter(workers=0, schedulers=0, suites=0, lost=0, doubled=0, different=0)
+    with folder_in_memory() as place:
+        calm = SmallSuite(place / "calm", seeds=(1, 2))
+        calm.prepare()
+        errors = place / "errors"
+        assert done(calm.run, errors) == 0, errors.read_text()
+        truth = calm.outcome()
+        with running(place / "cluster", 3) as processes:
+            while counts["workers"] + counts["schedulers"] < kills:
+                suite = SmallSuite(place / f"suite-{counts['suites']}", seeds=(1, 2))
+                suite.prepare()
+                over = threading.Event()
+                killer = threading.Thread(target=_kill, args=(processes, over, chance, counts))
+                killer.start()
+                try:
+                    ended = run_suite(suite, processes)
+                finally:
+                    over.set()
+                    killer.join()
+                found = suite.outcome()
+                counts["lost"] += len(truth.keys() - found.keys())
+                counts["doubled"] += sum(number - 1 for number in ended.times.values())
+                counts["different"] += sum(found[key] != truth[key] for key in found)
+                counts["suites"] += 1
+                report(dict(counts))
+    assert not counts["lost"] + counts["doubled"] + counts["different"]
+
+
+def _kill(
+    processes: Processes, over: threading.Event, chance: random.Random, counts: Counter[str]
+) -> None:
+    while not over.wait(chance.uniform(0.5, 12.0)):
+        for number, worker in enumerate(processes.workers):
+            if worker.poll() is not None:  # also those that lost their scheduler
+                processes.replace(number)
+        if chance.random() < 0.1 and processes.scheduler is not None:
+            processes.kill(processes.scheduler)
+            processes.start_scheduler()
+            counts["schedulers"] += 1
+        else:
+            number = chance.randrange(len(processes.workers))
+            processes.kill(processes.workers[number])
+            processes.replace(number)
+            counts["workers"] += 1
