@@ -40,7 +40,8 @@ _TICK = 0.2  # seconds
 _CONNECTING = 10.0  # seconds
 _PATIENCE = 300.0  # seconds that a lost scheduler has to come back
 _GOING = 15.0  # seconds that jobs have to end when the suite is interrupted
-_TRIES = 3  # of a job whose machine has a fault, or whose workers die
+_TRIES = 3  # of a job whose machine has a fault
+_MOST_DEATHS = 6  # of workers that ran a job; a cluster loses some for other reasons
 
 
 @dataclass(frozen=True)
@@ -215,10 +216,11 @@ class _Watched:
             self.board.tells(f"a worker cannot load this package ({error}).", "red")
         told = False
         while not self.let_in:
-            if self.refused:
+            there = self.client.scheduler_info(n_workers=-1)["workers"].keys()
+            if there and there <= self.refused.keys():
                 why = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
                 raise BenchmarkError(f"no worker may run these jobs: {why}.")
-            if not told and not self.client.scheduler_info(n_workers=-1)["workers"]:
+            if not told and not there:
                 told = True
                 self.board.tells(f"{self.client.scheduler.address}: waiting for workers.")
             time.sleep(_TICK)
@@ -254,7 +256,8 @@ class _Watched:
                 self.refused[news["worker"]] = news["text"]
                 self.board.tells(f"worker {news['worker']} is refused: {news['text']}.", "red")
         elif news["kind"] == "begins":
-            self.begun[news["job"]] = self.begun.get(news["job"], 0) + 1
+            if not news["shared"]:
+                self.begun[news["job"]] = self.begun.get(news["job"], 0) + 1
             self.board.begins(news["job"], news["worker"])
         elif news["kind"] == "progress":
             self.board.says(news["job"], news["text"])
@@ -302,6 +305,7 @@ class _Watched:
                 raise error
             self._killed(job)
             return
+        self.begun[job.identity] = max(self.begun.get(job.identity, 0) - 1, 0)  # no death
         outcome: Outcome = future.result()
         if outcome.kind == "done" and outcome.run is not None:
             self.board.ended(job, outcome.run, outcome.seconds)
@@ -322,7 +326,7 @@ class _Watched:
     def _killed(self, job: JobSpec) -> None:
         """Dask blames all jobs that a dead worker was to run; here only those that had begun."""
         deaths = self.begun.get(job.identity, 0)
-        if deaths <= _TRIES * 2:
+        if deaths < _MOST_DEATHS:
             self.board.tells(f"{job.label}: its workers died; it is given to others.")
             self._submit(job)
             return

@@ -72,7 +72,7 @@ def carry_out(
     worker = get_worker()
     told = _Told(worker, topic, job)
     task = worker.get_current_task()
-    told.send("begins")
+    told.send("begins", shared=shared)
     crew = _hired(token, job.device)
     queue = Queue(
         [job],

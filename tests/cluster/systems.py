@@ -19,7 +19,7 @@ from tests.faults.systems import FITS
 
 
 class DeadlyConfig(SystemConfig):
-    moment: Literal["job", "artifact", "publishing", "never"] = "never"
+    moment: Literal["artifact", "job", "publishing", "never", "waits"] = "never"
 
 
 def _worker() -> int:
@@ -32,7 +32,7 @@ class Deadly(System):
     Config = DeadlyConfig
 
     def _reached(self, moment: str) -> None:
-        mark = Path(os.environ[FITS], f"killed-{self.context.identity}")
+        mark = Path(os.environ[FITS], f"killed-{moment}")
         if self.config.moment == moment and not mark.exists():
             mark.touch()
             os.kill(_worker(), signal.SIGKILL)
@@ -43,8 +43,15 @@ class Deadly(System):
             self._reached("artifact")
             np.save(folder / "counts.npy", np.bincount(view.examples("recommendation").target))
 
+        if self.config.moment == "publishing":  # the other one is to build what both need
+            while not Path(os.environ[FITS], "killed-artifact").exists():
+                time.sleep(0.05)
         self.context.artifacts.get("counts", {"view": view.fingerprint}, build)
         self._reached("job")
+        if self.config.moment == "waits":
+            Path(os.environ[FITS], "waiting").touch()
+            while not Path(os.environ[FITS], "go").exists():
+                time.sleep(0.05)
         Path(os.environ[FITS], f"{self.context.identity}-{time.time_ns()}").touch()
 
     def score(self, requests: Requests) -> FloatArray:

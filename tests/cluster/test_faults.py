@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import threading
+import time
 from collections import Counter
 
 import pytest
 
+from benchmark.locks import is_free
 from benchmark.run.suite import Row
 from tests.cluster.processes import Ended, Processes, run_suite, running
 from tests.faults.suite import SmallSuite, done, folder_in_memory, report
@@ -40,10 +43,10 @@ def test_workers_that_die_at_each_moment_of_a_job_lose_and_double_nothing() -> N
             "Metadata-Version: 2.1\nName: accelerate\nVersion: 0.0.1\n"
         )
         processes.add_worker(other)
-        suite = SmallSuite(place / "suite", systems=deadly("artifact", "publishing", "never"))
+        suite = SmallSuite(place / "suite", systems=deadly("artifact", "publishing"))
         suite.prepare()
         ended = run_suite(suite, processes)
-        ended_once(suite, ended, 3)
+        ended_once(suite, ended, 2)
         marks = [path.name for path in (place / "cluster" / "fits").iterdir()]
         killed = [worker for worker in processes.workers if worker.poll() is not None]
         assert len(killed) == sum(name.startswith("killed-") for name in marks) == 2
@@ -54,6 +57,27 @@ def test_workers_that_die_at_each_moment_of_a_job_lose_and_double_nothing() -> N
         assert re.search(
             r"worker tcp://\S+ is refused: it has accelerate 0\.0\.1 instead", ended.said
         )
+
+
+def test_an_interrupted_suite_ends_its_jobs_and_goes_on() -> None:
+    with folder_in_memory() as place, running(place / "cluster", 1) as processes:
+        suite = SmallSuite(place / "suite", systems=deadly("waits"))
+        suite.prepare()
+        fits, ended = place / "cluster" / "fits", Ended()
+
+        def interrupt() -> None:
+            while not (fits / "waiting").exists():
+                time.sleep(0.05)
+            signal.raise_signal(signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_suite(suite, processes, ended)
+        assert not ended.times
+        (lock,) = (suite.results / "locks").glob("[0-9a-f]" * 16 + ".lock")
+        assert is_free(lock)  # its process has ended
+        (fits / "go").touch()
+        ended_once(suite, run_suite(suite, processes), 1)
 
 
 @pytest.mark.slow
