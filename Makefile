@@ -50,7 +50,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "Creating $(VENV) with $$chosen; the first installation takes some minutes."; \
 		"$$chosen" -m venv $(VENV); \
 	fi
-	$(PIP_INSTALL) -e '.[fast,offline,serve,tune,dev]'
+	$(PIP_INSTALL) -e '.[cluster,fast,offline,serve,tune,dev]'
 	@touch $@
 
 # Lucene, for the tests that compare its hits with ours. Pyserini asks for a server, for clients of

@@ -6,4 +6,8 @@ from tests.faults.suite import TRAINED
 DEADLY = SystemEntry(
     "deadly", "Deadly", "sequential", ("recommendation",), "tests.cluster.systems:Deadly"
 )
-ENTRIES = (TRAINED, DEADLY)
+ABOVE = SystemEntry(
+    *("above", "Above", "sequential", ("recommendation",), "tests.cluster.systems:Above"),
+    upstream=("trained",),
+)
+ENTRIES = (TRAINED, DEADLY, ABOVE)

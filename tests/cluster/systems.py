@@ -14,6 +14,7 @@ import numpy as np
 from benchmark.protocol.requests import Requests
 from benchmark.runs import execute
 from benchmark.systems.contract import FloatArray, System, SystemConfig
+from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView
 from tests.faults.systems import FITS
 
@@ -61,6 +62,8 @@ class Deadly(System):
         (folder / "empty").touch()
 
     def load(self, folder: Path, corpus: Corpus) -> None:
+        if self.config.moment != "publishing":
+            return
         whole: Callable[..., Any] = execute.build_folder
 
         def publish(target: Path, fill: Callable[[Path], None]) -> Any:
@@ -71,3 +74,10 @@ class Deadly(System):
             return whole(target, filled)
 
         execute.build_folder = publish  # in this job's process alone
+
+
+class Above(Deadly):
+    """Builds on a fitted one."""
+
+    def fit(self, view: TrainingView) -> None:
+        upstream(self.context, view, "trained")

@@ -17,8 +17,6 @@ from benchmark.run.suite import Row
 from tests.cluster.processes import Ended, Processes, run_suite, running
 from tests.faults.suite import SmallSuite, done, folder_in_memory, report
 
-pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
-
 
 def deadly(*moments: str) -> tuple[Row, ...]:
     return tuple(Row(system="deadly", name=one, settings={"moment": one}) for one in moments)

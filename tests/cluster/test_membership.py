@@ -14,16 +14,13 @@ from rich.console import Console
 from benchmark.files import write_json
 from benchmark.locks import locked
 from benchmark.run import __main__ as command
+from benchmark.run.board import Board
+from benchmark.run.cluster import Scheduler
 from benchmark.run.graph import shared_fits
+from benchmark.run.membership import Passport
 from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import entries
 from benchmark.systems.provenance import code_digests, library_versions
-
-pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
-
-from benchmark.run.board import Board
-from benchmark.run.cluster import Scheduler
-from benchmark.run.membership import Passport
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "tests.cluster.systems"
