@@ -8,9 +8,11 @@ job's lock and its published run see to it that it ends once.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
+from asyncio import CancelledError
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,6 +36,9 @@ from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import choose
 from benchmark.systems.provenance import library_versions
+
+_LOST = (OSError, asyncio.TimeoutError, CancelledError)
+"""What is raised where a worker or the scheduler goes while it is asked for something."""
 
 _LOCAL = "local:"
 _TICK = 0.2  # seconds
@@ -173,16 +178,19 @@ class _Watched:
 
     def run(self, jobs: Sequence[JobSpec]) -> None:
         """Give Dask the graph, and watch until each job has ended."""
-        self._join(jobs)
-        self._submit_all(jobs)
+        try:
+            self._join(jobs)
+            self._submit_all(jobs)
+        except _LOST:
+            self._come_back(jobs)
         while self.running or self.parked:
             time.sleep(_TICK)
             if self.client.status != "running" or self._lost():
-                self._come_back()
+                left = (*self.running.values(), *self.parked.values())
+                self._come_back([job for job, _ in left])
                 continue
             for job, future in list(self.running.values()):
                 if future.status in ("finished", "error"):
-                    del self.running[job.identity]
                     self._came(job, future)
             for job, lock in list(self.parked.values()):
                 if is_free(lock):
@@ -212,6 +220,8 @@ class _Watched:
         self.client.subscribe_topic(self.passport.topic, self._hear)
         try:
             self.client.register_plugin(Membership(self.passport), name=self.passport.token)
+        except _LOST:
+            raise
         except Exception as error:  # whatever a foreign worker makes of what it was sent
             self.board.tells(f"a worker cannot load this package ({error}).", "red")
         told = False
@@ -223,6 +233,8 @@ class _Watched:
             if not told and not there:
                 told = True
                 self.board.tells(f"{self.client.scheduler.address}: waiting for workers.")
+            if self.client.status != "running":
+                raise ConnectionError("the scheduler is gone")
             time.sleep(_TICK)
         have = [
             worker["resources"]
@@ -298,15 +310,20 @@ class _Watched:
 
     def _came(self, job: JobSpec, future: Future) -> None:
         """Act on how Dask's task for a job ended."""
-        self.board.leaves(job)
-        if future.status == "error":
-            error = future.exception()
-            if not isinstance(error, KilledWorker):
-                raise error
+        try:
+            outcome: Outcome = future.result()
+        except KilledWorker:
+            del self.running[job.identity]
+            self.board.leaves(job)
             self._killed(job)
             return
+        except _LOST:  # what the worker had to say went with it; the run may well be there
+            if self.client.status == "running":
+                self._submit(job)
+            return
+        del self.running[job.identity]
+        self.board.leaves(job)
         self.begun[job.identity] = max(self.begun.get(job.identity, 0) - 1, 0)  # no death
-        outcome: Outcome = future.result()
         if outcome.kind == "done" and outcome.run is not None:
             self.board.ended(job, outcome.run, outcome.seconds)
             self.told(job, outcome.run)
@@ -340,30 +357,30 @@ class _Watched:
     def _lost(self) -> bool:
         return any(future.status in ("cancelled", "lost") for _, future in self.running.values())
 
-    def _come_back(self) -> None:
-        """Wait for the scheduler, and give it again what has not ended.
+    def _come_back(self, jobs: Sequence[JobSpec]) -> None:
+        """Wait for the scheduler, and give it the jobs again, which have not ended.
 
         Raises:
             MachineFault: it does not come back.
         """
         address = self.client.scheduler.address
         self.board.tells(f"the connection to {address} is lost; waiting for it.")
-        jobs = [job for job, _ in (*self.running.values(), *self.parked.values())]
         with suppress(Exception):
             self.client.close(timeout=_CONNECTING)
         deadline = time.monotonic() + _PATIENCE
         while True:
+            for own in (self.running, self.parked, self.fits):
+                own.clear()
             try:
-                self.client = _client(address)
+                self.client = Client(address, timeout=_CONNECTING, set_as_default=False)
+                self._join(jobs)
+                self._submit_all(jobs)
                 break
-            except BenchmarkError as error:
+            except _LOST as error:
                 if time.monotonic() > deadline:
                     raise MachineFault(
-                        f"{error} What is finished is kept; the same command goes on from there."
+                        f"{address}: does not come back ({error}). What is finished is kept; the "
+                        "same command goes on from there."
                     ) from None
                 time.sleep(_TICK)
-        for own in (self.running, self.parked, self.fits):
-            own.clear()
-        self._join(jobs)
         self.board.tells(f"{address} is there again.")
-        self._submit_all(jobs)
