@@ -318,6 +318,8 @@ class _Watched:
             self._killed(job)
             return
         except _LOST:  # what the worker had to say went with it; the run may well be there
+            if future.status == "error":
+                raise  # of the task itself
             if self.client.status == "running":
                 self._submit(job)
             return

@@ -113,7 +113,7 @@ def test_workers_and_schedulers_that_are_killed_at_random_moments(kills: int) ->
 def _kill(
     processes: Processes, over: threading.Event, chance: random.Random, counts: Counter[str]
 ) -> None:
-    while not over.wait(chance.uniform(0.2, 5.0)):
+    while not over.wait(chance.uniform(0.2, 8.0)):
         for number, worker in enumerate(processes.workers):
             if worker.poll() is not None:  # also those that lost their scheduler
                 processes.replace(number)
