@@ -21,6 +21,9 @@ FAMILIES: dict[str, str] = {
 
 BOTH: tuple[TaskName, ...] = ("recommendation", "search")
 
+RECBOLE = {"recbole": "pip install --no-deps recbole==1.2.1"}
+"""Not among the project's dependencies: it demands a ``ray`` that current Pythons do not have."""
+
 ENTRIES: tuple[SystemEntry, ...] = (
     SystemEntry(
         name="random",
@@ -131,6 +134,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/RUCAIBox/RecBole",
         licence="MIT",
         status="RecBole 1.2.1's model class, trained by the suite's loop; not the authors' code.",
+        packages=RECBOLE,
     ),
     SystemEntry(
         name="sasrec",
@@ -144,6 +148,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/RUCAIBox/RecBole",
         licence="MIT",
         status="RecBole 1.2.1's model class with its cross-entropy loss over the catalogue.",
+        packages=RECBOLE,
     ),
     SystemEntry(
         name="sasrec-bce",
@@ -249,6 +254,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         original="https://github.com/RUCAIBox/RecBole",
         licence="MIT",
         status="Any of RecBole's sequential models that need item ids only.",
+        packages=RECBOLE,
         in_suite=False,
         variants=(
             "BERT4Rec",

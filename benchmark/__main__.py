@@ -9,13 +9,15 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from benchmark.cli import guarded
 from benchmark.errors import EXIT_BAD_INPUT, unknown_value
 
 COMMANDS = {
     "run": "run a suite, resume it, and print the tables",
     "report": "tables, plots and a page of runs that are there; compare two sets of runs",
     "data": "prepare, describe, validate and audit data sets",
-    "protocol": "export candidate lists, and rank what another program made of them",
+    "protocol": "export texts, log and lists, and record what another program made of them",
+    "submissions": "systems that others ran, for the leaderboard: make one, check all",
     "check": "probe whether a system keeps the contract",
     "recommend": "what a trained run recommends to anybody, or finds for any query text",
     "serve": "a trained run as an HTTP service",
@@ -31,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names, or list them; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] in ("-h", "--help"):
-        print(usage())
-        return 0
+        return guarded(_list)
     if given[0] == "--version":
         print(import_module("benchmark").__version__)
         return 0
@@ -47,6 +48,11 @@ def module_of(command: str) -> str:
     """The module whose ``main`` runs a command."""
     name = f"benchmark.{command}"
     return f"{name}.__main__" if hasattr(import_module(name), "__path__") else name
+
+
+def _list() -> int:
+    print(usage())
+    return 0
 
 
 def usage() -> str:

@@ -31,6 +31,15 @@ def shortened(text: str) -> str:
     return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1]}…"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """``number`` with its noun.
+
+    >>> counted(1, "seed"), counted(3, "seed"), counted(1682, "item")
+    ('1 seed', '3 seeds', '1,682 items')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def text_of(error: BaseException) -> str:
     """What an error says; its own code may fail to tell."""
     try:
@@ -65,10 +74,12 @@ def unknown_value(kind: str, given: str, allowed: Iterable[str], where: str = ""
     )
 
 
-def sentence_of_validation(error: Any, where: str) -> BenchmarkError:
+def sentence_of_validation(error: Any, where: str, kind: Any = None) -> BenchmarkError:
     """The first complaint of a pydantic ``ValidationError`` as one sentence: place, key, reason.
 
-    Where keys of the top level contradict each other the reason alone names them.
+    Where keys of the top level contradict each other the reason alone names them. With the model
+    that was to be made, ``kind``, an unknown key is followed by the nearest one of its part, and by
+    all of them.
     """
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
@@ -84,4 +95,22 @@ def sentence_of_validation(error: Any, where: str) -> BenchmarkError:
     is_told = first["type"] in reasons or isinstance(first["input"], dict)
     given = "" if is_told else f", not {quoted(first['input'])}"
     place = f"{where}: {key}" if key else where
-    return BenchmarkError(f"{place}: {reason}{given}.")
+    known = _keys_beside(kind, first["loc"]) if first["type"] == "extra_forbidden" else None
+    if known is None:
+        return BenchmarkError(f"{place}: {reason}{given}.")
+    near = get_close_matches(str(first["loc"][-1])[:LONGEST_QUOTE], known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    part = ".".join(map(str, first["loc"][:-1]))
+    owner = f"The keys of {part}" if part else "Its keys"
+    return BenchmarkError(f"{place}: {reason}{hint}. {owner} are: {', '.join(known) or 'none'}.")
+
+
+def _keys_beside(kind: Any, place: tuple[str | int, ...]) -> list[str] | None:
+    """The keys of the part that a key stands in; None where the part is no model."""
+    for name in place[:-1]:
+        fields = getattr(kind, "model_fields", {})
+        if name not in fields:
+            return None
+        kind = fields[name].annotation
+    fields = getattr(kind, "model_fields", None)
+    return None if fields is None else list(fields)

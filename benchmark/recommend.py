@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import get_args
 
 from benchmark.cli import console, guarded
 from benchmark.errors import BenchmarkError
 from benchmark.serve.arguments import model_of, parser_of
-from benchmark.serve.model import Ask, Hit
+from benchmark.serve.model import Ask, Hit, Seen
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,6 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--user", help="an id of the data set, whose own history is taken unless one is given")
     add("--query", help="a query text, known or new: search instead of recommending")
     add("--k", type=int, default=10, help="how many items (default: 10)")
+    add(
+        "--seen",
+        choices=get_args(Seen),
+        help="what becomes of the history's items (default: kept in searches alone)",
+    )
     add("--json", action="store_true", help="one JSON object instead of a table")
     arguments = parser.parse_args(argv)
 
@@ -33,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise BenchmarkError("--history or --user: one of the two is needed.")
             history = []
         task = "search" if is_search else "recommendation"
-        asked = Ask(history, arguments.user, arguments.query, "kept" if is_search else "left out")
+        default: Seen = "kept" if is_search else "left out"
+        seen: Seen = arguments.seen or default
+        asked = Ask(history, arguments.user, arguments.query, seen)
         model = model_of(arguments)
         hits = model.answer(task, [asked], arguments.k)[0]
         if arguments.json:

@@ -1,4 +1,4 @@
-"""Strict YAML: safe, no key twice, numbers like ``1e-3`` are numbers.
+"""Strict YAML: safe, no key twice, numbers like ``1e-3`` are numbers, and ``8:1:1`` is none.
 
 Aliases, tags and numbers that JSON has not (infinite ones, and beyond 64 bits) are refused: what is
 configured is hashed and stored as JSON. The scanner is that of libyaml, since PyYAML's own takes
@@ -21,6 +21,7 @@ _LARGEST_FILE = 1_000_000  # bytes; configuration, not data
 
 
 _MOST_VALUES = 100_000
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class _StrictLoader(yaml.composer.Composer, yaml.CSafeLoader):
@@ -66,6 +67,9 @@ class _StrictLoader(yaml.composer.Composer, yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
+        # YAML 1.1 reads 8:1:1 as 28861, to base 60; everybody else reads a text.
+        if isinstance(node, yaml.ScalarNode) and ":" in node.value and node.tag in _NUMBERS:
+            node.tag = "tag:yaml.org,2002:str"
         value = super().construct_object(node, deep)
         if isinstance(value, (int, float)) and not _is_in_json(value):
             reason = f"{shortened(node.value)} is no finite number of 64 bits"

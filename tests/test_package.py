@@ -17,6 +17,7 @@ import yaml
 import benchmark
 from benchmark.__main__ import COMMANDS, main, module_of
 from benchmark.data.recipe import load_recipe, recipe_names, shipped_recipes
+from benchmark.systems.catalogue import entries
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("benchmark", "baselines", "gensar")
@@ -160,6 +161,43 @@ def test_an_unknown_command_is_one_sentence(capsys: pytest.CaptureFixture[str]) 
     message = capsys.readouterr().err
     assert message.startswith("error: unknown command 'rum' (did you mean 'run'?)")
     assert message.count("\n") == 1
+
+
+def test_a_reader_that_has_seen_enough_ends_the_list_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmark"],
+            cwd=ROOT,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# The paper
+
+
+def test_readme_citation_and_bibliography_name_the_same_paper() -> None:
+    paper = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))[
+        "preferred-citation"
+    ]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    bibliography = ROOT / "baselines" / "references.bib"
+    entry = bibliography.read_text(encoding="utf-8").split("{shi2025gensar,")[1].split("\n}")[0]
+    authors = " and ".join(
+        f"{author['family-names']}, {author['given-names']}" for author in paper["authors"]
+    )
+    for part in (paper["title"], authors, paper["doi"]):
+        assert part in entry
+    (arxiv,) = (one["value"].removeprefix("arXiv:") for one in paper["identifiers"])
+    assert f"[{paper['title']}](https://doi.org/{paper['doi']})" in readme
+    assert f"(https://arxiv.org/abs/{arxiv})" in readme
+    code = entries()["gensar"].original
+    assert f"[the authors' code]({code})" in readme
 
 
 # The version

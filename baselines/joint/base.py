@@ -228,8 +228,9 @@ def history_window(events: Events, config: JointHistoryConfig) -> HistoryWindow:
         starts[:, 1:] &= (searched.sessions[:, 1:] != searched.sessions[:, :-1]) | (
             ~searched.mask[:, :-1]
         )
-    session = np.cumsum(starts, axis=1)  # counted from 1
-    session -= 1 + np.maximum(session[:, -1:] - config.search_history, 0)  # the latest ones remain
+    ordinal: NDArray[np.int64] = np.cumsum(starts, axis=1)  # counted from 1
+    first = 1 + np.maximum(ordinal[:, -1:] - config.search_history, 0)  # the latest ones remain
+    session = ordinal - first
     columns = np.broadcast_to(np.arange(length), (number, length))
     within = columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1)
     row, column = np.nonzero(searched.mask & (session >= 0) & (within < config.session_items))

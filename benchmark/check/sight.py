@@ -113,7 +113,7 @@ def events_of_one_user_tell_nothing_of_each_other(subject: Subject) -> str:
         alone = [subject.score(batch, system) for _, batch in requests.batches(1)]
         change = "when it is scored alone"
         largest = max(largest, require_near(requests, together, np.concatenate(alone), change))
-        number, unknown = number + len(requests), unknown + np.count_nonzero(~known)
+        number, unknown = number + len(requests), unknown + int(np.count_nonzero(~known))
     return f"{number} events, {unknown} of users unknown to training; difference {largest:.1e}"
 
 

@@ -197,10 +197,10 @@ def with_other_labels(world: World) -> tuple[World, int]:
         column = ((lists.target_column + step) % lists.items.shape[1]).astype(np.int32)
         item[task.valid.position] = lists.items[np.arange(len(column)), column]
         tasks[name] = replace(task, valid_candidates=Candidates(lists.items, column))
-        changed += np.count_nonzero(step)
+        changed += int(np.count_nonzero(step))
     dataset = world.dataset.with_log(replace(log, item=item))
     dataset = replace(dataset, fingerprint=fingerprint_of(dataset))
-    return replace(world, dataset=dataset, tasks=tasks), int(changed)
+    return replace(world, dataset=dataset, tasks=tasks), changed
 
 
 def with_other_targets(world: World, task: str, split: str) -> Requests:

@@ -16,7 +16,7 @@ from benchmark.cli import console, guarded
 from benchmark.data.dataset import Dataset
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.data.recipe import RECIPE_FOLDER, Recipe, load_recipe, recipe_names
-from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError, shortened
+from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError, counted, shortened
 
 _SUMMARY_MODEL = "Qwen/Qwen2.5-7B-Instruct"  # what the paper names
 
@@ -26,7 +26,7 @@ _AUDIT = "benchmark.audit.command"
 
 def _parser(audit: Any = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmark.data", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="command", required=True)
     for name, meaning in (
         ("list", "show the recipes"),
         ("prepare", "build a data set, unless it is there already"),
@@ -122,8 +122,9 @@ def _run(options: argparse.Namespace) -> int:
             out.print(f"- {note}")
     else:
         out.print(
-            f"{dataset.name}: {dataset.number_of_users:,} users, {dataset.number_of_items:,} "
-            f"items, {len(dataset.log):,} events, fingerprint {dataset.fingerprint[:16]}"
+            f"{dataset.name}: {counted(dataset.number_of_users, 'user')}, "
+            f"{counted(dataset.number_of_items, 'item')}, {counted(len(dataset.log), 'event')}, "
+            f"fingerprint {dataset.fingerprint[:16]}"
         )
     return 0
 

@@ -25,7 +25,7 @@ from benchmark.data.dataset import (
 from benchmark.data.queries import choose_attribute_queries, choose_category_queries
 from benchmark.data.recipe import ChannelSearch, Recipe, TwinSearch
 from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog, counted_once
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, counted
 from benchmark.files import sha256_of_json
 from benchmark.hashing import HashArray, row_hash, row_uniform, text_keys
 
@@ -89,8 +89,8 @@ def core_filter(log: RawLog, core: int) -> RawLog:
     lost_users = len(np.unique(log.user)) - len(np.unique(log.user[kept]))
     lost_items = len(np.unique(log.item)) - len(np.unique(log.item[kept]))
     return log.take(kept).with_notes(
-        f"{lost_users:,} users, {lost_items:,} items and {len(log) - len(kept):,} events were "
-        f"dropped by the {core}-core filter."
+        f"{counted(lost_users, 'user')}, {counted(lost_items, 'item')} and "
+        f"{counted(len(log) - len(kept), 'event')} were dropped by the {core}-core filter."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def _words(texts: Sequence[str]) -> np.ndarray:
 
 
 def _day(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, tz=timezone.utc).date().isoformat()
+    return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()
 
 
 def _tied_share(dataset: Dataset) -> float:

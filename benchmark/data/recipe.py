@@ -370,6 +370,10 @@ def recipe_path(name_or_path: str | Path, folder: Path = RECIPE_FOLDER) -> Path:
         return Path(name_or_path)
     recipes = _recipes(folder)
     if given not in recipes:
+        if Path(f"{given}.yaml").is_file():
+            raise BenchmarkError(
+                f"{folder}: has no recipe {given!r}; give {given}.yaml by its path."
+            )
         raise unknown_value("data set", given, list(recipes), str(folder))
     return recipes[given]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta, timezone, tzinfo
+from datetime import UTC, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 _OFFSET = re.compile(r"([+-])([01]\d|2[0-3]):?([0-5]\d)")
@@ -16,7 +16,7 @@ def zone_of(name: str) -> tzinfo:
         ValueError: there is none of that name.
     """
     if name in ("UTC", "Z"):
-        return timezone.utc
+        return UTC
     offset = _OFFSET.fullmatch(name)
     if offset:
         minutes = int(offset[2]) * 60 + int(offset[3])

@@ -68,11 +68,12 @@ def evaluate(
             methods.
         SystemFailure: the scores have a wrong shape or are not finite.
     """
-    label = name or type(ranker).__name__
+    label = name or (ranker if isinstance(ranker, type) else type(ranker)).__name__
     for method in ("fit", "score"):
         if isinstance(ranker, type) or not callable(getattr(ranker, method, None)):
             raise BenchmarkError(
-                f"{label}: must be an object with the methods fit(view) and score(requests)."
+                f"{label}: must be an object with the methods fit(view) and score(requests), "
+                f"and no class."
             )
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset, root=Path(prepared))
     protocol_name, settings = configure_protocol(protocol, {})

@@ -1,162 +1,37 @@
-"""Candidate lists to and from other programs, as TREC run and qrels files and as Parquet.
+"""Candidate lists from other programs, as TREC files or as Parquet, for our own events.
 
-A folder holds for each task ``<task>.candidates.trec`` (one line a candidate: event id, ``Q0``, the
-item's external id, rank, score falling from 0, tag) and ``<task>.parquet`` (one row an event: what
-a system may know of it, and its list), the targets apart from both in ``<task>.qrels`` and
-``<task>.targets.parquet``, and ``meta.json``. An event id such as ``search-test-000017`` counts the
-test events of the task, so it means the same under one data set and protocol. Blanks and per cent
-signs of item ids are written in TREC files as in web addresses (``%20``, ``%25``).
+What is read is as :mod:`benchmark.protocol.export` writes it: ``<task>.candidates.trec`` (one line
+a candidate: event id, ``Q0``, the item's external id, rank, score, tag) or ``<task>.parquet`` (one
+row an event). Blanks and per cent signs of item ids are written in TREC files as in web addresses
+(``%20``, ``%25``).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from benchmark.data.dataset import Dataset, IntArray, LongArray, fingerprint_of
+from benchmark.data.dataset import Dataset, IntArray, LongArray
 from benchmark.errors import BenchmarkError, quoted, shortened
-from benchmark.files import atomic_path, read_json, sha256_of_json, write_json
+from benchmark.files import read_json
 from benchmark.protocol.candidates import Candidates
-from benchmark.protocol.outside import event_ids, read_run, read_run_lines
-from benchmark.protocol.settings import ProtocolSettings
+from benchmark.protocol.export import (
+    FORMAT_VERSION,
+    META,
+    events_fingerprint,
+    export_tasks,
+    lists_path,
+)
+from benchmark.protocol.outside import event_ids, read_run, read_run_lines, unknown_event
 from benchmark.protocol.task import Task
-from benchmark.protocol.trec import item_words, write_qrels
 
 __all__ = ["event_ids", "export_tasks", "lists_path", "read_candidates", "read_run"]
-
-HISTORY_LENGTH = 50
-META = "meta.json"
-_TAG = "candidates"
-_EVENTS_AT_ONCE = 4096
-
-
-def lists_path(folder: Path, task: str, suffix: str) -> Path:
-    """The file of a task's lists; ``suffix`` is ".candidates.trec" or ".parquet"."""
-    return folder / f"{task}{suffix}"
-
-
-# Export
-
-
-def export_tasks(
-    folder: Path,
-    dataset: Dataset,
-    tasks: Mapping[str, Task],
-    protocol: str,
-    settings: ProtocolSettings,
-) -> None:
-    """Write the test lists of ``tasks`` into a new or empty folder, ``meta.json`` last.
-
-    Raises:
-        BenchmarkError: the folder holds something already, or cannot be written.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BenchmarkError(f"{folder}: is there already and not empty; give another --out.")
-    for task in tasks.values():
-        _write_trec(folder, dataset, task)
-        _write_parquet(folder, dataset, task)
-    write_json(
-        folder / META,
-        {
-            "dataset": dataset.name,
-            "dataset_fingerprint": dataset.fingerprint,
-            "protocol": protocol,
-            "settings": settings.model_dump(),
-            "tasks": {
-                name: {
-                    "events": len(task.test),
-                    "candidates": int(task.test_candidates.items.shape[1]),
-                    "events_fingerprint": _events_fingerprint(dataset, task),
-                    "lists_fingerprint": task.test_candidates.fingerprint,
-                }
-                for name, task in tasks.items()
-            },
-        },
-    )
-
-
-def _events_fingerprint(dataset: Dataset, task: Task) -> str:
-    """Of which events the event ids stand for."""
-    rows = hashlib.sha256(np.ascontiguousarray(task.test.position, dtype=np.int64).tobytes())
-    return sha256_of_json([dataset.fingerprint or fingerprint_of(dataset), rows.hexdigest()])
-
-
-def _write_trec(folder: Path, dataset: Dataset, task: Task) -> None:
-    words = item_words(dataset.items.external_id)
-    events = event_ids(task)
-    with (
-        atomic_path(lists_path(folder, task.name, ".candidates.trec")) as list_path,
-        list_path.open("w", encoding="utf-8", newline="\n") as lists,
-    ):
-        for row, event in enumerate(events):
-            lists.writelines(
-                f"{event} Q0 {words[item]} {place + 1} {-place} {_TAG}\n"
-                for place, item in enumerate(task.test_candidates.items[row])
-                if item
-            )
-    targets = dataset.log.item[task.test.position]
-    write_qrels(folder / f"{task.name}.qrels", events, targets, words)
-
-
-def _write_parquet(folder: Path, dataset: Dataset, task: Task) -> None:
-    requests, candidates = task.requests(dataset, "test"), task.test_candidates.items
-    item_names = pa.array(dataset.items.external_id, pa.string())
-    query_texts = pa.array(dataset.queries.text, pa.string())
-    events = pa.array(event_ids(task), pa.string())
-    windows: dict[str, list[NDArray[Any]]] = {"items": [], "queries": [], "timestamps": []}
-    counts = []
-    for _, batch in requests.batches(_EVENTS_AT_ONCE):
-        history = batch.history(HISTORY_LENGTH)
-        counts.append(history.count)
-        for name, parts in windows.items():
-            parts.append(getattr(history, name)[history.mask])  # row by row, oldest first
-    ends = np.cumsum(np.concatenate([[0], *counts]))
-    flat = {name: np.concatenate(parts) for name, parts in windows.items()}
-    table = pa.table(
-        {
-            "event": events,
-            "user": pa.array(dataset.users, pa.string()).take(
-                pa.array(dataset.log.user[task.test.position])
-            ),
-            "query": query_texts.take(pa.array(requests.query)),
-            "timestamp": requests.timestamp,
-            "history_items": _lists(ends, item_names.take(pa.array(flat["items"]))),
-            # "" where the event of the history was no search
-            "history_queries": _lists(ends, query_texts.take(pa.array(flat["queries"]))),
-            "history_timestamps": _lists(ends, pa.array(flat["timestamps"])),
-            "candidates": _lists(
-                np.concatenate([[0], np.cumsum(task.test_candidates.lengths)]),
-                item_names.take(pa.array(candidates[candidates > 0])),
-            ),
-        }
-    )
-    targets = pa.table(
-        {
-            "event": events,
-            "target": item_names.take(pa.array(dataset.log.item[task.test.position])),
-            "target_column": task.test_candidates.target_column,
-        }
-    )
-    for suffix, content in ((".parquet", table), (".targets.parquet", targets)):
-        with atomic_path(lists_path(folder, task.name, suffix)) as path:
-            pq.write_table(content, path)
-
-
-def _lists(ends: NDArray[np.integer], values: pa.Array) -> pa.Array:
-    """A column of lists that share one flat array of values."""
-    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), values)
-
-
-# Import
 
 
 @dataclass(frozen=True)
@@ -214,12 +89,18 @@ def _check_meta(folder: Path, dataset: Dataset, tasks: Mapping[str, Task]) -> No
         return
     meta = read_json(path)
     try:
+        version = meta.get("version", 1)  # the first exports named none
         protocol = meta["protocol"]
         events = {name: entry["events_fingerprint"] for name, entry in meta["tasks"].items()}
     except (AttributeError, KeyError, TypeError):
         raise BenchmarkError(f"{path}: is not the meta.json of an export; remove it.") from None
+    if version != FORMAT_VERSION:
+        raise BenchmarkError(
+            f"{path}: version: the export is of format {quoted(version)}, and this suite reads "
+            f"{FORMAT_VERSION}; export again."
+        )
     for name, task in tasks.items():
-        if name in events and events[name] != _events_fingerprint(dataset, task):
+        if name in events and events[name] != events_fingerprint(dataset, task):
             raise BenchmarkError(
                 f"{path}: tasks.{name}: the lists belong to other events than the {name} test of "
                 f"data set {dataset.name} under the chosen protocol; they were made with data set "
@@ -278,6 +159,7 @@ def _entries_of_trec(path: Path, dataset: Dataset, task: Task) -> _Entries:
 
 
 def _entries_of_parquet(path: Path, dataset: Dataset, task: Task) -> _Entries:
+    ids = event_ids(task)
     try:
         table = pq.read_table(path, columns=["event", "candidates"])
         events = table["event"].cast(pa.string()).combine_chunks()
@@ -288,10 +170,12 @@ def _entries_of_parquet(path: Path, dataset: Dataset, task: Task) -> _Entries:
             f"{path}: is not readable as Parquet with the columns event (text) and candidates "
             f"(lists of text): {reason}"
         ) from None
-    row = _numbers_of(events, event_ids(task))
+    row = _numbers_of(events, ids)
     if (row < 0).any():
         at = int(np.argmin(row))
-        raise BenchmarkError(f"{path}: row {at}: unknown event {quoted(events[at].as_py())}.")
+        event = events[at].as_py()
+        wrong = "has no event" if event is None else unknown_event(event, task)
+        raise BenchmarkError(f"{path}: row {at}: {wrong}.")
     distinct, first = np.unique(row, return_index=True)
     if len(distinct) < len(row):
         at = int(np.setdiff1d(np.arange(len(row)), first)[0])

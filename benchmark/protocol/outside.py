@@ -3,11 +3,19 @@
 A run is ranked by its scores. In the view of the lists only the candidates of an event count; among
 all items every line does whose item the protocol admits. Items that a run does not name stand,
 tied, after all that it names.
+
+The id of an event, such as ``search-test-000017-9c1e5a07``, ends with the first digits of the
+fingerprint of all that the test asks (:attr:`benchmark.protocol.task.Task.fingerprint`), so a run
+says of itself which data, protocol and lists it was made for, and is refused by any other.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
+import re
+import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,10 +32,41 @@ from benchmark.protocol.metrics import Ranks
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.task import Task
 
+_DIGITS = 8  # of a fingerprint, in an event's id
+_EVENT = re.compile(r"([a-z]+)-(train|valid|test)-(\d{6,12})(?:-([0-9a-f]{8}))?")
 
-def event_ids(task: Task) -> list[str]:
-    """The id of each test event, (events,)."""
-    return [f"{task.name}-test-{row:06d}" for row in range(len(task.test))]
+
+def event_ids(task: Task, split: str = "test") -> list[str]:
+    """The id of each event of ``split`` ("valid" or "test"), (events,)."""
+    return numbered_events(task, split, len(getattr(task, split)))
+
+
+def numbered_events(task: Task, split: str, number: int) -> list[str]:
+    """The ids of the first ``number`` events of ``split`` ("train", "valid" or "test")."""
+    digits = task.fingerprint[:_DIGITS]
+    return [f"{task.name}-{split}-{row:06d}-{digits}" for row in range(number)]
+
+
+def unknown_event(event: str, task: Task) -> str:
+    """What is wrong with an event that is none of the task's test, in a part of a sentence."""
+    match = _EVENT.fullmatch(event)
+    first, last = (f"{task.name}-test-{row:06d}" for row in (0, len(task.test) - 1))
+    digits = task.fingerprint[:_DIGITS]
+    own = f"those of the {task.name} test are {first}-{digits} to {last}-{digits}"
+    if match is None or match[1] != task.name or match[2] != "test":
+        return f"unknown event {quoted(event)}; {own}"
+    if match[4] is None:
+        return (
+            f"event {quoted(event)} has no fingerprint at its end, as in exports before format 2, "
+            f"so nobody knows which lists it is of; {own}"
+        )
+    if match[4] != digits:
+        return (
+            f"event {quoted(event)} is of another data set, protocol or setting than the chosen "
+            f"ones, whose fingerprint is {digits} and not {match[4]}; name those that it was "
+            "exported with, or export anew"
+        )
+    return f"unknown event {quoted(event)}; {own}"
 
 
 @dataclass(frozen=True)
@@ -42,9 +81,9 @@ class RunLines:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The number and the six fields of each line that is not blank."""
+    """The number and the six fields of each line that is not blank; ``.gz`` is unpacked."""
     try:
-        with path.open(encoding="utf-8-sig") as opened:  # with or without a byte order mark
+        with _opened(path) as opened:
             for number, line in enumerate(opened, start=1):
                 fields = line.split()
                 if not fields:
@@ -57,8 +96,15 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield number, fields
     except FileNotFoundError:
         raise BenchmarkError(f"{path}: the file is missing.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise BenchmarkError(f"{path}: cannot be read ({shortened(str(error))}).") from None
+
+
+def _opened(path: Path) -> io.TextIOBase:
+    """The file as text, with or without a byte order mark."""
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")
 
 
 def read_run_lines(
@@ -76,10 +122,7 @@ def read_run_lines(
     for number, (event, _, word, rank, score, _) in _lines(path):
         row = row_of.get(event)
         if row is None:
-            raise BenchmarkError(
-                f"{path}: line {number}: unknown event {quoted(event)}; those of the {task.name} "
-                f"test are {task.name}-test-000000 to {task.name}-test-{len(row_of) - 1:06d}."
-            )
+            raise BenchmarkError(f"{path}: line {number}: {unknown_event(event, task)}.")
         name = unquote(word) if "%" in word else word
         item = item_of.get(name)
         if item is None:
@@ -129,8 +172,8 @@ def read_run(path: Path, dataset: Dataset, task: Task) -> OutsideScores:
     """The scores that another system's TREC run gives to the candidates of the test events.
 
     Raises:
-        BenchmarkError: the run is malformed, or names an unknown event or item, one twice, or a
-            score that is not finite (-inf, for pruned, is allowed).
+        BenchmarkError: the run is malformed, lacks an event, or names an unknown event or item,
+            one twice, or a score that is not finite (-inf, for pruned, is allowed).
     """
     run, key, order = _checked_run(path, dataset, task)
     candidates = task.test_candidates.items
@@ -198,6 +241,9 @@ def read_run_among_all(
 def _checked_run(path: Path, dataset: Dataset, task: Task) -> tuple[RunLines, LongArray, LongArray]:
     """A run whose lines may be ranked, their (event, item) as one number, and the order of these.
 
+    An event without a line would count as one of which nothing was found. Whoever finds nothing
+    says so with a score of -inf: a line that was lost must not pass for that.
+
     Raises:
         BenchmarkError: see :func:`read_run`.
     """
@@ -219,5 +265,12 @@ def _checked_run(path: Path, dataset: Dataset, task: Task) -> tuple[RunLines, Lo
         name = quoted(dataset.items.external_id[run.item[at]])
         raise BenchmarkError(
             f"{path}: line {run.line[at]}: item {name} stands twice for event {ids[run.row[at]]!r}."
+        )
+    absent = np.flatnonzero(np.bincount(run.row, minlength=len(ids)) == 0)
+    if len(absent):
+        others = f" and for {len(absent) - 1:,} others" if len(absent) > 1 else ""
+        raise BenchmarkError(
+            f"{path}: there is no line for event {ids[absent[0]]!r}{others}; a run has a line for "
+            "each test event, if only one whose score is -inf."
         )
     return run, key, order

@@ -23,7 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.errors import BenchmarkError, sentence_of_validation, unknown_value
+from benchmark.errors import sentence_of_validation, unknown_value
+from benchmark.files import sha256_of_json
 from benchmark.overrides import as_given, merged
 from benchmark.protocol.metrics import CUTOFFS, View
 
@@ -155,6 +156,11 @@ class ProtocolSettings(BaseModel):
         return self.model_dump(exclude={"search_all_items", "cutoffs", "all_items_cutoffs", "ties"})
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 of every setting."""
+        return sha256_of_json(self.model_dump(mode="json"))
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on where the protocol is not what its source did, for every table."""
         remarks = []
@@ -268,8 +274,4 @@ def with_changes(
     try:
         return as_given(ProtocolSettings, merged(settings.model_dump(mode="json"), changes))
     except ValidationError as error:
-        complaint = sentence_of_validation(error, f"protocol {name!r}")
-        if error.errors()[0]["type"] == "extra_forbidden":
-            known = ", ".join(ProtocolSettings.model_fields)
-            complaint = BenchmarkError(f"{complaint} Its keys are: {known}.")
-        raise complaint from None
+        raise sentence_of_validation(error, f"protocol {name!r}", ProtocolSettings) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ from benchmark.data.dataset import (
     Dataset,
     IntArray,
     LongArray,
+    fingerprint_of,
 )
 from benchmark.data.prepare import BLOCKS_SUFFIX
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, counted
 from benchmark.files import (
     atomic_path,
     build_folder,
     check_manifest,
+    columns_of,
     is_complete,
     read_json,
     remove_folder,
+    sha256_of_arrays,
     sha256_of_json,
     write_json,
 )
@@ -57,7 +61,7 @@ class Task:
     nobody may train on them, and nobody is asked about them; ``unranked_test`` are those of them
     that the test would hold. ``fill_ups`` is, for the search task, the number of test negatives
     that are no BM25 hits. ``has_outside_lists`` says that the test lists are not those that the
-    protocol makes.
+    protocol makes. ``origin`` is a hash of the data and of the settings that the task was made by.
     """
 
     name: str
@@ -72,6 +76,16 @@ class Task:
     fill_ups: int = 0
     notes: tuple[str, ...] = ()
     has_outside_lists: bool = False
+    origin: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the test asks: data, settings, events, what each may see, and the lists.
+
+        Settings that change metrics alone (cut-offs, ties) have no part in it.
+        """
+        events = sha256_of_arrays(columns_of(self.test))
+        return sha256_of_json([self.name, self.origin, events, self.test_candidates.fingerprint])
 
     @property
     def behaviour(self) -> int:
@@ -146,7 +160,8 @@ def build_tasks(
     if dataset.number_of_items <= settings.negatives:
         raise BenchmarkError(
             f"data set {dataset.name}: {dataset.number_of_items} items are too few for candidate "
-            f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives'."
+            f"lists of {settings.negatives + 1}; lower the protocol setting 'negatives' "
+            f"(--set protocol.negatives={max(1, (dataset.number_of_items - 1) // 2)})."
         )
     engine = search_engine(dataset, settings) if SEARCH in splits else None
     is_released = settings.sampler == "released"
@@ -158,10 +173,22 @@ def build_tasks(
         return lists_of(dataset, behaviour, splits, settings, engine, blocks or Blocks())
 
     # One task after the other, so that the negatives of one are gone before the next has any.
+    origin = _origin(dataset, settings)
     return {
-        TASKS[behaviour]: _task(dataset, behaviour, splits, lists(behaviour), settings)
+        TASKS[behaviour]: replace(
+            _task(dataset, behaviour, splits, lists(behaviour), settings), origin=origin
+        )
         for behaviour in splits
     }
+
+
+def _origin(dataset: Dataset, settings: ProtocolSettings) -> str:
+    """A hash of the data and of all settings that what systems are asked and ranked among hang on.
+
+    The salt of the lists is no part of it: the lists themselves are of a task's fingerprint.
+    """
+    asked = settings.of_lists() | {"search_all_items": settings.search_all_items}
+    return sha256_of_json([dataset.fingerprint or fingerprint_of(dataset), asked])
 
 
 def _released_lists(
@@ -263,7 +290,8 @@ def _notes(name: str, split: Split) -> tuple[str, ...]:
     if not split.skipped_users:
         return ()
     units = "purchases" if name == "recommendation" else "searches"
-    return (f"Not tested on {name}, for fewer than three {units}: {split.skipped_users} users.",)
+    skipped = counted(split.skipped_users, "user")
+    return (f"Not tested on {name}, for fewer than three {units}: {skipped}.",)
 
 
 def _shorter(name: str, lists: Candidates) -> tuple[str, ...]:
@@ -295,7 +323,9 @@ def load_tasks(dataset: Dataset, settings: ProtocolSettings, root: Path) -> dict
             kept = _read_if_whole(folder, key)
             if kept is not None:
                 blocks.remove()  # a kill came between the keeping and the clearing up
-                return kept
+                # Kept lists serve settings that they do not hang on, but an origin does.
+                origin = _origin(dataset, settings)
+                return {name: replace(task, origin=origin) for name, task in kept.items()}
             tasks = build_tasks(dataset, settings, blocks)
             remove_folder(folder)
             build_folder(folder, lambda place: _write(place, tasks, key))

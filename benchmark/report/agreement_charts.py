@@ -24,7 +24,7 @@ from benchmark.report.plots import (
     width_of_text,
 )
 from benchmark.report.rows import Row, Table
-from benchmark.report.text import clean, shortened
+from benchmark.report.text import clean
 from benchmark.report.views import headline, narrow
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-_LONGEST_LABEL = 34
 # Inches.
 _LINE, _SLOPES = 0.17, 1.9
 _SHORT: dict[View, str] = {"lists": "", "all-items": ", all items"}
@@ -98,9 +97,9 @@ def _draw_agreement(tau: NDArray[np.float64], names: Sequence[str], title: str) 
     figure = new_figure(left + side + 0.3, bottom + side + 0.4)
     headed(figure, title)
     axes = add_axes(figure, left, bottom, side, side)
-    # Blue and orange: told apart with any colour vision, and by their figures in grey.
+    # Blue and red: told apart with any colour vision, and by their figures in grey.
     colors = mpl.colors.LinearSegmentedColormap.from_list(
-        "agreement", ["#D55E00", "#f7f7f7", "#0072B2"]
+        "agreement", ["#B21000", "#f7f7f7", "#334EA1"]
     )
     edges = np.arange(len(names) + 1) - 0.5
     # A mesh and no image: it has the sharpness of every other plot.
@@ -191,12 +190,12 @@ def views_figure(table: Table, orders: Sequence[OrdersOfViews]) -> Figure | None
                 ha="left" if x else "right",
                 size=7.5,
             )
-        legend_of_families(figure, looks, columns=2, more=_thick_line() if moving else None)
+        legend_of_families(figure, looks, more=_thick_line() if moving else None)
     return figure
 
 
 def _name_of(row: Row) -> str:
-    return shortened(row.display_name, _LONGEST_LABEL)
+    return clean(row.display_name)
 
 
 def _places(means: Mapping[str, float], rows: Mapping[str, Row]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from benchmark.report.agreement import Agreement, ChangedPlaces, OrdersOfViews
 from benchmark.report.captions import tested_how
@@ -13,6 +14,7 @@ from benchmark.report.rows import DECIMALS, Table
 from benchmark.report.statistics import CONFIDENCE, RESAMPLES
 from benchmark.report.studentised import LEVEL
 from benchmark.report.text import clean
+from benchmark.report.views import headline
 
 _NONE_CHANGES = "No pair of systems changes places significantly in any of these metrics."
 _AND_REFERENCES = "With the rankers without learning"
@@ -98,7 +100,10 @@ def metric_named(orders: OrdersOfViews) -> str:
 
 
 def changed_places_grid(table: Table, orders: Sequence[OrdersOfViews]) -> Grid | None:
-    """The pairs that change places significantly, with their figures; None without any.
+    """The pairs that change places, with their figures; None without any.
+
+    First those that do so significantly, in every metric; then, in the metric that stands for the
+    view of all items in plots, those of trained systems that do so, but not significantly.
 
     Args:
         table: the main table of the task's lists.
@@ -115,21 +120,56 @@ def changed_places_grid(table: Table, orders: Sequence[OrdersOfViews]) -> Grid |
         ]
         if rows:
             groups.append(GridGroup(metric_named(of_metric), tuple(rows)))
+    groups += _uncertain(table, orders, names)
     if not groups:
         return None
     return Grid(
         stem=f"{table.stem}-changed-places",
         caption=clean(
             f"Systems that change places between the views. {_summary(table)} The first of each "
-            "pair is significantly better among candidate lists, the second among all items; "
-            "differences are first minus second, in brackets simultaneous "
-            f"{CONFIDENCE:.0%} intervals. {_family(_seeds(table))}"
+            "pair is better among candidate lists, the second among all items, significantly so "
+            "unless the title over them says otherwise; differences are first minus second, in "
+            f"brackets simultaneous {CONFIDENCE:.0%} intervals. {_family(_seeds(table))}"
         ),
         head=("First", "Second", *("First", "Second", "Difference") * 2),
         groups=tuple(groups),
         spans=(("", 1), ("Lists", 3), ("All items", 3)),
         left=(1,),
     )
+
+
+def _uncertain(
+    table: Table, orders: Sequence[OrdersOfViews], names: Mapping[str, str]
+) -> list[GridGroup]:
+    """The pairs of trained systems whose order differs without being significant in both views."""
+    if not orders:
+        return []
+    wanted = headline([of.metrics[1] for of in orders], "all-items")
+    shown = next(of for of in orders if of.metrics[1] == wanted)
+    certain = {frozenset(pair) for pair in (shown.changed.pairs if shown.changed else ())}
+    trained = [
+        row.system
+        for group in table.groups
+        if not group.is_reference
+        for row in group.rows
+        if row.system in shown.means
+    ]
+    rows = []
+    for pair in combinations(trained, 2):
+        lists, all_items = (
+            shown.means[pair[0]][view] - shown.means[pair[1]][view] for view in range(2)
+        )
+        if lists * all_items >= 0.0 or frozenset(pair) in certain:
+            continue
+        first, second = pair if lists > 0.0 else pair[::-1]
+        entries: list[Entry] = []
+        for view in range(2):
+            means = [shown.means[name][view] for name in (first, second)]
+            entries += [number(mean, f"{mean:.{DECIMALS}f}") for mean in means]
+            entries.append(number(means[0] - means[1], f"{means[0] - means[1]:+.{DECIMALS}f}"))
+        rows.append((Entry(names.get(first, first)), Entry(names.get(second, second)), *entries))
+    title = f"{metric_named(shown)}: trained systems, reversed but not significantly"
+    return [GridGroup(title, tuple(rows))] if rows else []
 
 
 def _pairs(

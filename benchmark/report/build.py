@@ -16,16 +16,23 @@ from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.claims import STEM as CLAIMS
 from benchmark.report.claims import claims_grid, read_claims
 from benchmark.report.collect import Collection, collect
-from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
+from benchmark.report.grid import Grid, to_csv, to_markdown
 from benchmark.report.group import TASKS, Drawing, GroupReport, group_report
 from benchmark.report.identifiers import identifier_grids
+from benchmark.report.latex import figures_latex, to_latex
 from benchmark.report.overviews import datasets_grid
+from benchmark.report.papers import bibliographies
 from benchmark.report.plots import save_figure
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
 from benchmark.report.reference import refresh_readme, write_references
 from benchmark.report.rows import Table
 from benchmark.report.statistics import collect_events
+from benchmark.report.submissions import (
+    SUBMISSIONS_FOLDER,
+    read_submissions,
+    submissions_grid,
+)
 from benchmark.report.text import file_name
 from benchmark.report.views import with_view
 
@@ -34,6 +41,7 @@ PLOTS = "plots"
 AUDITS = "audit"  # beside the folder of runs
 PAGE = "report.html"
 FORMS: dict[str, Callable[[Grid], str]] = {".tex": to_latex, ".md": to_markdown, ".csv": to_csv}
+FIGURES = "figures.tex"
 FIGURE_SUFFIXES = (".pdf", ".png")
 _OWN_SHOWN = ("ceiling", "tuning")  # tables about neither view that stand beside reference runs
 _AGREEMENT = (
@@ -62,15 +70,21 @@ class Report:
     grids: tuple[Grid, ...]  # that are about several groups
     drawings: tuple[Drawing, ...]  # likewise
     published: tuple[Grid, ...]  # others' figures
+    submissions: Grid | None  # systems that others ran, if there are any
     sentences: tuple[str, ...]
 
 
-def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
+def make_report(
+    runs_root: Path,
+    published: Path = PUBLISHED_FOLDER,
+    submissions: Path = SUBMISSIONS_FOLDER,
+) -> Report:
     """Read all runs below ``runs_root`` and make every table and figure.
 
     Args:
         runs_root: a folder of run folders or of reference runs, at any depth.
         published: a folder of others' figures; it need not exist.
+        submissions: a folder of what others handed in; it need not exist.
 
     Raises:
         BenchmarkError: there is no readable run.
@@ -80,6 +94,7 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
         raise _nothing_to_report(runs_root, collection)
     groups = tuple(map(group_report, collection.groups))
     rows, unreadable = read_published(published)
+    handed_in, not_shown = read_submissions(submissions)
     audits, not_audits = audits_of(collection.groups, runs_root.parent / AUDITS)
     of_audits = [
         make_grid(found)
@@ -97,10 +112,12 @@ def make_report(runs_root: Path, published: Path = PUBLISHED_FOLDER) -> Report:
         ),
         drawings=tuple(_agreements(groups)),
         published=published_grids(rows),
+        submissions=submissions_grid(handed_in),
         sentences=(
             *collection.sentences,
             *(f"{group.stem}: {sentence}" for group in groups for sentence in group.sentences),
             *unreadable,
+            *not_shown,
             *not_audits,
         ),
     )
@@ -141,6 +158,7 @@ def build_report(
     *,
     html: bool = False,
     published: Path = PUBLISHED_FOLDER,
+    submissions: Path = SUBMISSIONS_FOLDER,
 ) -> ReportFiles:
     """Read all runs below ``runs_root`` and write ``out/tables`` and ``out/plots``.
 
@@ -149,21 +167,24 @@ def build_report(
         out: where the files are written.
         html: whether to write ``out/report.html`` too, all of it in one page.
         published: a folder of others' figures; it need not exist.
+        submissions: a folder of what others handed in; it need not exist.
 
     Raises:
         BenchmarkError: there is no readable run, or ``out`` cannot be written.
     """
-    report = make_report(runs_root, published)
+    report = make_report(runs_root, published, submissions)
     paths: list[Path] = []
     for group in report.groups:
         own_csv = {table.stem: figures_csv(table) for table in group.tables}
         for grid in group.grids:
             paths += write_grid(grid, out / TABLES, own_csv.get(grid.stem))
-    for grid in (*report.grids, *report.published):
+    handed_in = (report.submissions,) if report.submissions is not None else ()
+    for grid in (*report.grids, *report.published, *handed_in):
         paths += write_grid(grid, out / TABLES)
     drawings = [*(d for group in report.groups for d in group.drawings), *report.drawings]
     for drawing in drawings:
         paths += write_drawing(drawing, out / PLOTS)
+    paths += _write_for_papers(drawings, out)
     if html:
         from benchmark.report.page import render_page
 
@@ -173,6 +194,17 @@ def build_report(
     tables = tuple(table for group in report.groups for table in group.tables)
     identifiers = tuple(g for group in report.groups for g in identifier_grids(group.group))
     return ReportFiles(tables, tuple(paths), sentences, identifiers)
+
+
+def _write_for_papers(drawings: Sequence[Drawing], out: Path) -> list[Path]:
+    """All figures with their captions as LaTeX, and what the tables cite."""
+    figures = out / PLOTS / FIGURES
+    write_text(figures, figures_latex(drawings))
+    paths = [figures]
+    for bibliography in bibliographies():
+        paths.append(out / TABLES / bibliography.name)
+        write_text(paths[-1], bibliography.read_text(encoding="utf-8"))
+    return paths
 
 
 def _nothing_to_report(root: Path, collection: Collection) -> BenchmarkError:

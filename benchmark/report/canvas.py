@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from benchmark.report.plots import Look
+from benchmark.report.plots import Look, add_title, columns_that_fit
 from benchmark.report.text import clean
 from benchmark.systems.catalogue import family_title
 
@@ -27,14 +27,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def headed(figure: Figure, title: str) -> None:
     """Write the title above everything else."""
-    figure.text(
-        0.1 / figure.get_figwidth(),
-        1.0 - 0.08 / figure.get_figheight(),
-        title,
-        va="top",
-        size=8.5,
-        parse_math=False,
-    )
+    add_title(figure, title, left=0.1)
 
 
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -45,7 +38,7 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
 
 
 def legend_of_families(
-    figure: Figure, looks: Mapping[str, Look], columns: int = 4, more: Line2D | None = None
+    figure: Figure, looks: Mapping[str, Look], more: Line2D | None = None
 ) -> None:
     """Each family's marker and title, and what ``more`` shows, at the foot of the figure."""
     from matplotlib.lines import Line2D
@@ -63,11 +56,12 @@ def legend_of_families(
         )
         for family, look in looks.items()
     ]
+    handles += [more] if more is not None else []
     legend = figure.legend(
-        handles=[*handles, *([more] if more is not None else [])],
+        handles=handles,
         loc="lower left",
         bbox_to_anchor=(0.02, 0.0),
-        ncols=columns,
+        ncols=columns_that_fit([str(handle.get_label()) for handle in handles], figure),
         columnspacing=1.2,
         handletextpad=0.4,
         labelspacing=0.35,

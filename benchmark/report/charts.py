@@ -1,4 +1,4 @@
-"""Figures beside the trade-off: metrics by family, training curves, cost, ranks, codebooks.
+"""Figures beside the trade-off: metrics by family, training curves, cost, ranks.
 
 All are drawn as the trade-off is (see :mod:`benchmark.report.plots`): one style, equal bytes from
 equal runs, None where there is nothing to draw. Lines of many systems are split into a panel a
@@ -8,10 +8,9 @@ family, with the rankers that learn nothing in grey behind them.
 from __future__ import annotations
 
 import math
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,22 +20,25 @@ from benchmark.report.canvas import add_axes, headed, legend_of_families, new_fi
 from benchmark.report.collect import REFERENCE_FAMILY
 from benchmark.report.curves import CURVE_METRIC, read_curves
 from benchmark.report.events import TaskEvents
-from benchmark.report.labels import Point
+from benchmark.report.panels import MOST_RANKS, Line, Panel, panels_figure
 from benchmark.report.plots import (
     HOVER,
+    PAGE_WIDTH,
     Look,
     label_points,
     looks_of,
     report_style,
     title_of,
+    width_of_text,
 )
 from benchmark.report.rows import (
     Row,
     Table,
     place_in_catalogue,
     place_of_family,
+    without_repetitions,
 )
-from benchmark.report.text import clean, shortened
+from benchmark.report.text import clean
 from benchmark.report.views import headline
 from benchmark.runs.record import Run, TaskName
 from benchmark.systems.catalogue import base_name, family_title
@@ -45,17 +47,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LONGEST_LABEL = 34
-_LONGEST_TITLE = 38
-_USE_OF_LEVEL = re.compile(r"codebook_use_(\d+)")
-_MOST_RANKS = 100
 _SHORTEST_TRAINING = 0.1  # seconds, where a system that learns nothing stands on the axis of time
-_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 # Inches.
-_BAR, _BAR_PANEL, _BAR_NAMES, _PANEL, _PANEL_HEIGHT = 0.17, 2.6, 2.05, 2.5, 1.75
-_PANELS_A_ROW = 3
-_NAME, _SAMPLE, _LABELS = 0.135, 0.22, 0.42  # a name, its line, and the axis' labels above
-_LEVEL_LABEL = 4.0  # per cent of a codebook that the number of a level takes up
+_BAR, _BAR_PANEL = 0.17, 1.35
+_COST_PANEL = 2.75
+
+
+TASKS: tuple[TaskName, ...] = ("recommendation", "search")
+WHISKERS = "Whiskers: 95 % interval of the mean (bootstrap over the users)."
 
 
 def _metric(table: Table) -> str:
@@ -82,14 +81,27 @@ def bars_figure(recommendation: Table, search: Table) -> Figure | None:
     with report_style():
         looks = looks_of({row.family for table in tables for row in _with_figures(table)})
         highest = _BAR * max(map(len, lines))
-        figure = new_figure((_BAR_NAMES + _BAR_PANEL + 0.25) * len(tables), highest + 0.95)
+        names = [_width_of_names(of_table) for of_table in lines]
+        panel = max((PAGE_WIDTH - sum(names)) / len(tables) - 0.15, _BAR_PANEL)
+        width = sum(names) + (panel + 0.15) * len(tables)
+        figure = new_figure(width, highest + 1.15)
         headed(figure, title_of(recommendation, search))
-        for place, (table, of_table) in enumerate(zip(tables, lines, strict=True)):
-            left = _BAR_NAMES + place * (_BAR_NAMES + _BAR_PANEL + 0.25)
+        left = 0.0
+        for table, of_table, of_names in zip(tables, lines, names, strict=True):
+            left += of_names
             height = _BAR * len(of_table)
-            axes = add_axes(figure, left, 0.5 + highest - height, _BAR_PANEL, height)
+            axes = add_axes(figure, left, 0.7 + highest - height, panel, height)
             _draw_bars(axes, table, of_table, looks)
+            left += panel + 0.15
+        if any(row.cells[_column(table)].interval for table in tables for row in table.rows):
+            figure.text(0.1 / width, 0.06 / (highest + 1.15), WHISKERS, size=7, va="bottom")
     return figure
+
+
+def _width_of_names(lines: Sequence[Row | str]) -> float:
+    """In inches, with the distance from the axis."""
+    named = ((line, 6.5) if isinstance(line, str) else (line.display_name, 7.0) for line in lines)
+    return max(width_of_text(clean(name), size) for name, size in named) / 72.0 + 0.2
 
 
 def _lines_of_bars(table: Table) -> list[Row | str]:
@@ -97,7 +109,9 @@ def _lines_of_bars(table: Table) -> list[Row | str]:
     lines: list[Row | str] = []
     shown = {row.system for row in _with_figures(table)}
     for group in table.groups:
-        rows = [row for row in group.rows if row.system in shown]
+        rows = without_repetitions(
+            [row for row in group.rows if row.system in shown], _column(table)
+        )
         if rows:
             lines += [group.title, *rows]
     return lines
@@ -120,8 +134,7 @@ def _draw_bars(
         }
         transform = axes.get_yaxis_transform()
         if isinstance(line, str):
-            title = shortened(clean(line), _LONGEST_TITLE)
-            axes.text(-0.03, y, title, transform=transform, size=6.5, color="#5a5a5a", **how)
+            axes.text(-0.03, y, clean(line), transform=transform, size=6.5, color="#5a5a5a", **how)
             continue
         cell = line.cells[column]
         mean = cell.mean or 0.0
@@ -134,8 +147,7 @@ def _draw_bars(
         if interval:
             for ink, width in (("white", 1.8), ("#303030", 0.8)):
                 axes.plot((low, high), (y, y), color=ink, lw=width, marker="|", ms=3, mew=width)
-        name = shortened(line.display_name, _LONGEST_LABEL)
-        axes.text(-0.03, y, name, transform=transform, size=7, **how)
+        axes.text(-0.03, y, clean(line.display_name), transform=transform, size=7, **how)
         axes.annotate(
             f"{mean:.3f}",
             (max(mean, high), y),
@@ -146,147 +158,30 @@ def _draw_bars(
         )
         highest = max(highest, mean, high)
     axes.set(
-        xlim=(0.0, highest * 1.16 or 1.0),
+        xlim=(0.0, highest * 1.25 or 1.0),
         ylim=(len(lines) - 0.4, -0.6),
         yticks=[],
         xlabel=f"{table.task.capitalize()} {_metric(table)}",
     )
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(axis="y", visible=False)
 
 
 # Small multiples: a panel a family
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a panel; lines of the same ``name`` share one look and one entry."""
-
-    name: str
-    xs: Sequence[float]
-    ys: Sequence[float]
-    said: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Lines under a title."""
-
-    title: str
-    lines: Sequence[Line]
-    behind: Sequence[Line] = ()  # in grey and without names: they have a panel of their own
-
-
-def panels_figure(
-    panels: Mapping[str, Sequence[Panel]],
-    title: str,
-    labels: tuple[str, str],
-    *,
-    log_x: bool,
-    whole_x: bool = True,
-) -> Figure:
-    """Panels by task, each task on rows of its own; the names stand beneath each panel's lines."""
-    rows = [
-        (task, of_task[first : first + _PANELS_A_ROW])
-        for task, of_task in panels.items()
-        for first in range(0, len(of_task), _PANELS_A_ROW)
-    ]
-    # In inches: each row is as high as its longest legend asks.
-    legends = [
-        _LABELS + 0.2 + _NAME * max(len({line.name for line in panel.lines}) for panel in of_row)
-        for _, of_row in rows
-    ]
-    columns = max(len(of_row) for _, of_row in rows)
-    height = 0.25 + sum(0.3 + _PANEL_HEIGHT + legend for legend in legends)
-    figure = new_figure(0.8 + columns * (_PANEL + 0.3), height)
-    headed(figure, title)
-    above = height - 0.25
-    for (task, of_row), legend in zip(rows, legends, strict=True):
-        bottom = above - 0.3 - _PANEL_HEIGHT
-        above = bottom - legend
-        highest = max(max(line.ys) for panel in of_row for line in (*panel.lines, *panel.behind))
-        for column, panel in enumerate(of_row):
-            left = 0.7 + column * (_PANEL + 0.3)
-            axes = add_axes(figure, left, bottom, _PANEL, _PANEL_HEIGHT)
-            # Fixed places spare matplotlib a search for free ones at every drawing.
-            axes.xaxis.set_label_coords(0.5, -0.22 / _PANEL_HEIGHT)
-            axes.yaxis.set_label_coords(-0.31 / _PANEL, 0.5)
-            looks = _draw_panel(axes, panel)
-            _write_names(figure, looks, (left, bottom - _LABELS))
-            axes.set(xlabel=labels[0], ylim=(0.0, highest * 1.05 or 1.0))
-            if log_x:
-                deepest = max(line.xs[-1] for panel in of_row for line in panel.lines)
-                ticks = [k for k in (1, 10, 100, 1000, 10_000, 10**5, 10**6) if k <= deepest]
-                ticks = ticks if deepest > _MOST_RANKS else [1, 5, 20, 100]
-                axes.set_xscale("log")
-                axes.set_xticks(ticks, list(map(str, ticks)))
-                axes.minorticks_off()
-            else:
-                axes.locator_params(axis="x", integer=whole_x, min_n_ticks=1)
-            axes.locator_params(axis="y", nbins=4)
-            if column == 0:
-                axes.set_ylabel(f"{task.capitalize()}\n{labels[1]}")
-            else:
-                axes.tick_params(labelleft=False)
-    return figure
-
-
-def _draw_panel(axes: Axes, panel: Panel) -> dict[str, dict[str, Any]]:
-    """Draw the lines; returns the look of each name's."""
-    import matplotlib as mpl
-
-    colors = [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]]
-    looks: dict[str, dict[str, Any]] = {}
-    for line in panel.behind:
-        axes.plot(line.xs, line.ys, color="#c4c4c4", lw=0.7, marker="", gid=HOVER + line.said)
-    for line in panel.lines:
-        place = len(looks)
-        look = looks.setdefault(
-            line.name,
-            {
-                "color": f"#{colors[place % len(colors)].lstrip('#')}",
-                "ls": _DASHES[place % len(_DASHES)],
-                "lw": 1.1,
-                "marker": "o" if len(line.xs) == 1 else "",
-                "ms": 3,
-            },
-        )
-        axes.plot(line.xs, line.ys, gid=HOVER + line.said, **look)
-    axes.set_title(panel.title, parse_math=False)
-    return looks
-
-
-def _write_names(figure: Figure, looks: Mapping[str, Mapping[str, Any]], at: Point) -> None:
-    """Each line's look and name, from above, beginning at a place in inches.
-
-    (Matplotlib's legends do the same, but take longer than all else that a panel has.)
-    """
-    from matplotlib.lines import Line2D
-
-    inches = figure.dpi_scale_trans
-    for place, (name, look) in enumerate(looks.items()):
-        left, y = at[0], at[1] - _NAME * (place + 0.5)
-        xs = [left + _SAMPLE / 2] if look["marker"] else [left, left + _SAMPLE]
-        figure.add_artist(Line2D(xs, [y] * len(xs), transform=inches, **look))
-        figure.text(
-            left + _SAMPLE + 0.06,
-            y,
-            name,
-            transform=inches,
-            size=6.5,
-            va="center_baseline",
-            parse_math=False,
-        )
-
-
-def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
+def curves_figure(runs: Sequence[Run], title: str, tasks: Sequence[str] = TASKS) -> Figure | None:
     """Validation NDCG@5 by epoch, a line a seed; None if no run kept a validation."""
     found: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
         system = run.record.system
         if system.name != base_name(system.name):
             continue
-        for curve in read_curves(run.folder):
-            for task, values in curve.validation.items():
+        curves = read_curves(run.folder)
+        stages = Counter(task for curve in curves for task in curve.validation)
+        for curve in curves:
+            for task in filter(curve.validation.__contains__, tasks):
+                values = curve.validation[task]
                 points = [
                     (epoch, value)
                     for epoch, value in zip(curve.epochs, values, strict=True)
@@ -294,7 +189,9 @@ def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
                 ]
                 if points:
                     best = max(points, key=lambda point: point[1])
-                    name = shortened(system.display_name, _LONGEST_LABEL)
+                    name = clean(system.display_name)
+                    if stages[task] > 1:  # an encoder, then a ranker
+                        name += f", {_stage(curve.name)}"
                     said = f"{name}, seed {run.record.seed}: {best[1]:.4f} at epoch {best[0]}"
                     xs, ys = zip(*points, strict=True)
                     found[task, system.family].append(Line(name, xs, ys, said))
@@ -308,6 +205,10 @@ def curves_figure(runs: Sequence[Run], title: str) -> Figure | None:
         return panels_figure(panels, title, labels, log_x=False)
 
 
+def _stage(name: str) -> str:
+    return clean(name.replace("-", " ").replace("_", " "))
+
+
 def ranks_figure(
     events: Mapping[TaskName, Mapping[str, Sequence[TaskEvents]]],
     tables: Sequence[Table],
@@ -318,10 +219,10 @@ def ranks_figure(
     Of lists to the hundredth rank, of all items to the lowest one. What was not returned is at no
     rank.
     """
-    deepest = _MOST_RANKS
+    deepest = MOST_RANKS
     if any(table.view == "all-items" for table in tables):
         seen = (len(e.histogram) - 1 for of in events.values() for s in of.values() for e in s)
-        deepest = max([_MOST_RANKS, *seen])
+        deepest = max([MOST_RANKS, *seen])
     shown = _shown_ranks(deepest)
     panels: defaultdict[str, list[Panel]] = defaultdict(list)
     for table in tables:
@@ -329,7 +230,8 @@ def ranks_figure(
         lines: defaultdict[str, list[Line]] = defaultdict(list)
         for row in table.rows:
             if row.system in of_task:
-                lines[row.family].append(_line_of_ranks(row, of_task[row.system], shown))
+                line = _line_of_ranks(row, of_task[row.system], shown)
+                lines[row.family] = _with_line(lines[row.family], line)
         for family, own in lines.items():
             behind = () if family == REFERENCE_FAMILY else lines.get(REFERENCE_FAMILY, ())
             panels[table.task].append(Panel(clean(family_title(family)), own, behind))
@@ -339,10 +241,19 @@ def ranks_figure(
         return panels_figure(panels, title, ("k", "HR@k"), log_x=True)
 
 
+def _with_line(lines: Sequence[Line], line: Line) -> list[Line]:
+    """``lines`` and ``line``, which is only named beside an equal one."""
+    for place, other in enumerate(lines):
+        if other.ys == line.ys:
+            both = replace(other, name=f"{other.name}, {line.name}")
+            return [*lines[:place], both, *lines[place + 1 :]]
+    return [*lines, line]
+
+
 def _shown_ranks(deepest: int) -> NDArray[np.int64]:
     """Every rank to the hundredth, then as many as a line on a logarithmic axis needs."""
-    further = np.geomspace(_MOST_RANKS, deepest, 100).round().astype(np.int64)
-    return np.unique(np.concatenate([np.arange(1, _MOST_RANKS + 1), further]))
+    further = np.geomspace(MOST_RANKS, deepest, 100).round().astype(np.int64)
+    return np.unique(np.concatenate([np.arange(1, MOST_RANKS + 1), further]))
 
 
 def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int64]) -> Line:
@@ -353,7 +264,7 @@ def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int6
         counts[: len(seen)] = seen
         shares += np.cumsum(counts) / max(int(of_seed.histogram.sum()), 1)
     shares /= len(seeds)
-    name = shortened(row.display_name, _LONGEST_LABEL)
+    name = clean(row.display_name)
     median = int(np.searchsorted(shares, 0.5)) + 1
     said = f"{name}: half of the targets at rank {median} or above"
     if shares[-1] < 0.5:
@@ -365,23 +276,44 @@ def _line_of_ranks(row: Row, seeds: Sequence[TaskEvents], shown: NDArray[np.int6
 
 
 def cost_figure(runs: Sequence[Run], recommendation: Table, search: Table) -> Figure | None:
-    """NDCG against training time, a panel a task."""
+    """NDCG against training time, a panel a task; without systems that did not run here."""
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     for run in runs:
-        if run.record.status == "finished":
+        if run.record.status == "finished" and run.record.outside is None:
             seconds[run.record.system.name].append(run.record.cost.fit_seconds)
     tables = [table for table in (recommendation, search) if _with_figures(table)]
     if not tables or not any(max(of_system) > 0.0 for of_system in seconds.values()):
         return None
     with report_style():
         looks = looks_of({row.family for table in tables for row in _with_figures(table)})
-        figure = new_figure(4.4 * len(tables) + 0.2, 4.1)
+        panel = _COST_PANEL if len(tables) > 1 else 2 * _COST_PANEL
+        width = (panel + 0.75) * len(tables) + 0.1
+        legend = 0.3 + 0.19 * -(-len(looks) // 2)
+        figure = new_figure(width, legend + 4.6)
         headed(figure, title_of(recommendation, search))
         for place, table in enumerate(tables):
-            axes = add_axes(figure, 0.65 + place * 4.4, 0.85, 3.6, 2.85)
+            left = 0.65 + place * (panel + 0.75)
+            axes = add_axes(figure, left, legend + 0.65, panel, 3.5)
             _draw_costs(axes, table, seconds, looks)
+        machine = _machine([run for run in runs if run.record.system.name in seconds])
+        figure.text(
+            0.1 / width, (legend + 0.02) / figure.get_figheight(), machine, size=7, parse_math=False
+        )
         legend_of_families(figure, looks)
     return figure
+
+
+def _machine(runs: Sequence[Run]) -> str:
+    """On what the systems were trained."""
+    machines = sorted({_machine_of(run) for run in runs})
+    return f"Trained on {' and on '.join(machines)}." if any(machines) else ""
+
+
+def _machine_of(run: Run) -> str:
+    found = run.record.environment
+    processor = found.get("accelerator", "") or found.get("processor", "") or "an unnamed processor"
+    threads = found.get("threads", "")
+    return clean(processor) + (f", {threads} thread{'s' * (threads != '1')}" if threads else "")
 
 
 def _draw_costs(
@@ -401,7 +333,7 @@ def _draw_costs(
     axes.xaxis.set_major_formatter("{x:,g}")
     xs, ys = [x for x, _ in points], [y for _, y in points]
     axes.set(
-        xlim=(min(xs) / 2.0, max(xs) * 3.0),
+        xlim=(min(xs) / 2.0, max(xs) * 8.0),
         ylim=(0.0, max(ys) * 1.12 or 1.0),
         xlabel="Training time in seconds",
         ylabel=f"{table.task.capitalize()} {_metric(table)}",
@@ -419,86 +351,6 @@ def _draw_costs(
             zorder=4,
             gid=f"{HOVER}{row.display_name}: {x:,.1f} s, {_metric(table)} {y:.4f}",
         )
-    names = [shortened(row.display_name, _LONGEST_LABEL) for row in rows]
+    names = [clean(row.display_name) for row in rows]
     colors = ["#5a5a5a" if row.family == REFERENCE_FAMILY else "black" for row in rows]
     label_points(axes, names, colors, points, ())
-
-
-# Codebook usage
-
-
-def codebooks_figure(runs: Sequence[Run], title: str) -> Figure | None:
-    """The share of each level's codes that some item has, a row a system and kind of identifier."""
-    found: defaultdict[tuple[str, str, str], list[dict[int, float]]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: place_in_catalogue(run.record.system.name)):
-        system = run.record.system
-        for kind, figures in run.record.identifiers.items():
-            levels = {
-                int(match[1]): value
-                for name, value in figures.items()
-                if (match := _USE_OF_LEVEL.fullmatch(name))
-            }
-            if levels:
-                found[system.display_name, kind, system.family].append(levels)
-    if not found:
-        return None
-    with report_style():
-        looks = looks_of({family for _, _, family in found})
-        height = 0.3 * len(found)
-        figure = new_figure(2.6 + 3.4, height + 0.95)
-        headed(figure, title)
-        axes = add_axes(figure, 2.45, 0.5, 3.3, height)
-        for y, ((name, kind, family), seeds) in enumerate(found.items()):
-            common = sorted(set.intersection(*map(set, seeds)))
-            use = [100.0 * float(np.mean([levels[n] for levels in seeds])) for n in common]
-            shown = shortened(f"{name}, {kind}", 34)
-            axes.text(
-                -0.03,
-                y,
-                shown,
-                transform=axes.get_yaxis_transform(),
-                size=7,
-                va="center_baseline",
-                ha="right",
-                parse_math=False,
-            )
-            axes.plot(use, [y] * len(use), color="#c4c4c4", lw=0.8, marker="", zorder=2)
-            for level, value in zip(common, use, strict=True):
-                said = f"{HOVER}{shown}, level {level}: {value:.1f} % of the codes in use"
-                color = looks[family].color
-                axes.plot(value, y, ls="none", marker="o", ms=4, color=color, mec="white", gid=said)
-            for together, value in _close_together(common, use, _LEVEL_LABEL):
-                axes.annotate(
-                    ", ".join(map(str, together)),
-                    (value, y),
-                    (0, 3.5),
-                    textcoords="offset points",
-                    size=6,
-                    ha="center",
-                )
-        axes.set(
-            xlim=(-4.0, 104.0),
-            ylim=(len(found) - 0.5, -0.5),
-            yticks=[],
-            xlabel="Codes in use (%); the numbers are the levels",
-        )
-        axes.grid(axis="y", visible=False)
-    return figure
-
-
-def _close_together(
-    levels: Sequence[int], use: Sequence[float], distance: float
-) -> list[tuple[list[int], float]]:
-    """Levels whose points are too close for labels of their own, and where their label stands."""
-    groups: list[list[int]] = []
-    last = -math.inf
-    for place in np.argsort(use, kind="stable"):
-        if use[place] - last < distance:
-            groups[-1].append(int(place))
-        else:
-            groups.append([int(place)])
-        last = use[place]
-    return [
-        (sorted(levels[place] for place in group), float(np.mean([use[p] for p in group])))
-        for group in groups
-    ]

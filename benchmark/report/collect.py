@@ -1,7 +1,8 @@
 """From a folder of run folders to groups of runs that may stand in one table.
 
 Two runs are comparable if they agree in the prepared data (by fingerprint), in the protocol's name
-and every one of its settings, and in the preset. Nothing is dropped in silence: whatever is found
+and every one of its settings, and in the preset. Runs that were handed in have no preset: they
+stand in every group of their data and protocol. Nothing is dropped in silence: whatever is found
 and not used (a damaged folder, an older run of the same system and seed) has its sentence. Suites
 may go on meanwhile: a folder that they remove is not there, and one that they replace is read anew.
 """
@@ -9,7 +10,7 @@ may go on meanwhile: a folder that they remove is not there, and one that they r
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -83,6 +84,12 @@ def collect(root: Path) -> Collection:
     runs, sentences = _read_all(root)
     grouped: defaultdict[GroupKey, list[Run]] = defaultdict(list)
     for run in runs:
+        if run.record.outside is None:
+            grouped[group_key(run)].append(run)
+    handed_in = [run for run in runs if run.record.outside is not None]
+    alone, told = _guests(handed_in, grouped)
+    sentences += told
+    for run in alone:
         grouped[group_key(run)].append(run)
 
     # Case is ignored, since some file systems do.
@@ -96,6 +103,41 @@ def collect(root: Path) -> Collection:
         variant = key.variant if sharing[key.stem().casefold()] > 1 else ""
         groups.append(RunGroup(key, variant, tuple(counting)))
     return Collection(tuple(groups), tuple(sentences))
+
+
+def _guests(
+    handed_in: Sequence[Run], grouped: Mapping[GroupKey, list[Run]]
+) -> tuple[list[Run], list[str]]:
+    """Put each run that was handed in into every group of its data and protocol.
+
+    Returns:
+        Those that no group takes, which have a group of their own, and what must be told: of runs
+        on other lists than a group's newest run ranked, since these are no reason to leave its own
+        runs aside.
+    """
+    alone, sentences = [], []
+    own = {key: list(runs) for key, runs in grouped.items()}
+    for run in handed_in:
+        copies = {key: _with_preset(run, key.preset) for key in own}
+        hosts = [key for key, copy in copies.items() if group_key(copy) == key]
+        for key in hosts:
+            newest = _newest_candidates(own[key])
+            lists = run.record.protocol.candidates
+            if all(newest.get(task, found) == found for task, found in lists.items()):
+                grouped[key].append(copies[key])
+            else:
+                sentences.append(
+                    f"{run.folder}: was ranked on other candidate lists than the newest run of "
+                    f"{key.dataset}, protocol {key.protocol}, preset {key.preset}; left aside."
+                )
+        if not hosts:
+            alone.append(run)
+    return alone, sentences
+
+
+def _with_preset(run: Run, preset: str) -> Run:
+    """A run that was handed in, as a guest among runs of a preset."""
+    return run.model_copy(update={"record": run.record.model_copy(update={"preset": preset})})
 
 
 def _read_all(root: Path) -> tuple[list[Run], list[str]]:
@@ -153,9 +195,7 @@ def _with_the_newest_candidates(runs: Sequence[Run], where: str) -> tuple[list[R
 
     Equal settings give equal lists, unless the code that draws them has changed in between.
     """
-    newest: dict[str, str] = {}
-    for run in sorted(runs, key=_age):
-        newest.update(run.record.protocol.candidates)
+    newest = _newest_candidates(runs)
 
     def agrees(run: Run) -> bool:
         return all(newest[task] == found for task, found in run.record.protocol.candidates.items())
@@ -168,6 +208,14 @@ def _with_the_newest_candidates(runs: Sequence[Run], where: str) -> tuple[list[R
         f"and cannot be compared with it; left aside: {_named(others)}."
     )
     return [run for run in runs if agrees(run)], [sentence]
+
+
+def _newest_candidates(runs: Iterable[Run]) -> dict[str, str]:
+    """Task → fingerprint of the lists that the newest run with the task ranked."""
+    newest: dict[str, str] = {}
+    for run in sorted(runs, key=_age):
+        newest.update(run.record.protocol.candidates)
+    return newest
 
 
 def _newest_of_each_system(runs: Iterable[Run], where: str) -> tuple[list[Run], list[str]]:

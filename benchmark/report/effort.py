@@ -51,6 +51,8 @@ def _systems(names: Sequence[str], is_rest: bool) -> str:
 
 def _in_words(run: Run) -> str:
     settings = run.record.settings
+    if run.record.outside is not None:
+        return "its contributor's, of which nothing is recorded"
     if settings is None:
         return _UNKNOWN
     changed = ", some of them changed by hand" if settings.is_changed else ""

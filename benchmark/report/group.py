@@ -13,12 +13,13 @@ from benchmark.report.agreement_charts import views_figure
 from benchmark.report.agreement_tables import agreement_grid, changed_places_grid
 from benchmark.report.ceiling import ceiling_grid
 from benchmark.report.charts import (
+    TASKS,
     bars_figure,
-    codebooks_figure,
     cost_figure,
     curves_figure,
     ranks_figure,
 )
+from benchmark.report.codebooks import codebooks_figure
 from benchmark.report.collect import RunGroup
 from benchmark.report.differences import differences_grid
 from benchmark.report.effort_table import effort_grid
@@ -26,18 +27,17 @@ from benchmark.report.expected import TASK, expected_grid
 from benchmark.report.grid import Grid
 from benchmark.report.identifiers import identifier_grids
 from benchmark.report.overviews import efficiency_grid
-from benchmark.report.plots import title_of, tradeoff_figure
+from benchmark.report.plots import title_of
 from benchmark.report.printed import as_grid
 from benchmark.report.rows import Table
 from benchmark.report.statistics import EventsOfRuns, collect_events, statistics_of, systems_of
 from benchmark.report.tables import ablated_systems, ablation_table, main_table
+from benchmark.report.tradeoff import tradeoff_figure
 from benchmark.report.views import WORDS, has_view, headline, with_view
 from benchmark.runs.record import TaskName
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-TASKS: tuple[TaskName, ...] = ("recommendation", "search")
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,19 @@ def group_report(group: RunGroup) -> GroupReport:
     }
     lists = views["lists"].main
     title = title_of(lists["recommendation"], lists["search"])
+    # A figure a task: both together are higher than a page.
     figures = {
-        "curves": (
-            curves_figure(group.runs, title),
-            "Validation NDCG@5 in training, a line a seed.",
-        ),
-        "codebooks": (
-            codebooks_figure(group.runs, title),
-            "The share of each level's codes that some item has.",
-        ),
+        f"{task}-curves": (
+            curves_figure(group.runs, title, [task]),
+            f"Validation NDCG@5 of {task} in training, a line a seed and stage.",
+        )
+        for task in TASKS
     }
+    figures["codebooks"] = (
+        codebooks_figure(group.runs, title),
+        "The share of each level's codes that some item has; systems with the same identifiers "
+        "share a row.",
+    )
     grids = [_expected(group, lists[TASK], events)]
     for task in TASKS:
         of_views = {view: events.of(view, task) for view in VIEWS}
@@ -183,10 +186,13 @@ def _view_report(group: RunGroup, view: View, events: EventsOfRuns) -> ViewRepor
             bars_figure(*both),
             f"{metric} of every system among {among}, with its 95 % interval.",
         ),
-        "ranks": (
-            ranks_figure(of_view, both, title_of(*both)),
-            f"HR@k for every k: where targets stand among {among}.",
-        ),
+        **{
+            f"{table.task}-ranks": (
+                ranks_figure(of_view, [table], title_of(*both)),
+                f"HR@k of {table.task} for every k: where targets stand among {among}.",
+            )
+            for table in both
+        },
         "cost": (cost_figure(group.runs, *both), f"{metric} among {among} against training time."),
     }
     sentences = [sentence for of_task in of_tasks.values() for sentence in of_task.sentences]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from benchmark.report.grid import Entry
+from benchmark.report.papers import known_keys
 from benchmark.systems.catalogue import entries
 
 
@@ -13,7 +14,7 @@ def name_entries(names: Iterable[tuple[str, str, str]]) -> dict[str, Entry]:
     """System → the entry of its name in a table.
 
     Where a table has several variants of one system, each stands under their common heading with
-    a label of its own; a variant alone has its whole name.
+    a label of its own; a variant alone has its whole name. Systems of the catalogue are cited.
 
     Args:
         names: of each row the system, its whole name, and its raised marks.
@@ -24,8 +25,11 @@ def name_entries(names: Iterable[tuple[str, str, str]]) -> dict[str, Entry]:
     shown = {}
     for system, name, raised in rows:
         entry = known.get(system)
+        cite = known_keys(entry.reference) if entry is not None else ""
         if entry is not None and entry.heading and found[entry.heading] > 1:
-            shown[system] = Entry(entry.label, raised=raised, heading=entry.heading, name=name)
+            shown[system] = Entry(
+                entry.label, raised=raised, heading=entry.heading, name=name, cite=cite
+            )
         else:
-            shown[system] = Entry(name, raised=raised)
+            shown[system] = Entry(name, raised=raised, cite=cite)
     return shown

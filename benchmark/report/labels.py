@@ -17,14 +17,16 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 FloatArray = NDArray[np.float64]
 
-_DISTANCES = (5.0, 8.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0)
+_DISTANCES = (5.0, 8.0, 12.0, 18.0, 26.0, 36.0, 48.0, 62.0, 78.0, 100.0, 130.0)
 # Right of the point first, then above and below: where a reader looks for its name.
-_ANGLES = tuple(math.radians(degrees) for degrees in (0, 180, 90, 270, *range(15, 360, 15)))
+_ANGLES = tuple(math.radians(degrees) for degrees in (0, 180, 90, 270, *range(10, 360, 10)))
 _NEEDS_LEADER = 9.0  # from a label that stands farther off, a line leads to its point
 _MARKER = 4.5  # half the side of a marker with its edge
 _GAP = (3.0, 1.0)  # least space between two labels, beside and above each other
-_ROUNDS = 30
-_OUTSIDE, _OVERLAP, _COVERED, _CROSSING, _LEADER, _LINE = 1e5, 1e3, 600.0, 120.0, 15.0, 12.0
+_ROUNDS = 60
+_TANGLED = 300.0  # two leaders that cross
+# A label that hides another mark, or is hidden, is wrong; one that crosses a line is only ugly.
+_OUTSIDE, _OVERLAP, _COVERED, _CROSSING, _LEADER, _LINE = 1e5, 1e4, 1e4, 2e3, 15.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -83,24 +85,44 @@ def place_labels(
         of_label.cost + _fixed_cost(i, of_label, points, area, lines)
         for i, of_label in enumerate(options)
     ]
-    chosen: list[int] = []
+    count = len(points)
+    # Each search ends where no single move helps; where that is depends on who chose first.
+    orders = [
+        list(range(count)),
+        sorted(range(count), key=lambda i: points[i][1]),
+        sorted(range(count), key=lambda i: -points[i][1]),
+        sorted(range(count), key=lambda i: (-sizes[i][0], i)),
+    ]
+    found = [_search(options, fixed, order) for order in orders]
+    _, chosen = min(found, key=lambda pair: pair[0])
+    return [of_label.placed(place) for of_label, place in zip(options, chosen, strict=True)]
 
-    def best(i: int, others: Sequence[int]) -> int:
+
+def _search(
+    options: Sequence[_Options], fixed: Sequence[FloatArray], order: Sequence[int]
+) -> tuple[float, list[int]]:
+    """What the places cost in the end, and the place of each label, chosen in an order."""
+    chosen = dict.fromkeys(order, 0)
+
+    def costs(i: int, others: Sequence[int]) -> FloatArray:
         boxes = np.array([options[j].boxes[chosen[j]] for j in others]).reshape(-1, 4)
         leaders = np.array(
             [(options[j].point, options[j].leaders[chosen[j]]) for j in others]
         ).reshape(-1, 2, 2)
-        return int(np.argmin(fixed[i] + _cost_of_others(options[i], boxes, leaders)))
+        return np.asarray(fixed[i] + _cost_of_others(options[i], boxes, leaders))
 
-    for i in range(len(points)):
-        chosen.append(best(i, range(i)))
+    for place, i in enumerate(order):
+        chosen[i] = int(np.argmin(costs(i, order[:place])))
+    total = 0.0
     for _ in range(_ROUNDS):
-        before = list(chosen)
-        for i in range(len(points)):
-            chosen[i] = best(i, [j for j in range(len(points)) if j != i])
+        before, total = dict(chosen), 0.0
+        for i in order:
+            of_places = costs(i, [j for j in order if j != i])
+            chosen[i] = int(np.argmin(of_places))
+            total += float(of_places[chosen[i]])
         if chosen == before:
             break
-    return [of_label.placed(place) for of_label, place in zip(options, chosen, strict=True)]
+    return total, [chosen[i] for i in range(len(order))]
 
 
 @dataclass(frozen=True)
@@ -177,7 +199,20 @@ def _cost_of_others(options: _Options, boxes: FloatArray, leaders: FloatArray) -
     cost = np.where(shared > 0, _OVERLAP + shared, 0.0)
     cost += _CROSSING * _crosses(np.array(options.point), options.leaders[:, None], boxes)
     cost += _CROSSING * _crosses(leaders[:, 0], leaders[:, 1], own)
+    cost += _TANGLED * _meet(np.array(options.point), options.leaders[:, None], leaders)
     return np.asarray(cost.sum(axis=1))
+
+
+def _meet(start: FloatArray, end: FloatArray, leaders: FloatArray) -> NDArray[np.bool_]:
+    """Whether segments from a start to ends cross other leaders; a NaN end gives false."""
+
+    def side(a: FloatArray, b: FloatArray, of: FloatArray) -> FloatArray:
+        ahead, there = b - a, of - a
+        return np.asarray(ahead[..., 0] * there[..., 1] - ahead[..., 1] * there[..., 0])
+
+    others, ends = leaders[:, 0], leaders[:, 1]
+    apart = side(start, end, others) * side(start, end, ends) < 0.0
+    return np.asarray(apart & (side(others, ends, start) * side(others, ends, end) < 0.0))
 
 
 def _overlap(a: FloatArray, b: FloatArray) -> FloatArray:

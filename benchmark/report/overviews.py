@@ -72,9 +72,13 @@ def datasets_grid(groups: Sequence[RunGroup]) -> Grid:
 
 
 def efficiency_grid(group: RunGroup) -> Grid | None:
-    """Parameters, time, speed and memory of each finished system; None if there is none."""
+    """Parameters, time, speed and memory of each finished system; None if there is none.
+
+    Of systems that did not run here nothing is known.
+    """
+    own = [run for run in group.runs if run.record.outside is None]
     by_system: defaultdict[str, list[Run]] = defaultdict(list)
-    for run in group.runs:
+    for run in own:
         name = run.record.system.name
         if run.record.status == "finished" and name == base_name(name):
             by_system[name].append(run)
@@ -97,7 +101,7 @@ def efficiency_grid(group: RunGroup) -> Grid | None:
         )
     environments = {
         (run.record.environment.get("processor", ""), run.record.environment.get("threads", ""))
-        for run in group.runs
+        for run in own
     }
     machine = ""
     if len(environments) == 1:

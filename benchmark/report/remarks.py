@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from benchmark.protocol.metrics import View
 from benchmark.report.events import TaskEvents
 from benchmark.report.grid import Footnote
 from benchmark.report.ranks import Ties
@@ -22,6 +24,7 @@ OFTEN_TIED = 0.05
 ABOVE_CHANCE = 1.2
 """How far above chance a probe may stand before the table warns."""
 
+_ONE_USER = re.compile(r"(?<![\d.,])1 users\b")
 MATCHED = "bm25-matched"
 """The law of negatives whose lists are meant to give nothing away."""
 
@@ -79,7 +82,9 @@ def protocol_footnotes(task: TaskName, runs: Sequence[Run]) -> tuple[Footnote, .
     for run in runs:
         sentences |= dict.fromkeys(run.record.protocol.notes.get(task, ()))
         sentences |= dict.fromkeys(run.record.protocol.remarks)
-    return tuple(Footnote("", sentence) for sentence in sentences)
+    # Records from before that was minded say "1 users".
+    said = dict.fromkeys(_ONE_USER.sub("1 user", sentence) for sentence in sentences)
+    return tuple(Footnote("", sentence) for sentence in said)
 
 
 def all_items_footnotes(task: TaskName, runs: Sequence[Run]) -> tuple[Footnote, ...]:
@@ -103,6 +108,25 @@ def left_out_sentence(task: TaskName, runs: Sequence[Run]) -> str:
         return ""
     by = f"All items are ranked by {how}, which leaves" if how else "Among all items it leaves"
     return f"{by} out {share:.1%} of the targets: they stand, tied, after all that it returns."
+
+
+def handed_in_sentence(task: TaskName, runs: Sequence[Run], view: View) -> str:
+    """Whose scores a row is made of that did not run here, and what they lack; or nothing."""
+    parts = [run.record.outside for run in runs if run.record.outside is not None]
+    if not parts:
+        return ""
+    by = ", ".join(dict.fromkeys(part.contributor for part in parts if part.contributor))
+    where = ", ".join(dict.fromkeys(part.url for part in parts if part.url))
+    on = ", ".join(dict.fromkeys(part.hardware for part in parts if part.hardware))
+    told = f"Ranked from scores that {by or 'somebody'} handed in{f' ({where})' if where else ''}"
+    told += f", made on {on}." if on else "."
+    shares = [part.left_out_of_lists.get(task, 0.0) for part in parts]
+    share = sum(shares) / len(shares)
+    if view == "all-items" or share == 0.0:
+        return told
+    return (
+        f"{told} They leave {share:.1%} of the targets out of their lists, which count as missed."
+    )
 
 
 def precision_sentences(task: TaskName, runs: Sequence[Run]) -> tuple[str, ...]:
@@ -132,6 +156,34 @@ def precision_sentences(task: TaskName, runs: Sequence[Run]) -> tuple[str, ...]:
 def list_length(task: TaskName, runs: Sequence[Run]) -> int:
     """How many candidates each test event has; 0 if no run tells."""
     return max((run.record.protocol.list_lengths.get(task, 0) for run in runs), default=0)
+
+
+def lengths_sentences(task: TaskName, runs: Sequence[Run], view: View) -> tuple[str, ...]:
+    """Cut-offs at which HR counts every target that is returned, for want of others in its list."""
+    record = runs[0].record
+    cutoffs = cutoffs_of(record, view)
+    if view == "lists":
+        length: float = list_length(task, runs)
+        shorts = [run.record.protocol.shortest_lists.get(task, length) for run in runs]
+        least = min(shorts, default=length)
+    else:
+        sizes = (run.record.protocol.all_items.get(task, 0.0) for run in runs)
+        length = least = max(sizes, default=0.0)
+    empty = [f"HR@{k}" for k in cutoffs if 0 < length <= k]
+    partly = [f"HR@{k}" for k in cutoffs if 0 < least <= k < length]
+    of_what = "lists have" if view == "lists" else "on average a target is ranked among"
+    told = []
+    if empty:
+        told.append(
+            f"{' and '.join(empty)} {'says' if len(empty) == 1 else 'say'} nothing of the order: "
+            f"{of_what} {length:,.6g} items, so every target that is returned counts."
+        )
+    if partly:
+        told.append(
+            f"{' and '.join(partly)} {'counts' if len(partly) == 1 else 'count'} every target that "
+            f"is returned in the shorter lists, which have {least:,} items or more."
+        )
+    return tuple(told)
 
 
 def probes_sentences(task: TaskName, rows: Sequence[Row], runs: Sequence[Run]) -> tuple[str, ...]:

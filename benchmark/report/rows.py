@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmark.protocol.metrics import View
@@ -117,6 +118,27 @@ class Table:
     def has_intervals(self) -> bool:
         """Whether any cell has a bootstrap interval."""
         return any(cell.interval is not None for row in self.rows for cell in row.cells)
+
+
+def common_name(system: str) -> str:
+    """What the variants of one system are called together, or its own name."""
+    entry = entries().get(system)
+    return entry.heading if entry is not None and entry.heading else system
+
+
+def without_repetitions(rows: Sequence[Row], column: int) -> list[Row]:
+    """``rows`` without those that print the same in a column as another variant of their system.
+
+    The one that stays has the names of both. (One model, ranked in two ways, often gives that.)
+    """
+    found: dict[tuple[str, float | None], Row] = {}
+    for row in rows:
+        mean = row.cells[column].mean
+        key = (common_name(row.system), None if mean is None else round(mean, DECIMALS))
+        other = found.get(key)
+        names = row.display_name if other is None else f"{other.display_name}, {row.display_name}"
+        found[key] = replace(other or row, display_name=names)
+    return list(found.values())
 
 
 def place_in_catalogue(system: str) -> tuple[int, str]:

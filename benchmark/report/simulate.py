@@ -208,7 +208,8 @@ def simulation_grid(worlds: Sequence[World], repetitions: int, seed: int = 1) ->
     world = worlds[0]
     users = "each of its own user"
     if world.users:
-        users = f"of {world.users} users, who make up {world.within_users:g} of a system's own part"
+        shared = counted(world.users, "user")
+        users = f"of {shared}, who make up {world.within_users:g} of a system's own part"
     runs = counted(world.seeds, "seed")
     if world.run_deviation:
         runs += f", deviation of runs {world.run_deviation:g}"

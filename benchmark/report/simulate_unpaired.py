@@ -81,5 +81,5 @@ def unpaired_grid(worlds: Sequence[tuple[World, World]], repetitions: int, seed:
 
 
 def _sample(world: World) -> str:
-    users = f"{world.users} users" if world.users else "each of its own user"
+    users = counted(world.users, "user") if world.users else "each of its own user"
     return f"{counted(world.events, 'event')} {'of ' if world.users else ''}{users}"

@@ -29,8 +29,10 @@ from benchmark.report.remarks import (
     TIED,
     all_items_footnotes,
     cold_users_footnote,
+    handed_in_sentence,
     is_often_tied,
     left_out_sentence,
+    lengths_sentences,
     mean_ties,
     precision_sentences,
     probes_sentences,
@@ -49,7 +51,7 @@ from benchmark.report.rows import (
 from benchmark.report.statistics import Statistics
 from benchmark.report.text import clean, shortened
 from benchmark.report.unbeaten import not_clearly_beaten, unbeaten_sentences
-from benchmark.report.views import columns_of, further_metrics, has_view
+from benchmark.report.views import WORDS, columns_of, further_metrics, has_view
 from benchmark.runs.record import Run, TaskName, finished_at
 from benchmark.systems.catalogue import base_name, entries, family_title
 
@@ -154,7 +156,8 @@ def _above(
     metrics = columns_of(runs[0].record, view)
     unbeaten = unbeaten_sentences(references, trained, metrics, level, DECIMALS)
     probes = probes_sentences(task, references, runs) if view == "lists" else ()
-    return tuple(map(clean, (*unbeaten, *probes)))
+    lengths = lengths_sentences(task, runs, view)
+    return tuple(map(clean, (*unbeaten, *probes, *lengths)))
 
 
 def ablated_systems(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -253,6 +256,7 @@ def _row(
     left_out = left_out_sentence(task, runs) if view == "all-items" else ""
     said = (
         *stand_ins,
+        handed_in_sentence(task, runs, view),
         left_out,
         *precision_sentences(task, runs),
         capped_sentence(finished),
@@ -281,6 +285,8 @@ def _failure(task: TaskName, run: Run, view: View) -> str | None:
     if run.record.status == "failed":
         return run.record.error or "The run failed without a message."
     figures = run.metrics_of(view).get(task, {})
+    if run.record.outside is not None and not figures:
+        return f"No scores of it were handed in for {WORDS[view]}."
     columns = columns_of(run.record, view)
     missing = [name for name in columns if not math.isfinite(figures.get(name, math.nan))]
     if missing:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from benchmark.errors import counted as counted
+
 _LONGEST_WORD = 24
+_LONGEST_PART = 32  # of a word without signs
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -118,11 +121,26 @@ def latex(text: str) -> str:
 
 def latex_breakable(text: str) -> str:
     """As :func:`latex`, and long words (paths) may be broken, so that no line runs out."""
-    words = []
-    for word in clean(text).split(" "):
-        parts = [word[i : i + _LONGEST_WORD] for i in range(0, len(word), _LONGEST_WORD)]
-        words.append(r"\allowbreak{}".join(latex(part) for part in parts))
-    return " ".join(words)
+    words = clean(text).split(" ")
+    return " ".join(r"\allowbreak{}".join(map(latex, breakable_parts(word))) for word in words)
+
+
+def breakable_parts(word: str) -> list[str]:
+    """A long word in parts between which a line may end: after a sign, and never inside a name.
+
+    What has no sign for long is a hash or a token of a path, which has no syllables either.
+
+    >>> breakable_parts("benchmark/report/tables.py:main_table"), breakable_parts("recommendation")
+    (['benchmark/', 'report/', 'tables.', 'py:', 'main_', 'table'], ['recommendation'])
+    """
+    if len(word) <= _LONGEST_WORD:
+        return [word]
+    parts = re.findall(r"[^/_.:,=&?@-]*[/_.:,=&?@-]+|[^/_.:,=&?@-]+", word)
+    return [
+        part[first : first + _LONGEST_PART]
+        for part in parts
+        for first in range(0, len(part), _LONGEST_PART)
+    ]
 
 
 def markdown(text: str) -> str:
@@ -154,12 +172,3 @@ def file_name(*parts: str) -> str:
     """
     safe = (re.sub(r"[^A-Za-z0-9._-]+", "_", part).lstrip(".")[:60] or "_" for part in parts)
     return "-".join(safe)
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """``number`` with its noun.
-
-    >>> counted(1, "seed"), counted(3, "seed"), counted(1682, "item")
-    ('1 seed', '3 seeds', '1,682 items')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

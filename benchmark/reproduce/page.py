@@ -194,7 +194,14 @@ def _details(content: Lines, found: Mapping[str, Found]) -> Iterator[str]:
 
 def _data(line: Line) -> str:
     counts = line.counts
-    size = f"{counts.users:,} users, {counts.items:,} items, {counts.events:,} events"
+    size = ", ".join(
+        counted(number, noun)
+        for number, noun in (
+            (counts.users, "user"),
+            (counts.items, "item"),
+            (counts.events, "event"),
+        )
+    )
     return f"{markdown(line.dataset)} ({size})"
 
 

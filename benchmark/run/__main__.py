@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
-from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
+from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, counted, shortened
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
@@ -31,26 +31,33 @@ def _parser() -> argparse.ArgumentParser:
         "the same command resumes after an interruption.",
     )
     add = parser.add_argument
-    add("--suite", default="all", help="a suite by name, or a YAML file (default: all)")
-    add("--dataset", help="data sets: recipe names or files, separated by commas")
-    add("--systems", help="systems separated by commas, or 'all'")
-    add("--protocol", help="protocols separated by commas: paper, released, clean")
-    add("--preset", help="a preset of overrides by name, or a YAML file")
-    add("--seeds", help="seeds separated by commas")
+    of_suite = "(default: as in the suite)"
+    add("--suite", default="all", help="a suite by name, or a YAML file (default: %(default)s)")
+    add("--dataset", help=f"data sets: recipe names or files, separated by commas {of_suite}")
+    add("--systems", help=f"systems separated by commas, or 'all' {of_suite}")
+    add("--protocol", help=f"protocols separated by commas, see --list {of_suite}")
+    add("--preset", help=f"a preset of overrides by name, or a YAML file {of_suite}")
+    add("--seeds", help=f"seeds separated by commas {of_suite}")
     add(
         "--set",
         action="append",
         default=[],
         metavar="SYSTEM.KEY=VALUE",
-        help="override one value of a system, or protocol.KEY=VALUE; may be repeated",
+        help="override one value of a system, or protocol.KEY=VALUE; may be repeated "
+        "(default: as in the preset; --describe SYSTEM shows the keys)",
     )
-    add("--jobs", type=int, default=1, help="jobs at the same time, each a process (default: 1)")
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        help="jobs at the same time, each a process (default: %(default)s)",
+    )
     add(
         "--backend",
         default="processes",
         choices=("processes", "dask"),
         help="where jobs run: in processes of this machine, or on a Dask cluster whose machines "
-        "share the results folder; see docs/clusters.md (default: processes)",
+        "share the results folder; see docs/clusters.md (default: %(default)s)",
     )
     add("--scheduler", help="with --backend dask: tcp://HOST:PORT, or local:N for N workers here")
     add("--threads", type=int, help="threads a job (default: the cores shared among the jobs)")
@@ -59,14 +66,38 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         default=SINGLE_PRECISION,
         choices=PRECISIONS,
-        help="of products, in training and scoring; tf32 is for accelerators (default: fp32)",
+        help="of products, in training and scoring; tf32 is for accelerators "
+        "(default: %(default)s)",
     )
-    add("--results", type=Path, default=Path("results"), help="where runs and tables go")
-    add("--prepared", type=Path, default=Path("datasets/prepared"), help="prepared data sets")
-    add("--candidates", type=Path, help="a folder of candidate lists made by another program")
-    add("--track", default="", help="trackers of training curves, such as tensorboard or wandb")
+    add(
+        "--results",
+        type=Path,
+        default=Path("results"),
+        help="where runs and tables go (default: %(default)s)",
+    )
+    add(
+        "--prepared",
+        type=Path,
+        default=Path("datasets/prepared"),
+        help="prepared data sets (default: %(default)s)",
+    )
+    add(
+        "--candidates",
+        type=Path,
+        help="a folder of candidate lists made by another program (default: lists are drawn)",
+    )
+    add(
+        "--track",
+        default="",
+        help="trackers of training curves, such as tensorboard or wandb (default: none)",
+    )
     add("--dry-run", action="store_true", help="print what is done, what would run, in order")
     add("--list", action="store_true", help="list systems, presets, suites, protocols, data sets")
+    add(
+        "--describe",
+        metavar="SYSTEM",
+        help="show a system's settings: meaning, default, the preset's value (default: run)",
+    )
     add("--fresh", action="store_true", help="forget the chosen jobs and run them again")
     add("--retry-failed", action="store_true", help="run jobs that failed before again")
     return parser
@@ -75,7 +106,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code (0, 1 failed system, 2 bad input, 130 Ctrl-C)."""
     arguments = _parser().parse_args(argv)
-    return guarded(lambda: _list() if arguments.list else _run(arguments))
+    if arguments.list:
+        return guarded(_list)
+    if arguments.describe is not None:
+        return guarded(lambda: _describe(arguments))
+    return guarded(lambda: _run(arguments))
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -83,37 +118,19 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _list() -> int:
-    from rich.table import Table
-    from rich.text import Text
+    from benchmark.run.listing import print_catalogue
 
-    from benchmark.data.recipe import recipe_names
-    from benchmark.protocol.settings import PRESETS
-    from benchmark.systems.catalogue import entries, family_order, family_title, named_files
-    from benchmark.yaml_files import read_yaml
+    print_catalogue(console())
+    return 0
 
-    out = console()
-    table = Table(box=None, padding=(0, 1), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    rows = entries().values()
-    families = [*family_order(), *sorted({row.family for row in rows} - set(family_order()))]
-    for family in families:
-        members = [row for row in rows if row.family == family]
-        if members:
-            table.add_row(Text(family_title(family), style="bold"))
-        for row in members:
-            name = f"{row.name}:<Model>" if row.variants else row.name
-            table.add_row(f"  {name}", row.display_name, ", ".join(row.tasks))
-    out.print(table)
-    for kind in ("presets", "suites"):
-        out.print(f"\n{kind.capitalize()}", style="bold")
-        for name, path in named_files(kind).items():
-            out.print(f"  {name}: {read_yaml(path).get('description', '')}")
-    out.print("\nProtocols", style="bold")
-    out.print(f"  {', '.join(PRESETS)}")
-    out.print("\nData sets", style="bold")
-    out.print(f"  {', '.join(recipe_names())}")
+
+def _describe(arguments: argparse.Namespace) -> int:
+    from benchmark.overrides import parse_assignments
+    from benchmark.run.listing import print_settings
+    from benchmark.run.suite import load_suite
+
+    preset = arguments.preset or load_suite(arguments.suite).preset
+    print_settings(arguments.describe, preset, parse_assignments(arguments.set), console())
     return 0
 
 
@@ -235,7 +252,8 @@ def _run_by(backend: Backend, arguments: argparse.Namespace) -> int:
         backend.run(waiting, err, afresh)
     done = len(jobs) - len(waiting)
     err.print(
-        f"{len(waiting)} jobs run in {time.monotonic() - started:.1f} s, {done} were done before."
+        f"{counted(len(waiting), 'job')} run in {time.monotonic() - started:.1f} s, "
+        f"{done} done before."
     )
     code = _report([job.spec for job in jobs], store, options)
     for sentence in planned.unavailable:
@@ -275,7 +293,7 @@ def _print_plan(jobs: Sequence[PlannedJob], retry_failed: bool, fresh: bool) -> 
     }
     table = Table(box=None, padding=(0, 2))
     for column in ("#", "system", "data set", "protocol", "seed", "state", "identity"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for number, job in enumerate(jobs, 1):
         spec = job.spec
         state = "will run afresh" if fresh else words[job.state]

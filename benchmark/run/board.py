@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from benchmark.errors import counted
+from benchmark.run.progress import A_MINUTE, in_words
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
 
 
 class Board:
     """One line a job that runs, and a bar of all; a context manager.
+
+    Where there is no terminal, a line a minute says how far things are.
 
     The time left is told once a job has ended: as long as those took on average, for each that is
     left, by how many run at the same time.
@@ -28,6 +31,7 @@ class Board:
         self._began: dict[str, float] = {}
         self._lines: dict[str, TaskID] = {}
         self._console = console
+        self._total, self._last = len(jobs), time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
@@ -72,7 +76,9 @@ class Board:
 
     def tells(self, sentence: str, style: str = "") -> None:
         """What stays to be read."""
-        self._console.print(sentence, style=style, markup=False, highlight=False, emoji=False)
+        self._console.print(
+            sentence, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True
+        )
 
     def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
         """A job has finished or failed."""
@@ -86,9 +92,13 @@ class Board:
 
     def refresh(self) -> None:
         """Tell the time left anew."""
-        left = self.seconds_left()
-        note = "" if left is None else f"about {timedelta(seconds=round(left))} left"
+        left, now = self.seconds_left(), time.monotonic()
+        note = "time left unknown" if left is None else f"about {in_words(left)} left"
         self._progress.update(self._bar, note=note)
+        if not self._console.is_terminal and now - self._last >= A_MINUTE:
+            self._last = now
+            ended, running = self._total - len(self._left), len(self._began)
+            self.tells(f"{ended} of {counted(self._total, 'job')} ended, {running} running, {note}")
 
     def seconds_left(self) -> float | None:
         """How long the jobs that are left will take; None as long as none has ended."""

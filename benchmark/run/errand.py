@@ -173,6 +173,9 @@ class _Told:
         _LOGGER.info("%s: %s in %.1f s", job.label, run.record.status, seconds)
         self.run, self.seconds = run, seconds
 
+    def looks_at_the_clock(self) -> None:
+        pass  # the suite has a clock of its own
+
     def send(self, kind: str, **news: Any) -> None:
         told = {"kind": kind, "job": self.job.identity, "worker": self.worker.address, **news}
         self.worker.log_event(self.topic, told)

@@ -22,16 +22,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from benchmark.faults import MachineFault
+from benchmark.run.progress import A_MINUTE, Shown
 from benchmark.run.worker import Answer, Order
 from benchmark.runs.execute import Failure, execute, load_data
 from benchmark.runs.machine import least_held, visible_cuda_devices
@@ -70,14 +63,7 @@ def run_jobs(
         BenchmarkError: the input is bad.
         MachineFault: the results folder cannot be written.
     """
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        shown = _Shown(console, progress, progress.add_task("jobs", total=len(jobs)), ended)
+    with Shown(console, len(jobs), ended) as shown:
         if number_of_processes() > 1:
             for job in jobs:
                 started = time.monotonic()
@@ -93,30 +79,6 @@ def devices_of(jobs: Sequence[JobSpec], processes: int) -> list[str]:
     """What jobs that run at the same time on "cuda" are given, each one of its own."""
     shares_out = processes > 1 and any(job.device == "cuda" for job in jobs)
     return visible_cuda_devices() if shares_out else []
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What people see of the jobs."""
-
-    console: Console
-    progress: Progress
-    bar: TaskID
-    told: Callable[[JobSpec, Run], None]
-
-    def says(self, job: JobSpec, message: str) -> None:
-        self.progress.update(self.bar, description=f"{job.label}: {message}")
-
-    def tells(self, sentence: str, style: str = "") -> None:
-        self.console.print(sentence, style=style, markup=False, highlight=False, emoji=False)
-
-    def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
-        if run.record.status == "finished":
-            self.tells(f"{job.label}: done in {seconds:.1f} s")
-        else:
-            self.tells(f"{job.label}: failed: {run.record.error}", style="red")
-        self.progress.advance(self.bar)
-        self.told(job, run)
 
 
 @dataclass
@@ -201,8 +163,8 @@ class Crew:
         """The workers that have an order."""
         return [worker for worker in self.workers if worker.order is not None]
 
-    def answers(self, seconds: float | None = None) -> list[tuple[_Worker, Answer | None]]:
-        """Wait, for ``seconds`` at most, until a busy worker says something; None if it died."""
+    def answers(self, seconds: float) -> list[tuple[_Worker, Answer | None]]:
+        """Wait until a busy worker says something, but no longer; None if it has died."""
         speakers = {id(worker.connection): worker for worker in self.busy()}
         ready = wait([worker.connection for worker in speakers.values()], seconds)
         heard: list[tuple[_Worker, Answer | None]] = []
@@ -221,7 +183,7 @@ class Crew:
         self.workers.remove(worker)
 
 
-class Shown(Protocol):
+class Audience(Protocol):
     """Who is told what goes on."""
 
     def says(self, job: JobSpec, message: str) -> None:
@@ -232,6 +194,9 @@ class Shown(Protocol):
 
     def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
         """A job has finished or failed."""
+
+    def looks_at_the_clock(self) -> None:
+        """Time has gone by, and nothing else may have happened."""
 
 
 class Unwanted(Exception):
@@ -249,7 +214,7 @@ class Queue:
 
     jobs: Sequence[JobSpec]
     crew: Crew
-    shown: Shown
+    shown: Audience
     afresh: frozenset[str]
     goes_on: Callable[[], bool] = lambda: True
     shared: str = ""
@@ -283,8 +248,9 @@ class Queue:
                     self.crew.give(self._order(self.locked.popleft(), waits=True))
                 else:
                     return
-            for worker, answer in self.crew.answers(None if self.is_wanted is None else _TICK):
+            for worker, answer in self.crew.answers(A_MINUTE if self.is_wanted is None else _TICK):
                 self._heard(worker, answer)
+            self.shown.looks_at_the_clock()
             if self.is_wanted is not None and not self.is_wanted():
                 raise Unwanted
 

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +48,7 @@ from benchmark.locks import LockedElsewhere
 from benchmark.protocol.metrics import VIEWS, Ranks, View, every_metric, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
+from benchmark.runs.describe import dataset_part, protocol_part
 from benchmark.runs.evaluation import Evaluation, evaluate
 from benchmark.runs.identity import JobChanged, refuse_if_changed, refuse_other_code
 from benchmark.runs.machine import (
@@ -66,10 +67,8 @@ from benchmark.runs.record import (
     SCORES_FILE,
     SYSTEM_FOLDER,
     CostPart,
-    DatasetPart,
     IdentifierQuality,
     Metrics,
-    ProtocolPart,
     RankChanges,
     Run,
     RunRecord,
@@ -527,7 +526,6 @@ def _record(
     failure: Failure | None,
 ) -> RunRecord:
     choice = choose(job.system)
-    log = dataset.log
     return RunRecord(
         identity=job.identity,
         code=sha256_of_json(job.code),
@@ -535,35 +533,13 @@ def _record(
         status="finished" if failure is None else "failed",
         error=failure.sentence if failure else None,
         retryable=failure is not None and failure.retryable,
-        dataset=DatasetPart(
-            name=dataset.name,
-            fingerprint=dataset.fingerprint,
-            users=dataset.number_of_users,
-            items=dataset.number_of_items,
-            queries=len(dataset.queries),
-            recommendation_events=len(log.recommendation.positions),
-            search_events=len(log.search.positions),
-        ),
-        protocol=ProtocolPart(
-            name=job.protocol,
-            settings=job.protocol_settings,
-            candidates={name: task.test_candidates.fingerprint for name, task in tasks.items()},
-            test_events={name: len(task.test) for name, task in tasks.items()},
-            list_lengths={
-                name: int(task.test_candidates.lengths.max()) for name, task in tasks.items()
-            },
-            shortest_lists={
-                name: int(task.test_candidates.lengths.min())
-                for name, task in tasks.items()
-                if task.test_candidates.is_absent is not None
-            },
-            outside_lists=tuple(name for name, task in tasks.items() if task.has_outside_lists),
-            all_items={
-                name: float(views["all-items"].others.mean()) + 1 for name, views in found.items()
-            },
-            notes={name: task.notes for name, task in tasks.items() if task.notes},
-            remarks=ProtocolSettings.model_validate(job.protocol_settings).remarks,
-            cold_users={name: task.share_of_cold_users(dataset) for name, task in tasks.items()},
+        dataset=dataset_part(dataset),
+        protocol=protocol_part(
+            job.protocol,
+            job.protocol_settings,
+            dataset,
+            tasks,
+            {name: float(views["all-items"].others.mean()) + 1 for name, views in found.items()},
         ),
         system=SystemPart(
             name=job.system,
@@ -585,7 +561,7 @@ def _record(
         cost=cost,
         identifiers=identifiers,
         environment=environment_of(job),
-        finished_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
 
 

@@ -10,7 +10,7 @@ all items, for outside evaluators. Runs of schema 1 have the view of the lists o
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,8 @@ SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
+OUTSIDE_PRESET = "outside"
+"""The preset of runs that were handed in, which have none of ours."""
 SYSTEM_FOLDER = "system"
 """Of a run, with what the fitted system saved."""
 RANKS_FILE = "ranks.parquet"
@@ -125,6 +127,20 @@ class RankChanges(_Part):
     mean_places: float  # by how many places the others' targets moved in the mean
 
 
+class OutsidePart(_Part):
+    """Where the scores of a system are from that did not run here: files of others.
+
+    ``files`` has the SHA-256 of each, by task and view (``search``, ``search-all-items``).
+    ``left_out_of_lists`` is the share of each task's targets that they do not score in lists.
+    """
+
+    files: dict[str, str]
+    contributor: str = ""
+    url: str = ""
+    hardware: str = ""
+    left_out_of_lists: dict[str, float] = {}
+
+
 class RunRecord(_Part):
     """Everything of ``run.json``."""
 
@@ -144,6 +160,7 @@ class RunRecord(_Part):
     cost: CostPart
     identifiers: IdentifierQuality = {}
     rank_changes: dict[str, RankChanges] = {}  # task → changes; none in single precision
+    outside: OutsidePart | None = None  # none where the system ran here, and in older records
     environment: dict[str, str]
     finished_at: str  # ISO 8601, UTC
 
@@ -216,13 +233,12 @@ def finished_at(run: Run) -> datetime:
     """
     text = run.record.finished_at
     try:
-        # Python 3.10 does not read the "Z" for UTC.
-        finished = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        finished = datetime.fromisoformat(text)
     except ValueError:
         raise BenchmarkError(
             f"{run.folder / RUN_FILE}: finished_at: {text!r} is not a time in ISO 8601."
         ) from None
-    return finished if finished.tzinfo else finished.replace(tzinfo=timezone.utc)
+    return finished if finished.tzinfo else finished.replace(tzinfo=UTC)
 
 
 def find_run_folders(root: Path) -> list[Path]:

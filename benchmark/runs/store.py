@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
@@ -68,6 +68,30 @@ class JobSpec:
     def label(self) -> str:
         """How the job is called on the terminal."""
         return f"{self.system} on {self.dataset}, {self.protocol}, seed {self.seed}"
+
+
+class HasPlace(Protocol):
+    """What has a folder here: a job, or a run that was handed in."""
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that determines the result."""
+        ...
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set."""
+        ...
+
+    @property
+    def protocol(self) -> str:
+        """The name of the protocol."""
+        ...
+
+    @property
+    def system(self) -> str:
+        """The name of the system."""
+        ...
 
 
 def _safe(name: str) -> str:
@@ -130,12 +154,12 @@ class RunStore:
         """The lock of the job whose folder is called ``target``; none for files in a folder."""
         return self._lock_of(target) if re.fullmatch(r"[0-9a-f]{16}", target) else None
 
-    def folder(self, job: JobSpec) -> Path:
+    def folder(self, job: HasPlace) -> Path:
         """The published folder of a job."""
         place = self.runs / _safe(job.dataset) / _safe(job.protocol) / _safe(job.system)
         return place / job.identity[:_FOLDER_DIGITS]
 
-    def work_folder(self, job: JobSpec) -> Path:
+    def work_folder(self, job: HasPlace) -> Path:
         """The folder of a job's unfinished work."""
         return self.results / "work" / job.identity[:_FOLDER_DIGITS]
 
@@ -151,7 +175,7 @@ class RunStore:
             return "unfinished"
         return "unfinished" if self._is_own_work(job) else "missing"
 
-    def read(self, job: JobSpec) -> Run | None:
+    def read(self, job: HasPlace) -> Run | None:
         """The published run of a job, or None if it is absent, damaged or another job's."""
         folder = self.folder(job)
         if not is_complete(folder):
@@ -185,14 +209,14 @@ class RunStore:
             return False
         return bool(content == {"identity": job.identity})
 
-    def discard(self, job: JobSpec) -> None:
+    def discard(self, job: HasPlace) -> None:
         """Remove a job's run and its unfinished work; the caller holds its lock."""
         for folder in (self.folder(job), self.work_folder(job)):
             remove_folder(folder)
 
     @contextmanager
     def locked(
-        self, job: JobSpec, *, waits: bool = True, waiting: Callable[[], None] = lambda: None
+        self, job: HasPlace, *, waits: bool = True, waiting: Callable[[], None] = lambda: None
     ) -> Iterator[None]:
         """Hold the job's lock; see :func:`benchmark.locks.locked`."""
         lock = self._lock_of(job.identity[:_FOLDER_DIGITS])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from benchmark.cli import guarded
 from benchmark.errors import BenchmarkError
@@ -30,11 +32,35 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise BenchmarkError(
                 f"the service needs {error.name}: pip install 'gensar-benchmark[serve]'."
             ) from None
-        service = make_service(model_of(arguments), arguments.batch)
-        uvicorn.run(service, host=arguments.host, port=arguments.port, log_level="warning")
+        with _listening(arguments.host, arguments.port) as listener:
+            model = model_of(arguments)
+            host, port = listener.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            address = f"http://{shown}:{port}"
+            print(f"{model.name} on {model.dataset.name}: {address} (Ctrl-C ends it)", flush=True)
+            configuration = uvicorn.Config(
+                make_service(model, arguments.batch), log_level="warning"
+            )
+            with suppress(KeyboardInterrupt):  # is how a service ends; answers under way are sent
+                uvicorn.Server(configuration).run(sockets=[listener])
         return 0
 
     return guarded(serve)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that has the port before the model is loaded; port 0 takes any that is free.
+
+    Raises:
+        BenchmarkError: the machine has no such address, or its port is taken or forbidden.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(address[0]), port), family=family)
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        reason = said.partition(" (while attempting")[0]  # the address is named already
+        raise BenchmarkError(f"--host {host} --port {port}: cannot be served ({reason}).") from None
 
 
 if __name__ == "__main__":

@@ -12,22 +12,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from benchmark.data.dataset import UNKNOWN_USER, Dataset
 from benchmark.data.prepare import PREPARED_ROOT, stored_with
 from benchmark.data.prepare import load as load_dataset
-from benchmark.errors import BenchmarkError, quoted, unknown_value
+from benchmark.data.recipe import recipe_names
+from benchmark.errors import BenchmarkError, quoted, shortened, unknown_value
+from benchmark.files import is_complete
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.questions import Question, Questions
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import known_users
 from benchmark.runs.machine import chosen_device, set_torch_threads, threads_of_a_job
-from benchmark.runs.record import SYSTEM_FOLDER, Run, read_run
+from benchmark.runs.record import SYSTEM_FOLDER, Run, find_run_folders, read_run
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
 from benchmark.systems.contract import RunContext, System
@@ -37,7 +40,10 @@ from benchmark.systems.view import Corpus
 if TYPE_CHECKING:
     import pandas as pd
 
-Event = str | tuple[str, str]
+Identifier = str | int
+"""Of an item or a user. A whole number is the same id as its text, as it is in every source."""
+
+Event = Identifier | tuple[str, Identifier]
 """Of a history: an item's id; or, of a click on a search's result, the query and the item's id."""
 
 Seen = Literal["left out", "kept"]
@@ -63,7 +69,7 @@ class Ask:
     """
 
     history: Sequence[Event] | None = None
-    user: str | None = None
+    user: Identifier | None = None
     query: str | None = None
     seen: Seen = "left out"
 
@@ -86,7 +92,7 @@ class Model:
         self,
         history: Sequence[Event] | None = None,
         *,
-        user: str | None = None,
+        user: Identifier | None = None,
         k: int = 10,
         seen: Seen = "left out",
     ) -> pd.DataFrame:
@@ -101,7 +107,8 @@ class Model:
 
         Raises:
             BenchmarkError: the system does not recommend; the data set lacks the user or an item;
-                there is neither history nor user; or ``k`` is below 1.
+                there is neither history nor user; an id is neither text nor whole number; or ``k``
+                is no whole number of 1 and more.
         """
         return _frame(self.answer("recommendation", [Ask(history, user, None, seen)], k)[0])
 
@@ -110,7 +117,7 @@ class Model:
         query: str,
         history: Sequence[Event] | None = None,
         *,
-        user: str | None = None,
+        user: Identifier | None = None,
         k: int = 10,
         seen: Seen = "kept",
     ) -> pd.DataFrame:
@@ -122,6 +129,8 @@ class Model:
             BenchmarkError: as in :meth:`recommend`; or the query is blank, or is not among those of
                 the data set and the system cannot read texts.
         """
+        if not isinstance(query, str):
+            raise BenchmarkError(f"query: must be a text, not {shortened(repr(query))}.")
         past = [] if history is None and user is None else history
         return _frame(self.answer("search", [Ask(past, user, query, seen)], k)[0])
 
@@ -134,6 +143,8 @@ class Model:
         if task not in self.tasks:
             able = " and ".join(self.tasks) or "nothing"
             raise BenchmarkError(f"{self.name} was not fitted for {task}, but for {able}.")
+        if not _is_whole(k):
+            raise BenchmarkError(f"k: must be a whole number, not {shortened(repr(k))}.")
         if not asked:
             return []
         questions = [self._question(one) for one in asked]
@@ -174,7 +185,7 @@ class Model:
             raise unknown_value("value", str(asked.seen), get_args(Seen), "seen")
         user = UNKNOWN_USER if asked.user is None else self._user(asked.user)
         if asked.history is not None:
-            events = [("", one) if isinstance(one, str) else one for one in asked.history]
+            events = _events(asked.history)
             items = [self._item(item) for _, item in events]
             past = self._questions.past_without_times(items, [query for query, _ in events])
         elif asked.user is not None:
@@ -193,7 +204,8 @@ class Model:
     def _user_ids(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.dataset.users) if number}
 
-    def _item(self, name: str) -> int:
+    def _item(self, given: Identifier) -> int:
+        name = _text_of(given, "history", "an item's id nor (query, id)")
         if name not in self._item_ids:
             raise BenchmarkError(
                 f"history: {quoted(name)} is none of the {self.dataset.number_of_items:,} items of "
@@ -201,7 +213,8 @@ class Model:
             )
         return self._item_ids[name]
 
-    def _user(self, name: str) -> int:
+    def _user(self, given: Identifier) -> int:
+        name = _text_of(given, "user", "a text nor a whole number")
         if name not in self._user_ids:
             raise BenchmarkError(
                 f"user: {quoted(name)} is none of the {self.dataset.number_of_users:,} users of "
@@ -232,11 +245,13 @@ def load(
         BenchmarkError: the folder holds no finished run or not the fitted system, or the data set
             cannot be found or is another one.
     """
-    run = read_run(Path(folder))
+    run = read_run(_run_folder(Path(folder)))
     record = run.record
     saved = run.folder / SYSTEM_FOLDER
     if record.status != "finished":
         raise BenchmarkError(f"{run.folder}: is a failed run ({record.error}).")
+    if record.outside is not None:
+        raise BenchmarkError(f"{run.folder}: was handed in as scores; there is no system to load.")
     if not saved.is_dir():
         raise BenchmarkError(
             f"{run.folder}: holds no fitted system; reference runs hold figures only. Run "
@@ -260,6 +275,55 @@ def load(
     return Model(run, system, data)
 
 
+def _run_folder(folder: Path) -> Path:
+    """``folder`` if a run lies there; else the sentence names one that lies below.
+
+    Raises:
+        BenchmarkError: none lies there.
+    """
+    if is_complete(folder):
+        return folder
+    if not folder.is_dir():
+        raise BenchmarkError(
+            f"{folder}: there is no such folder; a run lies in "
+            "results/runs/<data set>/<protocol>/<system>/<identity>."
+        )
+    below = find_run_folders(folder)
+    if not below:
+        raise BenchmarkError(f"{folder}: is not a finished run, nor does one lie below it.")
+    others = f", the first of {len(below)}" if len(below) > 1 else ""
+    raise BenchmarkError(f"{folder}: is not a finished run; give {below[0]}{others}.")
+
+
+def _events(history: Sequence[Event]) -> list[tuple[str, Identifier]]:
+    """(query, id) of each event; the query is blank where there was none.
+
+    Raises:
+        BenchmarkError: the history is one text, or an event has another form.
+    """
+    if isinstance(history, str):
+        raise BenchmarkError(f"history: must be a list of items' ids, not {quoted(history)}.")
+    events: list[tuple[str, Identifier]] = []
+    for one in history:
+        query, item = one if isinstance(one, tuple | list) and len(one) == 2 else ("", one)
+        if not isinstance(query, str):
+            raise BenchmarkError(f"history: {shortened(repr(query))} is no text of a query.")
+        events.append((query, item))
+    return events
+
+
+def _text_of(given: Any, name: str, allowed: str) -> str:
+    if isinstance(given, str):
+        return given
+    if _is_whole(given):
+        return str(int(given))
+    raise BenchmarkError(f"{name}: {shortened(repr(given))} is neither {allowed}.")
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
 def _artifacts_of(folder: Path) -> ArtifactStore:
     """The store beside the runs of a results folder, or one of this process's own."""
     for parent in folder.resolve().parents:
@@ -279,6 +343,12 @@ def _dataset_of(run: Run, given: str | Path | Dataset | None, prepared: Path) ->
         found = given
     else:
         stored = stored_with(part.fingerprint, prepared) if given is None else None
+        if given is None and stored is None and part.name not in recipe_names():
+            raise BenchmarkError(
+                f"{run.folder}: its data set {part.name!r} is not prepared below {prepared}, nor "
+                "is there a recipe of that name; give dataset (--dataset, the recipe's file) or "
+                "prepared (--prepared, where it is)."
+            )
         found = stored or load_dataset(part.name if given is None else given, root=prepared)
     if found.fingerprint != part.fingerprint:
         raise BenchmarkError(

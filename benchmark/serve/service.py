@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from benchmark import __version__
 from benchmark.errors import BenchmarkError, SystemFailure, quoted
@@ -217,7 +218,11 @@ def _answer(hits: Sequence[Hit]) -> Answer:
 
 
 def _answer_mistakes(app: FastAPI) -> None:
-    """One sentence for each: 413 for too much, 422 for bad input, 500 for a system that fails."""
+    """One sentence for each mistake, and a status of HTTP.
+
+    400 and 422 are bad input, 404 and 405 what is not served, 411 and 413 a body without a length
+    and one that is too long, 500 a system that fails.
+    """
 
     @app.middleware("http")
     async def refuse_large_bodies(request: Request, call_next: Any) -> Response:
@@ -231,10 +236,18 @@ def _answer_mistakes(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part != "body")
-        reason = first["msg"][:1].lower() + first["msg"][1:]
-        return _error(422, f"{key or 'the body'}: {reason}.")
+        return _error(422, _sentence(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        path = quoted(request.url.path)
+        sentences = {
+            400: "the body: is not JSON in UTF-8.",
+            404: f"{path} is not served; /recommend, /search, /health and /openapi.json are.",
+            405: f"{path} takes no {request.method}.",
+        }
+        sentence = sentences.get(error.status_code, str(error.detail))
+        return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
 
     @app.exception_handler(BenchmarkError)
     async def bad_input(request: Request, error: BenchmarkError) -> JSONResponse:
@@ -243,6 +256,20 @@ def _answer_mistakes(app: FastAPI) -> None:
     @app.exception_handler(SystemFailure)
     async def failed(request: Request, error: SystemFailure) -> JSONResponse:
         return _error(500, f"The system fails: {quoted(str(error))}")
+
+
+def _sentence(errors: Sequence[Any]) -> str:
+    """What is wrong with a body, of the errors that pydantic lists."""
+    first = errors[0]
+    key = ".".join(str(part) for part in first["loc"][1:3])
+    if first["type"] == "json_invalid":
+        return f"the body: is not JSON ({first['ctx']['error']}, at character {key})."
+    if len(first["loc"]) == 1:
+        return "the body: must be a JSON object, with the header content-type: application/json."
+    if first["loc"][1] == "history" and first["type"] == "string_type":
+        return f'{key}: must be an item\'s id as a text, or {{"query": a text, "item": its id}}.'
+    reason = first["msg"][:1].lower() + first["msg"][1:]
+    return f"{key}: {reason}."
 
 
 def _error(status: int, sentence: str) -> JSONResponse:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -35,6 +36,9 @@ INDEX_PACKAGE = "baselines"
 
 ENTRY_POINT_GROUP = "gensar_benchmark.systems"
 
+OUTSIDE_FAMILY = "outside"
+"""The family of systems that have no row here, whose scores were handed in."""
+
 TaskName = Literal["recommendation", "search"]
 
 logger = logging.getLogger(__name__)
@@ -54,7 +58,8 @@ class SystemEntry:
     ``label``. ``probe_of_lists`` marks a ranker without learning whose figures say whether matched
     candidate lists give the target away: tables of such lists print them in the caption.
     ``is_ceiling`` marks one that knows what an invented log was made by: a table of its own says
-    what share of its figures the others reach.
+    what share of its figures the others reach. ``packages`` names those that installing the project
+    does not bring: the name to import → the command that gets it.
     """
 
     name: str
@@ -76,6 +81,7 @@ class SystemEntry:
     label: str = ""
     probe_of_lists: bool = False
     is_ceiling: bool = False
+    packages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def module(self) -> str:
@@ -86,8 +92,15 @@ class SystemEntry:
         """Import and return the system's class.
 
         Raises:
-            SystemUnavailable: the module cannot be loaded, or the class is missing or no system.
+            SystemUnavailable: a package is not installed, the module cannot be loaded, or the class
+                is missing or no system.
         """
+        for package, command in self.packages.items():
+            if find_spec(package) is None:
+                raise SystemUnavailable(
+                    f"system {self.name!r}: needs the package {package}, which is not installed; "
+                    f"get it with `{command}`."
+                )
         module, _, attribute = self.target.partition(":")
         try:
             found = getattr(import_module(module), attribute)
@@ -238,7 +251,7 @@ def family_order() -> tuple[str, ...]:
 def family_title(key: str) -> str:
     """How a family is called in the tables; an unknown key is its own title."""
     titles: Mapping[str, str] = import_module(f"{INDEX_PACKAGE}.catalog").FAMILIES
-    return titles.get(key, key)
+    return titles.get(key, "From outside" if key == OUTSIDE_FAMILY else key)
 
 
 def index_file(name: str) -> Path:

@@ -262,8 +262,4 @@ def configure(choice: SystemChoice, *overrides: Mapping[str, Any]) -> SystemConf
     try:
         return as_given(config_class, values)
     except ValidationError as error:
-        complaint = sentence_of_validation(error, f"system {choice.name!r}")
-        if error.errors()[0]["type"] == "extra_forbidden":
-            known = ", ".join(config_class.model_fields) or "none"
-            complaint = BenchmarkError(f"{complaint} Its keys are: {known}.")
-        raise complaint from None
+        raise sentence_of_validation(error, f"system {choice.name!r}", config_class) from None

@@ -110,7 +110,28 @@ def _parsed(module: str, path: Path) -> _Source:
                 [*(above if node.level else []), *([node.module] if node.module else [])]
             )
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return hashlib.sha256(ast.dump(tree).encode("utf-8")).hexdigest(), tuple(names)
+    return hashlib.sha256(_written(tree).encode("utf-8")).hexdigest(), tuple(names)
+
+
+_WITH_EMPTY_LISTS = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+
+
+def _written(tree: ast.AST) -> str:
+    """A syntax tree as Python 3.11 writes it, so that a source has one hash on every Python.
+
+    Later ones leave empty lists out, name the type parameters of what has none, and may end a
+    format specification with an empty text.
+    """
+    for node in ast.walk(tree):
+        if not getattr(node, "type_params", True):
+            delattr(node, "type_params")
+        if isinstance(node, ast.JoinedStr):
+            node.values = [
+                part
+                for part in node.values
+                if not (isinstance(part, ast.Constant) and part.value == "")
+            ]
+    return ast.dump(tree, **_WITH_EMPTY_LISTS)
 
 
 def code_digests(*modules: str) -> dict[str, str]:

@@ -26,8 +26,8 @@ from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.splits import rows_but_the_test, training_rows
 from benchmark.protocol.task import Task
+from benchmark.protocol.training import rows_for_training, validation_rows
 from benchmark.retrieval import BM25Engine, make_engine
 from benchmark.systems.scores import checked_scores
 
@@ -98,8 +98,7 @@ class TrainingView:
     def __init__(
         self, dataset: Dataset, tasks: Mapping[str, Task], settings: ProtocolSettings
     ) -> None:
-        held_out = np.concatenate([task.held_out for task in tasks.values()])
-        keep = training_rows(dataset.log, held_out, settings)
+        keep = rows_for_training(dataset.log, tasks, settings)
         self.corpus = Corpus.of(dataset)
         self.log = dataset.log.keep(keep)
         # Without the seed of the lists, which is no business of who is ranked by them.
@@ -188,15 +187,6 @@ class TrainingView:
 def selection_score(metrics: ValidationMetrics) -> float:
     """What early stopping maximises: the mean over the tasks of validation NDCG@5."""
     return float(np.mean([values[SELECTION_METRIC] for values in metrics.values()]))
-
-
-def validation_rows(
-    log: EventLog, tasks: Mapping[str, Task], settings: ProtocolSettings
-) -> NDArray[np.bool_]:
-    """Which log rows a validation history may hold: all but the test, shape (events,)."""
-    tested = np.concatenate([task.tested for task in tasks.values()])
-    hidden = np.concatenate([task.test.hidden for task in tasks.values()])
-    return rows_but_the_test(log, tested, hidden, settings)
 
 
 def _latest(

@@ -115,8 +115,11 @@ class _Worker:
 
 
 def _in_words(study: Study, outcome: Outcome) -> str:
-    seconds = study.seconds(outcome.own)
-    took = f"{seconds:.1f} s of {'CPU' if study.job.device == 'cpu' else 'device'} time"
+    took = f"{study.seconds(outcome.own):.1f} s"
+    if outcome.artifacts:
+        shared = sum(map(study.seconds, outcome.artifacts.values()))
+        took += f" and {shared:.1f} s of artifacts"
+    took += f" in {'CPU' if study.job.device == 'cpu' else 'device'} time"
     if outcome.failure:
         return f"failed after {took}: {outcome.failure}"
     if outcome.is_pruned:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.kit.model_folder import PretrainedFiles
+from benchmark.systems.contract import RunContext
 
 THINGS = tuple(
     (word, thing)
@@ -41,6 +47,31 @@ def numbered_items(number: int) -> Items:
 def recommended(items: Items, item: NDArray[np.integer]) -> Dataset:
     """``item`` (users, rounds): what each user chose, in order."""
     return _dataset(items, item, [""], np.zeros_like(item), RECOMMENDATION)
+
+
+def going_round(users: int, items: int, rounds: int, cold: int = 0) -> Dataset:
+    """Each user goes round one cycle of ``items``, whose texts say nothing of its order.
+
+    Nobody chooses the ``cold`` further items.
+    """
+    random = np.random.default_rng(5)
+    start = random.integers(items, size=(users, 1))
+    order = 1 + random.permutation(items)
+    return recommended(numbered_items(items + cold), order[(start + np.arange(rounds)) % items])
+
+
+@contextmanager
+def toy_encoder(module: ModuleType, width: int) -> Iterator[None]:
+    """Random vectors (texts, ``width``) in place of those that an encoder makes for ``module``."""
+
+    def vectors(context: RunContext, encoder: Any, texts: list[str], *rest: Any) -> Any:
+        return np.random.default_rng(0).normal(size=(len(texts), width)).astype(np.float32)
+
+    found = PretrainedFiles(Path("none"), "toy", "0" * 64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "find_encoder", lambda *names: found)
+        patch.setattr(module, "text_vectors", vectors)
+        yield
 
 
 def searched_things(users: int, rounds: int, text_of: Callable[[str], str]) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,13 @@ from benchmark.errors import BenchmarkError
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.quantiser import Codebook
 from benchmark.kit.identifiers.rqvae import VECTORS
-from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import numbered_items, recommended
+from tests.baselines.planted import going_round, toy_encoder
 from tests.training import SEED, expect
 
 ITEMS, USERS, EVENTS, DIM, CODE_WIDTH = 32, 60, 12, 16, 8
@@ -72,30 +72,15 @@ UPSTREAM = {
 
 @pytest.fixture(scope="module")
 def planted() -> Any:
-    """Each user goes round a cycle of all items."""
-    random = np.random.default_rng(5)
-    start = random.integers(ITEMS, size=(USERS, 1))
-    order = 1 + random.permutation(ITEMS)
-    log = order[(start + np.arange(EVENTS)) % ITEMS]
-    dataset = recommended(numbered_items(ITEMS), log)
+    dataset = going_round(USERS, ITEMS, EVENTS)
     tasks = build_tasks(dataset, LISTS)
     return dataset, tasks["recommendation"], TrainingView(dataset, tasks, LISTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _toy_encoder() -> Any:
-    """Random vectors in place of an encoder's."""
-
-    def vectors(context: RunContext, encoder: Any, texts: list[str], *rest: Any) -> Any:
-        return np.random.default_rng(0).normal(size=(len(texts), DIM)).astype(np.float32)
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(
-        tiger, "find_encoder", lambda *names: PretrainedFiles(Path("none"), "toy", "0" * 64)
-    )
-    patch.setattr(tiger, "text_vectors", vectors)
-    yield
-    patch.undo()
+def _toy_encoder() -> Iterator[None]:
+    with toy_encoder(tiger, DIM):
+        yield
 
 
 def make(folder: Path, **changes: Any) -> LETTER:
@@ -200,7 +185,9 @@ def test_items_without_events_are_neither_rows_nor_columns_of_the_alignment() ->
     assert float(alignment_loss(dense, collaborative, torch.zeros(4, dtype=torch.bool))) == 0
 
 
-def test_codes_are_grouped_anew_every_so_many_steps_and_the_state_remembers() -> None:
+def test_codes_are_grouped_anew_every_so_many_steps_and_the_state_remembers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model, batch = model_of(), batch_of(20)
     calls = 0
     group = model._group_codes
@@ -210,7 +197,7 @@ def test_codes_are_grouped_anew_every_so_many_steps_and_the_state_remembers() ->
         calls += 1
         group()
 
-    model._group_codes = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "_group_codes", counted)
     for _ in range(5):
         model.loss(batch)
     assert calls == 3 and int(model.state_dict()["steps"]) == 5

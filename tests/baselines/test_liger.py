@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,13 @@ from benchmark.kit.identifiers.moving import (
     standardised,
 )
 from benchmark.kit.identifiers.rqvae import VECTORS
-from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import numbered_items, recommended
+from tests.baselines.planted import going_round, toy_encoder
 from tests.golden.loading import requests_for
 from tests.training import SEED, expect
 
@@ -58,30 +58,15 @@ EVERYTHING = np.tile(np.arange(1, ITEMS + COLD + 1), (len(HISTORIES), 1))
 
 @pytest.fixture(scope="module")
 def planted() -> Any:
-    """Each user goes round a cycle of all items but the last two, which nobody chooses."""
-    random = np.random.default_rng(5)
-    start = random.integers(ITEMS, size=(USERS, 1))
-    order = 1 + random.permutation(ITEMS)
-    log = order[(start + np.arange(EVENTS)) % ITEMS]
-    dataset = recommended(numbered_items(ITEMS + COLD), log)
+    dataset = going_round(USERS, ITEMS, EVENTS, COLD)
     tasks = build_tasks(dataset, LISTS)
     return dataset, tasks["recommendation"], TrainingView(dataset, tasks, LISTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _toy_encoder() -> Any:
-    """Random vectors in place of an encoder's."""
-
-    def vectors(context: RunContext, encoder: Any, texts: list[str], *rest: Any) -> Any:
-        return np.random.default_rng(0).normal(size=(len(texts), DIM)).astype(np.float32)
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(
-        liger, "find_encoder", lambda *names: PretrainedFiles(Path("none"), "toy", "0" * 64)
-    )
-    patch.setattr(liger, "text_vectors", vectors)
-    yield
-    patch.undo()
+def _toy_encoder() -> Iterator[None]:
+    with toy_encoder(liger, DIM):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import numbered_items, recommended
+from tests.baselines.planted import going_round
 from tests.baselines.test_sampled_softmax import view_of
 from tests.golden.loading import requests_for
 from tests.training import SEED, expect
@@ -58,12 +58,7 @@ class WithCodes(RPG):
 
 @pytest.fixture(scope="module")
 def planted() -> tuple[Dataset, Task, TrainingView]:
-    """Each user goes round a cycle of all items."""
-    random = np.random.default_rng(5)
-    start = random.integers(ITEMS, size=(USERS, 1))
-    order = 1 + random.permutation(ITEMS)
-    log = order[(start + np.arange(EVENTS)) % ITEMS]
-    dataset = recommended(numbered_items(ITEMS), log)
+    dataset = going_round(USERS, ITEMS, EVENTS)
     tasks = build_tasks(dataset, LISTS)
     return dataset, tasks["recommendation"], TrainingView(dataset, tasks, LISTS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConf
 from benchmark.data.dataset import Dataset
 from benchmark.kit.catalogue import CatalogueRanking
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.model_folder import PretrainedFiles
 from benchmark.kit.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
@@ -24,7 +24,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import numbered_items, recommended
+from tests.baselines.planted import going_round, toy_encoder
 from tests.training import SEED, expect
 
 ITEMS, USERS, EVENTS, DIM = 32, 80, 12, 16
@@ -56,35 +56,17 @@ QUICK = {
 ONE_STEP = {"epochs": 1, "batch_size": 1024}
 
 
-def planted_dataset() -> Dataset:
-    """Each user goes round a cycle of all items; the texts say nothing of its order."""
-    random = np.random.default_rng(5)
-    start = random.integers(ITEMS, size=(USERS, 1))
-    order = 1 + random.permutation(ITEMS)
-    return recommended(numbered_items(ITEMS), order[(start + np.arange(EVENTS)) % ITEMS])
-
-
 @pytest.fixture(scope="module")
 def planted() -> tuple[Dataset, Task, TrainingView]:
-    dataset = planted_dataset()
+    dataset = going_round(USERS, ITEMS, EVENTS)
     tasks = build_tasks(dataset, SETTINGS)
     return dataset, tasks["recommendation"], TrainingView(dataset, tasks, SETTINGS)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _toy_encoder() -> Any:
-    """Random vectors in place of an encoder's."""
-
-    def vectors(context: RunContext, encoder: Any, texts: list[str], *rest: Any) -> Any:
-        return np.random.default_rng(0).normal(size=(len(texts), DIM)).astype(np.float32)
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(
-        tiger, "find_encoder", lambda *names: PretrainedFiles(Path("none"), "toy", "0" * 64)
-    )
-    patch.setattr(tiger, "text_vectors", vectors)
-    yield
-    patch.undo()
+def _toy_encoder() -> Iterator[None]:
+    with toy_encoder(tiger, DIM):
+        yield
 
 
 def make(folder: Path, training: dict[str, Any], **changes: Any) -> TIGER:

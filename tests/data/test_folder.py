@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,15 @@ def test_missing_file(
     assert f"{table}.parquet: the file is missing" in run(tmp_path, capsys)
 
 
+def test_a_table_in_another_format_is_named(
+    write_folder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_folder()
+    (folder / "items.parquet").rename(folder / "items.csv")
+    message = run(tmp_path, capsys)
+    assert "items.parquet: the file is missing; items.csv is there, but sources of this" in message
+
+
 def test_empty_log(write_folder: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(
         interactions={
@@ -272,7 +281,7 @@ def test_ties_by_hash_do_not_follow_item_ids(write_folder: Any, make_recipe: Any
     [
         ["100", "200", "100", "100"],
         [100.0, 200.0, 100.0, 100.0],
-        [datetime.fromtimestamp(second, tz=timezone.utc) for second in (100, 200, 100, 100)],
+        [datetime.fromtimestamp(second, tz=UTC) for second in (100, 200, 100, 100)],
         pa.array([100_000, 200_000, 100_000, 100_000], pa.timestamp("ms")),
         pa.array([100, 200, 100, 100], pa.uint32()),
     ],
@@ -331,7 +340,7 @@ def test_core_filter_repeats_until_nothing_changes(write_folder: Any, make_recip
     dataset = build(make_recipe(source={"core": 2}))
     assert dataset.users == ("", "a", "b")
     assert len(dataset.log) == 4
-    assert "1 users, 1 items and 2 events were dropped by the 2-core filter." in dataset.notes
+    assert "1 user, 1 item and 2 events were dropped by the 2-core filter." in dataset.notes
 
 
 def test_twins_follow_their_purchases(write_folder: Any, make_recipe: Any) -> None:

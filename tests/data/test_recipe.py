@@ -128,6 +128,16 @@ def test_an_unknown_name_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -
     assert "Traceback" not in message
 
 
+def test_a_name_of_a_recipe_that_lies_here_is_told_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop.yaml").write_text("name: shop\n" + FOLDER, encoding="utf-8")
+    with pytest.raises(BenchmarkError, match=r"no recipe 'shop'; give shop\.yaml by its path"):
+        load_recipe("shop", REPOSITORY / "datasets")
+    assert load_recipe("shop.yaml").name == "shop"
+
+
 def test_list_shows_a_broken_recipe_beside_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

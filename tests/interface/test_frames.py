@@ -13,9 +13,12 @@ import pytest
 import benchmark as gb
 from benchmark.interface.frames import COLUMNS
 from benchmark.protocol.metrics import VIEWS
+from benchmark.protocol.requests import Requests
 from benchmark.report.events import read_events
 from benchmark.report.statistics import compare
 from benchmark.runs.record import read_run
+from benchmark.systems.contract import FloatArray
+from benchmark.systems.view import TrainingView
 from tests.interface.conftest import SYSTEMS, Ran
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,11 +88,11 @@ def test_events_give_the_means(ran: Ran) -> None:
 class Counted:
     """Popularity in five lines, without a base class."""
 
-    def fit(self, view: object) -> None:
-        self.counts = np.bincount(view.log.item[view.log.behaviour == 1], minlength=241)  # type: ignore[attr-defined]
+    def fit(self, view: TrainingView) -> None:
+        self.counts = np.bincount(view.log.item[view.log.behaviour == 1], minlength=241)
 
-    def score(self, requests: object) -> np.ndarray:
-        return self.counts[requests.candidates].astype(np.float32)  # type: ignore[attr-defined]
+    def score(self, requests: Requests) -> FloatArray:
+        return self.counts[requests.candidates].astype(np.float32)
 
 
 def test_a_ranker_of_ones_own_gets_the_figures_of_the_same_system(ran: Ran) -> None:
@@ -109,7 +112,7 @@ def test_a_ranker_of_ones_own_gets_the_figures_of_the_same_system(ran: Ran) -> N
 def test_mistakes_are_one_sentence(ran: Ran, tmp_path: Path) -> None:
     prepared = ran.root / "prepared"
     for call, sentence in (
-        (lambda: gb.evaluate(Counted, "generated", prepared=prepared), "must be an object with"),
+        (lambda: gb.evaluate(Counted, "generated", prepared=prepared), "^Counted: .* and no class"),
         (lambda: gb.evaluate(object(), "generated", prepared=prepared), "must be an object with"),
         (lambda: gb.evaluate(Counted(), "generatd", prepared=prepared), "did you mean 'generated'"),
         (

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import benchmark as gb
 from benchmark.data.prepare import load as load_dataset
 from benchmark.errors import BenchmarkError
 from benchmark.recommend import main
@@ -83,6 +84,16 @@ def test_a_new_text_is_answered_and_batches_change_nothing(jsr: Any) -> None:
         (lambda model: model.recommend(user="nobody"), "'nobody' is none of the 120 users"),
         (lambda model: model.recommend(), "needs a history or a user"),
         (lambda model: model.recommend(items(model, 1), k=0), "allowed are 1 and more"),
+        (
+            lambda model: model.recommend(items(model, 1), k=2.5),
+            "k: must be a whole number, not 2.5",
+        ),
+        (lambda model: model.recommend("i1"), "must be a list of items' ids, not 'i1'"),
+        (lambda model: model.recommend([None]), "history: None is neither an item's id nor"),
+        (lambda model: model.recommend([("tea", "i", "j")]), "is neither an item's id nor"),
+        (lambda model: model.recommend([(5, "i")]), "history: 5 is no text of a query"),
+        (lambda model: model.recommend(user=1.5), "user: 1.5 is neither a text nor"),
+        (lambda model: model.search(None), "query: must be a text, not None"),
         (lambda model: model.search("   "), "needs a query text"),
         (lambda model: model.search("tea", seen="no"), "seen: unknown value 'no'.* kept, left out"),
     ],
@@ -91,6 +102,13 @@ def test_a_mistake_is_one_sentence(jsr: Any, ask: Callable[[Any], Any], sentence
     with pytest.raises(BenchmarkError, match=sentence) as caught:
         ask(jsr)
     assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_is_the_id_of_its_text(ran: Ran) -> None:
+    model = ran.model("popularity")
+    model._item_ids, model._user_ids = {"7": 3, "8": 5}, {"11": 2}
+    given = model.recommend([np.int64(7), ("tea", 8)], user=11)
+    assert given.equals(model.recommend(["7", ("tea", "8")], user="11"))
 
 
 def test_a_system_that_reads_no_texts_says_so(ran: Ran) -> None:
@@ -103,8 +121,15 @@ def test_a_system_that_reads_no_texts_says_so(ran: Ran) -> None:
 
 
 def test_what_cannot_be_loaded_says_why(ran: Ran, tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="not a finished run"):
+    with pytest.raises(BenchmarkError, match="not a finished run, nor does one lie below"):
         load(tmp_path)
+    with pytest.raises(BenchmarkError, match="there is no such folder; a run lies in"):
+        load(tmp_path / "nothing")
+    folder = ran.folder("jsr")
+    with pytest.raises(BenchmarkError, match=f"not a finished run; give {folder}\\."):
+        load(folder.parent)
+    with pytest.raises(BenchmarkError, match="the first of 2"):
+        load(ran.root / "results")
     reference = next((Path(__file__).parents[2] / "results/reference").rglob("run.json"), None)
     assert reference is not None
     with pytest.raises(BenchmarkError, match="holds no fitted system"):
@@ -125,6 +150,19 @@ def test_a_run_that_was_copied_elsewhere_answers_alike(ran: Ran, jsr: Any, tmp_p
     assert list(copied.recommend(history).score) == list(jsr.recommend(history).score)
 
 
+def test_a_run_whose_data_are_nowhere_says_how_to_give_them(tmp_path: Path) -> None:
+    recipe = tmp_path / "shop.yaml"
+    recipe.write_text("name: shop\nsource: {kind: generated}\n", encoding="utf-8")
+    where: dict[str, Any] = {"results": tmp_path / "results", "prepared": tmp_path / "prepared"}
+    rows = gb.run_suite(systems=["popularity"], dataset=recipe, preset="smoke", **where)
+    folder = rows.folder.iloc[0]
+    with pytest.raises(
+        BenchmarkError, match=r"'shop' is not prepared below .*--dataset.*--prepared"
+    ):
+        load(folder, prepared=tmp_path / "elsewhere")
+    assert load(folder, prepared=tmp_path / "elsewhere", dataset=recipe).name == "Popularity"
+
+
 def test_the_command_prints_what_the_model_says(
     ran: Ran, jsr: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +174,9 @@ def test_the_command_prints_what_the_model_says(
     expected = jsr.recommend(history, k=4)
     assert [hit["item"] for hit in shown["items"]] == list(expected.item)
     assert [hit["score"] for hit in shown["items"]] == list(expected.score)
+    assert main([*given, "--history", ",".join(history), "--seen", "kept", "--json"]) == 0
+    kept = jsr.recommend(history, k=4, seen="kept")
+    assert [hit["item"] for hit in json.loads(capsys.readouterr().out)["items"]] == list(kept.item)
     assert main([*given, "--query", NEW_TEXT, "--user", jsr.dataset.users[4]]) == 0
     assert jsr.search(NEW_TEXT, user=jsr.dataset.users[4]).item.iloc[0] in capsys.readouterr().out
     for wrong, sentence in ((["--history", "x"], "'x' is none of"), ([], "--history or --user")):

@@ -112,7 +112,7 @@ def test_nothing_to_hold_out_gives_one_sentence() -> None:
 def test_users_with_too_few_events_are_noted() -> None:
     rows = [(1, "r", item, item) for item in (1, 2, 3)] + [(2, "r", 1, 1)]
     task = build_tasks(dataset_of(log_of(rows), 200), PAPER)["recommendation"]
-    assert task.notes == ("Not tested on recommendation, for fewer than three purchases: 1 users.",)
+    assert task.notes == ("Not tested on recommendation, for fewer than three purchases: 1 user.",)
 
 
 # Tasks that are kept on disk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.protocol.__main__ import main
 from benchmark.protocol.exchange import export_tasks, read_candidates
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
-from benchmark.protocol.outside import event_ids, read_run
+from benchmark.protocol.outside import event_ids, read_run, read_run_among_all
 from benchmark.protocol.settings import PRESETS, configure_protocol
 from benchmark.protocol.task import Task, build_tasks
 from tests.protocol.logs import shop_dataset
@@ -62,14 +63,9 @@ def folder(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "lists"))
 
 
-def test_an_export_has_these_files(exported: Path) -> None:
-    expected = {"meta.json"}
-    for task in ("recommendation", "search"):
-        expected |= {
-            f"{task}{suffix}"
-            for suffix in (".candidates.trec", ".qrels", ".parquet", ".targets.parquet")
-        }
-    assert {path.name for path in exported.iterdir()} == expected
+def whole_ids(text: str, task: Task) -> str:
+    """``text`` with the digits of the task's fingerprint after each event's number."""
+    return re.sub(r"(-test-\d{6})(?![-\d])", rf"\1-{task.fingerprint[:8]}", text)
 
 
 @pytest.mark.parametrize("kind", [".candidates.trec", ".parquet"])
@@ -101,10 +97,11 @@ def test_trec_lines(exported: Path, dataset: Dataset, tasks: dict[str, Task]) ->
     task = tasks["search"]
     lines = (exported / TREC).read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(task.test) * 100
-    assert lines[0].split()[:2] == ["search-test-000000", "Q0"]
+    assert lines[0].split()[:2] == [whole_ids("search-test-000000", task), "Q0"]
     assert lines[0].split()[3:] == ["1", "0", "candidates"]
     assert lines[199].split()[3:] == ["100", "-99", "candidates"]
-    assert lines[-1].startswith(f"search-test-{len(task.test) - 1:06d} Q0 ")
+    last = whole_ids(f"search-test-{len(task.test) - 1:06d}", task)
+    assert lines[-1].startswith(f"{last} Q0 ")
     written = {line.split()[2] for line in lines}
     assert {"item%20one", "100%25", "größe", "a%2520b", 'quo"te'} <= written
     qrels = (exported / "search.qrels").read_text(encoding="utf-8").splitlines()
@@ -118,17 +115,7 @@ def test_parquet_rows_hold_what_a_system_may_see_and_no_target(
     rows = pq.read_table(exported / PARQUET).to_pylist()
     targets = pq.read_table(exported / "search.targets.parquet").to_pylist()
     requests = task.requests(dataset, "test")
-    history = requests.history(50)
-    assert list(rows[0]) == [
-        "event",
-        "user",
-        "query",
-        "timestamp",
-        "history_items",
-        "history_queries",
-        "history_timestamps",
-        "candidates",
-    ]
+    history = requests.history(int(np.sum(requests.history_sizes(), axis=0).max()))
     name = dataset.items.external_id
     for row, (event, target) in enumerate(zip(rows, targets, strict=True)):
         assert event["event"] == target["event"] == event_ids(task)[row]
@@ -266,12 +253,14 @@ def test_faults_of_trec_lists_give_one_sentence(
     edit, sentence = TREC_SPOILT[fault]
     path = folder / TREC
     lines = edit(path.read_text(encoding="utf-8").splitlines())
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    path.write_text(
+        whole_ids("".join(f"{line}\n" for line in lines), tasks["search"]), encoding="utf-8"
+    )
     with pytest.raises(BenchmarkError) as caught:
         read_candidates(folder, dataset, tasks)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
-    assert sentence in text
+    assert whole_ids(sentence, tasks["search"]) in text
     assert text.count("\n") == 0
     if fault in ("duplicate", "unequal"):
         assert ": line " in text
@@ -286,7 +275,7 @@ def test_a_missing_target_gives_one_sentence(
     listed = {one.split()[2] for one in lines[100:200]}
     other = next(name for name in dataset.items.external_id[6:] if name not in listed)
     path.write_text("\n".join(with_field(line, 2, other)(lines)), encoding="utf-8")
-    with pytest.raises(BenchmarkError, match=r"line 101: the list of event 'search-test-000001'"):
+    with pytest.raises(BenchmarkError, match=r"line 101: the list of event 'search-test-000001-"):
         read_candidates(folder, dataset, tasks)
 
 
@@ -348,11 +337,13 @@ def test_faults_of_parquet_lists_give_one_sentence(
     path = folder / PARQUET
     rows = pq.read_table(path, columns=["event", "candidates"]).to_pylist()
     edit(rows)
+    for row in rows:
+        row["event"] = whole_ids(row["event"], tasks["search"])
     pq.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(BenchmarkError) as caught:
         read_candidates(folder, dataset, {"search": tasks["search"]})
     assert str(caught.value).startswith(f"{path}: ")
-    assert sentence in str(caught.value)
+    assert whole_ids(sentence, tasks["search"]) in str(caught.value)
 
 
 def test_parquet_rows_may_stand_in_any_order(
@@ -446,15 +437,16 @@ def test_candidates_that_a_run_lacks_are_pruned(
     lines = run_lines(dataset, task, scores)
     target = lists.target_column[0]
     del lines[target]
-    lines = [line for line in lines if not line.startswith("search-test-000001 ")]
+    first, second = event_ids(task)[:2]
+    lines = [line for line in lines if not line.startswith(f"{second} ")]
     unlisted = next(
         name
         for item, name in enumerate(dataset.items.external_id)
-        if item > 5 and item not in lists.items[0]
+        if item > 5 and item not in lists.items[:2]
     )
-    lines.append(f"search-test-000000 Q0 {unlisted} 1 1000 mine")
+    lines += [f"{first} Q0 {unlisted} 1 1000 mine", f"{second} Q0 {unlisted} 1 -inf mine"]
     found = read_run(write(tmp_path / "run", lines), dataset, task)
-    assert (found.unscored, found.outside) == (101, 1)
+    assert (found.unscored, found.outside) == (101, 2)
     assert found.scores[0, target] == -math.inf
     assert (found.scores[1] == -math.inf).all()
     ranks = ranks_of_targets(found.scores, lists.target_column)
@@ -477,10 +469,12 @@ def test_faults_of_runs_give_one_sentence(
     fault: str, tmp_path: Path, dataset: Dataset, tasks: dict[str, Task]
 ) -> None:
     line, sentence = RUN_SPOILT[fault]
-    path = write(tmp_path / "run", ["search-test-000000 Q0 item-8 1 -inf t", line])
+    lines = ["search-test-000000 Q0 item-8 1 -inf t", line]
+    path = write(tmp_path / "run", [whole_ids(one, tasks["search"]) for one in lines])
     with pytest.raises(BenchmarkError) as caught:
         read_run(path, dataset, tasks["search"])
     assert f"{path}: {sentence}" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ranks", ["{}", "{}.0", "-", "first"])
@@ -513,18 +507,31 @@ def test_lists_may_have_a_byte_order_mark_and_ranks_as_decimals(
 def test_messages_quote_a_part_of_a_long_word(
     tmp_path: Path, dataset: Dataset, tasks: dict[str, Task]
 ) -> None:
-    for word in (f"{'x' * 10**6} Q0 item-9", f"search-test-000000 Q0 {'y' * 10**6}"):
+    first = event_ids(tasks["search"])[0]
+    for word in (f"{'x' * 10**6} Q0 item-9", f"{first} Q0 {'y' * 10**6}"):
         path = write(tmp_path / "run", [f"{word} 1 1.0 t"])
         with pytest.raises(BenchmarkError) as caught:
             read_run(path, dataset, tasks["search"])
         assert len(str(caught.value)) < len(str(path)) + 400
 
 
-def test_an_empty_run_prunes_everything(
+def test_a_run_without_a_line_for_an_event_is_refused(
     tmp_path: Path, dataset: Dataset, tasks: dict[str, Task]
 ) -> None:
-    found = read_run(write(tmp_path / "run", []), dataset, tasks["search"])
-    assert found.unscored == found.scores.size
+    task = tasks["search"]
+    barred = task.barred(dataset, PAPER)
+    first, *others = event_ids(task)
+    lines = [f"{event} Q0 item-8 1 1.0 t" for event in others]
+    sentence = f"there is no line for event {first!r}; a run has a line for each test event"
+    path = write(tmp_path / "run", lines)
+    with pytest.raises(BenchmarkError, match=re.escape(f"{path}: {sentence}")):
+        read_run(path, dataset, task)
+    with pytest.raises(BenchmarkError, match=re.escape(f"{path}: {sentence}")):
+        read_run_among_all(path, dataset, task, barred)
+    with pytest.raises(BenchmarkError, match=f"for event {first!r} and for {len(others)} others"):
+        read_run(write(tmp_path / "run", []), dataset, task)
+    found = read_run(write(path, [*lines, f"{first} Q0 item-8 1 -inf t"]), dataset, task)
+    assert (found.scores[0] == -math.inf).all()
     with pytest.raises(BenchmarkError, match="the file is missing"):
         read_run(tmp_path / "absent", dataset, tasks["search"])
 
@@ -540,9 +547,15 @@ def command(
     monkeypatch.setattr("benchmark.data.load", lambda name, root: dataset)
 
     def run(verb: str, *arguments: str) -> int:
-        return main([verb, "any", "--prepared", str(tmp_path / "prepared"), *arguments])
+        return main([verb, "any", *places(verb, tmp_path), *arguments])
 
     return run
+
+
+def places(verb: str, folder: Path) -> list[str]:
+    """The options that keep what a command writes below ``folder``."""
+    results = ["--results", str(folder / "results")] if verb == "evaluate" else []
+    return ["--prepared", str(folder / "prepared"), *results]
 
 
 def test_export_then_import_then_evaluate(
@@ -592,7 +605,7 @@ def test_a_changed_protocol_makes_the_same_round(
     monkeypatch.setattr("benchmark.data.load", lambda name, root: dataset)
 
     def command(verb: str, *arguments: str) -> int:
-        return main([verb, "any", "--prepared", str(tmp_path / "prepared"), *arguments])
+        return main([verb, "any", *places(verb, tmp_path), *arguments])
 
     changes = {"negatives": 20, "split": "global-time"}
     given = [part for key in changes for part in ("--set", f"protocol.{key}={changes[key]}")]
@@ -618,7 +631,10 @@ def test_a_changed_protocol_makes_the_same_round(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("protocol.negative=5", "negative: there is no such key. Its keys are: split, "),
+        (
+            "protocol.negative=5",
+            "negative: there is no such key (did you mean 'negatives'?). Its keys are: split, ",
+        ),
         ("sasrec.width=5", "--set sasrec.…: only protocol.KEY=VALUE has a meaning here."),
         ("negatives=5", "--set negatives=5: must look like"),
         ("protocol.search_depth=9", "search_negatives=bm25-matched does not follow search_depth=9"),
@@ -637,11 +653,15 @@ def test_a_wrong_change_gives_one_sentence(
 
 
 def test_bad_input_ends_with_2_and_one_sentence(
-    command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Callable[..., int],
+    tmp_path: Path,
+    tasks: dict[str, Task],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     assert command("export", "--out", str(out)) == 0
-    (out / TREC).write_text("search-test-000000 Q0 nothing 1 0 t\n")
+    first = event_ids(tasks["search"])[0]
+    (out / TREC).write_text(f"{first} Q0 nothing 1 0 t\n")
     capsys.readouterr()
     assert command("import", "--from", str(out)) == 2
     shown = capsys.readouterr().err

@@ -224,7 +224,10 @@ def test_the_released_sampler_ends_where_the_original_would_not(
 
 def test_more_negatives_than_items_give_one_sentence() -> None:
     dataset = dataset_of(log_of([(1, "r", item, item) for item in (1, 2, 3)]), 99)
-    with pytest.raises(BenchmarkError, match=r"data set test: 99 items are too few.*100"):
+    with pytest.raises(
+        BenchmarkError,
+        match=r"data set test: 99 items are too few.*100.*--set protocol.negatives=49",
+    ):
         build_tasks(dataset, PRESETS["paper"])
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.data.prepare import load
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.__main__ import main
 from benchmark.protocol.all_items import admitted, best_items, eligible_items, ranks_among
 from benchmark.protocol.metrics import gains
 from benchmark.protocol.outside import event_ids, read_run_among_all
 from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import build_tasks
+from benchmark.protocol.task import build_tasks, load_tasks
 from benchmark.protocol.trec import item_words, write_run
 from tests.protocol.logs import shop_dataset
 
@@ -74,19 +75,16 @@ def test_the_command_ranks_in_either_view(
         "search: {kind: own}\n",
         encoding="utf-8",
     )
+    prepared = tmp_path / "prepared"
+    dataset = load(recipe, root=prepared)
+    events = event_ids(load_tasks(dataset, PRESETS["paper"], prepared)["search"])
     run = tmp_path / "run.trec"
-    run.write_text("search-test-000000 Q0 item-1 1 1.0 theirs\n", encoding="utf-8")
+    word = dataset.items.external_id[1]
+    run.write_text("".join(f"{event} Q0 {word} 1 1.0 theirs\n" for event in events))
     asked = ["evaluate", str(recipe), "--task", "search", "--run", str(run)]
-    place = ["--prepared", str(tmp_path / "prepared")]
-    complaint = main([*asked, *place])
+    place = ["--prepared", str(prepared), "--results", str(tmp_path / "results")]
+    assert main([*asked, *place]) == 0
     told = capsys.readouterr()
-    if complaint:  # the generated items have other names: take one of them
-        from benchmark.data.prepare import load
-
-        names = load(recipe, root=tmp_path / "prepared").items.external_id
-        run.write_text(f"search-test-000000 Q0 {names[1]} 1 1.0 theirs\n", encoding="utf-8")
-        assert main([*asked, *place]) == 0
-        told = capsys.readouterr()
     assert "candidates" in told.out and "HR@1 " in told.out
     cuts = ["--set", "protocol.all_items_cutoffs=7,40"]
     assert main([*asked, *place, *cuts, "--view", "all-items"]) == 0
@@ -98,8 +96,9 @@ def test_the_command_ranks_in_either_view(
 def test_a_line_that_stands_twice_is_refused(tmp_path: Path) -> None:
     of_task = TASKS["search"]
     word = item_words(DATASET.items.external_id)[1]
+    first = event_ids(of_task)[0]
     (tmp_path / "run.trec").write_text(
-        f"search-test-000000 Q0 {word} 1 1.0 a\nsearch-test-000000 Q0 {word} 2 0.5 a\n",
+        f"{first} Q0 {word} 1 1.0 a\n{first} Q0 {word} 2 0.5 a\n",
         encoding="utf-8",
     )
     with pytest.raises(BenchmarkError, match="stands twice"):

@@ -96,6 +96,12 @@ class Page:
                 text=text if kind == "keyDown" else "",
             )
 
+    def tap(self, x: float, y: float) -> None:
+        """A finger put down and lifted at a place of the window."""
+        self.command("Emulation.setTouchEmulationEnabled", enabled=True)
+        for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+            self.command("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """What is seen, as PNG."""
         answer = self.command("Page.captureScreenshot", captureBeyondViewport=whole)

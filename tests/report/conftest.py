@@ -14,6 +14,9 @@ import pytest
 from benchmark.files import build_folder, sha256_of_json, write_json, write_text
 from benchmark.protocol.metrics import CUTOFFS, Ranks, every_metric, mean_metrics
 from benchmark.protocol.settings import PRESETS
+from benchmark.report.build import make_report
+from benchmark.report.grid import Grid
+from benchmark.report.printed import side_by_side
 from benchmark.runs.execute import write_ranks
 from benchmark.runs.record import (
     METRICS_FILE,
@@ -282,3 +285,25 @@ def suite(suite_root: Path) -> list[Run]:
         for seed in (1, 2, 3)
     ]
     return runs
+
+
+FIGURES = ("tradeoff", "bars", "ranks", "cost", "curves", "codebooks", "views")
+
+
+def without_figures(patched: pytest.MonkeyPatch) -> None:
+    """Reports without figures, which take half of the time."""
+    for name in FIGURES:
+        patched.setattr(f"benchmark.report.group.{name}_figure", lambda *given: None)
+
+
+@pytest.fixture(scope="session")
+def suite_grids(suite: list[Run], suite_root: Path) -> list[Grid]:
+    """Every table of a whole report: main, intervals, cost, data sets, side by side, published."""
+    with pytest.MonkeyPatch.context() as patched:
+        without_figures(patched)
+        report = make_report(suite_root)
+    views = [view for group in report.groups for view in group.views.values()]
+    main = [table for view in views for table in view.main.values()]
+    grids = [grid for group in report.groups for grid in group.grids]
+    beside = [side_by_side([table, table]) for table in main]
+    return [*grids, *report.grids, *report.published, *(g for grids in beside for g in grids)]

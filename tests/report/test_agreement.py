@@ -189,6 +189,21 @@ def test_the_tables_name_the_pairs_with_their_figures(contradicting, runs_root: 
                              for m in (row[0] for row in views.groups[1].rows)]  # fmt: skip
 
 
+def test_pairs_that_are_reversed_but_not_significantly_are_named(make_run) -> None:
+    near = {"alpha": (0.30, 0.31), "beta": (0.31, 0.30), "gamma": (0.2, 0.2)}
+    lists = {name: drawn_ranks(level, 300) for name, (level, _) in near.items()}
+    whole = {name: drawn_ranks(level, 300) for name, (_, level) in near.items()}
+    runs = [make_run(n, search=lists[n], all_items={"search": whole[n]}) for n in near]
+    grid = changed_places_grid(main_table("search", runs), orders_of(lists, whole))
+    (group,) = grid.groups
+    assert group.title == "NDCG@10: trained systems, reversed but not significantly"
+    (row,) = group.rows
+    assert {row[0].text, row[1].text} == {"Alpha", "Beta"}
+    assert row[4].value > 0.0 > row[7].value and not row[4].raised and not row[7].raised
+    assert row[4].value == pytest.approx(row[2].value - row[3].value)
+    assert "unless the title over them says otherwise" in grid.caption
+
+
 def test_that_nobody_changes_places_is_said(make_run) -> None:
     ranks = {name: drawn_ranks(0.1 * i, 300) for i, name in enumerate(NAMES, start=1)}
     runs = [make_run(name, search=of, all_items={"search": of}) for name, of in ranks.items()]

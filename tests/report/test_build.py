@@ -20,8 +20,8 @@ from benchmark.files import write_manifest
 from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.report import build_report, print_tables
 from benchmark.report.__main__ import main
-from benchmark.report.plots import pareto_front, tradeoff_figure
 from benchmark.report.tables import main_table
+from benchmark.report.tradeoff import pareto_front, tradeoff_figure
 from benchmark.runs.record import CostPart
 from benchmark.systems.catalogue import family_order
 from tests.report.conftest import among_all, drawn_ranks, write_run
@@ -64,12 +64,13 @@ def test_every_table_and_plot_is_written(few_runs: Path, tmp_path: Path) -> None
     tables += [f"{table}-{more}" for table in tables for more in ("intervals", "differences")]
     tables += [f"{task}-views" for task in tasks]
     tables += [f"{tasks[0]}-expected", f"{group}-efficiency", "datasets"]
-    plots = [f"{group}-{plot}" for plot in ("tradeoff", "bars", "ranks", "cost")]
+    plots = [f"{group}-{plot}" for plot in ("tradeoff", "bars", "cost")]
+    plots += [f"{task}-ranks" for task in tasks]
     plots += [f"{plot}-all-items" for plot in plots]
-    plots += [f"{group}-curves", *(f"{task}-views" for task in tasks)]
+    plots += [f"{group}-search-curves", *(f"{task}-views" for task in tasks)]
     expected = {f"tables/{name}.{suffix}" for name in tables for suffix in ("tex", "md", "csv")}
     expected |= {f"plots/{name}.{suffix}" for name in plots for suffix in ("pdf", "png")}
-    expected.add("report.html")
+    expected |= {"report.html", "plots/figures.tex", "tables/references.bib"}
     assert set(content(tmp_path / "out")) == expected
     assert {p.relative_to(tmp_path / "out").as_posix() for p in report.paths} == expected
     assert [(table.view, table.task) for table in report.tables] == [
@@ -81,11 +82,15 @@ def test_every_table_and_plot_is_written(few_runs: Path, tmp_path: Path) -> None
 def test_every_plot_is_a_picture(few_runs: Path, tmp_path: Path) -> None:
     plots = [p for p in build_report(few_runs, tmp_path).paths if p.parent.name == "plots"]
     for path in plots:
+        if path.suffix == ".tex":
+            shown = re.findall(r"\{([^{}]+\.pdf)\}", path.read_text(encoding="utf-8"))
+            assert sorted(shown) == sorted(p.name for p in plots if p.suffix == ".pdf")
+            continue
         if path.suffix == ".pdf":
             assert path.read_bytes()[:5] == b"%PDF-"
             continue
         pixels = matplotlib.image.imread(path)
-        assert min(pixels.shape[:2]) > 200 and max(pixels.shape[:2]) > 800, path
+        assert min(pixels.shape[:2]) > 200 and max(pixels.shape[:2]) > 600, path
         assert 0.01 < (pixels[..., :3].mean(axis=2) < 0.9).mean() < 0.5, path
 
 

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
+import subprocess
+from itertools import combinations
 
+import matplotlib.image
+import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from benchmark.report.charts import (
+    WHISKERS,
     bars_figure,
-    codebooks_figure,
     cost_figure,
     curves_figure,
     ranks_figure,
 )
+from benchmark.report.codebooks import codebooks_figure
 from benchmark.report.curves import Curve, read_curves, write_curves
-from benchmark.report.plots import HOVER, tradeoff_figure
-from benchmark.report.statistics import collect_events
+from benchmark.report.group import Drawing
+from benchmark.report.latex import figures_latex, standalone
+from benchmark.report.plots import (
+    HOVER,
+    PAGE_WIDTH,
+    TITLE_HEIGHT,
+    looks_of,
+    report_style,
+    save_figure,
+)
+from benchmark.report.rows import Table
+from benchmark.report.statistics import collect_events, statistics_of
 from benchmark.report.tables import main_table
+from benchmark.report.tradeoff import tradeoff_figure
 from benchmark.runs.record import CostPart
+from benchmark.systems.catalogue import entries
 from tests.report.conftest import among_all, drawn_ranks
 
 
@@ -133,3 +153,244 @@ def test_what_is_no_training_log_is_passed_over(tmp_path, text: str) -> None:
     (tmp_path / "odd.jsonl").write_text(text)
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
     assert read_curves(tmp_path) == ()
+
+
+def texts_of(figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def test_stages_of_one_system_are_told_apart(make_run) -> None:
+    run = make_run("alpha", search=0.1, curve=(0.1, 0.2))
+    (run.folder / "pretraining.jsonl").write_text((run.folder / "training.jsonl").read_text())
+    figure = curves_figure([run, make_run("beta", search=0.2, curve=(0.1, 0.2))], "title")
+    assert said_by(figure) == [
+        "Alpha, pretraining, seed 1: 0.2000 at epoch 2",
+        "Alpha, training, seed 1: 0.2000 at epoch 2",
+        "Beta, seed 1: 0.2000 at epoch 2",
+    ]
+    drawn = [line for line in figure.axes[0].lines if len(line.get_xdata())]
+    assert len({line.get_color() for line in drawn}) == 3
+    assert {"Alpha, pretraining", "Alpha, training", "Beta"} <= set(texts_of(figure))
+
+
+def test_cost_names_the_hardware(make_run) -> None:
+    cost = CostPart(fit_seconds=20.0)
+    runs = [
+        make_run("alpha", search=0.1, cost=cost, environment={"processor": "P", "threads": "2"}),
+        make_run(
+            "beta",
+            search=0.2,
+            cost=cost,
+            environment={"processor": "P", "threads": "1", "accelerator": "An accelerator"},
+        ),
+    ]
+    figure = cost_figure(runs, *both_tables(runs))
+    assert "Trained on An accelerator, 1 thread and on P, 2 threads." in texts_of(figure)
+
+
+def test_names_are_never_cut(make_run) -> None:
+    name = "A system with a name of so many words that no line of a narrow panel has it"[:60]
+    ranks = drawn_ranks(0.2)
+    runs = [
+        make_run(
+            "alpha",
+            display_name=name,
+            recommendation=ranks,
+            search=ranks,
+            curve=(0.1,),
+            cost=CostPart(fit_seconds=20.0),
+        ),
+        make_run("beta", display_name=f"{name}!"[1:], search=ranks),
+    ]
+    tables = both_tables(runs)
+    for figure in (
+        bars_figure(*tables),
+        tradeoff_figure(*tables),
+        cost_figure(runs, *tables),
+        curves_figure(runs, "title"),
+        ranks_figure(collect_events(runs).by_view["lists"], tables, "title"),
+    ):
+        said = " ".join(" ".join(texts_of(figure)).split())
+        assert "…" not in said and name in said
+        with report_style():
+            figure.canvas.draw()
+        page = figure.bbox
+        of_axes = [text for axes in figure.axes for text in axes.texts]
+        of_legends = [text for legend in figure.legends for text in legend.get_texts()]
+        with report_style():
+            boxes = [text.get_window_extent() for text in (*figure.texts, *of_axes, *of_legends)]
+        assert all(page.x0 <= box.x0 and box.x1 <= page.x1 + 1 for box in boxes)
+
+
+@pytest.fixture(scope="module")
+def suite_tables(suite) -> list[Table]:
+    events = collect_events(suite)
+    of_tasks = statistics_of(suite, events, "lists")
+    return [
+        main_table(task, suite, statistics=of_tasks[task]) for task in ("recommendation", "search")
+    ]
+
+
+def _boxes_of_labels(axes):
+    return {
+        text.get_text(): text.get_window_extent()
+        for text in axes.texts
+        if text.get_text() and text.get_rotation() == 0.0
+    }
+
+
+def _places_of_marks(axes):
+    return [
+        axes.transData.transform((line.get_xdata()[0], line.get_ydata()[0]))
+        for line in axes.lines
+        if str(line.get_gid() or "").startswith(HOVER)
+    ]
+
+
+def test_labels_hide_no_other_mark(suite, suite_tables) -> None:
+    figures = [tradeoff_figure(*suite_tables), cost_figure(suite, *suite_tables)]
+    for figure in figures:
+        figure.canvas.draw()
+        for axes in figure.axes:
+            boxes, marks = _boxes_of_labels(axes), _places_of_marks(axes)
+            assert len(boxes) > 10 and len(marks) > 10
+            for name, box in boxes.items():
+                assert not any(box.contains(*mark) for mark in marks), name
+                over = [other for other, b in boxes.items() if other != name and _share(box, b)]
+                assert not over, (name, over)
+
+
+def _share(first, second) -> bool:
+    """Whether two boxes share more than the lines' edges."""
+    width = min(first.x1, second.x1) - max(first.x0, second.x0)
+    height = min(first.y1, second.y1) - max(first.y0, second.y0)
+    return width > 1.0 and height > 0.25 * min(first.height, second.height)
+
+
+def test_the_tradeoff_shows_and_explains_intervals(suite_tables) -> None:
+    figure = tradeoff_figure(*suite_tables)
+    cell = next(row for row in suite_tables[0].rows if row.system == "gensar").cells[3]
+    told = next(text for text in said_by(figure) if text.startswith("GenSAR: "))
+    low, high = cell.interval
+    assert f"recommendation interval {low:.4f} to {high:.4f}" in told
+    bars = [tuple(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert any(bar == pytest.approx((low, high)) for bar in bars)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "whiskers and [ ]: 95 % interval of the mean" in legend
+    # A system of one task has its interval beside its name.
+    tick = next(row for row in suite_tables[0].rows if row.system == "sasrec").cells[3].interval
+    ends = ", ".join(f"{end:.3f}".removeprefix("0") for end in tick)
+    assert f"SASRec [{ends}]" in texts_of(figure)
+
+
+def test_bars_explain_their_whiskers(suite_tables) -> None:
+    assert WHISKERS in texts_of(bars_figure(*suite_tables))
+
+
+def test_variants_that_print_the_same_are_drawn_once(make_run) -> None:
+    variants = [name for name, row in entries().items() if row.heading][:2]
+    runs = [make_run(name, recommendation=0.2, search=0.3) for name in variants]
+    runs.append(make_run("other", recommendation=0.2, search=0.3))
+    names = f"{runs[0].record.system.display_name}, {runs[1].record.system.display_name}"
+    for figure in (bars_figure(*both_tables(runs)), tradeoff_figure(*both_tables(runs))):
+        assert {said.partition(":")[0] for said in said_by(figure)} == {names, "Other"}
+
+
+def test_equal_identifiers_share_a_row(make_run) -> None:
+    figures = {"codebook_use_1": 1.0, "entropy_1": 0.5}
+    runs = []
+    for name, entropy in (("alpha", 0.5), ("beta", 0.5), ("gamma", 0.4)):
+        run = make_run(name, search=0.1)
+        of_run = {"semantic": {**figures, "entropy_1": entropy}}
+        record = run.record.model_copy(update={"identifiers": of_run})
+        runs.append(run.model_copy(update={"record": record}))
+    shown = texts_of(codebooks_figure(runs, "title"))
+    assert "Alpha, Beta: semantic" in shown and "Gamma: semantic" in shown
+
+
+def test_colours_stay_apart_under_deuteranopia(suite) -> None:
+    """CIE 1976 differences of all pairs, also as Machado et al. (2009) simulate deuteranopia.
+
+    About 2 is what trained eyes just see; the colours of Okabe and Ito with a middle grey have 9.
+    """
+    import matplotlib as mpl
+
+    with report_style():
+        cycle = [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]]
+        looks = looks_of({run.record.system.family for run in suite})
+    assert len({look.color for look in looks.values()}) == len(looks) == 8
+    for colors in (
+        [look.color for look in looks.values()],
+        [*(f"#{color.lstrip('#')}" for color in cycle), "#c4c4c4"],
+    ):
+        for seen in (np.eye(3), DEUTERANOPIA):
+            shown = [_lab(color, seen) for color in colors]
+            nearest = min(float(np.linalg.norm(a - b)) for a, b in combinations(shown, 2))
+            assert nearest > 24.0
+
+
+DEUTERANOPIA = np.array(  # of linear RGB, severity 1
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
+)
+
+
+def _lab(color: str, seen: np.ndarray) -> np.ndarray:
+    """CIELAB (D65) of what an eye sees of a colour of sRGB."""
+    coded = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255.0
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = np.array(to_xyz) @ np.clip(seen @ linear, 0.0, 1.0) / [0.9505, 1.0, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def test_figures_have_the_width_of_a_page_and_legible_type(suite, suite_tables) -> None:
+    figures = [
+        tradeoff_figure(*suite_tables),
+        cost_figure(suite, *suite_tables),
+        curves_figure(suite, "title", ["search"]),
+        ranks_figure(collect_events(suite).by_view["lists"], suite_tables[:1], "title"),
+        bars_figure(*suite_tables),
+    ]
+    for figure in figures:
+        assert figure.get_figwidth() <= PAGE_WIDTH + 0.01
+        assert figure.get_figheight() < 9.0
+        sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
+        assert min(sizes) >= 6.0
+
+
+def test_a_pdf_goes_without_its_title_and_a_png_with_it(suite_tables, tmp_path) -> None:
+    figure = bars_figure(*suite_tables)
+    for suffix in (".pdf", ".png"):
+        save_figure(figure, tmp_path / f"bars{suffix}")
+    width, height = figure.get_size_inches()
+    (box,) = re.findall(rb"/MediaBox \[ ([^]]*)\]", (tmp_path / "bars.pdf").read_bytes())
+    left, bottom, right, top = map(float, box.split())
+    assert (left, bottom, right) == pytest.approx((0.0, 0.0, 72.0 * width))
+    assert top == pytest.approx(72.0 * (height - TITLE_HEIGHT))
+    image = matplotlib.image.imread(tmp_path / "bars.png")
+    assert image[: image.shape[0] // 20].min() < 0.5  # the title's ink
+    title = next(text for text in figure.texts if text.get_gid() == "title")
+    box = title.get_window_extent()
+    assert box.y0 >= figure.bbox.height - TITLE_HEIGHT * figure.dpi  # all of it is cut off
+
+
+def test_figures_have_captions_in_latex(suite_tables, tmp_path) -> None:
+    if shutil.which("pdflatex") is None:
+        # Users need no LaTeX; `.ci/run` installs it, so nothing is skipped there.
+        pytest.skip("pdflatex is not installed")
+    figure = bars_figure(*suite_tables)
+    text = figures_latex([Drawing("tiny-bars", "Bars & more.", figure)])
+    assert r"\label{fig:tiny-bars}" in text
+    assert r"\caption{Bars \& more. (tiny $\cdot$ protocol paper" in text
+    save_figure(figure, tmp_path / "tiny-bars.pdf")
+    for options in ("", "twocolumn"):
+        (tmp_path / "figures.tex").write_text(standalone(text, options), encoding="utf-8")
+        command = ["pdflatex", "-halt-on-error", "-no-shell-escape", "figures.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
+        assert done.returncode == 0 and b"Overfull" not in done.stdout
+        assert b"tiny-bars.pdf" in done.stdout

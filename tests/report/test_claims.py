@@ -14,7 +14,8 @@ from benchmark.protocol.metrics import Ranks
 from benchmark.report.build import make_report
 from benchmark.report.claims import Claim, Finding, claims_grid, findings, read_claims
 from benchmark.report.collect import collect
-from benchmark.report.grid import to_csv, to_latex, to_markdown
+from benchmark.report.grid import to_csv, to_markdown
+from benchmark.report.latex import to_latex
 from benchmark.report.statistics import collect_events
 from benchmark.run.suite import Row, load_suite
 from tests.report.conftest import MakeRun, drawn_ranks

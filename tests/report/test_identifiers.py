@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 
 from benchmark.report.collect import RunGroup, collect
-from benchmark.report.grid import Grid, to_csv, to_latex, to_markdown
+from benchmark.report.grid import Grid, to_csv, to_markdown
 from benchmark.report.identifiers import identifier_grids
+from benchmark.report.latex import to_latex
 from benchmark.runs.record import IdentifierQuality, Run, RunRecord
 
 FIGURES = {

@@ -11,7 +11,9 @@ import pytest
 from benchmark.files import write_text
 from benchmark.report.build import make_report
 from benchmark.report.page import render_page
-from benchmark.report.page.papers import papers
+from benchmark.report.papers import papers
+from benchmark.report.rows import place_of_family
+from benchmark.systems.catalogue import family_title
 from tests.report.browser import CHROMIUM, Page
 from tests.report.conftest import drawn_ranks
 
@@ -158,6 +160,99 @@ def test_the_filter_hides_other_systems(page: Page, wanted: str, left: int) -> N
     assert page(shown) == left
     families = f"[...{SEARCH}.querySelectorAll('tr.family')].filter((r) => r.offsetHeight).length"
     assert (page(families) == 0) == (left == 0)
+
+
+def choose(page: Page, name: str, value: str) -> None:
+    page(f"{name}.value = {value!r}; {name}.dispatchEvent(new Event('change'))")
+
+
+SYSTEMS = f"[...{SEARCH}.querySelectorAll('tr.row')].filter((row) => row.offsetHeight > 0)"
+
+
+def test_a_family_can_be_chosen(page: Page, suite) -> None:
+    families = {run.record.system.family for run in suite}
+    order = sorted(families, key=place_of_family)
+    titles = page("[...family.options].map((option) => option.text)")
+    assert titles == ["all", *map(family_title, order)]
+    choose(page, "family", "Dense retrieval")
+    assert page(f"{SYSTEMS}.map((row) => row.cells[0].textContent)") == ["E51,=", "BGE2,1,="]
+    assert int(page("document.getElementById('shown').value.split(' ')[0]")) >= 2
+    runs = "[...document.querySelectorAll('details.run')].filter((run) => !run.hidden).length"
+    assert page(runs) == 6  # two systems of three seeds
+    page("filter.value = 'bge'; filter.dispatchEvent(new Event('input'))")
+    assert page(f"{SYSTEMS}.length") == 1
+    # Differences are divided otherwise and keep their rows.
+    page("filter.value = ''; filter.dispatchEvent(new Event('input'))")
+    pairs = "document.getElementById('tiny-paper-laptop-search-differences')"
+    assert page(f"[...{pairs}.querySelectorAll('tr.row')].every((row) => !row.hidden)")
+    choose(page, "family", "")
+    assert page(f"{SYSTEMS}.length") == 24
+
+
+def test_a_data_set_can_be_chosen(browser: Page, make_run, runs_root, tmp_path) -> None:
+    for name in ("first", "second"):
+        make_run("alpha", search=0.1, dataset=name)
+    browser.open(write_page(runs_root, tmp_path))
+    shown = (
+        "[...document.querySelectorAll('section.group')].filter((s) => s.offsetHeight > 0).length"
+    )
+    assert browser(shown) == 2
+    choose(browser, "group", "section-second-paper-laptop")
+    assert browser(shown) == 1 and browser(
+        "document.getElementById('section-second-paper-laptop').offsetHeight"
+    )
+    choose(browser, "group", "")
+    assert browser(shown) == 2
+
+
+def test_a_tap_beside_a_mark_tells_the_nearest(browser: Page, page_file: Path) -> None:
+    browser.open(page_file, width=390)
+    browser("document.querySelector('svg .hover').scrollIntoView({block: 'center'})")
+    x, y, said = browser(
+        "(() => { const mark = document.querySelector('svg .hover');"
+        " const box = mark.getBoundingClientRect();"
+        " return [box.left + box.width / 2, box.top + box.height / 2,"
+        " mark.querySelector('title').textContent]; })()"
+    )
+    tip = "[document.getElementById('tip').hidden, document.getElementById('tip').textContent]"
+    browser.tap(x + 9, y)
+    is_hidden, told = browser(tip)
+    assert not is_hidden and told.count(" (NDCG@5)") == 1
+    browser.tap(x, y)
+    assert browser(tip) == [False, said]
+    box = "(() => { const b = document.getElementById('tip').getBoundingClientRect();"
+    left, right = browser(f"{box} return [b.left, b.right]; }})()")
+    assert left >= 0 and right <= 390
+
+
+def test_numbers_tell_at_a_tap(browser: Page, page_file: Path) -> None:
+    browser.open(page_file, width=390)
+    cell = f"{SEARCH}.querySelector('td[title]')"
+    browser(f"{cell}.scrollIntoView({{block: 'center'}})")
+    x, y, said = browser(
+        f"(() => {{ const b = {cell}.getBoundingClientRect();"
+        f" return [b.left + 20, b.top + 8, {cell}.title]; }})()"
+    )
+    browser.tap(x, y)
+    assert browser("document.getElementById('tip').textContent") == said
+
+
+def test_on_a_telephone_all_columns_can_be_reached(browser: Page, page_file: Path) -> None:
+    browser.open(page_file, width=390)
+    browser("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    browser("document.querySelector('#views input[value=\"\"]').click()")
+    # Every table and figure ends within its own scrolling region, which the window holds.
+    lost = browser(
+        "[...document.querySelectorAll('table, svg')].filter((part) => {"
+        " const region = part.closest('.scroll'); if (!region) return true;"
+        " region.scrollLeft = 1e6; const inner = part.getBoundingClientRect();"
+        " const outer = region.getBoundingClientRect();"
+        " return outer.right > innerWidth || inner.right > outer.right + 1; }).length"
+    )
+    assert lost == 0
+    # The name of a row stays beside its last figure.
+    left = browser(f"{SEARCH}.querySelector('tr.row th').getBoundingClientRect().left")
+    assert 0 <= left < 40
 
 
 PARTS = "[...document.querySelectorAll('[data-view]')]"

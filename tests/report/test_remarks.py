@@ -16,12 +16,13 @@ from benchmark.protocol.settings import PRESETS
 from benchmark.report import remarks
 from benchmark.report.build import build_report, make_report
 from benchmark.report.events import read_events
-from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, to_csv, to_latex, to_markdown
+from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, to_csv, to_markdown
+from benchmark.report.latex import to_latex
 from benchmark.report.page import render_page
 from benchmark.report.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.ranks import Ties, ties_of
 from benchmark.report.reference import write_references
-from benchmark.report.remarks import TIED
+from benchmark.report.remarks import TIED, protocol_footnotes
 from benchmark.report.tables import main_table
 from benchmark.report.terminal import print_grid
 from benchmark.runs.record import Run
@@ -319,3 +320,42 @@ def test_the_page_shows_headings_and_whole_names(make_run, runs_root: Path, tmp_
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     heading = page.index(f'scope="rowgroup">{entries()[first].heading}</th>')
     assert heading < page.index(">Whole name</th>") < page.index(">Second name</th>")
+
+
+def test_cut_offs_beyond_the_lists_are_not_shown_without_a_word(make_run) -> None:
+    run = make_run("alpha", search=0.1)
+
+    def said(**protocol: object) -> str:
+        changed = run.record.protocol.model_copy(update=protocol)
+        record = run.record.model_copy(update={"protocol": changed})
+        return main_table("search", [run.model_copy(update={"record": record})]).caption
+
+    vacuous = "HR@5 and HR@10 say nothing of the order: lists have 5 items"
+    assert vacuous in said(list_lengths={"search": 5})
+    assert "HR@10 says nothing of the order: lists have 10" in said(list_lengths={"search": 10})
+    assert "of the order" not in said(list_lengths={"search": 11})
+    shorter = said(list_lengths={"search": 100}, shortest_lists={"search": 7})
+    assert (
+        "HR@10 counts every target that is returned in the shorter lists, which have 7" in shorter
+    )
+
+
+def test_cut_offs_beyond_all_items_are_told(make_run) -> None:
+    ranks = drawn_ranks(0.3)
+    for others, told in ((99, True), (100, False)):
+        of_all = {"search": ranks}
+        run = make_run(f"among-{others}", search=ranks, all_items=of_all, others=others)
+        caption = main_table("search", [run], view="all-items").caption
+        assert ("HR@100 says nothing of the order" in caption) == told, caption
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [("three: 1 users.", "three: 1 user."), ("three: 21 users.", "three: 21 users.")],
+)
+def test_one_user_is_no_users_in_older_records_either(make_run, stored: str, shown: str) -> None:
+    run = make_run("alpha", search=0.1)
+    protocol = run.record.protocol.model_copy(update={"notes": {"search": (stored,)}})
+    record = run.record.model_copy(update={"protocol": protocol})
+    changed = run.model_copy(update={"record": record})
+    assert [note.text for note in protocol_footnotes("search", [changed])] == [shown]

@@ -20,14 +20,16 @@ from benchmark.report.grid import (
     Footnote,
     Grid,
     GridGroup,
-    standalone,
-    to_latex,
     to_markdown,
 )
-from benchmark.report.printed import as_grid, figures_csv, side_by_side
+from benchmark.report.latex import standalone, to_latex
+from benchmark.report.papers import bibliographies
+from benchmark.report.printed import as_grid, figures_csv
 from benchmark.report.rows import Row, Table
 from benchmark.report.tables import ablated_systems, ablation_table, main_table
+from benchmark.report.text import latex_breakable
 from benchmark.systems.catalogue import family_order, family_title
+from tests.report.conftest import without_figures
 
 HOSTILE = (
     r"A&B 100% $x$ #1 _y_ {z} ~t ^u \input{/etc/passwd} <b>bold</b> a–b — “q” |c| `d` "
@@ -134,7 +136,7 @@ def test_mean_and_sample_deviation_over_seeds(make_run) -> None:
     assert row.cells[0].deviation == pytest.approx(0.1)
     assert "3 seeds, ± sample standard deviation" in table.caption
     assert "0.2000** ± 0.1000" in markdown_of(table)
-    assert r"\begin{table*}" in latex_of(table)
+    assert r"\,$\pm$.1000" in latex_of(table)
 
 
 def test_one_seed_has_no_deviation(make_run) -> None:
@@ -143,7 +145,6 @@ def test_one_seed_has_no_deviation(make_run) -> None:
     assert not table.has_deviations
     assert "one seed" in table.caption
     assert "±" not in markdown_of(table)
-    assert r"\begin{table}" in latex_of(table)
 
 
 def test_fewer_seeds_than_others_are_said(make_run) -> None:
@@ -312,31 +313,68 @@ def test_the_csv_has_plain_numbers_and_a_row_a_system(make_run) -> None:
 @pytest.fixture
 def compile_latex(tmp_path: Path):
     if shutil.which("pdflatex") is None:
+        # Users need no LaTeX; `.ci/run` installs it, so nothing is skipped there.
         pytest.skip("pdflatex is not installed")
 
-    def compile_document(document: str) -> str:
-        (tmp_path / "table.tex").write_text(document, encoding="utf-8")
-        command = ["pdflatex", "-halt-on-error", "-no-shell-escape", "table.tex"]
+    def run(*command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
         log = done.stdout.decode("utf-8", "replace")
         assert done.returncode == 0, log[-2000:]
+        return log
+
+    def compile_document(document: str, *, cites: bool = False) -> str:
+        """What pdflatex says; with citations, of the last of its runs."""
+        (tmp_path / "table.tex").write_text(document, encoding="utf-8")
+        latex = ("pdflatex", "-halt-on-error", "-no-shell-escape", "table.tex")
+        log = run(*latex)
+        if cites:
+            for path in bibliographies():
+                shutil.copy(path, tmp_path)
+            run("bibtex", "table")
+            run(*latex)
+            log = run(*latex)
         assert (tmp_path / "table.pdf").stat().st_size > 10_000
         return log
 
     return compile_document
 
 
-def test_latex_compiles_as_it_is(suite, suite_root: Path, compile_latex) -> None:
-    """Every table of a whole report: main, intervals, cost, data sets, side by side, published."""
-    report = make_report(suite_root)
-    views = [view for group in report.groups for view in group.views.values()]
-    main = [table for view in views for table in view.main.values()]
+def fits(log: str) -> bool:
+    """Nothing stands out of its line or page."""
+    return "Overfull" not in log and "too large" not in log
+
+
+@pytest.mark.parametrize("options", ["", "twocolumn"])
+def test_latex_compiles_as_it_is(suite_grids, compile_latex, options: str) -> None:
+    log = compile_latex(standalone("\\clearpage\n".join(map(to_latex, suite_grids)), options))
+    assert fits(log)
+    assert not any("[U+" in to_latex(grid) for grid in suite_grids)
+
+
+@pytest.mark.parametrize("folder", ["reference", "ablations"])
+def test_tables_of_the_committed_runs_fit_their_pages(
+    folder: str, compile_latex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_figures(monkeypatch)
+    report = make_report(Path("results") / folder)
     grids = [grid for group in report.groups for grid in group.grids]
-    beside = [side_by_side([table, table]) for table in main]
-    grids += [*report.grids, *report.published, *(grid for grids in beside for grid in grids)]
-    log = compile_latex(standalone("\\clearpage\n".join(map(to_latex, grids))))
-    assert "Overfull" not in log and "too large" not in log
-    assert not any("[U+" in to_latex(grid) for grid in grids)
+    body = "\\clearpage\n".join(map(to_latex, [*grids, *report.grids, *report.published]))
+    assert body.count(r"\begin{table*}") > len(grids)  # some go on in further floats
+    for options in ("", "twocolumn"):
+        assert fits(compile_latex(standalone(body, options)))
+
+
+def test_systems_are_cited_by_keys_of_the_shipped_bibliography(make_run, compile_latex) -> None:
+    runs = [
+        make_run("sasrec", recommendation=0.1),
+        make_run("gensar", recommendation=0.2, family="gensar"),
+        make_run("own", recommendation=0.3),
+    ]
+    text = latex_of(main_table("recommendation", runs))
+    assert re.findall(r"~\\cite\{([^}]*)\}", text) == ["kang2018sasrec", "shi2025gensar"]
+    end = "\n\\bibliographystyle{plain}\\bibliography{references}"
+    log = compile_latex(standalone(text + end), cites=True)
+    assert fits(log) and "undefined" not in log
 
 
 def test_a_long_table_goes_on_in_further_floats(compile_latex) -> None:
@@ -350,18 +388,62 @@ def test_a_long_table_goes_on_in_further_floats(compile_latex) -> None:
         "long", "A long table.", ("Row", "Value"), tuple(groups), (Footnote("1", "A note."),)
     )
     text = to_latex(grid)
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
-    assert text.count(r"\caption{") == text.count("A note.") == 1
+    assert text.count(r"\begin{table*}") == text.count(r"\end{table*}") == 4
+    assert text.count(r"{A long table.}") == text.count("A note.") == 1
     assert text.count(r"\ref{tab:long}, continued") == 3
     shown = re.findall(r"\\quad (\w+) &", text)
     assert shown == [row[0].text for row in grid.rows]
-    log = compile_latex(standalone(text))
-    assert "too large" not in log and "Overfull" not in log
+    assert fits(compile_latex(standalone(text)))
+
+
+def test_a_wide_table_goes_on_below_with_its_names(compile_latex) -> None:
+    names = tuple(f"Measure {column}" for column in range(20))
+    rows = tuple(
+        (Entry(f"System {row}"), *(Entry("0.1234", spread="± 0.0123") for _ in names))
+        for row in range(3)
+    )
+    grid = Grid("wide", "A wide table.", ("System", *names), (GridGroup("", rows),))
+    text = to_latex(grid)
+    assert text.count(r"\begin{table*}") == 1  # parts that fit stand below each other
+    assert text.count("System 2 &") == text.count(r"\begin{tabular}") > 2
+    assert re.findall(r"Measure \d+", text) == list(names)
+    assert fits(compile_latex(standalone(text)))
+
+
+def test_columns_under_a_title_keep_it(compile_latex) -> None:
+    metrics = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
+    row = (Entry("A name"), *(Entry("0.1234", spread="[.112, .131]") for _ in metrics * 3))
+    spans = tuple((title, len(metrics)) for title in ("first", "second", "third"))
+    grid = Grid("spans", "Three.", ("System", *metrics * 3), (GridGroup("", (row,)),), spans=spans)
+    text = to_latex(grid)
+    for title, width in spans:
+        assert rf"\multicolumn{{{width}}}{{c}}{{{title}}}" in text
+    assert fits(compile_latex(standalone(text)))
+
+
+def test_footnotes_and_names_go_on_in_further_lines_and_floats(compile_latex) -> None:
+    name = Entry("A system whose name says all that was done to it and then says more")
+    row = (name, *(Entry("0.1234", spread="± 0.0123") for _ in range(5)))
+    notes = tuple(Footnote(str(number), "A sentence of some length. " * 12) for number in range(60))
+    grid = Grid("notes", "All.", ("System", *"abcde"), (GridGroup("A title", (row,)),), notes)
+    text = to_latex(grid)
+    assert text.count(r"\begin{table*}") > 1
+    marks = re.findall(r"textsuperscript\{(\d+)\}~", text)
+    assert marks == [note.mark for note in notes]
+    assert fits(compile_latex(standalone(text)))
+
+
+def test_words_are_broken_at_signs_only() -> None:
+    assert latex_breakable("a generative-recommendation system") == (
+        "a generative-" + r"\allowbreak{}" + "recommendation system"
+    )
+    assert latex_breakable("benchmark/report/tables.py") == (
+        r"\allowbreak{}".join(("benchmark/", "report/", "tables.", "py"))
+    )
 
 
 def test_latex_of_hostile_text_compiles(make_run, compile_latex) -> None:
-    log = compile_latex(standalone(latex_of(hostile_table(make_run))))
-    assert "Overfull" not in log
+    assert fits(compile_latex(standalone(latex_of(hostile_table(make_run)))))
 
 
 def test_ablations_have_a_table_of_their_own(make_run) -> None:

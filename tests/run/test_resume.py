@@ -196,7 +196,7 @@ def test_a_broken_system_is_recorded_and_the_suite_goes_on(
     assert "0 jobs run" in again.stderr
     assert again.returncode == 1
     retried = run_tiny("--systems", "broken,popularity", "--retry-failed")
-    assert "1 jobs run" in retried.stderr
+    assert "1 job run" in retried.stderr
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(project: ProjectCopy) -> None:
@@ -319,7 +319,7 @@ def test_a_flipped_bit_in_a_run_is_found_and_the_job_redone(
     path.write_bytes(good.replace(b"HR@1", b"HR@2", 1))
     ran = run_tiny("--systems", "popularity")
     assert ran.returncode == 0
-    assert "1 jobs run" in ran.stderr
+    assert "1 job run" in ran.stderr
     assert path.read_bytes() == good
 
 
@@ -365,7 +365,7 @@ def test_lists_from_outside_are_used_and_named(
     with_another_negative(others / "recommendation.candidates.trec", others)
     other = run_tiny("--systems", "popularity", "--candidates", "others")
     assert other.returncode == 0, other.stderr
-    assert "1 jobs run" in other.stderr
+    assert "1 job run" in other.stderr
     assert "protocol custom:paper" in " ".join(other.stdout.split())
 
     (project.root / "lists" / "search.parquet").unlink()

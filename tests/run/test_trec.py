@@ -92,7 +92,8 @@ def evaluated(
     prepared = str(root / "datasets" / "prepared")
     recipe = str(root / "datasets" / "tiny.yaml")
     given = ["evaluate", recipe, "--prepared", prepared, "--task", task, "--run", str(run)]
-    assert protocol([*given, *changes]) == 0
+    place = ["--results", str(root / "evaluated")]
+    assert protocol([*given, *place, *changes]) == 0
     printed = dict(line.split() for line in capsys.readouterr().out.splitlines()[3:])
     return [float(printed[name]) for name in METRIC_NAMES]
 

@@ -1124,7 +1124,8 @@ def test_verbose_shows_the_traceback(preset: str, capsys: pytest.CaptureFixture[
         (["good", "--set", ".=1"], "--set .=1: must look like field=value."),
         (
             ["good", "--set", "nois=1"],
-            "system 'good': nois: there is no such key. Its keys are: noise.",
+            "system 'good': nois: there is no such key (did you mean 'noise'?). "
+            "Its keys are: noise.",
         ),
     ],
 )

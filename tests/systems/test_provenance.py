@@ -91,3 +91,19 @@ def test_a_file_that_is_no_python_is_one_sentence(toyshop: Path) -> None:
     (toyshop / "near.py").write_text("VALUE = (\n")
     with pytest.raises(BenchmarkError, match=r"near\.py: is not Python \(.*line 1\)\."):
         code_digests("toyshop.main")
+
+
+NEAR = '''
+class Near:
+    """Text."""
+
+    def far(self, width: int = 0, *more: int, **others: int) -> str:
+        return f"{width:>{len(more)}.{width}f}" + "".join([]) + str(None)
+'''
+BY_PYTHON_3_11 = "47c206fc8037976cd63699648a13445018cb7673092c52708ef9d0e7874cac4b"
+"""SHA-256 of `ast.dump(ast.parse(NEAR))` in Python 3.11; that of 3.12 and that of 3.13 differ."""
+
+
+def test_a_source_has_one_hash_on_every_python(toyshop: Path) -> None:
+    (toyshop / "near.py").write_text(NEAR)
+    assert code_digests("toyshop.main")["toyshop.near"] == BY_PYTHON_3_11

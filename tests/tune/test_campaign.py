@@ -21,7 +21,7 @@ from benchmark.systems.configuration import load_preset
 from benchmark.tune import campaign as module
 from benchmark.tune.campaign import Campaign, Wanted
 from benchmark.tune.studies import Budget, Found, Study, seconds_spent
-from benchmark.tune.worker import _Worker
+from benchmark.tune.worker import _in_words, _Worker
 from tests.faults.suite import RECIPE, done, ended, folder_in_memory, forked
 from tests.tune.systems import ROWS
 
@@ -138,6 +138,15 @@ def test_training_in_an_artifact_is_charged_to_its_trial(tmp_path: Path) -> None
         learned = [e for n, e in trial.outcome.artifacts.items() if n.startswith("learned-")]
         assert len(learned) == 1 and learned[0].cpu > 0
         assert trial.outcome.own.cpu < learned[0].cpu
+
+
+def test_a_trial_tells_what_its_artifacts_took(tmp_path: Path) -> None:
+    ((study, (trial,)),) = run(wanted(tmp_path, ("toy-in-artifact",), trials=1))
+    spent = sum(effort.cpu for effort in trial.outcome.artifacts.values())
+    own = f"{trial.outcome.own.cpu:.1f} s and {spent:.1f} s of artifacts in CPU time"
+    assert _in_words(study, trial.outcome) == f"validation {trial.outcome.value:.4f}, {own}"
+    alone = _in_words(study, replace(trial.outcome, artifacts={}))
+    assert alone.endswith(f", {trial.outcome.own.cpu:.1f} s in CPU time")
 
 
 def test_a_system_is_tuned_on_top_of_the_tuned_one_that_it_builds_on(

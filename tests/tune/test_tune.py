@@ -337,7 +337,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no threads": (["--threads", "-1"], "--threads -1: must be at least 1."),
     "another system's value": (["--set", "tem.dropout=0.1"], "--set: unknown system of this"),
     "no value": (["--set", "qem.dropout"], "must look like system.key=value"),
-    "unknown value": (["--set", "qem.droput=0.1"], "droput: there is no such key."),
+    "unknown value": (
+        ["--set", "qem.droput=0.1"],
+        "droput: there is no such key (did you mean 'dropout'?).",
+    ),
     "unknown recipe": (["--dataset", "nowhere"], "nowhere"),
 }
 

@@ -138,7 +138,7 @@ def _of_texts(
             everywhere[np.flatnonzero(rows)[mask]] = True
             note(
                 everywhere,
-                "has no zone, such as Z or +02:00 at its end, and none is stated for the source",
+                "has no zone, such as Z or +02:00 at its end, and no source.time_zone is stated",
                 lambda row: show(array, row),
             )
             wrong[mask] = False

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, Paths, RawItems, RawLog
 from benchmark.data.sources.schema import Ids, together
+from benchmark.errors import counted
 
 Numbers = NDArray[np.int64]
 
@@ -171,4 +172,5 @@ def _only_users_of_both(log: RawLog) -> RawLog:
     if not lost:
         return log
     kept = log.take(both[log.user])
-    return kept.with_notes(f"{lost:,} users without both kinds of events were left out.")
+    were = "was" if lost == 1 else "were"
+    return kept.with_notes(f"{counted(lost, 'user')} without both kinds of events {were} left out.")

@@ -40,8 +40,8 @@ def files(recipe: Recipe) -> tuple[Path, ...]:
     spec = importlib.util.find_spec("recbole")
     if spec is None or not spec.submodule_search_locations:
         raise BenchmarkError(
-            "ml-100k: the package recbole, which brings the data, is not installed; install "
-            "recbole==1.2.1 or take the data set 'generated'."
+            "ml-100k: the package recbole, which brings the data, is not installed; get it with "
+            "`pip install --no-deps recbole==1.2.1`, or take the data set 'generated'."
         )
     folder = Path(spec.submodule_search_locations[0]) / "dataset_example" / "ml-100k"
     paths = (folder / "ml-100k.inter", folder / "ml-100k.item")

@@ -84,6 +84,9 @@ class TableSchema:
             first, *others = self.suffixes
             also = f" (or {', '.join(others)})" if others else ""
             behind = f"; {remedy}" if remedy else ""
+            unread = sorted(path.name for path in folder.glob(f"{self.name}.*"))
+            if unread:
+                behind += f"; {unread[0]} is there, but sources of this kind do not read it"
             faults.add(folder / f"{self.name}{first}", 0, "", f"the file is missing{also}{behind}")
             return None
         return found[0]

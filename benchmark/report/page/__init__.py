@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from benchmark.protocol.metrics import View
 from benchmark.report.grid import Grid
 from benchmark.report.page.figures import svg_of
-from benchmark.report.page.papers import Paper, papers
+from benchmark.report.papers import Paper, papers
+from benchmark.report.rows import place_of_family
 from benchmark.report.text import clean
 from benchmark.runs.record import Run
 from benchmark.systems.catalogue import base_name, entries, family_title
@@ -97,15 +98,29 @@ def render_page(report: Report, source: str) -> str:
     return environment.get_template("page.html.j2").render(
         source=clean(source),
         sections=[_section(group) for group in report.groups],
+        families=_families(report),
         has_both_views=any(len(group.views) > 1 for group in report.groups),
         grids=report.grids,
         figures=[_figure(drawing) for drawing in report.drawings],
         published=report.published,
+        submissions=report.submissions,
         sentences=[clean(sentence) for sentence in report.sentences],
         style=Markup(_own_text("page.css")),
         script=Markup(script),
         script_hash=digest,
     )
+
+
+def _families(report: Report) -> list[str]:
+    """The titles of the families that any main table has, in the order of the tables."""
+    order = {
+        family_title(group.family): place_of_family(group.family)
+        for of_group in report.groups
+        for view in of_group.views.values()
+        for table in view.main.values()
+        for group in table.groups
+    }
+    return sorted(order, key=lambda title: order[title])
 
 
 @lru_cache(maxsize=4)

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering, choosing a view, and what figures say. Without this script the page is complete, only still.
+// Sorting, filtering, choosing families, data sets and a view, and what figures say. Without this script the page is complete, only still.
 (() => {
   const rowsOf = (table) => [...table.querySelectorAll("tr.row")];
 
@@ -49,6 +49,7 @@
     });
     for (const [row, body] of homes) {
       const family = body.querySelector(".family");
+      row.dataset.family = family ? family.textContent.trim() : "";
       row.dataset.words = `${row.cells[0].textContent} ${family ? family.textContent : ""}`.toLowerCase();
     }
   }
@@ -56,27 +57,39 @@
   const filter = document.getElementById("filter");
   const shown = document.getElementById("shown");
   const groups = [...document.querySelectorAll("section.group")];
+  const family = document.getElementById("family");
+  const group = document.getElementById("group");
+  const families = new Set(family ? [...family.options].map((option) => option.text) : []);
   const show = () => {
     const wanted = filter.value.trim().toLowerCase();
+    const ofFamily = family ? family.value : "";
+    const isFree = wanted === "" && ofFamily === "";
     let count = 0;
     for (const section of groups) {
+      section.hidden = Boolean(group) && group.value !== "" && section.id !== group.value;
       for (const row of section.querySelectorAll("tr.row")) {
-        row.hidden = wanted !== "" && !row.dataset.words.includes(wanted);
-        if (!row.hidden && !row.closest("[data-view][hidden]")) count += 1;
+        // Tables that are not divided into families show all of their rows.
+        const isOther = ofFamily !== "" && families.has(row.dataset.family) && row.dataset.family !== ofFamily;
+        row.hidden = isOther || (wanted !== "" && !row.dataset.words.includes(wanted));
+        if (!row.hidden && !section.hidden && !row.closest("[data-view][hidden]")) count += 1;
       }
       // Rows have their whole names here, so a heading is no loss while only some are shown.
-      for (const heading of section.querySelectorAll("tr.heading")) heading.hidden = wanted !== "";
+      for (const heading of section.querySelectorAll("tr.heading")) heading.hidden = !isFree;
       for (const title of section.querySelectorAll("tr.family")) {
         title.hidden = ![...title.parentNode.querySelectorAll("tr.row")].some((row) => !row.hidden);
       }
       for (const run of section.querySelectorAll("details.run")) {
         const words = run.querySelector("summary").textContent + run.querySelector("dd").textContent;
-        run.hidden = wanted !== "" && !words.toLowerCase().includes(wanted);
+        const isOther = ofFamily !== "" && !words.includes(`(${ofFamily})`);
+        run.hidden = isOther || (wanted !== "" && !words.toLowerCase().includes(wanted));
       }
     }
-    shown.value = wanted === "" ? "" : `${count} rows`;
+    shown.value = isFree ? "" : `${count} ${count === 1 ? "row" : "rows"}`;
   };
   filter.addEventListener("input", show);
+  for (const choice of [family, group]) if (choice) choice.addEventListener("change", show);
+  const choices = document.querySelector(".choices");
+  choices.hidden = !family && !group; // without this script they would do nothing
 
   const views = document.getElementById("views");
   if (views) {
@@ -98,9 +111,22 @@
   tip.setAttribute("role", "status");
   document.body.append(tip);
   const hide = () => { tip.hidden = true; };
+  // A finger is wider than a mark: the nearest one under it is meant.
+  const nearest = (event) => {
+    const figure = event.target.closest("svg");
+    let found = null;
+    let least = 24;
+    for (const mark of figure ? figure.querySelectorAll(".hover") : []) {
+      const box = mark.getBoundingClientRect();
+      const across = Math.max(box.left - event.clientX, event.clientX - box.right, 0);
+      const down = Math.max(box.top - event.clientY, event.clientY - box.bottom, 0);
+      if (Math.hypot(across, down) < least) [found, least] = [mark, Math.hypot(across, down)];
+    }
+    return found;
+  };
   document.addEventListener("click", (event) => {
     // A touch has no pointer to rest, so a tap tells what a pointer would.
-    const mark = event.target.closest("svg .hover, td[title], th[title]");
+    const mark = event.target.closest("svg .hover, td[title], th[title]") || nearest(event);
     if (!mark) { hide(); return; }
     const title = mark.querySelector(":scope > title");
     tip.textContent = title ? title.textContent : mark.getAttribute("title");

@@ -1,4 +1,4 @@
-"""The papers of the systems, out of the index page's BibTeX file, with a link to each."""
+"""The papers of the systems, out of the index package's BibTeX file: links to them, and keys."""
 
 from __future__ import annotations
 
@@ -34,11 +34,22 @@ def papers(keys: str) -> Iterator[Paper]:
             yield known[key]
 
 
+def known_keys(keys: str) -> str:
+    """Those of a system's ``reference`` that LaTeX can cite, separated by commas."""
+    known = _references()
+    return ",".join(key for key in map(str.strip, keys.split(",")) if key in known)
+
+
+def bibliographies() -> list[Path]:
+    """The BibTeX files of the index package."""
+    return sorted(Path(str(files(INDEX_PACKAGE))).glob("*.bib"))
+
+
 @lru_cache(maxsize=1)
 def _references() -> dict[str, Paper]:
     """Every entry of the BibTeX files of the index package."""
     found = {}
-    for path in sorted(Path(str(files(INDEX_PACKAGE))).glob("*.bib")):
+    for path in bibliographies():
         for key, body in _ENTRY.findall(path.read_text(encoding="utf-8")):
             fields = {name.lower(): _plain(value) for name, value in _FIELD.findall(body)}
             found[key] = _paper(key, fields)
