@@ -13,7 +13,7 @@ import logging
 import time
 import uuid
 from asyncio import CancelledError
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,7 @@ _LOST = (OSError, asyncio.TimeoutError, CancelledError)
 
 _LOCAL = "local:"
 _TICK = 0.2  # seconds
+_ROUND = 5.0  # seconds between two looks at whether Dask has a worker for each job
 _CONNECTING = 10.0  # seconds
 _PATIENCE = 300.0  # seconds that a lost scheduler has to come back
 _GOING = 15.0  # seconds that jobs have to end when the suite is interrupted
@@ -183,6 +184,7 @@ class _Watched:
             self._submit_all(jobs)
         except _LOST:
             self._come_back(jobs)
+        looked = time.monotonic()
         while self.running or self.parked:
             time.sleep(_TICK)
             if self.client.status != "running" or self._lost():
@@ -196,6 +198,9 @@ class _Watched:
                 if is_free(lock):
                     del self.parked[job.identity]
                     self._submit(job)
+            if time.monotonic() - looked >= _ROUND:
+                looked = time.monotonic()
+                self._remind()
             self.board.refresh()
 
     def leave(self) -> None:
@@ -236,13 +241,10 @@ class _Watched:
             if self.client.status != "running":
                 raise ConnectionError("the scheduler is gone")
             time.sleep(_TICK)
-        have = [
-            worker["resources"]
-            for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()
-        ]
+        have = self._have()
         for job in jobs:
             needed = self._resources(job)
-            if not any(all(one.get(k, 0) >= n for k, n in needed.items()) for one in have):
+            if not any(_has(one, needed) for one in have):
                 listed = ", ".join(
                     f"{name}={number}"
                     for name, number in needed.items()
@@ -280,10 +282,13 @@ class _Watched:
 
     def _submit_all(self, jobs: Sequence[JobSpec]) -> None:
         for shared in shared_fits(jobs):
-            future = self._future(shared.job, f"fit-{shared.system}", shared=shared.system)
-            self.fits |= {job.identity: (shared, future) for job in shared.jobs}
+            self._share(shared)
         for job in jobs:
             self._submit(job)
+
+    def _share(self, shared: Shared) -> None:
+        future = self._future(shared.job, f"fit-{shared.system}", shared=shared.system)
+        self.fits |= {job.identity: (shared, future) for job in shared.jobs}
 
     def _submit(self, job: JobSpec) -> None:
         fit = self.fits.get(job.identity)
@@ -295,6 +300,36 @@ class _Watched:
             afresh=job.identity in self.afresh and job.identity not in self.begun,
         )
         self.running[job.identity] = (job, future)
+
+    def _remind(self) -> None:
+        """Give Dask again the jobs for which it had no worker, if there is one by now.
+
+        It looks for their workers anew where a worker joins, but not where one is given resources,
+        which is later.
+        """
+        with suppress(*_LOST):  # the next look at the connection sees it
+            assigned = {key for keys in self.client.processing().values() for key in keys}
+            have = self._have()
+
+            def is_idle(job: JobSpec, future: Future) -> bool:
+                is_waiting = future.status == "pending" and future.key not in assigned
+                return is_waiting and any(_has(one, self._resources(job)) for one in have)
+
+            fits = {future.key: (shared, future) for shared, future in self.fits.values()}
+            for shared, future in fits.values():
+                if is_idle(shared.job, future):
+                    self.client.cancel([future])
+                    self._share(shared)
+            for job, future in list(self.running.values()):
+                fit = self.fits.get(job.identity)
+                is_being_fitted = fit is not None and fit[1].key in assigned
+                if is_idle(job, future) and not is_being_fitted:
+                    self.client.cancel([future])
+                    self._submit(job)
+
+    def _have(self) -> list[dict[str, float]]:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return [worker["resources"] for worker in workers]
 
     def _future(self, job: JobSpec, name: str, **options: Any) -> Future:
         return self.client.submit(
@@ -311,7 +346,8 @@ class _Watched:
     def _came(self, job: JobSpec, future: Future) -> None:
         """Act on how Dask's task for a job ended."""
         try:
-            outcome: Outcome = future.result()
+            # Where its worker has gone meanwhile, Dask runs it again and may lack workers for it.
+            outcome: Outcome = future.result(timeout=_CONNECTING)
         except KilledWorker:
             del self.running[job.identity]
             self.board.leaves(job)
@@ -386,3 +422,8 @@ class _Watched:
                     ) from None
                 time.sleep(_TICK)
         self.board.tells(f"{address} is there again.")
+
+
+def _has(worker: Mapping[str, float], needed: Mapping[str, float]) -> bool:
+    """Whether a worker with such resources can run what needs those."""
+    return all(worker.get(name, 0) >= number for name, number in needed.items())

@@ -57,6 +57,21 @@ def test_workers_that_die_at_each_moment_of_a_job_lose_and_double_nothing() -> N
         )
 
 
+def test_a_worker_that_joins_when_the_last_has_died_goes_on() -> None:
+    with folder_in_memory() as place, running(place / "cluster", 1) as processes:
+        suite = SmallSuite(place / "suite", systems=deadly("job"))
+        suite.prepare()
+
+        def replace_the_dead() -> None:
+            (worker,) = processes.workers
+            worker.wait()
+            time.sleep(2)  # in which Dask finds that it has no worker for the job
+            processes.replace(0)
+
+        threading.Thread(target=replace_the_dead, daemon=True).start()
+        ended_once(suite, run_suite(suite, processes), 1)
+
+
 def test_an_interrupted_suite_ends_its_jobs_and_goes_on() -> None:
     with folder_in_memory() as place, running(place / "cluster", 1) as processes:
         suite = SmallSuite(place / "suite", systems=deadly("waits"))
