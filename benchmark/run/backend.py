@@ -122,7 +122,7 @@ def opened(
         raise BenchmarkError(
             "--backend dask: Dask is not installed: pip install -c constraints.txt -e '.[cluster]'."
         )
-    from benchmark.run.cluster import Scheduler, connected, smallest_worker
+    from benchmark.run.scheduler import Scheduler, connected, smallest_worker
 
     place = Scheduler.parsed(scheduler)
     own = threads_of_a_job(threads, place.local_workers or 1)

@@ -8,109 +8,35 @@ job's lock and its published run see to it that it ends once.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-import uuid
-from asyncio import CancelledError
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
-from benchmark.files import sha256_of_json, write_json
-from benchmark.locks import is_free, locked
+from benchmark.locks import is_free
 from benchmark.run.board import Board
-from benchmark.run.errand import Outcome, at_work, carry_out
+from benchmark.run.company import ROUND, TICK, Company, gathered, needs_of
+from benchmark.run.errand import Outcome, carry_out
 from benchmark.run.graph import Shared, shared_fits
-from benchmark.run.membership import CPU, GPU, Membership, Passport
+from benchmark.run.scheduler import LOST
 from benchmark.runs.execute import Failure, load_data, record_death
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
-from benchmark.systems.catalogue import choose
-from benchmark.systems.provenance import library_versions
 
-_LOST = (OSError, asyncio.TimeoutError, CancelledError)
-"""What is raised where a worker or the scheduler goes while it is asked for something."""
+TRIES = 3
+"""Of what a machine has a fault with."""
 
-_LOCAL = "local:"
-_TICK = 0.2  # seconds
-_ROUND = 5.0  # seconds between two looks at whether Dask has a worker for each job
-_CONNECTING = 10.0  # seconds
-_PATIENCE = 300.0  # seconds that a lost scheduler has to come back
-_GOING = 15.0  # seconds that jobs have to end when the suite is interrupted
-_TRIES = 3  # of a job whose machine has a fault
-_MOST_DEATHS = 6  # of workers that ran a job; a cluster loses some for other reasons
-
-
-@dataclass(frozen=True)
-class Scheduler:
-    """Where the jobs go: ``address`` of a scheduler, or so many workers on this machine."""
-
-    address: str
-    local_workers: int = 0
-
-    @classmethod
-    def parsed(cls, text: str) -> Scheduler:
-        """What ``--scheduler`` asks for.
-
-        Raises:
-            BenchmarkError: it is neither an address nor ``local:N``.
-        """
-        number = text.removeprefix(_LOCAL)
-        if text.startswith(_LOCAL) and number.isascii() and number.isdigit() and int(number):
-            return cls("", int(number))
-        kind, _, place = text.partition("://")
-        if kind in ("tcp", "tls") and place.rpartition(":")[2].isdigit():
-            return cls(text)
-        raise BenchmarkError(
-            f"--scheduler {text}: must be tcp://HOST:PORT, tls://HOST:PORT or local:N with N at "
-            "least 1."
-        )
-
-
-@contextmanager
-def connected(scheduler: Scheduler, threads: int) -> Iterator[Client]:
-    """A client of the scheduler; workers on this machine have ``threads`` each, and end with it.
-
-    Raises:
-        BenchmarkError: nobody answers at the address.
-    """
-    if not scheduler.local_workers:
-        with _client(scheduler.address) as client:
-            yield client
-        return
-    with (
-        LocalCluster(
-            n_workers=scheduler.local_workers,
-            threads_per_worker=threads,
-            memory_limit=None,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
-def _client(address: str) -> Client:
-    try:
-        return Client(address, timeout=_CONNECTING, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(f"--scheduler {address}: nobody answers there ({error}).") from None
-
-
-def smallest_worker(client: Client) -> int:
-    """The threads of the worker that has fewest; one where there is no worker yet."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return min((int(worker["nthreads"]) for worker in workers), default=1)
+MOST_DEATHS = 6
+"""Of workers that ran the same; a cluster loses some for other reasons."""
 
 
 def run_on_cluster(
@@ -135,61 +61,46 @@ def run_on_cluster(
         MachineFault: the scheduler is gone, or the results cannot be written.
     """
     load_data.cache_clear()  # the workers hold the data
-    token = sha256_of_json([str(uuid.uuid4())])[:12]
-    results = Path(jobs[0].results)
-    sign, lock = results / "locks" / f"{token}.json", results / "locks" / f"{token}.lock"
-    modules = {name for job in jobs for name in (job.system, *job.upstream)}
-    word = str(uuid.uuid4())
-    passport = Passport(
-        token=token,
-        modules=tuple(sorted({choose(name).entry.module for name in modules})),
-        code={name: digest for job in jobs for name, digest in job.code.items()},
-        libraries=library_versions(),
-        sign=sign,
-        word=word,
-        lock=lock,
-        logs=results / "logs" / token,
-    )
-    write_json(sign, {"word": word})
-    try:
-        with locked(lock), Board(jobs, console) as board:
-            suite = _Watched(client, passport, board, ended, frozenset(afresh))
-            try:
-                suite.run(jobs)
-            finally:
-                suite.leave()
-    finally:
-        sign.unlink(missing_ok=True)
+    with Board(jobs, console) as board:
+        begun: dict[str, int] = {}
+        hears = partial(_hear, board, begun)
+        with gathered(jobs, client, board.tells, hears) as company:
+            _Watched(company, board, ended, frozenset(afresh), begun).run(jobs)
+
+
+def _hear(board: Board, begun: dict[str, int], news: Mapping[str, Any]) -> None:
+    if news["kind"] == "begins":
+        if not news["shared"]:
+            begun[news["job"]] = begun.get(news["job"], 0) + 1
+        board.begins(news["job"], news["worker"])
+    elif news["kind"] == "progress":
+        board.says(news["job"], news["text"])
 
 
 @dataclass
 class _Watched:
-    client: Client
-    passport: Passport
+    company: Company
     board: Board
     told: Callable[[JobSpec, Run], None]
     afresh: frozenset[str]
+    begun: dict[str, int]
     running: dict[str, tuple[JobSpec, Future]] = field(default_factory=dict)
     fits: dict[str, tuple[Shared, Future]] = field(default_factory=dict)
     parked: dict[str, tuple[JobSpec, Path]] = field(default_factory=dict)
-    begun: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    let_in: set[str] = field(default_factory=set)
 
     def run(self, jobs: Sequence[JobSpec]) -> None:
         """Give Dask the graph, and watch until each job has ended."""
         try:
-            self._join(jobs)
-            self._submit_all(jobs)
-        except _LOST:
-            self._come_back(jobs)
+            self._begin(jobs)
+        except LOST:
+            self.company.come_back(partial(self._begin, jobs))
         looked = time.monotonic()
         while self.running or self.parked:
-            time.sleep(_TICK)
-            if self.client.status != "running" or self._lost():
-                left = (*self.running.values(), *self.parked.values())
-                self._come_back([job for job, _ in left])
+            time.sleep(TICK)
+            if self.company.is_lost():
+                left = [job for job, _ in (*self.running.values(), *self.parked.values())]
+                self.company.come_back(partial(self._begin, left))
                 continue
             for job, future in list(self.running.values()):
                 if future.status in ("finished", "error"):
@@ -198,108 +109,40 @@ class _Watched:
                 if is_free(lock):
                     del self.parked[job.identity]
                     self._submit(job)
-            if time.monotonic() - looked >= _ROUND:
+            if time.monotonic() - looked >= ROUND:
                 looked = time.monotonic()
-                self._remind()
+                with suppress(*LOST):  # the next look at the connection sees it
+                    self._remind()
             self.board.refresh()
-
-    def leave(self) -> None:
-        """Take away from the workers what still runs, and let them go."""
-        with suppress(Exception):  # whoever is gone by now needs nothing to be taken away
-            left = [future for _, future in (*self.running.values(), *self.fits.values())]
-            self.client.cancel(left, force=True)
-            deadline = time.monotonic() + _GOING
-            while left and time.monotonic() < deadline and any(self._at_work()):
-                time.sleep(_TICK)
-            self.client.unregister_worker_plugin(self.passport.token)
-
-    def _at_work(self) -> list[int]:
-        return list(self.client.run(at_work, self.passport.token).values())
-
-    # ------------------------------------------------------------------------------------ workers
-
-    def _join(self, jobs: Sequence[JobSpec]) -> None:
-        """Have each worker looked at, and go on when one was let in that has what a job needs."""
-        self.refused.clear()
-        self.let_in.clear()
-        self.client.subscribe_topic(self.passport.topic, self._hear)
-        try:
-            self.client.register_plugin(Membership(self.passport), name=self.passport.token)
-        except _LOST:
-            raise
-        except Exception as error:  # whatever a foreign worker makes of what it was sent
-            self.board.tells(f"a worker cannot load this package ({error}).", "red")
-        told = False
-        while not self.let_in:
-            there = self.client.scheduler_info(n_workers=-1)["workers"].keys()
-            if there and there <= self.refused.keys():
-                why = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
-                raise BenchmarkError(f"no worker may run these jobs: {why}.")
-            if not told and not there:
-                told = True
-                self.board.tells(f"{self.client.scheduler.address}: waiting for workers.")
-            if self.client.status != "running":
-                raise ConnectionError("the scheduler is gone")
-            time.sleep(_TICK)
-        have = self._have()
-        for job in jobs:
-            needed = self._resources(job)
-            if not any(_has(one, needed) for one in have):
-                listed = ", ".join(
-                    f"{name}={number}"
-                    for name, number in needed.items()
-                    if name != self.passport.resource
-                )
-                raise BenchmarkError(
-                    f"{job.label}: no worker has {listed}; lower --threads, or start workers that "
-                    "have it (dask worker --resources)."
-                )
-
-    def _resources(self, job: JobSpec) -> dict[str, int]:
-        """What a job needs of a worker: a GPU if it runs on one, and a CPU a thread."""
-        gpu = {GPU: 1} if job.device.startswith("cuda") else {}
-        return {**gpu, CPU: job.threads, self.passport.resource: 1}
-
-    def _hear(self, event: tuple[float, Any]) -> None:
-        """What workers say; called in the client's own thread."""
-        news = event[1]
-        if news["kind"] == "looked-at":
-            if not news["text"]:
-                self.let_in.add(news["worker"])
-            elif news["worker"] not in self.refused:
-                self.refused[news["worker"]] = news["text"]
-                self.board.tells(f"worker {news['worker']} is refused: {news['text']}.", "red")
-        elif news["kind"] == "begins":
-            if not news["shared"]:
-                self.begun[news["job"]] = self.begun.get(news["job"], 0) + 1
-            self.board.begins(news["job"], news["worker"])
-        elif news["kind"] == "progress":
-            self.board.says(news["job"], news["text"])
-        else:
-            self.board.tells(news["text"], news["style"])
 
     # -------------------------------------------------------------------------------------- graph
 
-    def _submit_all(self, jobs: Sequence[JobSpec]) -> None:
+    def _begin(self, jobs: Sequence[JobSpec]) -> None:
+        for own in (self.running, self.parked, self.fits):
+            own.clear()
+        self.company.join({job.label: needs_of(job) for job in jobs})
         for shared in shared_fits(jobs):
             self._share(shared)
         for job in jobs:
             self._submit(job)
 
     def _share(self, shared: Shared) -> None:
-        future = self._future(shared.job, f"fit-{shared.system}", shared=shared.system)
+        fit = partial(carry_out, shared=shared.system)
+        future = self._given(shared.job, f"fit-{shared.system}", fit)
         self.fits |= {job.identity: (shared, future) for job in shared.jobs}
 
     def _submit(self, job: JobSpec) -> None:
         fit = self.fits.get(job.identity)
         after = [fit[1]] if fit is not None and fit[1].status == "pending" else []
-        future = self._future(
-            job,
-            job.system,
-            after=after,
-            afresh=job.identity in self.afresh and job.identity not in self.begun,
-        )
+        is_afresh = job.identity in self.afresh and job.identity not in self.begun
+        future = self._given(job, job.system, partial(carry_out, afresh=is_afresh), after)
         self.running[job.identity] = (job, future)
+
+    def _given(
+        self, job: JobSpec, name: str, what: Callable[..., Outcome], after: Sequence[Future] = ()
+    ) -> Future:
+        task = f"{name}-{job.identity[:16]}"
+        return self.company.give(what, job, after, name=task, needs=needs_of(job))
 
     def _remind(self) -> None:
         """Give Dask again the jobs for which it had no worker, if there is one by now.
@@ -307,56 +150,37 @@ class _Watched:
         It looks for their workers anew where a worker joins, but not where one is given resources,
         which is later.
         """
-        with suppress(*_LOST):  # the next look at the connection sees it
-            assigned = {key for keys in self.client.processing().values() for key in keys}
-            have = self._have()
+        assigned = self.company.assigned()
 
-            def is_idle(job: JobSpec, future: Future) -> bool:
-                is_waiting = future.status == "pending" and future.key not in assigned
-                return is_waiting and any(_has(one, self._resources(job)) for one in have)
+        def is_idle(job: JobSpec, future: Future) -> bool:
+            is_waiting = future.status == "pending" and future.key not in assigned
+            return is_waiting and self.company.room(needs_of(job)) > 0
 
-            fits = {future.key: (shared, future) for shared, future in self.fits.values()}
-            for shared, future in fits.values():
-                if is_idle(shared.job, future):
-                    self.client.cancel([future])
-                    self._share(shared)
-            for job, future in list(self.running.values()):
-                fit = self.fits.get(job.identity)
-                is_being_fitted = fit is not None and fit[1].key in assigned
-                if is_idle(job, future) and not is_being_fitted:
-                    self.client.cancel([future])
-                    self._submit(job)
+        fits = {future.key: (shared, future) for shared, future in self.fits.values()}
+        for shared, future in fits.values():
+            if is_idle(shared.job, future):
+                self.company.take_back([future])
+                self._share(shared)
+        for job, future in list(self.running.values()):
+            fit = self.fits.get(job.identity)
+            is_being_fitted = fit is not None and fit[1].key in assigned
+            if not is_being_fitted and is_idle(job, future):
+                self.company.take_back([future])
+                self._submit(job)
 
-    def _have(self) -> list[dict[str, float]]:
-        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        return [worker["resources"] for worker in workers]
-
-    def _future(self, job: JobSpec, name: str, **options: Any) -> Future:
-        return self.client.submit(
-            carry_out,
-            job,
-            self.passport.token,
-            self.passport.topic,
-            **options,
-            key=f"{name}-{job.identity[:16]}-{uuid.uuid4().hex[:8]}",
-            resources=self._resources(job),
-            pure=False,
-        )
+    # ------------------------------------------------------------------------------------ outcomes
 
     def _came(self, job: JobSpec, future: Future) -> None:
         """Act on how Dask's task for a job ended."""
         try:
-            # Where its worker has gone meanwhile, Dask runs it again and may lack workers for it.
-            outcome: Outcome = future.result(timeout=_CONNECTING)
+            outcome: Outcome | None = self.company.result(future)
         except KilledWorker:
             del self.running[job.identity]
             self.board.leaves(job)
             self._killed(job)
             return
-        except _LOST:  # what the worker had to say went with it; the run may well be there
-            if future.status == "error":
-                raise  # of the task itself
-            if self.client.status == "running":
+        if outcome is None:  # the run may well be there
+            if not self.company.is_lost():
                 self._submit(job)
             return
         del self.running[job.identity]
@@ -371,7 +195,7 @@ class _Watched:
             raise BenchmarkError(outcome.text)
         elif outcome.kind == "fault":
             self.faults[job.identity] = self.faults.get(job.identity, 0) + 1
-            if self.faults[job.identity] >= _TRIES:
+            if self.faults[job.identity] >= TRIES:
                 raise MachineFault(outcome.text)
             self.board.tells(f"{outcome.text} It is tried again.")
             self._submit(job)
@@ -381,7 +205,7 @@ class _Watched:
     def _killed(self, job: JobSpec) -> None:
         """Dask blames all jobs that a dead worker was to run; here only those that had begun."""
         deaths = self.begun.get(job.identity, 0)
-        if deaths < _MOST_DEATHS:
+        if deaths < MOST_DEATHS:
             self.board.tells(f"{job.label}: its workers died; it is given to others.")
             self._submit(job)
             return
@@ -389,41 +213,3 @@ class _Watched:
         run = record_death(job, Failure(sentence, retryable=True))
         self.board.ended(job, run, 0.0)
         self.told(job, run)
-
-    # --------------------------------------------------------------------------------- connection
-
-    def _lost(self) -> bool:
-        return any(future.status in ("cancelled", "lost") for _, future in self.running.values())
-
-    def _come_back(self, jobs: Sequence[JobSpec]) -> None:
-        """Wait for the scheduler, and give it the jobs again, which have not ended.
-
-        Raises:
-            MachineFault: it does not come back.
-        """
-        address = self.client.scheduler.address
-        self.board.tells(f"the connection to {address} is lost; waiting for it.")
-        with suppress(Exception):
-            self.client.close(timeout=_CONNECTING)
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            for own in (self.running, self.parked, self.fits):
-                own.clear()
-            try:
-                self.client = Client(address, timeout=_CONNECTING, set_as_default=False)
-                self._join(jobs)
-                self._submit_all(jobs)
-                break
-            except _LOST as error:
-                if time.monotonic() > deadline:
-                    raise MachineFault(
-                        f"{address}: does not come back ({error}). What is finished is kept; the "
-                        "same command goes on from there."
-                    ) from None
-                time.sleep(_TICK)
-        self.board.tells(f"{address} is there again.")
-
-
-def _has(worker: Mapping[str, float], needed: Mapping[str, float]) -> bool:
-    """Whether a worker with such resources can run what needs those."""
-    return all(worker.get(name, 0) >= number for name, number in needed.items())

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,8 +32,8 @@ _BETWEEN_NEWS = 0.5  # seconds
 _LOGGER = logging.getLogger("distributed.gensar_benchmark")
 
 _crews: dict[str, list[Crew]] = {}  # token of a suite → those that are idle
-_held: list[str | None] = []  # devices of the crews that are not
-_working: dict[str, int] = {}  # token of a suite → how many of its crews are not idle
+_held: list[str | None] = []  # devices of those at work
+_working: dict[str, int] = {}  # token of a suite → how many errands it has here
 _lock = threading.Lock()
 
 
@@ -52,50 +53,70 @@ class Outcome:
 
 def carry_out(
     job: JobSpec,
+    after: Sequence[Outcome] = (),
+    *,
     token: str,
     topic: str,
-    *,
     afresh: bool = False,
     shared: str = "",
-    after: Sequence[Outcome] = (),
 ) -> Outcome:
     """Run a job on this worker, or with ``shared`` fit what it shares with others.
 
     Args:
         job: to run.
+        after: what has been fitted for it before; Dask waits for that.
         token: of its suite.
         topic: under which it is told what goes on.
         afresh: forget what is there of it.
         shared: the name of a system that the job is of or builds on.
-        after: what has been fitted for it before; Dask waits for that.
+    """
+    told = _Told(get_worker(), topic, job)
+    told.send("begins", shared=shared)
+
+    def run(devices: Sequence[str], is_wanted: Callable[[], bool]) -> Outcome:
+        crew = _hired(token, devices)
+        queue = Queue(
+            [job],
+            crew,
+            told,
+            frozenset([job.identity] if afresh else ()),
+            shared=shared,
+            waits=False,
+            is_wanted=is_wanted,
+        )
+        try:
+            queue.run()
+        finally:
+            _give_back(token, crew)
+        if queue.locked:
+            return Outcome("locked", queue.locks[job.identity])
+        return Outcome("done", run=told.run, seconds=told.seconds)
+
+    return run_errand(run, token, job.device)
+
+
+def run_errand(
+    errand: Callable[[Sequence[str], Callable[[], bool]], Outcome], token: str, device: str
+) -> Outcome:
+    """Do what Dask has this worker do, and say how it ended.
+
+    Args:
+        errand: is handed what its processes may see of ``CUDA_VISIBLE_DEVICES`` (nothing means all
+            that this worker sees), and asks about once a second whether it is wanted.
+        token: of the command that it is for.
+        device: on which it runs.
     """
     worker = get_worker()
-    told = _Told(worker, topic, job)
     task = worker.get_current_task()
-    told.send("begins", shared=shared)
-    crew = _hired(token, job.device)
-    queue = Queue(
-        [job],
-        crew,
-        told,
-        frozenset([job.identity] if afresh else ()),
-        shared=shared,
-        waits=False,
-        is_wanted=lambda: _is_wanted(worker, task),
-    )
-    try:
-        queue.run()
-    except Unwanted:
-        return Outcome("unwanted")
-    except MachineFault as error:
-        return Outcome("fault", str(error))
-    except BenchmarkError as error:
-        return Outcome("stopped", str(error))
-    finally:
-        _give_back(token, crew)
-    if queue.locked:
-        return Outcome("locked", queue.locks[job.identity])
-    return Outcome("done", run=told.run, seconds=told.seconds)
+    with _at_work_on(token, device) as devices:
+        try:
+            return errand(devices, lambda: _is_wanted(worker, task))
+        except Unwanted:
+            return Outcome("unwanted")
+        except MachineFault as error:
+            return Outcome("fault", str(error))
+        except BenchmarkError as error:
+            return Outcome("stopped", str(error))
 
 
 def _is_wanted(worker: Worker, task: Any) -> bool:
@@ -105,33 +126,38 @@ def _is_wanted(worker: Worker, task: Any) -> bool:
     return state is not None and state.state in ("executing", "long-running")
 
 
-def _hired(token: str, device: str) -> Crew:
-    """An idle crew of the suite, or a new one; for CUDA one with a device that is least in use."""
+@contextmanager
+def _at_work_on(token: str, device: str) -> Iterator[Sequence[str]]:
+    """Count one more at work; for CUDA on a device of this worker that the fewest hold."""
     with _lock:
-        idle = _crews.setdefault(token, [])
-        devices = visible_cuda_devices() if device == "cuda" else []
-        chosen = least_held(devices, _held)
-        crew = next((one for one in idle if list(one.devices) == [chosen]), None)
-        if crew is None and chosen is None and idle:
-            crew = idle[0]
-        if crew is None:
-            crew = Crew(1, [] if chosen is None else [chosen])
-        else:
-            idle.remove(crew)
+        chosen = least_held(visible_cuda_devices() if device == "cuda" else [], _held)
         _held.append(chosen)
         _working[token] = _working.get(token, 0) + 1
+    try:
+        yield [] if chosen is None else [chosen]
+    finally:
+        with _lock:
+            _working[token] -= 1
+            _held.remove(chosen)
+
+
+def _hired(token: str, devices: Sequence[str]) -> Crew:
+    """An idle crew of the suite that sees the devices, or a new one."""
+    with _lock:
+        idle = _crews.setdefault(token, [])
+        crew = next((one for one in idle if one.devices == devices), None)
+        if crew is None:
+            return Crew(1, devices)
+        idle.remove(crew)
         return crew
 
 
 def _give_back(token: str, crew: Crew) -> None:
-    if crew.busy():
-        crew.__exit__()
-    with _lock:
-        _working[token] -= 1
-        _held.remove(crew.devices[0] if crew.devices else None)
-        if not crew.busy() and token in _crews:
-            _crews[token].append(crew)
-            return
+    if not crew.busy():
+        with _lock:
+            if token in _crews:
+                _crews[token].append(crew)
+                return
     crew.__exit__()
 
 

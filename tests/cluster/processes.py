@@ -9,13 +9,15 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
-from benchmark.run.cluster import Scheduler, connected, run_on_cluster
+from benchmark.run.cluster import run_on_cluster
+from benchmark.run.scheduler import Scheduler, connected
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
 from tests.faults.suite import SmallSuite
@@ -104,6 +106,14 @@ class Processes:
         for process in (self.scheduler, *self.workers):
             if process is not None and process.poll() is None:
                 self.kill(process)
+
+
+def worked(process: subprocess.Popen[bytes]) -> float:
+    """The CPU seconds that a process took so far, and all that it started."""
+    with suppress(psutil.NoSuchProcess):
+        own = psutil.Process(process.pid)
+        return sum(sum(one.cpu_times()[:4]) for one in (own, *own.children(recursive=True)))
+    return 0.0
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.locks import is_free
 from benchmark.run.suite import Row
-from tests.cluster.processes import Ended, Processes, run_suite, running
+from tests.cluster.processes import Ended, Processes, run_suite, running, worked
 from tests.faults.suite import SmallSuite, done, folder_in_memory, report
 
 
@@ -109,7 +109,9 @@ def test_workers_and_schedulers_that_are_killed_at_random_moments(kills: int) ->
                 suite = SmallSuite(place / f"suite-{counts['suites']}", seeds=(1, 2))
                 suite.prepare()
                 over = threading.Event()
-                killer = threading.Thread(target=_kill, args=(processes, over, chance, counts))
+                killer = threading.Thread(
+                    target=_kill, args=(processes, over, chance, counts, kills)
+                )
                 killer.start()
                 try:
                     ended = run_suite(suite, processes)
@@ -126,18 +128,29 @@ def test_workers_and_schedulers_that_are_killed_at_random_moments(kills: int) ->
 
 
 def _kill(
-    processes: Processes, over: threading.Event, chance: random.Random, counts: Counter[str]
+    processes: Processes,
+    over: threading.Event,
+    chance: random.Random,
+    counts: Counter[str],
+    kills: int,
 ) -> None:
-    while not over.wait(chance.uniform(0.2, 8.0)):
+    """Kill a worker when it has worked for a random while, and now and then the scheduler.
+
+    The while is of CPU time, so that on a busy machine kills come at the same moments of the work.
+    """
+    ends = [chance.uniform(0.5, 9.0) for _ in processes.workers]
+    while not over.wait(0.1):
         for number, worker in enumerate(processes.workers):
-            if worker.poll() is not None:  # also those that lost their scheduler
+            is_dead = worker.poll() is not None  # also of one that lost its scheduler
+            is_due = not is_dead and worked(worker) > ends[number]
+            if is_due and counts["workers"] + counts["schedulers"] < kills:
+                processes.kill(worker)
+                counts["workers"] += 1
+                is_dead = True
+                if chance.random() < 0.1 and processes.scheduler is not None:
+                    processes.kill(processes.scheduler)
+                    processes.start_scheduler()
+                    counts["schedulers"] += 1
+            if is_dead:
                 processes.replace(number)
-        if chance.random() < 0.1 and processes.scheduler is not None:
-            processes.kill(processes.scheduler)
-            processes.start_scheduler()
-            counts["schedulers"] += 1
-        else:
-            number = chance.randrange(len(processes.workers))
-            processes.kill(processes.workers[number])
-            processes.replace(number)
-            counts["workers"] += 1
+                ends[number] = chance.uniform(0.5, 9.0)

@@ -15,9 +15,9 @@ from benchmark.files import write_json
 from benchmark.locks import locked
 from benchmark.run import __main__ as command
 from benchmark.run.board import Board
-from benchmark.run.cluster import Scheduler
 from benchmark.run.graph import shared_fits
 from benchmark.run.membership import Passport
+from benchmark.run.scheduler import Scheduler
 from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import entries
 from benchmark.systems.provenance import code_digests, library_versions
