@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, counted, shortened
+from benchmark.run.options import add_backend_options
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
@@ -52,14 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="jobs at the same time, each a process (default: %(default)s)",
     )
-    add(
-        "--backend",
-        default="processes",
-        choices=("processes", "dask"),
-        help="where jobs run: in processes of this machine, or on a Dask cluster whose machines "
-        "share the results folder; see docs/clusters.md (default: %(default)s)",
-    )
-    add("--scheduler", help="with --backend dask: tcp://HOST:PORT, or local:N for N workers here")
+    add_backend_options(parser, "jobs")
     add("--threads", type=int, help="threads a job (default: the cores shared among the jobs)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
     add(

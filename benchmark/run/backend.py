@@ -1,4 +1,4 @@
-"""Where the jobs of a suite run: in processes of this machine, or on a Dask cluster."""
+"""Where jobs and trials run: in processes of this machine, or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
+from benchmark.run.options import DASK
 from benchmark.run.workers import run_jobs
 from benchmark.runs.machine import chosen_device, threads_of_a_job
 from benchmark.runs.store import JobSpec
@@ -19,9 +20,6 @@ from benchmark.systems.processes import number_of_processes
 
 if TYPE_CHECKING:
     from distributed import Client
-
-PROCESSES, DASK = "processes", "dask"
-BACKENDS = (PROCESSES, DASK)
 
 
 class Backend(Protocol):
@@ -95,7 +93,7 @@ def device_on_a_cluster(asked: str | None) -> str:
 @contextmanager
 def opened(
     backend: str, scheduler: str | None, jobs: int, threads: int | None
-) -> Iterator[Backend]:
+) -> Iterator[Processes | Dask]:
     """The backend that the command line asks for, as long as it is needed.
 
     Raises:

@@ -10,4 +10,7 @@ ABOVE = SystemEntry(
     *("above", "Above", "sequential", ("recommendation",), "tests.cluster.systems:Above"),
     upstream=("trained",),
 )
-ENTRIES = (TRAINED, DEADLY, ABOVE)
+TUNED = SystemEntry(
+    "tuned", "Tuned", "sequential", ("recommendation",), "tests.cluster.systems:Tuned"
+)
+ENTRIES = (TRAINED, DEADLY, ABOVE, TUNED)

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -81,6 +82,15 @@ class Processes:
             *("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"),
         )
 
+    def wait_for_scheduler(self) -> None:
+        assert self.scheduler is not None
+        while self.scheduler.poll() is None:
+            with suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            time.sleep(0.05)
+        raise AssertionError((self.root / "scheduler.log").read_text())
+
     def add_worker(self, *paths: Path) -> None:
         """Start one more worker, which looks for modules in ``paths`` first."""
         self.workers.append(self._worker(len(self.workers), *paths))
@@ -126,6 +136,7 @@ def running(root: Path, workers: int) -> Iterator[Processes]:
         processes.start_scheduler()
         for _ in range(workers):
             processes.add_worker()
+        processes.wait_for_scheduler()
         yield processes
     finally:
         processes.stop()

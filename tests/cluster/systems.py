@@ -1,4 +1,4 @@
-"""A system that kills the worker which runs it, once, at the moment that its settings name."""
+"""Systems that kill the worker which runs them, once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,12 @@ from benchmark.systems.contract import FloatArray, System, SystemConfig
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView
 from tests.faults.systems import FITS
+from tests.tune.systems import Toy
 
 
 class DeadlyConfig(SystemConfig):
+    """At which moment it kills."""
+
     moment: Literal["artifact", "job", "publishing", "never", "waits"] = "never"
 
 
@@ -81,3 +85,19 @@ class Above(Deadly):
 
     def fit(self, view: TrainingView) -> None:
         upstream(self.context, view, "trained")
+
+
+class Tuned(Toy):
+    """Kills its worker when two have a trial."""
+
+    def fit(self, view: TrainingView) -> None:
+        if FITS in os.environ:
+            folder = Path(os.environ[FITS])
+            (folder / f"worker-{os.getppid()}").touch()
+            while len(list(folder.glob("worker-*"))) < 2:
+                time.sleep(0.05)
+            with suppress(FileExistsError):
+                (folder / "killed").touch(exist_ok=False)
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(60)  # nobody goes on from here
+        super().fit(view)

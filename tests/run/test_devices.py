@@ -70,9 +70,8 @@ def test_each_job_at_the_same_time_sees_a_gpu_of_its_own(monkeypatch: pytest.Mon
 def test_each_trial_at_the_same_time_sees_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     seen = _visible_to(monkeypatch)
-    study: Any = SimpleNamespace(name="s", job=JOB, sent=dict)
-    console: Any = None
-    crew = tuning._Crew([study], console, console, lambda: True, workers.devices_of([JOB], 2))
+    unused: Any = None
+    crew = tuning.Crew({"s": {}}, unused, unused, unused, workers.devices_of([JOB], 2))
     for _ in range(2):
         crew.hire()
     crew.dismiss()
