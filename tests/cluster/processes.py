@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,8 +150,13 @@ class Ended:
     said: str = ""
 
 
-def run_suite(suite: SmallSuite, processes: Processes, ended: Ended | None = None) -> Ended:
-    """Run what is due on the cluster, in this process."""
+def run_suite(
+    suite: SmallSuite,
+    processes: Processes,
+    ended: Ended | None = None,
+    begins: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Run what is due on the cluster, in this process; ``begins`` is called when it is reached."""
     found = ended or Ended()
     out = io.StringIO()
 
@@ -161,6 +166,7 @@ def run_suite(suite: SmallSuite, processes: Processes, ended: Ended | None = Non
     jobs = suite.jobs()
     try:
         with connected(Scheduler.parsed(processes.address), 1) as client:
+            begins()
             run_on_cluster(jobs, client, Console(file=out, width=200), ended=tell)
     finally:
         found.said += out.getvalue()

@@ -112,9 +112,9 @@ def test_workers_and_schedulers_that_are_killed_at_random_moments(kills: int) ->
                 killer = threading.Thread(
                     target=_kill, args=(processes, over, chance, counts, kills)
                 )
-                killer.start()
+                processes.wait_for_scheduler()
                 try:
-                    ended = run_suite(suite, processes)
+                    ended = run_suite(suite, processes, begins=killer.start)
                 finally:
                     over.set()
                     killer.join()
@@ -138,7 +138,7 @@ def _kill(
 
     The while is of CPU time, so that on a busy machine kills come at the same moments of the work.
     """
-    ends = [chance.uniform(0.5, 9.0) for _ in processes.workers]
+    ends = [chance.uniform(0.5, 7.0) for _ in processes.workers]
     while not over.wait(0.1):
         for number, worker in enumerate(processes.workers):
             is_dead = worker.poll() is not None  # also of one that lost its scheduler
@@ -153,4 +153,4 @@ def _kill(
                     counts["schedulers"] += 1
             if is_dead:
                 processes.replace(number)
-                ends[number] = chance.uniform(0.5, 9.0)
+                ends[number] = chance.uniform(0.5, 7.0)
