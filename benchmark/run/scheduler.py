@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
-from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,12 @@ from distributed import Client, LocalCluster
 
 from benchmark.errors import BenchmarkError
 
-LOST = (OSError, asyncio.TimeoutError, CancelledError)
+LOST = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncio.CancelledError,
+    concurrent.futures.CancelledError,  # of futures whose scheduler has gone
+)
 """What is raised where a worker or the scheduler goes while it is asked for something."""
 
 CONNECTING = 10.0
