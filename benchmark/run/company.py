@@ -49,8 +49,20 @@ class Tells(Protocol):
 
 
 def needs_of(job: JobSpec) -> Needs:
-    """What a job takes of a worker: a CPU a thread, and a GPU if it runs on one."""
-    return {**({GPU: 1} if job.device.startswith("cuda") else {}), CPU: job.threads}
+    """What a job takes of a worker: a CPU a thread, a GPU if it runs on one, and what it declares.
+
+    Raises:
+        BenchmarkError: its system declares another number of GPUs than one.
+    """
+    declared = choose(job.system).entry.needs
+    if declared.get(GPU, 1) != 1:
+        raise BenchmarkError(
+            f"{job.label}: its system declares {GPU}={declared[GPU]}, but a job on a cluster has "
+            "one GPU; one job on several is run with torchrun on their machine, without --backend "
+            "dask."
+        )
+    usual = {CPU: job.threads, **({GPU: 1} if job.device.startswith("cuda") else {})}
+    return {**usual, **declared}
 
 
 @contextmanager

@@ -11,10 +11,12 @@ import pytest
 import yaml
 from rich.console import Console
 
+from benchmark.errors import BenchmarkError
 from benchmark.files import write_json
 from benchmark.locks import locked
 from benchmark.run import __main__ as command
 from benchmark.run.board import Board
+from benchmark.run.company import needs_of
 from benchmark.run.graph import shared_fits
 from benchmark.run.membership import Passport
 from benchmark.run.scheduler import Scheduler
@@ -93,6 +95,20 @@ def test_the_time_left_counts_what_runs_at_the_same_time(monkeypatch: pytest.Mon
         board.begins(one.identity, "tcp://a")
     now = 5.0
     assert board.seconds_left() == (4 * 10 - 2 * 5) / 2
+
+
+def test_a_job_takes_a_cpu_a_thread_and_what_its_system_declares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert needs_of(job("deadly", 1, threads=4)) == {"CPU": 4}
+    assert needs_of(job("deadly", 1, threads=4, device="cuda")) == {"CPU": 4, "GPU": 1}
+    assert needs_of(job("random", 1, threads=4)) == {"CPU": 1}
+    large = replace(entries()["deadly"], needs={"MEMORY": 64})
+    monkeypatch.setitem(entries(), "deadly", large)
+    assert needs_of(job("deadly", 1, threads=2)) == {"CPU": 2, "MEMORY": 64}
+    monkeypatch.setitem(entries(), "deadly", replace(large, needs={"GPU": 2}))
+    with pytest.raises(BenchmarkError, match=r"GPU=2, but a job on a cluster has one.*torchrun"):
+        needs_of(job("deadly", 1, device="cuda"))
 
 
 @pytest.mark.parametrize("text", ["tcp://a", "local:0", "local:x", "http://a:1", "a:1", ""])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmark.errors import BenchmarkError
 from benchmark.run.backend import Dask, Processes
 from benchmark.run.scheduler import Scheduler, connected
 from benchmark.tune.campaign import Campaign, Wanted
@@ -15,8 +16,8 @@ from tests.cluster.processes import running
 from tests.faults.suite import RECIPE, folder_in_memory
 
 
-def trials_on(backend: Processes | Dask, root: Path) -> list[Trial]:
-    root.mkdir()
+def trials_on(backend: Processes | Dask, root: Path, threads: int = 1) -> list[Trial]:
+    root.mkdir(exist_ok=True)
     (root / "tiny.yaml").write_text(RECIPE)
     wanted = Wanted(
         dataset=str(root / "tiny.yaml"),
@@ -27,7 +28,7 @@ def trials_on(backend: Processes | Dask, root: Path) -> list[Trial]:
         assignments=(),
         budget=Budget(4, 20.0),
         backend=backend,
-        threads=1,
+        threads=threads,
         device="cpu",
         precision="fp32",
         results=root / "results",
@@ -46,6 +47,8 @@ def test_trials_on_workers_are_those_of_one_process_though_a_worker_dies(
     """Four trials: the sampler has nothing to learn from, so each is drawn by its number alone."""
     with folder_in_memory() as place, running(place / "cluster", 2) as processes:
         with connected(Scheduler.parsed(processes.address), 1) as client:
+            with pytest.raises(BenchmarkError, match=r"tuned.*: no worker has CPU=99; lower"):
+                trials_on(Dask(client, 1), place / "cluster-suite", threads=99)
             found = trials_on(Dask(client, 1), place / "cluster-suite")
         marks = {path.name for path in (place / "cluster" / "fits").iterdir()}
         killed = [worker for worker in processes.workers if worker.poll() is not None]
