@@ -69,7 +69,7 @@ def connected(scheduler: Scheduler, threads: int) -> Iterator[Client]:
             n_workers=scheduler.local_workers,
             threads_per_worker=threads,
             memory_limit=None,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port, for several clusters on one machine
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,

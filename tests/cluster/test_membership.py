@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -147,16 +149,38 @@ def test_an_address_and_a_number_of_local_workers_are_read() -> None:
     assert Scheduler.parsed("local:4") == Scheduler("", 4)
 
 
+PAGE = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
+HOURS, SLURM = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
 def test_the_examples_of_the_page_on_clusters_are_whole() -> None:
-    text = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    compile(script, "slurm.py", "exec")
-    (cluster,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    compile(SLURM, "slurm.py", "exec")
+    (cluster,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
     read = yaml.safe_load(cluster)
     (worker,) = read["spec"]["worker"]["spec"]["containers"]
     given = dict(part.split("=") for part in worker["args"][-1].split())
     assert given == {"GPU": worker["resources"]["limits"]["nvidia.com/gpu"], "CPU": "8"}
-    options = set(re.findall(r'"(--[a-z]+)"', script)) | set(re.findall(r"(?<= )--[a-z]+", text))
+    options = set(re.findall(r'"(--[a-z]+)"', SLURM)) | set(re.findall(r"(?<= )--[a-z]+", PAGE))
     known = set(re.findall(r"--[a-z-]+", command._parser().format_help()))
-    of_others = {"--gres", "--resources", "--nthreads", "--name"}
+    of_others = {"--gres", "--resources", "--nthreads", "--nnodes", "--name"}
     assert options - of_others <= known
+
+
+def test_the_hours_of_the_page_are_those_of_the_longest_job_or_of_all(
+    tmp_path: Path,
+) -> None:
+    for number, hours in enumerate((4, 3, 2)):
+        cost = {
+            "fit_seconds": hours * 3600 - 2,
+            "score_seconds": {"search": 1},
+            "all_items_seconds": {"search": 1},
+        }
+        write_json(tmp_path / str(number) / "run.json", {"cost": cost})
+    command = [sys.executable, "-c", HOURS, str(tmp_path), "1", "2", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "3 jobs, 9.00 hours, the longest 4.00",
+        "1 workers: 9.00 hours, 9.00 of machines",
+        "2 workers: 5.00 hours, 10.00 of machines",
+        "5 workers: 4.00 hours, 20.00 of machines",
+    ]
