@@ -305,7 +305,10 @@ def files_below(root: Path, names: Collection[str] | None = None) -> list[Path]:
 
 
 def sweep_partial(
-    folder: Path, lock_of: Callable[[str], Path | None] = lambda target: None
+    folder: Path,
+    lock_of: Callable[[str], Path | None] = lambda target: None,
+    *,
+    is_ours: bool = False,
 ) -> None:
     """Remove what killed writers left below ``folder``.
 
@@ -313,14 +316,35 @@ def sweep_partial(
         lock_of: the lock file that the writer of the file or folder of a name holds, if it has one.
             What is locked stays and what is not goes; without a lock, the young stay, since they
             may belong to a living writer.
+        is_ours: nobody but the caller may write below the folder now, so that all of it goes.
     """
     for path in list(_partial_below(folder)):
         target = _TEMPORARY_NAME.fullmatch(path.name)
         lock = lock_of(target[1]) if target else None
         with suppress(OSError):
-            if is_free(lock) if lock else time.time() - path.stat().st_mtime >= LEFT_FOR_DEAD:
-                is_folder = path.is_dir() and not path.is_symlink()
-                shutil.rmtree(path) if is_folder else path.unlink()
+            if is_ours or (is_free(lock) if lock else _is_old(path)):
+                _remove_partial(path)
+
+
+def sweep_partial_of(path: Path) -> None:
+    """Remove what killed writers and removers of ``path`` left beside it.
+
+    The caller is the only one who may write it now, so that nothing of a living writer goes.
+    """
+    for partial in list(path.parent.glob(f"{_TEMPORARY}*")):
+        target = _TEMPORARY_NAME.fullmatch(partial.name)
+        if target and target[1] == path.name:
+            with suppress(OSError):
+                _remove_partial(partial)
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime >= LEFT_FOR_DEAD
+
+
+def _remove_partial(path: Path) -> None:
+    is_folder = path.is_dir() and not path.is_symlink()
+    shutil.rmtree(path) if is_folder else path.unlink()
 
 
 def lock_by_content(root: Path) -> Callable[[str], Path | None]:

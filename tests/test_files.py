@@ -29,6 +29,7 @@ from benchmark.files import (
     remove_folder,
     sweep_locks,
     sweep_partial,
+    sweep_partial_of,
     write_json,
     write_manifest,
     write_text,
@@ -202,6 +203,25 @@ def test_left_overs_without_a_lock_go_when_they_are_old(tmp_path: Path) -> None:
     sweep_partial(tmp_path)
     assert not old.exists() and not old_folder.exists()
     assert young.exists() and whole.exists()
+
+
+def test_left_overs_go_however_young_where_nobody_else_may_write(tmp_path: Path) -> None:
+    young = left_by_a_writer(tmp_path / "tables", "a.tex")
+    folder = left_by_a_writer(tmp_path / "runs", "b", is_folder=True)
+    (tmp_path / "tables" / "a.tex").write_text("whole")
+    sweep_partial(tmp_path, is_ours=True)
+    assert not young.exists() and not folder.exists()
+    assert (tmp_path / "tables" / "a.tex").exists()
+
+
+def test_left_overs_of_one_name_go_and_others_stay(tmp_path: Path) -> None:
+    left = [left_by_a_writer(tmp_path, "a.json"), left_by_a_writer(tmp_path / "b", "trial")]
+    folder = left_by_a_writer(tmp_path, "trial", is_folder=True)
+    other = left_by_a_writer(tmp_path, "aa.json")
+    for name in ("a.json", "trial"):
+        sweep_partial_of(tmp_path / name)
+    assert not left[0].exists() and not folder.exists()
+    assert other.exists() and left[1].exists()  # of another name, and elsewhere
 
 
 def make_old_file(path: Path) -> Path:

@@ -10,6 +10,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,14 +86,20 @@ def _reference(arguments: argparse.Namespace) -> int:
         return 0
     clock = Clock(minutes)
     sitting = Sitting(place, console(on_stderr=True), clock.goes_on, arguments.retry_failed)
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(arguments.work / "sitting.lock", waits=False):
-            is_done = sitting.work(programme)
-    except LockedElsewhere:
-        raise BenchmarkError(
-            f"{arguments.work}: another command is at work there; name another folder with --work."
-        ) from None
+    with ExitStack() as held:
+        for option, folder in (("--work", arguments.work), ("--out", arguments.out)):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                # Beside the folder of what is committed, so that it is not committed.
+                whole = folder.resolve()
+                lock = whole.with_name(f".{whole.name}.lock")
+                held.enter_context(locked(lock, waits=False))
+            except LockedElsewhere:
+                raise BenchmarkError(
+                    f"{folder}: another command is at work there; name another folder with "
+                    f"{option}."
+                ) from None
+        is_done = sitting.work(programme)
     for sentence in sitting.failed:
         print(f"failed: {sentence}", file=sys.stderr)
     console().print("all is done." if is_done else "some is left; the same command goes on.")

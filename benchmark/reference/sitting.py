@@ -58,7 +58,10 @@ class Clock:
 
 @dataclass
 class Sitting:
-    """The work of one command; ``failed`` are sentences on units that came to nothing."""
+    """The work of one command; ``failed`` are sentences on units that came to nothing.
+
+    Nobody else may write into the folders of ``place`` meanwhile.
+    """
 
     place: Place
     console: Console
@@ -75,7 +78,7 @@ class Sitting:
         """
         RunStore(self.place.work).prepare()
         self.place.out.mkdir(parents=True, exist_ok=True)
-        sweep_partial(self.place.out)
+        sweep_partial(self.place.out, is_ours=True)
         is_done = True
         for part in programme.parts:
             if not self.goes_on():

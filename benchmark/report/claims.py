@@ -6,6 +6,10 @@ what is compared are two means over the same test events. A claim is looked at w
 may stand in one table have all of its rows. All that is looked at is one family
 (:mod:`benchmark.report.simultaneous`): the more claims and data sets there are, the larger a
 difference must be to show one. What is not shown is not refuted either.
+
+A claim about one system and rows of it with other settings is about small changes: the runs of all
+such rows at hand are taken to deviate by one law, as in the tables of ablations, since the few
+seeds of a row alone would leave its interval without end.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ from benchmark.report.statistics import (
 from benchmark.report.studentised import LEVEL, Differences
 from benchmark.report.text import clean, counted
 from benchmark.runs.record import TaskName
-from benchmark.systems.catalogue import choose, index_file
+from benchmark.systems.catalogue import base_name, choose, index_file
 from benchmark.systems.configuration import read_typed
 
 CLAIMS_FILE = "claims.yaml"
@@ -65,6 +69,12 @@ class Claim(BaseModel):
     def rows(self) -> tuple[str, ...]:
         """Those of both sides."""
         return (*self.better, *self.than)
+
+    @property
+    def of_one_system(self) -> str | None:
+        """The system whose rows with other settings all of them are; None if there are several."""
+        systems = {base_name(row) for row in self.rows}
+        return systems.pop() if len(systems) == 1 else None
 
 
 class Claims(BaseModel):
@@ -152,13 +162,14 @@ class _Set:
         return Finding(self.claims[place], self.group, (first, second), self.seeds[place], entry)
 
 
-_Key = tuple[View, TaskName, str]
+_Key = tuple[View, TaskName, str, str | None]
 
 
 def _by_events(claims: Sequence[Claim]) -> dict[_Key, list[Claim]]:
+    """Claims on the same events whose runs deviate by the same laws."""
     found: defaultdict[_Key, list[Claim]] = defaultdict(list)
     for claim in claims:
-        found[claim.view, claim.task, claim.metric].append(claim)
+        found[claim.view, claim.task, claim.metric, claim.of_one_system].append(claim)
     return dict(found)
 
 
@@ -168,6 +179,7 @@ def _looked_at(
     view: View,
     task: TaskName,
     metric: str,
+    of_one_system: str | None,
     claims: Sequence[Claim],
 ) -> _Set | None:
     alike, _ = of_the_same_events(task, events.of(view, task))
@@ -176,12 +188,20 @@ def _looked_at(
     if not own:
         return None
     sides = list(dict.fromkeys(side for claim in own for side in (claim.better, claim.than)))
-    values = [_mean_of_rows([measured[row] for row in side], metric) for side in sides]
+    # Rows that no claim is about tell of the law of runs too.
+    named = {row for claim in own for row in claim.rows}
+    others = [row for row in measured if base_name(row) == of_one_system and row not in named]
+    rows_of_all = [*sides, *((row,) for row in others)]
+    values = [_mean_of_rows([measured[row] for row in side], metric) for side in rows_of_all]
     users = users_of(measured)
-    means = means_of(values, np.arange(values[0].shape[1]) if users is None else users)
+    means = means_of(
+        values,
+        np.arange(values[0].shape[1]) if users is None else users,
+        alike=of_one_system is not None,
+    )
     pairs = np.array([[sides.index(claim.better), sides.index(claim.than)] for claim in own])
     stem = group.key.stem(group.variant)
-    random = stable_random(SEED, "claims", stem, view, task, metric)
+    random = stable_random(SEED, "claims", stem, view, task, metric, of_one_system or "")
     part = Part(
         tuple(claim.claim for claim in own),
         largest_by_chance(means, pairs, random),
@@ -225,7 +245,10 @@ def claims_grid(
         by_group[claim.group] += rows or [_row_without_runs(claim, heading)]
     seeds = max(finding.seeds for finding in found)
     once = any(finding.seeds == 1 for finding in found)
+    alike = any(finding.seeds > 1 and finding.claim.of_one_system for finding in found)
     told = " Rows of one seed are about these trained instances only." if once else ""
+    if alike:
+        told += " Runs of one system and its rows with other settings deviate by one law."
     return Grid(
         stem=STEM,
         caption=clean(

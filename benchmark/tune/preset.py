@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import read_json, sha256_of_json, write_json, write_text
+from benchmark.files import read_json, sha256_of_json, sweep_partial_of, write_json, write_text
 from benchmark.locks import locked
 from benchmark.systems.catalogue import entries
 from benchmark.systems.configuration import Preset, Tuning, minutes_file, read_typed
@@ -126,6 +126,8 @@ def write_preset(path: Path, base: str, found: Found, lock: Path) -> list[str]:
             )
         for one in tuning.values():
             one.pop("minutes", None)
+        for written in (times, path):
+            sweep_partial_of(written)
         # The minutes first: a preset without them is one whose minutes are not told.
         write_json(times, minutes)
         content = {

@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.faults import MachineFault
-from benchmark.files import read_json, remove_folder, sha256_of_json, write_json
+from benchmark.files import (
+    read_json,
+    remove_folder,
+    sha256_of_json,
+    sweep_partial_of,
+    write_json,
+)
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.runs.execute import failure_of, load_data
@@ -125,10 +131,12 @@ def folder_of_trial(study: Study, number: int) -> Path:
 
 
 def clear_up(study: Study, number: int) -> None:
-    """Remove what a trial that has ended leaves."""
+    """Remove what a trial that has ended leaves, and what killed processes left of it."""
     folder = folder_of_trial(study, number)
     remove_folder(folder)
     _curve_file(folder).unlink(missing_ok=True)
+    for path in (folder, _curve_file(folder)):
+        sweep_partial_of(path)
 
 
 def _validated(study: Study, turn: Turn, view: TrainingView, context: RunContext) -> float:

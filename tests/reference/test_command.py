@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from benchmark.errors import BenchmarkError
+from benchmark.locks import locked
 from benchmark.reference.__main__ import main
 from benchmark.reference.programme import load_programme
 from benchmark.reference.state import systems_to_tune
@@ -95,6 +96,20 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     told = capsys.readouterr().err
     assert said in told and (case == "system" or "programme.yaml" in told)
     assert told.count("\n") == 1 and not Path(work).exists()
+
+
+@pytest.mark.parametrize("option", ["--work", "--out"])
+def test_two_commands_do_not_write_into_one_folder(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = written(tmp_path, GOOD), tmp_path / option[2:]
+    words = ["--programme", str(path), "--device", "cpu"]
+    for one in ("--work", "--out"):
+        words += [one, str(tmp_path / one[2:])]
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        assert main(words) == 2
+    told = capsys.readouterr().err
+    assert f"{folder}: another command is at work there" in told and f"with {option}." in told
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])

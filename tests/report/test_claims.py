@@ -97,6 +97,30 @@ def test_rows_with_settings_of_their_own_take_part(make_run: MakeRun, runs_root:
     assert finding.verdict == "shown"
 
 
+def test_rows_of_one_system_deviate_by_one_law(make_run: MakeRun, runs_root: Path) -> None:
+    """Three seeds of two rows tell little of it, those of five rows enough."""
+
+    def width() -> float:
+        (finding,) = found(runs_root, claim(("gensar",), ("gensar@no-nsip",)))
+        low, high = finding.difference.ends or (0.0, 0.0)
+        return high - low
+
+    def runs_of(row: str, start: int) -> None:
+        for seed, share in enumerate((0.2, 0.3, 0.4), start=1):
+            ranks = hits(share, seed=start + seed)
+            make_run(row, recommendation=ranks, seed=seed, family="gensar")
+
+    for number, row in enumerate(("gensar", "gensar@no-nsip")):
+        runs_of(row, 10 * number)
+    alone = width()
+    for number, row in enumerate(("sasrec", "gru4rec"), start=2):
+        runs_of(row, 10 * number)
+    assert width() == pytest.approx(alone)  # other systems have laws of their own
+    for number, row in enumerate(("no-nrip", "no-text", "no-query"), start=4):
+        runs_of(f"gensar@{row}", 10 * number)
+    assert width() < 0.9 * alone
+
+
 def test_more_claims_make_wider_intervals(make_run: MakeRun, runs_root: Path) -> None:
     names = ("sasrec", "gru4rec", "lrurec", "fmlp-rec", "tiger", "lc-rec")
     for number, name in enumerate(names):

@@ -21,6 +21,7 @@ from benchmark.tune.studies import (
     rounded,
     seconds_spent,
 )
+from benchmark.tune.trial import clear_up, folder_of_trial
 
 Make = Callable[..., Study]
 
@@ -109,6 +110,18 @@ def test_the_best_is_the_first_of_equal_ones_that_were_trained_to_their_end() ->
 
 def test_drawn_numbers_are_short() -> None:
     assert rounded(0.00123456) == 0.00123 and rounded(5) == 5 and rounded(True) is True
+
+
+def test_what_killed_processes_left_of_a_trial_goes_with_it(study: Make) -> None:
+    one = study()
+    of_trial, of_other = folder_of_trial(one, 3), folder_of_trial(one, 4)
+    for folder in (of_trial, of_other):
+        folder.mkdir(parents=True)
+        for name in (folder.name, f"{folder.name}.json"):
+            folder.with_name(f".partial-{'0' * 32}-{name}").write_text("half")
+    clear_up(one, 3)
+    left = {path.name.removeprefix(f".partial-{'0' * 32}-") for path in of_trial.parent.iterdir()}
+    assert left == {of_other.name, f"{of_other.name}.json"}
 
 
 def test_folders_stand_below_the_results(study: Make, tmp_path: Path) -> None:
