@@ -155,6 +155,7 @@ def run_suite(
     processes: Processes,
     ended: Ended | None = None,
     begins: Callable[[], None] = lambda: None,
+    retry_failed: bool = False,
 ) -> Ended:
     """Run what is due on the cluster, in this process; ``begins`` is called when it is reached."""
     found = ended or Ended()
@@ -163,7 +164,7 @@ def run_suite(
     def tell(job: JobSpec, run: Run) -> None:
         found.times[job.identity] += 1
 
-    jobs = suite.jobs()
+    jobs = suite.jobs(retry_failed)
     try:
         with connected(Scheduler.parsed(processes.address), 1) as client:
             begins()

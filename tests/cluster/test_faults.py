@@ -14,6 +14,7 @@ import pytest
 
 from benchmark.locks import is_free
 from benchmark.run.suite import Row
+from benchmark.runs.record import find_run_folders, read_run
 from tests.cluster.processes import Ended, Processes, run_suite, running, worked
 from tests.faults.suite import SmallSuite, done, folder_in_memory, report
 
@@ -97,7 +98,8 @@ def test_an_interrupted_suite_ends_its_jobs_and_goes_on() -> None:
 @pytest.mark.parametrize("kills", [int(os.environ.get("CLUSTER_KILLS", "300"))])
 def test_workers_and_schedulers_that_are_killed_at_random_moments(kills: int) -> None:
     chance = random.Random(5)
-    counts = Counter(workers=0, schedulers=0, suites=0, lost=0, doubled=0, different=0)
+    names = ("workers", "schedulers", "suites", "given_up", "lost", "doubled", "different")
+    counts = Counter(dict.fromkeys(names, 0))
     with folder_in_memory() as place:
         calm = SmallSuite(place / "calm", seeds=(1, 2))
         calm.prepare()
@@ -118,13 +120,23 @@ def test_workers_and_schedulers_that_are_killed_at_random_moments(kills: int) ->
                 finally:
                     over.set()
                     killer.join()
+                counts["doubled"] += sum(number - 1 for number in ended.times.values())
+                if given_up := unfinished(suite):  # whose workers were killed too often
+                    counts["given_up"] += given_up
+                    processes.wait_for_scheduler()
+                    run_suite(suite, processes, retry_failed=True)
                 found = suite.outcome()
                 counts["lost"] += len(truth.keys() - found.keys())
-                counts["doubled"] += sum(number - 1 for number in ended.times.values())
                 counts["different"] += sum(found[key] != truth[key] for key in found)
                 counts["suites"] += 1
                 report(dict(counts))
     assert not counts["lost"] + counts["doubled"] + counts["different"]
+
+
+def unfinished(suite: SmallSuite) -> int:
+    """How many jobs are recorded as failed."""
+    folders = find_run_folders(suite.results / "runs")
+    return sum(read_run(folder).record.status == "failed" for folder in folders)
 
 
 def _kill(

@@ -136,6 +136,14 @@ def test_options_that_do_not_fit_together_are_refused(
     assert sentence in capsys.readouterr().err
 
 
+def test_torchrun_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmark.run.backend.number_of_processes", lambda: 2)
+    assert command.main(["--backend", "dask", "--scheduler", "local:2"]) == 2
+    assert "--backend dask: does not run under torchrun." in capsys.readouterr().err
+
+
 def test_without_dask_a_sentence_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

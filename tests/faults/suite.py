@@ -62,8 +62,8 @@ class SmallSuite:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "tiny.yaml").write_text(RECIPE)
 
-    def jobs(self) -> list[JobSpec]:
-        """Those that are due."""
+    def jobs(self, retry_failed: bool = False) -> list[JobSpec]:
+        """Those that are due; failed ones are forgotten if they are to be tried again."""
         suite = load_suite("all").model_copy(
             update={
                 "datasets": (str(self.root / "tiny.yaml"),),
@@ -79,7 +79,10 @@ class SmallSuite:
         options = Options(self.results, self.root / "prepared", threads=1)
         jobs = plan(suite, {}, options).jobs
         store.sweep_work({job.spec.identity: job.state for job in jobs})
-        return due(jobs, retry_failed=False)
+        for job in jobs:
+            if retry_failed and job.state == "failed":
+                store.discard(job.spec)
+        return due(jobs, retry_failed)
 
     def run(self) -> None:
         """Run what is due, as the command does; jobs of other suites later."""
