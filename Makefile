@@ -55,7 +55,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "Creating $(VENV) with $$chosen; the first installation takes some minutes."; \
 		"$$chosen" -m venv --clear $(VENV); \
 	fi
-	$(PIP_INSTALL) -e '.[fast,offline,serve,tune,dev,docs]'
+	$(PIP_INSTALL) -e '.[cluster,fast,offline,serve,tune,dev,docs]'
 	$(PIP_INSTALL) --no-deps recbole
 	@touch $@
 

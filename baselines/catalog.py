@@ -21,6 +21,9 @@ FAMILIES: dict[str, str] = {
 
 BOTH: tuple[TaskName, ...] = ("recommendation", "search")
 
+ONE_THREAD = {"CPU": 1}
+"""What counts and looks up leaves a worker's other CPUs to other jobs."""
+
 RECBOLE = {"recbole": "pip install --no-deps recbole==1.2.1"}
 """Not among the project's dependencies: it demands a ``ray`` that current Pythons do not have."""
 
@@ -31,6 +34,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         family="references",
         tasks=BOTH,
         target="baselines.references.random:Random",
+        needs=ONE_THREAD,
         status="Ours: the floor of every table.",
     ),
     SystemEntry(
@@ -39,6 +43,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         family="references",
         tasks=BOTH,
         target="baselines.references.popularity:Popularity",
+        needs=ONE_THREAD,
         status="Ours: counts of training events only.",
     ),
     SystemEntry(
@@ -47,6 +52,7 @@ ENTRIES: tuple[SystemEntry, ...] = (
         family="references",
         tasks=BOTH,
         target="baselines.references.history_copy:HistoryCopy",
+        needs=ONE_THREAD,
         status="Ours: shows which targets stand in the visible history.",
         probe_of_lists=True,
     ),

@@ -637,6 +637,9 @@ def _accelerator(context: RunContext) -> Any:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
+    if context.device.startswith("cuda:"):
+        # accelerate knows no number outside of torchrun: it takes torch's current device.
+        torch.cuda.set_device(context.device)
     # accelerate keeps its precision for the life of a process; runs in one process may differ.
     AcceleratorState._reset_state(reset_partial_state=False)
     return Accelerator(

@@ -28,6 +28,7 @@ from benchmark.reference.programme import Part, Programme, Tuning
 from benchmark.reference.state import Place, Runs, runs_of, state_of_tuning, systems_to_tune
 from benchmark.report.build import write_shown_of
 from benchmark.report.reference import RUNS, write_reference
+from benchmark.run.backend import Processes
 from benchmark.run.parts import find_parts
 from benchmark.run.workers import run_jobs
 from benchmark.runs.record import Run
@@ -167,7 +168,7 @@ def campaign_of(
             seed=tuning.seed,
             assignments=(),
             budget=Budget(tuning.trials, tuning.minutes),
-            processes=1,
+            backend=Processes(1),
             threads=place.threads,
             device=place.device,
             precision=SINGLE_PRECISION,

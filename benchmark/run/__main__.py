@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, counted, shortened
+from benchmark.run.options import add_backend_options
 from benchmark.systems.arithmetic import ARITHMETICS, NATIVE, use
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
 if TYPE_CHECKING:
+    from benchmark.run.backend import Backend
     from benchmark.run.plan import Options, PlannedJob
     from benchmark.run.suite import Suite
     from benchmark.runs.store import JobSpec, RunStore
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="jobs at the same time, each a process (default: %(default)s)",
     )
+    add_backend_options(parser, "jobs")
     add("--threads", type=int, help="threads a job (default: the cores shared among the jobs)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
     add(
@@ -170,14 +173,11 @@ def _chosen_suite(arguments: argparse.Namespace) -> Suite:
     return suite.model_copy(update=changes)
 
 
-def _options(arguments: argparse.Namespace) -> Options:
+def _options(arguments: argparse.Namespace, backend: Backend) -> Options:
     from benchmark.run.plan import Options
-    from benchmark.runs.machine import chosen_device, threads_of_a_job
 
-    if arguments.jobs < 1:
-        raise BenchmarkError(f"--jobs {arguments.jobs}: must be at least 1.")
-    threads = threads_of_a_job(arguments.threads, arguments.jobs)
-    device = chosen_device(arguments.device)
+    threads = backend.threads(arguments.threads)
+    device = backend.device(arguments.device)
     if arguments.precision == "tf32" and device == "cpu":
         raise BenchmarkError(
             "--precision tf32: is for CUDA devices; on a CPU it must be fp32 or bf16."
@@ -196,6 +196,15 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _run(arguments: argparse.Namespace) -> int:
     # Before numpy and torch are loaded by what follows.
     arguments.device = use(arguments.arithmetic, arguments.device)
+    from benchmark.run.backend import opened
+
+    with opened(
+        arguments.backend, arguments.scheduler, arguments.jobs, arguments.threads
+    ) as backend:
+        return _run_by(backend, arguments)
+
+
+def _run_by(backend: Backend, arguments: argparse.Namespace) -> int:
     from benchmark.data.prepare import sweep
     from benchmark.overrides import parse_assignments
     from benchmark.run.parts import find_parts
@@ -203,7 +212,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from benchmark.runs.store import RunStore
 
     err = console(on_stderr=True)
-    suite, options = _chosen_suite(arguments), _options(arguments)
+    suite, options = _chosen_suite(arguments), _options(arguments, backend)
     if number_of_processes() > 1:
         if arguments.jobs > 1:
             raise BenchmarkError("--jobs must be 1 under torchrun: its processes share each job.")
@@ -244,9 +253,7 @@ def _run(arguments: argparse.Namespace) -> int:
             err.print(note, style="dim")
         for sentence in planned.unavailable:
             err.print(f"{sentence} It is left out.", style="red")
-        from benchmark.run.workers import run_jobs
-
-        run_jobs(waiting, arguments.jobs, err, afresh)
+        backend.run(waiting, err, afresh)
     done = len(jobs) - len(waiting)
     err.print(
         f"{counted(len(waiting), 'job')} run in {time.monotonic() - started:.1f} s, "

@@ -26,10 +26,11 @@ def time_left(done: int, total: int, gone: float) -> str:
     """
     if not done:
         return "time left unknown"
-    return f"about {_in_words(gone / done * (total - done))} left"
+    return f"about {in_words(gone / done * (total - done))} left"
 
 
-def _in_words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever is short."""
     if seconds < 90.0:
         return f"{seconds:.0f} s"
     return f"{seconds / 60.0:.0f} min" if seconds < 5_400.0 else f"{seconds / 3_600.0:.1f} h"
@@ -80,7 +81,7 @@ class Shown:
     def times(self) -> str:
         """The time that has gone, and what is left by the jobs that are done."""
         gone = self.clock() - self.started
-        return f"{_in_words(gone)} gone, {time_left(self.done, self.total, gone)}"
+        return f"{in_words(gone)} gone, {time_left(self.done, self.total, gone)}"
 
     def says(self, job: JobSpec, message: str) -> None:
         """What a job is at."""

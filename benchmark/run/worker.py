@@ -27,7 +27,7 @@ from typing import Literal, NoReturn
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault, machine_cause
 from benchmark.locks import LockedElsewhere
-from benchmark.runs.execute import Failure, execute, record_death
+from benchmark.runs.execute import Failure, execute, fit_shared, record_death
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
 
@@ -40,21 +40,28 @@ _LONGEST_MESSAGE = 1_000  # characters
 
 @dataclass(frozen=True)
 class Order:
-    """A job to run; with ``death``, one to record as failed instead."""
+    """A job to run; with ``death``, one to record as failed instead.
+
+    With ``shared``, the name of a system that it builds on or is of: that one is fitted, and no
+    more. ``waits`` and ``waits_for_artifacts`` are :func:`execute`'s.
+    """
 
     job: JobSpec
     waits: bool = False
     afresh: bool = False
     death: Failure | None = None
+    shared: str = ""
+    waits_for_artifacts: bool = True
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a worker says: first that it is ready, then of each order its progress and its end.
 
-    ``locked`` means that another suite runs the job; ``stopped`` that nobody can go on; ``broken``
-    that the suite's own code raised what it must not. ``ended`` is the last of each order, with the
-    exit code of the job's process, or minus the signal that ended it.
+    ``locked`` means that others run the job or build what it needs, and ``text`` is the lock that
+    they hold; ``stopped`` that nobody can go on; ``broken`` that the suite's own code raised what
+    it must not. ``ended`` is the last of each order, with the exit code of the job's process, or
+    minus the signal that ended it.
     """
 
     kind: Literal["ready", "progress", "done", "locked", "stopped", "broken", "ended"]
@@ -223,17 +230,21 @@ class _Speech:
 def _carried_out(order: Order, speech: _Speech) -> Answer:
     started = time.monotonic()
     try:
+        run: Run | None = None
         if order.death is not None:
             run = record_death(order.job, order.death)
+        elif order.shared:
+            fit_shared(order.job, order.shared, speech.progress)
         else:
             run = execute(
                 order.job,
                 speech.progress,
                 waits=order.waits,
                 afresh=order.afresh,
+                waits_for_artifacts=order.waits_for_artifacts,
             )
-    except LockedElsewhere:
-        return Answer("locked")
+    except LockedElsewhere as error:
+        return Answer("locked", text=str(error))
     except BenchmarkError as error:
         return Answer("stopped", error=error)
     except (OSError, MemoryError) as error:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from typing import Protocol
 
 from rich.console import Console
 
@@ -26,11 +27,13 @@ from benchmark.faults import MachineFault
 from benchmark.run.progress import A_MINUTE, Shown
 from benchmark.run.worker import Answer, Order
 from benchmark.runs.execute import Failure, execute, load_data
+from benchmark.runs.machine import least_held, visible_cuda_devices
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
 from benchmark.systems.processes import number_of_processes
 
 _TRIES = 2
+_TICK = 1.0  # seconds between two looks at whether jobs are wanted
 _PATIENCE = 10.0  # seconds that a worker has to end when it is told to
 
 
@@ -68,8 +71,14 @@ def run_jobs(
                 shown.ended(job, run, time.monotonic() - started)
             return
         load_data.cache_clear()  # the workers hold the data
-        with _Crew(processes) as crew:
-            _Suite(jobs, crew, shown, frozenset(afresh), goes_on).run()
+        with Crew(processes, devices_of(jobs, processes)) as crew:
+            Queue(jobs, crew, shown, frozenset(afresh), goes_on).run()
+
+
+def devices_of(jobs: Sequence[JobSpec], processes: int) -> list[str]:
+    """What jobs that run at the same time on "cuda" are given, each one of its own."""
+    shares_out = processes > 1 and any(job.device == "cuda" for job in jobs)
+    return visible_cuda_devices() if shares_out else []
 
 
 @dataclass
@@ -79,6 +88,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
     alive: int
+    device: str | None = None
     order: Order | None = None
     is_ready: bool = False
     answer: Answer | None = None  # to the order, whose process has not ended yet
@@ -91,14 +101,18 @@ class _Worker:
 _BEGIN = "from benchmark.run.worker import main; main({}, {})"
 
 
-class _Crew:
-    """The living workers; a context manager that ends them all."""
+class Crew:
+    """The living workers; a context manager that ends them all.
 
-    def __init__(self, size: int) -> None:
+    Each sees one of ``devices`` alone, as evenly as can be; without them, what this process sees.
+    """
+
+    def __init__(self, size: int, devices: Sequence[str] = ()) -> None:
         self.size = size
+        self.devices = devices
         self.workers: list[_Worker] = []
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,6 +140,9 @@ class _Crew:
     def _hired(self) -> _Worker:
         # A new interpreter: a process with threads, or with a GPU in use, cannot be forked, and
         # multiprocessing would run the script again that asked for the suite.
+        device = least_held(self.devices, [worker.device for worker in self.workers])
+        own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+        paths = os.pathsep.join(map(os.path.abspath, sys.path))
         try:
             ours, theirs = multiprocessing.Pipe()
             suite, alive = os.pipe()
@@ -133,13 +150,13 @@ class _Crew:
                 [sys.executable, "-c", _BEGIN.format(theirs.fileno(), suite)],
                 pass_fds=(theirs.fileno(), suite),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                env={**os.environ, "PYTHONPATH": paths, **own},
             )
         except OSError as error:
             raise MachineFault(f"no process could be started ({error.strerror}).") from error
         theirs.close()
         os.close(suite)
-        self.workers.append(_Worker(process, ours, alive))
+        self.workers.append(_Worker(process, ours, alive, device))
         return self.workers[-1]
 
     def busy(self) -> list[_Worker]:
@@ -166,16 +183,45 @@ class _Crew:
         self.workers.remove(worker)
 
 
+class Audience(Protocol):
+    """Who is told what goes on."""
+
+    def says(self, job: JobSpec, message: str) -> None:
+        """What a job is at now."""
+
+    def tells(self, sentence: str, style: str = "") -> None:
+        """What stays to be read."""
+
+    def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
+        """A job has finished or failed."""
+
+    def looks_at_the_clock(self) -> None:
+        """Time has gone by, and nothing else may have happened."""
+
+
+class Unwanted(Exception):
+    """Whoever asked for the jobs wants them no longer."""
+
+
 @dataclass
-class _Suite:
-    """Which jobs wait, and which wait for another suite or for another try."""
+class Queue:
+    """Which jobs wait, and which wait for another suite or for another try.
+
+    With ``shared``, a system that the jobs are of or build on is fitted, and no more. Without
+    ``waits``, jobs that others run, or for which others build something, are left in ``locked``,
+    and the locks in ``locks``. ``is_wanted`` is asked about once a second.
+    """
 
     jobs: Sequence[JobSpec]
-    crew: _Crew
-    shown: Shown
+    crew: Crew
+    shown: Audience
     afresh: frozenset[str]
-    goes_on: Callable[[], bool]
+    goes_on: Callable[[], bool] = lambda: True
+    shared: str = ""
+    waits: bool = True
+    is_wanted: Callable[[], bool] | None = None
     locked: deque[JobSpec] = field(default_factory=deque)
+    locks: dict[str, str] = field(default_factory=dict)  # identity → the lock that others hold
     alone: deque[JobSpec] = field(default_factory=deque)
     deaths: dict[str, int] = field(default_factory=dict)
 
@@ -184,6 +230,7 @@ class _Suite:
 
         Raises:
             BenchmarkError: as :func:`run_jobs`.
+            Unwanted: nobody wants them any longer; some may still run.
         """
         waiting = deque(self.jobs)
         while True:
@@ -197,17 +244,25 @@ class _Suite:
                 # Those that died first: waiting for another suite may take long.
                 if self.alone:
                     self.crew.give(self._order(self.alone.popleft(), waits=True))
-                elif self.locked:
+                elif self.locked and self.waits:
                     self.crew.give(self._order(self.locked.popleft(), waits=True))
                 else:
                     return
-            for worker, answer in self.crew.answers(A_MINUTE):
+            for worker, answer in self.crew.answers(A_MINUTE if self.is_wanted is None else _TICK):
                 self._heard(worker, answer)
             self.shown.looks_at_the_clock()
+            if self.is_wanted is not None and not self.is_wanted():
+                raise Unwanted
 
     def _order(self, job: JobSpec, waits: bool = False) -> Order:
         is_new = not self.deaths.get(job.identity)
-        return Order(job, waits=waits, afresh=is_new and job.identity in self.afresh)
+        return Order(
+            job,
+            waits=waits and self.waits,
+            afresh=is_new and job.identity in self.afresh,
+            shared=self.shared,
+            waits_for_artifacts=self.waits,
+        )
 
     def _heard(self, worker: _Worker, answer: Answer | None) -> None:
         order = worker.order
@@ -236,9 +291,10 @@ class _Suite:
             raise answer.error
         if answer.kind == "broken":
             self._broke(order, answer.text)
-        elif answer.run is None:
+        elif answer.kind == "locked":
             self.locked.append(order.job)
-        else:
+            self.locks[order.job.identity] = answer.text
+        elif answer.run is not None:
             self.shown.ended(order.job, answer.run, answer.seconds)
 
     def _broke(self, order: Order, text: str) -> None:
@@ -247,6 +303,8 @@ class _Suite:
         if order.death is not None:
             raise RuntimeError(sentence)
         self.shown.tells(sentence, style="red")
+        if order.shared:
+            return  # the jobs that need it come to the same
         reason = text.strip().rpartition("\n")[2]
         failure = Failure(f"the suite itself failed in its process: {reason}", retryable=True)
         self.crew.give(Order(order.job, death=failure))
@@ -260,6 +318,8 @@ class _Suite:
             self.shown.tells(f"{job.label}: its process {how}; it is tried again, alone.")
             self.alone.append(job)
             return
+        if order.shared:
+            return  # the jobs that need it come to the same
         # The kernel kills what takes too much memory, and says so to nobody.
         is_killed = code == -signal.SIGKILL
         why = " (out of memory, or somebody killed it)" if is_killed else ""

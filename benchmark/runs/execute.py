@@ -44,6 +44,7 @@ from benchmark.files import (
     write_bytes,
     write_json,
 )
+from benchmark.locks import LockedElsewhere
 from benchmark.protocol import graded
 from benchmark.protocol.metrics import VIEWS, Ranks, View, every_metric, mean_metrics
 from benchmark.protocol.settings import ProtocolSettings
@@ -137,6 +138,7 @@ def execute(
     *,
     waits: bool = True,
     afresh: bool = False,
+    waits_for_artifacts: bool = True,
 ) -> Run:
     """Run a job unless it is done; returns the finished or failed run.
 
@@ -144,11 +146,13 @@ def execute(
         progress: is told what goes on.
         waits: whether to wait where another process runs the job.
         afresh: forget what is there of it, once no other process is at it.
+        waits_for_artifacts: whether to wait where another process builds what the job needs.
 
     Raises:
         BenchmarkError: the input is bad.
         MachineFault: the results cannot be written; the job is unfinished.
-        LockedElsewhere: another process runs the job, and ``waits`` is false.
+        LockedElsewhere: another process runs the job or builds what it needs, and this one is not
+            to wait; the job is unfinished.
     """
     store = RunStore(Path(job.results))
     say = partial(progress, "waiting for another run of the same job")
@@ -162,13 +166,55 @@ def execute(
             return done
         with threads(job.threads), products_in(job.precision, job.device):
             settings, dataset, tasks = _planned_data(job)
+            artifacts = _artifacts(job, waits=waits_for_artifacts)
             try:
                 with _job_log(store.open_work(job)) as logger:
-                    _execute_locked(job, dataset, tasks, settings, store, progress, logger)
+                    context = _context(job, store.work_folder(job), progress, logger, artifacts)
+                    _execute_locked(job, dataset, tasks, settings, store, context)
             except JobChanged:
                 store.discard_work(job)
                 raise
     return _just_written(job, store)
+
+
+def fit_shared(job: JobSpec, name: str, progress: Progress = lambda message: None) -> None:
+    """Fit ``name``, which the job is of or builds on, so that this and other jobs find it fitted.
+
+    A system that fails says so in each of those jobs, which try it again.
+
+    Raises:
+        BenchmarkError: the input is bad.
+        MachineFault: the results cannot be written.
+        LockedElsewhere: another process runs the job, or builds what is needed.
+    """
+    from benchmark.systems.upstream import shared_fit, upstream
+    from benchmark.systems.view import TrainingView
+
+    store = RunStore(Path(job.results))
+    with store.locked(job, waits=False), threads(job.threads):
+        settings, dataset, tasks = _planned_data(job)
+        artifacts = _artifacts(job, waits=False)
+        with (
+            products_in(job.precision, job.device),
+            _job_log(store.open_work(job)) as logger,
+        ):
+            context = _context(job, store.work_folder(job), progress, logger, artifacts)
+            progress(f"fitting {name} for all that build on it")
+            try:
+                view = TrainingView(dataset, tasks, settings)
+                if name == job.system:
+                    shared_fit(name, job.configuration, view, context)
+                else:
+                    upstream(context, view, name)
+            except (MachineFault, JobChanged, LockedElsewhere, KeyboardInterrupt):
+                raise
+            except BaseException:  # also sys.exit: whatever a system does, the suite goes on
+                logger.error("%s failed:\n%s", name, traceback.format_exc())
+
+
+def _artifacts(job: JobSpec, *, waits: bool) -> ArtifactStore:
+    root = Path(job.results) / "artifacts"
+    return ArtifactStore(root, verify=partial(refuse_other_code, job), waits=waits)
 
 
 def _just_written(job: JobSpec, store: RunStore) -> Run:
@@ -194,7 +240,8 @@ def follow(job: JobSpec) -> None:
     ):
         work = Path(folder) / "work"
         logger = logging.getLogger("benchmark.follower")
-        context = _context(job, work, lambda message: None, logger)
+        artifacts = _artifacts(job, waits=True)
+        context = _context(job, work, lambda message: None, logger, artifacts)
         # The first process records the failure.
         with suppress(SystemFailure):
             if tasks.keys() & set(choose(job.system).entry.tasks):
@@ -236,11 +283,10 @@ def _execute_locked(
     tasks: dict[str, Task],
     settings: ProtocolSettings,
     store: RunStore,
-    progress: Progress,
-    logger: logging.Logger,
+    context: RunContext,
 ) -> None:
     reset_peak_memory()
-    work = store.work_folder(job)
+    work, progress, logger = context.folder, context.progress, context.logger
     own = choose(job.system).entry.tasks
     chosen: dict[str, Task] = {name: task for name, task in tasks.items() if name in own}
     cost = CostPart()
@@ -253,7 +299,7 @@ def _execute_locked(
     try:
         if not chosen:
             raise SystemFailure(f"data set {dataset.name} has no events of its tasks.")
-        system, fitted = _fitted(job, dataset, tasks, settings, work, progress, logger)
+        system, fitted = _fitted(job, dataset, tasks, settings, context)
         stand_ins = _texts("stand_ins()", tuple(system.stand_ins()))
         (ranking_of_all_items,) = _texts("ranking_of_all_items()", (system.ranking_of_all_items(),))
         identifiers = _identifier_quality(system)
@@ -264,7 +310,7 @@ def _execute_locked(
         if job.precision != SINGLE_PRECISION:
             lists = {name: views["lists"].ranks for name, views in found.items()}
             changes = rank_changes(
-                lambda: _loaded_in_single_precision(job, dataset, work, progress, logger),
+                lambda: _loaded_in_single_precision(job, dataset, context),
                 job.system,
                 dataset,
                 chosen,
@@ -282,7 +328,7 @@ def _execute_locked(
             peak_memory_bytes=max(peak_memory(), fitted["peak_memory_bytes"]),
             resumed=fitted["resumed"],
         )
-    except (MachineFault, JobChanged, KeyboardInterrupt):
+    except (MachineFault, JobChanged, LockedElsewhere, KeyboardInterrupt):
         raise
     except BaseException as error:  # also sys.exit: whatever a system does, the suite goes on
         logger.error("failed:\n%s", traceback.format_exc())
@@ -328,41 +374,39 @@ def _fitted(
     dataset: Dataset,
     tasks: dict[str, Task],
     settings: ProtocolSettings,
-    work: Path,
-    progress: Progress,
-    logger: logging.Logger,
+    context: RunContext,
 ) -> tuple[System, dict[str, Any]]:
     """The system as loaded from its saved state, fitted first if it was not yet."""
     from benchmark.systems.view import Corpus
 
-    context = _context(job, work, progress, logger)
     _fit_if_needed(job, dataset, tasks, settings, context)
     loaded = _made(job, context)
-    saved = work / SYSTEM_FOLDER
+    saved = context.folder / SYSTEM_FOLDER
     loaded.load(saved, Corpus.of(dataset))
     return loaded, read_json(saved / _FIT_FILE)
 
 
-def _loaded_in_single_precision(
-    job: JobSpec, dataset: Dataset, work: Path, progress: Progress, logger: logging.Logger
-) -> System:
+def _loaded_in_single_precision(job: JobSpec, dataset: Dataset, context: RunContext) -> System:
     from benchmark.systems.view import Corpus
 
-    context = _context(job, work, progress, logger)
     system = _made(job, replace(context, precision=SINGLE_PRECISION))
-    system.load(work / "system", Corpus.of(dataset))
+    system.load(context.folder / SYSTEM_FOLDER, Corpus.of(dataset))
     return system
 
 
-def _context(job: JobSpec, work: Path, progress: Progress, logger: logging.Logger) -> RunContext:
+def _context(
+    job: JobSpec,
+    work: Path,
+    progress: Progress,
+    logger: logging.Logger,
+    artifacts: ArtifactStore,
+) -> RunContext:
     from benchmark.systems.contract import RunContext
 
     return RunContext(
         seed=job.seed,
         folder=work,
-        artifacts=ArtifactStore(
-            Path(job.results) / "artifacts", verify=partial(refuse_other_code, job)
-        ),
+        artifacts=artifacts,
         device=job.device,
         precision=job.precision,
         threads=job.threads,

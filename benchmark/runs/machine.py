@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -90,18 +91,45 @@ def chosen_device(asked: str | None) -> str:
     Raises:
         BenchmarkError: it is no device, or not here.
     """
-    kind = (asked or "").partition(":")[0]
-    if asked and kind not in ("cpu", "cuda"):
+    if asked and not re.fullmatch(r"cpu|cuda(:\d+)?", asked):
         raise unknown_value("device", asked, ("cpu", "cuda", "cuda:N"), "--device")
-    if kind == "cpu" or (not asked and not Path("/dev/nvidiactl").exists()):
+    if asked == "cpu" or (not asked and not Path("/dev/nvidiactl").exists()):
         return "cpu"
     import torch
 
     if torch.cuda.is_available():
+        number, there = (asked or "").partition(":")[2], torch.cuda.device_count()
+        if number and int(number) >= there:
+            raise BenchmarkError(f"--device {asked}: the CUDA devices here are 0 to {there - 1}.")
         return asked or "cuda"
     if asked:
         raise BenchmarkError(f"--device {asked}: no CUDA device is available.")
     return "cpu"
+
+
+def visible_cuda_devices() -> list[str]:
+    """The CUDA devices that this process may use, as ``CUDA_VISIBLE_DEVICES`` calls them.
+
+    They are found without torch: a process that has asked the driver cannot be forked any more.
+    """
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        # In a container files may be missing; CUDA counts those that are there.
+        return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    devices = [device.strip() for device in allowed.split(",")]
+    # As CUDA reads it: what follows a number that is none is not there.
+    ends = (place for place, device in enumerate(devices) if device in ("", "-1"))
+    return devices[: next(ends, len(devices))]
+
+
+def least_held(devices: Sequence[str], held: Sequence[str | None]) -> str | None:
+    """The device for one process more, that which the fewest of those in ``held`` have.
+
+    Args:
+        devices: to choose from; None is chosen if there are none.
+        held: what the living processes have.
+    """
+    return min(devices, key=held.count, default=None)
 
 
 def threads_of_a_job(asked: int | None, jobs: int) -> int:

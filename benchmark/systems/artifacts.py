@@ -44,12 +44,16 @@ class ArtifactStore:
     if somebody else had not done so before: a system's training time includes them, whichever run
     came first. ``used`` holds, by name, what each artifact that it handed out took by itself, and
     what each took that such a one was built from, whoever built it. ``verify`` is called before
-    something built is kept, and may refuse it by raising.
+    something built is kept, and may refuse it by raising. ``waits`` is whether to wait for an
+    artifact that another process is building.
     """
 
-    def __init__(self, root: Path, verify: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, root: Path, verify: Callable[[], None] = lambda: None, *, waits: bool = True
+    ) -> None:
         self.root = root
         self._verify = verify
+        self._waits = waits
         self._is_shared = False
         self.reused_seconds = 0.0
         self.used: dict[str, Effort] = {}
@@ -80,6 +84,7 @@ class ArtifactStore:
 
         Raises:
             MachineFault: the artifact or its lock cannot be written.
+            LockedElsewhere: another process is building it, and this store does not wait.
         """
         content = {"kind": kind, "determined_by": dict(determined_by)}
         identity = sha256_of_json(content)
@@ -89,7 +94,7 @@ class ArtifactStore:
         except OSError as error:
             raise MachineFault(f"{self.root}: cannot be written ({error.strerror}).") from error
         follows = self._is_shared and not is_first_process()
-        with nullcontext() if follows else locked(Path(f"{folder}.lock")):
+        with nullcontext() if follows else locked(Path(f"{folder}.lock"), waits=self._waits):
             is_there = not follows and _is_sound(folder, identity)
             if self._is_shared:
                 is_there = agreed(is_there)

@@ -59,7 +59,10 @@ class SystemEntry:
     candidate lists give the target away: tables of such lists print them in the caption.
     ``is_ceiling`` marks one that knows what an invented log was made by: a table of its own says
     what share of its figures the others reach. ``packages`` names those that installing the project
-    does not bring: the name to import → the command that gets it.
+    does not bring: the name to import → the command that gets it. ``needs`` is what a job takes of
+    a worker of a Dask cluster, laid over a CPU for each of its threads and a GPU on ``--device
+    cuda``: ``{"CPU": 1}`` of a system that computes in one thread all the same, or numbers of
+    resources that workers were started with, such as ``{"MEMORY": 64}``.
     """
 
     name: str
@@ -82,6 +85,7 @@ class SystemEntry:
     probe_of_lists: bool = False
     is_ceiling: bool = False
     packages: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def module(self) -> str:

@@ -10,12 +10,17 @@ import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
+from benchmark.run.options import add_backend_options
 from benchmark.systems.arithmetic import ARITHMETICS, NATIVE, use
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import number_of_processes
+
+if TYPE_CHECKING:
+    from benchmark.run.backend import Dask, Processes
 
 _MOST_TRIALS = 10_000
 
@@ -49,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         help="hold one value of a system, or protocol.KEY=VALUE; may be repeated",
     )
     add("--jobs", type=int, default=1, help="trials at the same time, each a process (default: 1)")
+    add_backend_options(parser, "trials")
     add("--threads", type=int, help="threads a trial (default: the cores shared among the jobs)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
     add("--precision", default=SINGLE_PRECISION, choices=PRECISIONS, help="of training and scoring")
@@ -79,6 +85,15 @@ def _tune(arguments: argparse.Namespace) -> int:
         raise BenchmarkError("python -m benchmark.tune needs Optuna: pip install '.[tune]'.")
     arguments.device = use(arguments.arithmetic, arguments.device)
     # Loaded here, so that --help and bad numbers answer at once.
+    from benchmark.run.backend import opened
+
+    with opened(
+        arguments.backend, arguments.scheduler, arguments.jobs, arguments.threads
+    ) as backend:
+        return _tune_by(backend, arguments)
+
+
+def _tune_by(backend: Processes | Dask, arguments: argparse.Namespace) -> int:
     from benchmark.tune.campaign import Campaign, Wanted
     from benchmark.tune.report import sentences, write_tuning_report
     from benchmark.tune.studies import Budget
@@ -92,7 +107,7 @@ def _tune(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         assignments=tuple(arguments.set),
         budget=Budget(arguments.trials, arguments.minutes),
-        processes=arguments.jobs,
+        backend=backend,
         threads=arguments.threads,
         device=arguments.device,
         precision=arguments.precision,

@@ -19,11 +19,11 @@ from benchmark.errors import BenchmarkError, SystemFailure, SystemUnavailable, u
 from benchmark.files import ABANDONED, remove_folder, seconds_untouched, sweep_locks
 from benchmark.overrides import PROTOCOL_KEY, Overrides, merged, parse_assignments
 from benchmark.protocol.settings import ProtocolSettings
+from benchmark.run.backend import Dask, Processes
 from benchmark.run.parts import find_parts
 from benchmark.run.plan import Options, plan
 from benchmark.run.suite import Suite, refuse_repetitions
 from benchmark.runs.execute import load_data
-from benchmark.runs.machine import chosen_device, threads_of_a_job
 from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.catalogue import choose, entries, refuse_without_text
 from benchmark.systems.configuration import load_preset
@@ -45,7 +45,7 @@ class Wanted:
     seed: int
     assignments: tuple[str, ...]
     budget: Budget
-    processes: int
+    backend: Processes | Dask
     threads: int | None
     device: str | None
     precision: str
@@ -67,9 +67,9 @@ class Campaign:
         self._options = Options(
             results=wanted.results,
             prepared_root=wanted.prepared_root,
-            device=chosen_device(wanted.device),
+            device=wanted.backend.device(wanted.device),
             precision=wanted.precision,
-            threads=threads_of_a_job(wanted.threads, wanted.processes),
+            threads=wanted.backend.threads(wanted.threads),
         )
         self._assignments = parse_assignments(wanted.assignments)
         systems = _systems(wanted.systems)
@@ -110,8 +110,9 @@ class Campaign:
         """Run what is left of studies, and write the preset; returns studies and trials.
 
         Args:
-            goes_on: is asked before each trial. When it says no, trials that run come to their end,
-                and of the studies those that are done by then stand in the preset.
+            goes_on: is asked before each trial, on a cluster before a worker is given trials. When
+                it says no, those that were given come to their end, and of the studies those that
+                are done by then stand in the preset.
             systems: some of those that are tuned; all of them if absent.
         """
         found: dict[str, tuple[Study, Any]] = {}
@@ -121,7 +122,7 @@ class Campaign:
             self._sweep()
             ledgers = [Ledger(study, open_journal(study.folder)) for study in studies]
             if not all(ledger.is_done() for ledger in ledgers):
-                run_studies(studies, self._wanted.processes, self._console, goes_on)
+                self._run(studies, goes_on)
             of_stage = []
             for study, ledger in zip(studies, ledgers, strict=True):
                 if not ledger.is_done():
@@ -138,6 +139,15 @@ class Campaign:
             if len(of_stage) < len(studies):
                 break  # what builds on them waits for their settings
         return [found[system] for system in chosen if system in found]
+
+    def _run(self, studies: Sequence[Study], goes_on: Callable[[], bool]) -> None:
+        backend = self._wanted.backend
+        if isinstance(backend, Processes):
+            run_studies(studies, backend.number, self._console, goes_on)
+            return
+        from benchmark.tune.cluster import run_studies_on_cluster
+
+        run_studies_on_cluster(studies, backend.client, self._console, goes_on)
 
     def _above(self, systems: Sequence[str]) -> dict[str, Overrides]:
         return {name: tuned_settings(self.preset, name) for name in _upstream(systems)}

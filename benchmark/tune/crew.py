@@ -18,14 +18,16 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from rich.console import Console
-from rich.status import Status
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
+from benchmark.run.workers import Unwanted, devices_of
+from benchmark.runs.machine import least_held
 from benchmark.tune.journal import Ledger, open_journal
 from benchmark.tune.studies import Study
 
 _TRIES = 2
+_TICK = 1.0  # seconds between two looks at whether trials are wanted
 _PATIENCE = 10.0  # seconds that a process has to end when it is told to
 _BEGIN = "from benchmark.tune.worker import main; main({}, {})"
 
@@ -37,6 +39,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
     alive: int
+    device: str | None = None
     trial: tuple[str, int] | None = None
 
 
@@ -51,8 +54,23 @@ def run_studies(
         BenchmarkError: the input is bad, or the code has changed.
         MachineFault: no process can be started, or the results cannot be written.
     """
+    of_name = {study.name: study for study in studies}
+
+    def gives_up(name: str, number: int, failure: str) -> None:
+        study = of_name[name]
+        Ledger(study, open_journal(study.folder)).give_up(number, failure)
+
     with console.status("tuning") as status:
-        crew = _Crew(studies, console, status, goes_on)
+
+        def hears(news: Mapping[str, Any]) -> None:
+            if news["kind"] == "progress":
+                status.update(news["text"])
+            elif news["kind"] in ("ended", "tells"):
+                console.print(news["text"])
+
+        devices = devices_of([study.job for study in studies], processes)
+        sent = {study.name: study.sent() for study in studies}
+        crew = Crew(sent, hears, gives_up, goes_on, devices)
         try:
             for _ in range(processes):
                 crew.hire()
@@ -61,22 +79,37 @@ def run_studies(
             crew.dismiss()
 
 
-class _Crew:
+class Crew:
+    """Processes that run the trials of studies.
+
+    Args:
+        sent: name of a study → what its processes make it of.
+        hears: is told what goes on: ``kind`` is progress, begins, ended or tells.
+        gives_up: is told study, number and failure of a trial whose process has died twice.
+        goes_on: is asked before each trial.
+        devices: each process sees one of them, as evenly as can be; without them, what this one
+            sees.
+    """
+
     def __init__(
         self,
-        studies: Sequence[Study],
-        console: Console,
-        status: Status,
+        sent: Mapping[str, Mapping[str, Any]],
+        hears: Callable[[Mapping[str, Any]], None],
+        gives_up: Callable[[str, int, str], None],
         goes_on: Callable[[], bool],
+        devices: Sequence[str],
     ) -> None:
-        self._studies = {study.name: study for study in studies}
-        self._console, self._status, self._goes_on = console, status, goes_on
+        self._sent, self._devices = sent, devices
+        self._hears, self._gives_up, self._goes_on = hears, gives_up, goes_on
         self._workers: list[_Worker] = []
         self._deaths: dict[tuple[str, int], int] = {}
 
     def hire(self) -> None:
         """Start one more process."""
         # A new interpreter: a process with threads, or with a GPU in use, cannot be forked.
+        device = least_held(self._devices, [worker.device for worker in self._workers])
+        own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+        paths = os.pathsep.join(map(os.path.abspath, sys.path))
         try:
             ours, theirs = multiprocessing.Pipe()
             command, alive = os.pipe()
@@ -84,25 +117,31 @@ class _Crew:
                 [sys.executable, "-c", _BEGIN.format(theirs.fileno(), command)],
                 pass_fds=(theirs.fileno(), command),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                env={**os.environ, "PYTHONPATH": paths, **own},
                 start_new_session=True,  # a terminal's Ctrl-C is for the command
             )
         except OSError as error:
             raise MachineFault(f"no process could be started ({error.strerror}).") from error
         theirs.close()
         os.close(command)
-        worker = _Worker(process, ours, alive)
+        worker = _Worker(process, ours, alive, device)
         self._workers.append(worker)
-        sent = [study.sent() for study in self._studies.values()]
         # One that has died meanwhile shows it when it is waited for.
         with suppress(BrokenPipeError, ConnectionResetError):
-            ours.send_bytes(json.dumps(sent).encode())
+            ours.send_bytes(json.dumps(list(self._sent.values())).encode())
 
-    def watch(self) -> None:
-        """Hear the processes until all are done."""
+    def watch(self, is_wanted: Callable[[], bool] | None = None) -> None:
+        """Hear the processes until all are done.
+
+        Raises:
+            Unwanted: ``is_wanted``, which is asked about once a second, says no.
+        """
+        patience = None if is_wanted is None else _TICK
         while self._workers:
+            if is_wanted is not None and not is_wanted():
+                raise Unwanted
             speakers = {id(worker.connection): worker for worker in self._workers}
-            for connection in wait([worker.connection for worker in self._workers]):
+            for connection in wait([worker.connection for worker in self._workers], patience):
                 worker = speakers[id(connection)]
                 try:
                     self._heard(worker, json.loads(worker.connection.recv_bytes()))
@@ -131,15 +170,16 @@ class _Crew:
     def _heard(self, worker: _Worker, news: Mapping[str, Any]) -> None:
         kind = news["kind"]
         if kind == "progress":
-            self._status.update(news["text"])
+            self._hears(news)
         elif kind == "asks":
             with suppress(BrokenPipeError, ConnectionResetError):
                 worker.connection.send_bytes(json.dumps(self._goes_on()).encode())
         elif kind == "begins":
             worker.trial = (news["study"], news["number"])
+            self._hears(news)
         elif kind == "ended":
             worker.trial = None
-            self._console.print(news["text"])
+            self._hears(news)
         elif kind == "stopped":
             raise BenchmarkError(news["text"])
         elif kind == "broken":
@@ -155,13 +195,11 @@ class _Crew:
         if worker.trial is None:
             raise MachineFault(f"tuning: a process {how} outside of any trial.")
         name, number = worker.trial
-        study = self._studies[name]
         self._deaths[worker.trial] = self._deaths.get(worker.trial, 0) + 1
-        said = f"{study.job.system}, trial {number}: its process {how}"
+        said = f"{self._sent[name]['job']['system']}, trial {number}: its process {how}"
         if self._deaths[worker.trial] < _TRIES:
-            self._console.print(f"{said}; it is tried again.")
+            self._hears({"kind": "tells", "text": f"{said}; it is tried again."})
         else:
-            self._console.print(f"{said} twice; it has failed.")
-            ledger = Ledger(study, open_journal(study.folder))
-            ledger.give_up(number, f"its process {how} twice.")
+            self._hears({"kind": "tells", "text": f"{said} twice; it has failed."})
+            self._gives_up(name, number, f"its process {how} twice.")
         self.hire()

@@ -65,6 +65,7 @@ def all_commands() -> list[Command]:
 NOT_RUN: tuple[tuple[str, str], ...] = (
     (r"^torchrun ", "needs several processes; tests/run/test_torchrun.py starts two"),
     (r"^pip |^docker ", "installs from the network"),
+    (r"--backend dask", "needs a cluster; tests/cluster starts some"),
     (r"^curl ", "needs a running service; tests/interface asks one"),
     (r"benchmark\.serve", "runs until it is stopped; tests/interface starts the service"),
     (r"benchmark\.tune", "trains for minutes; tests/tune runs studies to their end"),

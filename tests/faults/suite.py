@@ -19,7 +19,7 @@ from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError
 from benchmark.locks import LockedElsewhere
 from benchmark.run.plan import Options, due, plan
-from benchmark.run.suite import load_suite
+from benchmark.run.suite import Row, load_suite
 from benchmark.runs.execute import execute, load_data
 from benchmark.runs.record import find_run_folders, read_run
 from benchmark.runs.store import JobSpec, RunStore
@@ -52,6 +52,7 @@ class SmallSuite:
 
     root: Path
     seeds: tuple[int, ...] = (1,)
+    systems: tuple[str | Row, ...] = SYSTEMS
 
     @property
     def results(self) -> Path:
@@ -61,12 +62,12 @@ class SmallSuite:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "tiny.yaml").write_text(RECIPE)
 
-    def jobs(self) -> list[JobSpec]:
-        """Those that are due."""
+    def jobs(self, retry_failed: bool = False) -> list[JobSpec]:
+        """Those that are due; failed ones are forgotten if they are to be tried again."""
         suite = load_suite("all").model_copy(
             update={
                 "datasets": (str(self.root / "tiny.yaml"),),
-                "systems": SYSTEMS,
+                "systems": self.systems,
                 "seeds": self.seeds,
                 "preset": "smoke",
             }
@@ -78,7 +79,10 @@ class SmallSuite:
         options = Options(self.results, self.root / "prepared", threads=1)
         jobs = plan(suite, {}, options).jobs
         store.sweep_work({job.spec.identity: job.state for job in jobs})
-        return due(jobs, retry_failed=False)
+        for job in jobs:
+            if retry_failed and job.state == "failed":
+                store.discard(job.spec)
+        return due(jobs, retry_failed)
 
     def run(self) -> None:
         """Run what is due, as the command does; jobs of other suites later."""

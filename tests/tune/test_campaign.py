@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
+from benchmark.run.backend import Processes
 from benchmark.systems.catalogue import entries
 from benchmark.systems.configuration import load_preset
 from benchmark.tune import campaign as module
@@ -69,7 +70,7 @@ def wanted(root: Path, systems: tuple[str, ...] = ("toy",), trials: int = 7) -> 
         seed=1,
         assignments=(),
         budget=Budget(trials, 20.0),
-        processes=1,
+        backend=Processes(1),
         threads=1,
         device="cpu",
         precision="fp32",

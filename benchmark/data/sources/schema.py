@@ -173,8 +173,9 @@ def read_table(schema: TableSchema, path: Path | None, faults: Faults) -> Table 
     table = Table(
         path=path,
         row=np.concatenate(rows),
-        columns={
-            column.name: _joined(column, parts[column.name], interners) for column in schema.columns
+        columns={  # a long table is in memory once, but for the column that is being joined
+            column.name: _joined(column, parts.pop(column.name), interners)
+            for column in schema.columns
         },
         present=frozenset(present),
     )
