@@ -17,5 +17,6 @@ def add_backend_options(parser: ArgumentParser, what: str) -> None:
         "share the results folder; see docs/clusters.md (default: %(default)s)",
     )
     parser.add_argument(
-        "--scheduler", help="with --backend dask: tcp://HOST:PORT, or local:N for N workers here"
+        "--scheduler",
+        help="with --backend dask: tcp://HOST:PORT, or local:N for N workers here (default: none)",
     )
