@@ -72,7 +72,7 @@ reference: $(INSTALLED)
 	$(BIN)/python -m benchmark.reference $(REFERENCE_ARGS)
 
 planted: $(INSTALLED)
-	$(BIN)/python -m benchmark.reference --programme planted $(REFERENCE_ARGS)
+	$(BIN)/python -m benchmark.reference --programme planted --out results/planted --work results/planted-work $(REFERENCE_ARGS)
 
 # A warning, a link that leads nowhere for instance, is an error.
 docs: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""Tables of the protocol's page: the settings with their values in presets, and audit figures."""
+"""Tables of the protocol's page: settings with their values in presets, audit figures, verdicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ast
 import re
 from typing import Literal, get_args, get_origin
 
-from benchmark.audit.record import TITLES
+from benchmark.audit.record import TITLES, read_audits
+from benchmark.errors import BenchmarkError
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.run.listing import meanings_of
 from docs.hooks.differences import ROOT, paragraphs_of
@@ -50,6 +51,29 @@ def audit_table() -> str:
         f"| {number} | {cell(title)} | {cell(counted.get(number, ''))} |"
         for number, title in TITLES.items()
     ]
+    return "\n".join(lines)
+
+
+def verdicts_table() -> str:
+    """What the audit says of each protocol on ml-100k, as it is kept in ``docs/audit``."""
+    audits, problems = read_audits(ROOT / "docs" / "audit")
+    if problems:
+        raise BenchmarkError(" ".join(problems))
+    said = {audit.protocol: audit.verdicts for audit in audits}
+    names = [name for name in PRESETS if name in said]
+    lines = [f"| figure | {' | '.join(f'`{name}`' for name in names)} |"]
+    lines.append(f"|---|{'---|' * len(names)}")
+    for number in TITLES:
+        cells = [
+            "<br>".join(
+                cell(f"**Finding:** {verdict.what}" if verdict.is_finding else verdict.what)
+                for verdict in said[name]
+                if verdict.number == number
+            )
+            for name in names
+        ]
+        if any(cells):
+            lines.append(f"| {number} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

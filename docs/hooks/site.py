@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MADE: Mapping[str, Callable[[], str]] = {
     "settings of the protocol": protocol.settings_table,
     "figures of the audit": protocol.audit_table,
+    "verdicts of the audit": protocol.verdicts_table,
 }
 """What ``<!-- made: NAME -->`` stands for."""
 
@@ -95,6 +96,7 @@ def made_files() -> Iterator[tuple[str, str | bytes]]:
         yield address, _with_more(address, links.in_the_site(text, source, address))
     yield "results.md", reference_page()
     yield "ablations.md", ablations_page()
+    yield "planted.md", planted_page()
     for path in sorted((ROOT / "results" / "reference").glob("*/*.png")):
         pictures.add(path.relative_to(ROOT).as_posix())
     for picture in sorted(pictures):
@@ -138,10 +140,17 @@ def reference_page() -> str:
 
 def ablations_page() -> str:
     """The tables of ``results/ablations``."""
-    parts = ["# Ablations", "The tables of `results/ablations`, as the report writes them."]
-    for folder in sorted(
-        path for path in (ROOT / "results" / "ablations").iterdir() if path.is_dir()
-    ):
+    return _page_of("ablations", "# Ablations")
+
+
+def planted_page() -> str:
+    """The tables of ``results/planted``."""
+    return _page_of("planted", "# The planted world")
+
+
+def _page_of(name: str, title: str) -> str:
+    parts = [title, f"The tables of `results/{name}`, as the report writes them."]
+    for folder in sorted(path for path in (ROOT / "results" / name).iterdir() if path.is_dir()):
         parts += [f"## {folder.name}", *_tables_of(folder)]
     return "\n\n".join(parts) + "\n"
 

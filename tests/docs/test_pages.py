@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from benchmark.audit.record import TITLES
+from benchmark.data.__main__ import main as data_command
 from benchmark.protocol import metrics
 from benchmark.protocol.metrics import Ranks, gains
+from benchmark.protocol.settings import PRESETS
 from benchmark.systems import catalogue
 from benchmark.systems.catalogue import entries
 from docs.hooks import golden, links, protocol, site, systems
@@ -72,6 +74,20 @@ def test_every_golden_test_of_a_system_is_on_a_page() -> None:
 
 def test_every_figure_of_the_audit_says_what_is_counted() -> None:
     assert protocol.counted_by().keys() == TITLES.keys()
+
+
+def test_the_audit_that_is_shown_is_what_the_code_finds(tmp_path: Path) -> None:
+    words = ["audit", "ml-100k", "--out", str(tmp_path / "out"), "--root", str(tmp_path / "data")]
+    assert data_command(words) == 0
+    found = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in found] == [f"ml-100k-{n}.json" for n in sorted(PRESETS)]
+    for path in found:
+        assert path.read_bytes() == (ROOT / "docs" / "audit" / path.name).read_bytes()
+    table = protocol.verdicts_table()
+    assert "| figure | `paper` | `released` | `clean` |" in table
+    (copied,) = [line for line in table.splitlines() if line.startswith("| D2 |")]
+    assert copied.count("**Finding:**") == 1  # of the released protocol
+    assert "16.6% (14.6% to 18.7%) of 912 recommendation test events" in copied
 
 
 def test_links_out_of_the_documentation_become_paths() -> None:
