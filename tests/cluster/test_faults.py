@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -73,7 +74,15 @@ def test_a_worker_that_joins_when_the_last_has_died_goes_on() -> None:
         ended_once(suite, run_suite(suite, processes), 1)
 
 
-def test_an_interrupted_suite_ends_its_jobs_and_goes_on() -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is heard, also where these tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_suite_ends_its_jobs_and_goes_on(interruptible: None) -> None:
     with folder_in_memory() as place, running(place / "cluster", 1) as processes:
         suite = SmallSuite(place / "suite", systems=deadly("waits"))
         suite.prepare()
