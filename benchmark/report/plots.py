@@ -268,11 +268,12 @@ def _size_of_label(name: str) -> Point:
 
 
 def folded_text(text: str, room: float, size: float) -> str:
-    """``text`` in lines of about so many points."""
+    """``text`` in lines of about so many points; no word is broken."""
     width = width_of_text(text, size)
     if width <= room:
         return text
-    return "\n".join(textwrap.wrap(text, max(int(0.9 * len(text) * room / width), 8))) or text
+    letters = max(int(0.9 * len(text) * room / width), *map(len, text.split()), 8)
+    return "\n".join(textwrap.wrap(text, letters)) or text
 
 
 def width_of_text(text: str, size: float) -> float:

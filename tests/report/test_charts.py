@@ -29,6 +29,7 @@ from benchmark.report.plots import (
     HOVER,
     PAGE_WIDTH,
     TITLE_HEIGHT,
+    folded_text,
     looks_of,
     report_style,
     save_figure,
@@ -436,3 +437,10 @@ def test_figures_have_captions_in_latex(suite_tables, tmp_path) -> None:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=120)
         assert done.returncode == 0 and b"Overfull" not in done.stdout
         assert b"tiny-bars.pdf" in done.stdout
+
+
+def test_names_are_folded_between_words() -> None:
+    text = "UnifiedSSR, recommendation"
+    assert folded_text(text, 60.0, 7.0).split("\n") == text.split()
+    assert folded_text(text, 1000.0, 7.0) == text
+    assert folded_text("recommendation", 10.0, 7.0) == "recommendation"
