@@ -150,7 +150,7 @@ def planted_page() -> str:
 
 def _page_of(name: str, title: str) -> str:
     parts = [title, f"The tables of `results/{name}`, as the report writes them."]
-    for folder in sorted(path for path in (ROOT / "results" / name).iterdir() if path.is_dir()):
+    for folder in sorted(path for path in (ROOT / "results" / name).glob("*") if path.is_dir()):
         parts += [f"## {folder.name}", *_tables_of(folder)]
     return "\n\n".join(parts) + "\n"
 
