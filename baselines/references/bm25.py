@@ -1,8 +1,9 @@
 """BM25 over the item texts, and BM25 reversed.
 
 Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, in the form
-of Lucene (k1 0.9, b 0.4). The hard negatives are BM25's own best hits, so BM25 ends near the bottom
-by construction and its reverse near the top: two rows that say what the lists give away.
+of Lucene (k1 0.9, b 0.4). The hard negatives are BM25's own best hits, so a target seldom stands
+above them and the reverse of BM25 has it first more often, having learned nothing: two rows that
+say what the lists give away. Where hits tie with the target, BM25 may be above chance all the same.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ class BM25Config(SystemConfig):
     """Lucene's parameters, and the engine that computes the scores."""
 
     k1: float = Field(default=0.9, ge=0)
+    """How soon further occurrences of a term stop counting."""
     b: float = Field(default=0.4, ge=0, le=1)
+    """How much the length of a text counts."""
     engine: str = "sparse"
+    """What computes the scores: ``sparse``, ``rank-bm25``, or ``pyserini`` (extra `lucene`)."""
     analyser: str = "english"
+    """How texts become terms: as Lucene's default analyser does it, or ``cjk``, in pairs."""
 
 
 class BM25(System):

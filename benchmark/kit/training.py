@@ -86,10 +86,15 @@ class TrainingSettings(BaseModel):
     few fixed shapes. A CPU, an accelerator without Triton or a C compiler, and a training that
     several processes share compute as ever."""
     optimizer: Literal["adam", "adamw", "adagrad", "sgd"] = "adam"
+    """What takes the steps; torch's, each without its further options."""
     learning_rate: float = Field(default=1e-3, gt=0)
+    """The size of a step, at the height of the schedule."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """How much Adam and AdamW keep of the mean of the gradients and of their squares."""
     epsilon: float = Field(default=1e-8, gt=0)
+    """What is added to the root that a gradient is divided by; not of SGD."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """How much of the weights joins their gradient; under AdamW, is taken off them in a step."""
     schedule: Literal[
         "constant", "linear", "cosine", "inverse-root", "flat-inverse-root", "plateau"
     ] = "constant"
@@ -97,9 +102,13 @@ class TrainingSettings(BaseModel):
     the end of the warm-up on; flat-inverse-root stays at its height instead of warming up; plateau
     follows the validation score."""
     warmup_steps: int = Field(default=0, ge=0)
+    """Steps in which the learning rate rises from zero to its height."""
     plateau_factor: float = Field(default=0.1, gt=0, lt=1)
+    """What the schedule plateau multiplies the learning rate by."""
     plateau_patience: int = Field(default=3, ge=0)
+    """Validations without a better score that it bears before it does so."""
     plateau_minimum: float = Field(default=1e-6, ge=0)
+    """Below it the learning rate does not fall."""
     gradient_clip: float | None = Field(default=None, gt=0)
     """The largest total norm of the gradient; none if absent."""
     patience: int | None = Field(default=10, ge=1)

@@ -112,8 +112,14 @@ class ProtocolSettings(BaseModel):
     """
 
     bm25_engine: str = "sparse"
+    """What computes BM25: ``sparse``, ``rank-bm25``, or ``pyserini`` of the extra `lucene`."""
+
     bm25_analyser: str = "english"
+    """How texts become terms: as Lucene's default analyser does it, or ``cjk``, in pairs of
+    characters."""
+
     seed: int = Field(default=2024, ge=0)
+    """Of the negatives that are drawn, and of the order of ties."""
 
     @field_validator("cutoffs", "all_items_cutoffs", mode="before")
     @classmethod

@@ -98,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--describe",
         metavar="SYSTEM",
-        help="show a system's settings: meaning, default, the preset's value (default: run)",
+        help="show a system's settings: meaning, default, the preset's value (default: a suite is "
+        "run)",
     )
     add("--fresh", action="store_true", help="forget the chosen jobs and run them again")
     add("--retry-failed", action="store_true", help="run jobs that failed before again")

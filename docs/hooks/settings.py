@@ -93,7 +93,7 @@ def settings_table_of(entry: SystemEntry) -> str:
             "## Settings",
             "",
             f"`--set {example_of(entry)}.KEY=VALUE` changes one. Defaults are the publication's "
-            "values; presets that change a setting stand beside it.",
+            "values where there is one; presets that change a setting stand beside it.",
             "",
             "| key | default | presets | meaning |",
             "|---|---|---|---|",

@@ -185,13 +185,22 @@ def _golden(entry: SystemEntry) -> str:
 
 
 def _command(entry: SystemEntry) -> str:
+    name = example_of(entry)
+    if entry.is_ceiling:
+        return (
+            "## Run it\n\n```\n"
+            f"python -m benchmark.run --dataset planted --systems {name}\n"
+            f"python -m benchmark.run --describe {name}\n"
+            "```\n\nThe first tests it on the log whose rule it knows, under protocol `paper` and "
+            "preset `laptop`, the second prints its settings."
+        )
     return (
         "## Run it\n\n```\n"
-        f"python -m benchmark.run --systems {example_of(entry)}\n"
-        f"python -m benchmark.run --describe {example_of(entry)}\n"
-        f"python -m benchmark.check {example_of(entry)}\n"
-        "```\n\nThe first trains and tests it on ml-100k under protocol `paper` and preset "
-        "`laptop`, the second prints its settings, the third probes whether it keeps the contract."
+        f"python -m benchmark.run --systems {name}\n"
+        f"python -m benchmark.run --describe {name}\n"
+        f"python -m benchmark.check {name}\n"
+        "```\n\nThe first runs and tests it on ml-100k under protocol `paper` and preset `laptop`, "
+        "the second prints its settings, the third probes whether it keeps the contract."
     )
 
 
