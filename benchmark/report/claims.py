@@ -32,7 +32,7 @@ from benchmark.report.collect import RunGroup
 from benchmark.report.compare import Part, judged_together
 from benchmark.report.differences import difference_entry
 from benchmark.report.events import TaskEvents
-from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup, number
+from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, number
 from benchmark.report.rows import DECIMALS
 from benchmark.report.simultaneous import judged, largest_by_chance, means_of
 from benchmark.report.statistics import (
@@ -239,10 +239,13 @@ def claims_grid(
         by_claim[finding.claim].append(finding)
     by_group: defaultdict[str, list[tuple[Entry, ...]]] = defaultdict(list)
     for claim in claims:
-        of_claim = by_claim.get(claim, [])
-        heading = _heading(claim, of_claim)
-        rows = [_row(finding, heading) for finding in of_claim]
-        by_group[claim.group] += rows or [_row_without_runs(claim, heading)]
+        if of_claim := by_claim.get(claim):
+            heading = _heading(claim, of_claim)
+            by_group[claim.group] += [_row(finding, heading) for finding in of_claim]
+    footnotes = [Footnote("", _sides(by_claim))]
+    if others := [claim.claim for claim in claims if claim not in by_claim]:
+        why = "Not looked at, since no runs that may stand in one table have all of their rows"
+        footnotes.append(Footnote("", clean(f"{why}: {'; '.join(others)}.")))
     seeds = max(finding.seeds for finding in found)
     once = any(finding.seeds == 1 for finding in found)
     alike = any(finding.seeds > 1 and finding.claim.of_one_system for finding in found)
@@ -257,20 +260,17 @@ def claims_grid(
             f"{tested_how(seeds)}; in brackets simultaneous {CONFIDENCE:.0%} intervals. All claims "
             f"and data sets shown, {counted(len(found), 'difference')}, are one family: the chance "
             f"that any is called shown, or its opposite, by chance is at most {LEVEL:g}. What is "
-            f"not shown is not refuted. {DASH}: no runs that may stand in one table have all rows "
-            f"of the claim.{told}"
+            f"not shown is not refuted.{told}"
         ),
         head=("Claim and runs", "Measured by", "Better", "Than", "Difference", "Seeds", "Verdict"),
         groups=tuple(GridGroup(group, tuple(rows)) for group, rows in by_group.items()),
-        footnotes=(Footnote("", _sides(by_claim)),),
+        footnotes=tuple(footnotes),
         left=(1, 6),
     )
 
 
 def _heading(claim: Claim, of_claim: Sequence[Finding]) -> str:
     """The claim, and on how many data sets all of its runs show it."""
-    if not of_claim:
-        return clean(f"{claim.claim}: not looked at")
     by_dataset: defaultdict[str, set[str]] = defaultdict(set)
     for finding in of_claim:
         by_dataset[finding.group.key.dataset].add(finding.verdict)
@@ -291,11 +291,6 @@ def _row(finding: Finding, heading: str) -> tuple[Entry, ...]:
         number(finding.seeds, str(finding.seeds)),
         Entry(finding.verdict),
     )
-
-
-def _row_without_runs(claim: Claim, heading: str) -> tuple[Entry, ...]:
-    name = Entry(DASH, heading=heading, name=heading)
-    return (name, _measure(claim), *(Entry(DASH),) * 5)
 
 
 def _measure(claim: Claim) -> Entry:
