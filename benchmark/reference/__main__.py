@@ -148,8 +148,8 @@ def _status_of(part: Part, place: Place, err: Console) -> list[str]:
 def _told(work: str, states: Sequence[tuple[str, str]]) -> str:
     """How many units of work are done, what became of the others, and which is next.
 
-    >>> _told("runs", [("bm25, seed 1", "done"), ("tem, seed 1", "other code")])
-    'runs: 1 of 2 done, 1 by other code; next: tem, seed 1'
+    >>> _told("runs", [("one, seed 1", "done"), ("other, seed 1", "other code")])
+    'runs: 1 of 2 done, 1 by other code; next: other, seed 1'
     """
     counts = Counter(state for _, state in states)
     words = {"failed": "failed", "other code": "by other code", "left": "left"}

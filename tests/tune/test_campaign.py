@@ -134,11 +134,14 @@ def test_trials_that_others_share_their_artifacts_with_cost_the_same(tmp_path: P
 
 
 def test_training_in_an_artifact_is_charged_to_its_trial(tmp_path: Path) -> None:
-    ((_, trials),) = run(wanted(tmp_path, ("toy-in-artifact",), trials=3))
+    """Of a trial alone the clock, which counts hundredths of a second, may say equal times."""
+    ((_, trials),) = run(wanted(tmp_path, ("toy-in-artifact",), trials=5))
+    own, learned = 0.0, 0.0
     for trial in trials:
-        learned = [e for n, e in trial.outcome.artifacts.items() if n.startswith("learned-")]
-        assert len(learned) == 1 and learned[0].cpu > 0
-        assert trial.outcome.own.cpu < learned[0].cpu
+        of_artifacts = trial.outcome.artifacts.items()
+        (effort,) = [e for n, e in of_artifacts if n.startswith("learned-")]
+        own, learned = own + trial.outcome.own.cpu, learned + effort.cpu
+    assert 0 < own < learned
 
 
 def test_a_trial_tells_what_its_artifacts_took(tmp_path: Path) -> None:
