@@ -39,6 +39,7 @@ def validated(*arguments: str | Path) -> tuple[int, str, int]:
         check=False,
     )
     assert "Traceback" not in ran.stderr, ran.stderr
+    assert ran.returncode >= 0, ran.stderr  # or a signal has ended it
     said, _, peak = ran.stdout.rpartition("PEAK ")
     return ran.returncode, said, int(peak)
 
