@@ -19,12 +19,13 @@ from benchmark.errors import BenchmarkError
 from benchmark.run.backend import Processes
 from benchmark.systems.catalogue import entries
 from benchmark.systems.configuration import load_preset
+from benchmark.systems.view import TrainingView
 from benchmark.tune import campaign as module
 from benchmark.tune.campaign import Campaign, Wanted
 from benchmark.tune.studies import Budget, Found, Study, seconds_spent
 from benchmark.tune.worker import _in_words, _Worker
 from tests.faults.suite import RECIPE, done, ended, folder_in_memory, forked
-from tests.tune.systems import ROWS
+from tests.tune.systems import ROWS, Toy, ToyInArtifact
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,15 +134,21 @@ def test_trials_that_others_share_their_artifacts_with_cost_the_same(tmp_path: P
         )
 
 
-def test_training_in_an_artifact_is_charged_to_its_trial(tmp_path: Path) -> None:
-    """Of a trial alone the clock, which counts hundredths of a second, may say equal times."""
-    ((_, trials),) = run(wanted(tmp_path, ("toy-in-artifact",), trials=5))
-    own, learned = 0.0, 0.0
+def test_training_in_an_artifact_is_charged_to_its_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn_for_long(self: ToyInArtifact, view: TrainingView) -> None:
+        Toy.learn(self, view)
+        started = time.process_time()
+        while time.process_time() < started + 0.4:
+            pass
+
+    monkeypatch.setattr(ToyInArtifact, "learn", learn_for_long)
+    ((_, trials),) = run(wanted(tmp_path, ("toy-in-artifact",), trials=3))
     for trial in trials:
-        of_artifacts = trial.outcome.artifacts.items()
-        (effort,) = [e for n, e in of_artifacts if n.startswith("learned-")]
-        own, learned = own + trial.outcome.own.cpu, learned + effort.cpu
-    assert 0 < own < learned
+        learned = [e for n, e in trial.outcome.artifacts.items() if n.startswith("learned-")]
+        assert len(learned) == 1 and learned[0].cpu > 0.35  # the clock counts hundredths
+        assert trial.outcome.own.cpu < 0.3
 
 
 def test_a_trial_tells_what_its_artifacts_took(tmp_path: Path) -> None:
