@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from benchmark.errors import counted
-from benchmark.run.progress import A_MINUTE, in_words
+from benchmark.run.progress import A_MINUTE, in_words, say, say_how_it_ended
 from benchmark.runs.record import Run
 from benchmark.runs.store import JobSpec
 
@@ -76,16 +76,11 @@ class Board:
 
     def tells(self, sentence: str, style: str = "") -> None:
         """What stays to be read."""
-        self._console.print(
-            sentence, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True
-        )
+        say(self._console, sentence, style)
 
     def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
         """A job has finished or failed."""
-        if run.record.status == "finished":
-            self.tells(f"{job.label}: done in {seconds:.1f} s")
-        else:
-            self.tells(f"{job.label}: failed: {run.record.error}", "red")
+        say_how_it_ended(self._console, job, run, seconds)
         self._left.discard(job.identity)
         self._seconds.append(seconds)
         self._progress.advance(self._bar)

@@ -18,6 +18,19 @@ from benchmark.runs.store import JobSpec
 A_MINUTE = 60.0
 
 
+def say(console: Console, sentence: str, style: str = "") -> None:
+    """A line that stays, as it is."""
+    console.print(sentence, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say_how_it_ended(console: Console, job: JobSpec, run: Run, seconds: float) -> None:
+    """That a job has finished, or why it failed."""
+    if run.record.status == "finished":
+        say(console, f"{job.label}: done in {seconds:.1f} s")
+    else:
+        say(console, f"{job.label}: failed: {run.record.error}", style="red")
+
+
 def time_left(done: int, total: int, gone: float) -> str:
     """How long the jobs that are left take if they take as long as those that are done.
 
@@ -91,16 +104,11 @@ class Shown:
 
     def tells(self, sentence: str, style: str = "") -> None:
         """A line that stays."""
-        self.console.print(
-            sentence, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True
-        )
+        say(self.console, sentence, style)
 
     def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
         """A job has finished or failed."""
-        if run.record.status == "finished":
-            self.tells(f"{job.label}: done in {seconds:.1f} s")
-        else:
-            self.tells(f"{job.label}: failed: {run.record.error}", style="red")
+        say_how_it_ended(self.console, job, run, seconds)
         self.done += 1
         self._progress.advance(self._bar)
         self._refresh()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,12 +31,12 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE = "tests.cluster.systems"
 
 
-def job(system: str, number: int, **changes: object) -> JobSpec:
+def job(system: str, number: int, **changes: Any) -> JobSpec:
     spec = JobSpec(
         *(f"{number:064d}", {}, "tiny", "tiny", "", "paper", {}, None, system, system, {}, {}),
         *("smoke", 1, "cpu", "fp32", 1, (), ""),
     )
-    return replace(spec, **changes)  # type: ignore[arg-type]
+    return replace(spec, **changes)
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ from benchmark.kit.products import WideProducts, is_faster_by_onednn, linear
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from tests.kit.test_training import make_context
 
-wide = pytest.mark.skipif(
-    not products.has_wide_products(), reason="oneDNN finds no vectors of 512 bits here"
-)
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OneDNN multiplies, as where vectors have 512 bits; it can on any x86-64."""
+    monkeypatch.setattr(products, "has_wide_products", lambda: True)
 
 
 class Rows(Instances):
@@ -60,7 +62,7 @@ def test_it_is_a_linear_layer(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(linear(states, weight), F.linear(states, weight))
 
 
-@wide
+@pytest.mark.usefixtures("wide")
 @torch.no_grad()
 def test_a_row_has_one_result_in_any_company() -> None:
     torch.manual_seed(0)
@@ -71,7 +73,7 @@ def test_a_row_has_one_result_in_any_company() -> None:
         assert linear(states[-rows:], weight).equal(whole[-rows:])
 
 
-@wide
+@pytest.mark.usefixtures("wide")
 @torch.no_grad()
 def test_few_shapes_occur(calls: list[tuple[int, ...]]) -> None:
     weight = torch.randn(8, 16)
@@ -80,7 +82,7 @@ def test_few_shapes_occur(calls: list[tuple[int, ...]]) -> None:
     assert calls == [(32, 16), (32, 16), (32, 16), (64, 16)]
 
 
-@wide
+@pytest.mark.usefixtures("wide")
 @pytest.mark.parametrize("frozen", ["nothing", "states", "weight"])
 def test_it_is_learned_through(frozen: str, calls: list[tuple[int, ...]]) -> None:
     torch.manual_seed(0)
@@ -100,7 +102,7 @@ def test_it_is_learned_through(frozen: str, calls: list[tuple[int, ...]]) -> Non
             torch.testing.assert_close(found.double(), exact, atol=2e-4, rtol=1e-5)
 
 
-@wide
+@pytest.mark.usefixtures("wide")
 def test_matrices_on_the_right_are_layers_too(calls: list[tuple[int, ...]]) -> None:
     torch.manual_seed(0)
     states, table = torch.randn(64, 300), torch.randn(400, 300)
@@ -114,7 +116,7 @@ def test_matrices_on_the_right_are_layers_too(calls: list[tuple[int, ...]]) -> N
         torch.testing.assert_close(product, exact, atol=1e-4, rtol=1e-5)
 
 
-@wide
+@pytest.mark.usefixtures("wide")
 def test_wide_models_are_trained_by_it(calls: list[tuple[int, ...]], tmp_path: Path) -> None:
     for width, is_wide in ((64, False), (256, True)):
         model = nn.Linear(width, width)
@@ -140,7 +142,7 @@ def test_others_are_torchs(calls: list[tuple[int, ...]]) -> None:
     assert not calls
 
 
-@wide
+@pytest.mark.usefixtures("wide")
 @torch.no_grad()
 def test_modules_use_it_while_it_lasts(calls: list[tuple[int, ...]]) -> None:
     layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))

@@ -292,18 +292,30 @@ def _read_metadata(
     return read_table(schema, path, faults)
 
 
+class OfProducts:
+    """A table of metadata in the order of ``products``, by their ids in its column ``key``.
+
+    ``rows`` are the table's, one a product; -1 where a product has no metadata.
+    """
+
+    def __init__(self, metadata: Table | None, key: str, products: Sequence[str]) -> None:
+        self._metadata = metadata
+        row_of = {}
+        if metadata is not None:
+            ids = metadata.ids(key)
+            row_of = {ids.distinct[code]: row for row, code in enumerate(ids.code.tolist())}
+        self.rows = [row_of.get(product, -1) for product in products]
+
+    def column(self, name: str, nothing: Any) -> list[Any]:
+        """The texts of a column, one a product; ``nothing`` where it has no metadata."""
+        values = self._metadata.texts(name) if self._metadata is not None else []
+        return [values[row] if row >= 0 else nothing for row in self.rows]
+
+
 def _catalogue(metadata: Table | None, products: Sequence[str]) -> tuple[RawItems, int]:
     """The items in the order of ``products``, and how many of them have no metadata."""
-    row_of = {}
-    if metadata is not None:
-        ids = metadata.ids("asin")
-        row_of = {ids.distinct[code]: row for row, code in enumerate(ids.code.tolist())}
-    rows = [row_of.get(product, -1) for product in products]
-
-    def column(name: str, nothing: Any) -> list[Any]:
-        values = metadata.texts(name) if metadata is not None else []
-        return [values[row] if row >= 0 else nothing for row in rows]
-
+    of_products = OfProducts(metadata, "asin", products)
+    column, rows = of_products.column, of_products.rows
     categories = column("categories", ())
     items = RawItems(
         external_id=list(products),

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.recipe import Amazon2023Source, Recipe
-from benchmark.data.sources.amazon import clean_text, only_items_with_text
+from benchmark.data.sources.amazon import OfProducts, clean_text, only_items_with_text
 from benchmark.data.sources.amazon_queries import RelevanceRows, with_sessions
 from benchmark.data.sources.columns import Column
 from benchmark.data.sources.faults import Faults, settled
@@ -153,16 +153,8 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
 
 def _catalogue(metadata: Table | None, products: Sequence[str]) -> RawItems:
     """The items in the order of ``products``; those without metadata have no text."""
-    row_of = {}
-    if metadata is not None:
-        ids = metadata.ids("parent_asin")
-        row_of = {ids.distinct[code]: row for row, code in enumerate(ids.code.tolist())}
-    rows = [row_of.get(product, -1) for product in products]
-
-    def column(name: str, nothing: Any) -> list[Any]:
-        values = metadata.texts(name) if metadata is not None else []
-        return [values[row] if row >= 0 else nothing for row in rows]
-
+    of_products = OfProducts(metadata, "parent_asin", products)
+    column, rows = of_products.column, of_products.rows
     categories = column("categories", ())
     return RawItems(
         external_id=list(products),
