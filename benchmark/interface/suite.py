@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.cli import console
 from benchmark.data.prepare import PREPARED_ROOT, sweep
+from benchmark.errors import BenchmarkError
 from benchmark.interface.frames import frame_of
 from benchmark.overrides import parse_assignments
+from benchmark.run.backend import Processes
 from benchmark.run.parts import find_parts
 from benchmark.run.plan import Options, due, plan
 from benchmark.run.suite import load_suite, refuse_repetitions
-from benchmark.run.workers import run_jobs
-from benchmark.runs.machine import chosen_device, threads_of_a_job
 from benchmark.runs.store import RunStore
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run_suite(
     preset: str = "laptop",
     seeds: Sequence[int] = (2024,),
     settings: Sequence[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
     threads: int | None = None,
     device: str | None = None,
     retry_failed: bool = False,
@@ -48,7 +48,8 @@ def run_suite(
         preset: of overrides, by name, or a YAML file.
         seeds: a run each.
         settings: overrides such as "bm25.k1=1.2", as ``--set`` takes them.
-        jobs: at the same time.
+        jobs: at the same time; one for each core that has 4 GiB of memory, or for each GPU, if
+            absent.
         threads: of each job; the cores shared among them if absent.
         device: "cpu" or "cuda"; a CUDA device if there is one and this is absent.
         retry_failed: whether jobs that failed before run again.
@@ -70,11 +71,11 @@ def run_suite(
     }
     for key in ("systems", "datasets", "protocols", "seeds"):
         refuse_repetitions(changes[key], key)
+    if jobs is not None and jobs < 1:
+        raise BenchmarkError(f"jobs {jobs}: must be at least 1.")
+    backend = Processes(jobs)
     options = Options(
-        results=Path(results),
-        prepared_root=Path(prepared),
-        device=chosen_device(device),
-        threads=threads_of_a_job(threads, jobs),
+        results=Path(results), prepared_root=Path(prepared), device=backend.device(device)
     )
     store = RunStore(options.results)
     store.prepare()
@@ -82,10 +83,12 @@ def run_suite(
     planned = plan(
         load_suite("all").model_copy(update=changes), parse_assignments(settings), options
     )
+    number = backend.threads(threads, options.device, len(planned.jobs))
+    planned = planned.with_threads(number)
     waiting = due(planned.jobs, retry_failed)
     find_parts(waiting)
     if waiting:
-        run_jobs(waiting, jobs, console(on_stderr=True))
+        backend.run(waiting, console(on_stderr=True))
     runs = (store.read(job.spec) for job in planned.jobs)
     return frame_of(run for run in runs if run is not None)
 

@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--jobs",
         type=int,
-        default=1,
-        help="jobs at the same time, each a process (default: %(default)s)",
+        help="jobs at the same time, each a process (default: one for each core that has 4 GiB of "
+        "memory, or for each GPU)",
     )
     add_backend_options(parser, "jobs")
     add("--threads", type=int, help="threads a job (default: the cores shared among the jobs)")
@@ -177,7 +177,6 @@ def _chosen_suite(arguments: argparse.Namespace) -> Suite:
 def _options(arguments: argparse.Namespace, backend: Backend) -> Options:
     from benchmark.run.plan import Options
 
-    threads = backend.threads(arguments.threads)
     device = backend.device(arguments.device)
     if arguments.precision == "tf32" and device == "cpu":
         raise BenchmarkError(
@@ -188,7 +187,6 @@ def _options(arguments: argparse.Namespace, backend: Backend) -> Options:
         prepared_root=arguments.prepared,
         device=device,
         precision=arguments.precision,
-        threads=threads,
         trackers=_split(arguments.track),
         candidates=arguments.candidates,
     )
@@ -215,7 +213,7 @@ def _run_by(backend: Backend, arguments: argparse.Namespace) -> int:
     err = console(on_stderr=True)
     suite, options = _chosen_suite(arguments), _options(arguments, backend)
     if number_of_processes() > 1:
-        if arguments.jobs > 1:
+        if arguments.jobs not in (None, 1):
             raise BenchmarkError("--jobs must be 1 under torchrun: its processes share each job.")
         if ":" in options.device:
             raise BenchmarkError("--device must be cpu or cuda under torchrun: each has its card.")
@@ -232,7 +230,8 @@ def _run_by(backend: Backend, arguments: argparse.Namespace) -> int:
             sweep(options.prepared_root)
         with err.status("preparing data and candidate lists"):
             planned = plan(suite, parse_assignments(arguments.set), options)
-        jobs = planned.jobs
+        threads = backend.threads(arguments.threads, options.device, len(planned.jobs))
+        jobs = planned.with_threads(threads).jobs
         if arguments.dry_run:
             _print_plan(jobs, arguments.retry_failed, arguments.fresh)
             return 0

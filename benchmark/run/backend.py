@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmark.errors import BenchmarkError
 from benchmark.run.options import DASK
 from benchmark.run.workers import run_jobs
-from benchmark.runs.machine import chosen_device, threads_of_a_job
+from benchmark.runs.machine import chosen_device, jobs_at_once, threads_of_a_job
 from benchmark.runs.store import JobSpec
 from benchmark.systems.processes import number_of_processes
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Backend(Protocol):
     """Runs jobs, and knows what they run on."""
 
-    def threads(self, asked: int | None) -> int:
-        """The threads of a job."""
+    def threads(self, asked: int | None, device: str, jobs: int) -> int:
+        """The threads of each of ``jobs``."""
 
     def device(self, asked: str | None) -> str:
         """The device of a job."""
@@ -37,21 +37,26 @@ class Backend(Protocol):
 
 @dataclass(frozen=True)
 class Processes:
-    """So many processes of this machine."""
+    """So many processes of this machine; None for as many as it has room for."""
 
-    number: int
+    number: int | None
 
-    def threads(self, asked: int | None) -> int:
-        """Those that are asked for, or a share of the cores."""
-        return threads_of_a_job(asked, self.number)
+    def threads(self, asked: int | None, device: str, jobs: int) -> int:
+        """Those that are asked for, or a share of the cores.
+
+        What is done already counts among ``jobs``: a suite goes on with as many threads as it
+        began with, since sums in another order differ in the last bits.
+        """
+        return threads_of_a_job(asked, self.number or min(jobs_at_once(device), jobs))
 
     def device(self, asked: str | None) -> str:
         """What is asked for, if it is here, or else the first that is."""
         return chosen_device(asked)
 
-    def run(self, jobs: Sequence[JobSpec], console: Console, afresh: Collection[str]) -> None:
+    def run(self, jobs: Sequence[JobSpec], console: Console, afresh: Collection[str] = ()) -> None:
         """See :func:`benchmark.run.workers.run_jobs`."""
-        run_jobs(jobs, self.number, console, afresh)
+        processes = self.number or jobs_at_once(jobs[0].device)
+        run_jobs(jobs, processes, console, afresh)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Dask:
     client: Client
     cores: int  # of the smallest worker
 
-    def threads(self, asked: int | None) -> int:
+    def threads(self, asked: int | None, device: str, jobs: int) -> int:
         """Those that are asked for, or all of the smallest worker."""
         return self.cores if asked is None else threads_of_a_job(asked, 1)
 
@@ -92,7 +97,7 @@ def device_on_a_cluster(asked: str | None) -> str:
 
 @contextmanager
 def opened(
-    backend: str, scheduler: str | None, jobs: int, threads: int | None
+    backend: str, scheduler: str | None, jobs: int | None, threads: int | None
 ) -> Iterator[Processes | Dask]:
     """The backend that the command line asks for, as long as it is needed.
 
@@ -103,13 +108,13 @@ def opened(
     if backend != DASK:
         if scheduler is not None:
             raise BenchmarkError(f"--scheduler {scheduler}: is for --backend dask.")
-        if jobs < 1:
+        if jobs is not None and jobs < 1:
             raise BenchmarkError(f"--jobs {jobs}: must be at least 1.")
         yield Processes(jobs)
         return
     if scheduler is None:
         raise BenchmarkError("--backend dask: needs --scheduler tcp://HOST:PORT or local:N.")
-    if jobs != 1:
+    if jobs is not None:
         raise BenchmarkError(
             f"--jobs {jobs}: with --backend dask as many jobs run at the same time as there is "
             "room for on the workers; leave it out."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +55,11 @@ class Plan:
     jobs: tuple[PlannedJob, ...]
     notes: tuple[str, ...]
     unavailable: tuple[str, ...]
+
+    def with_threads(self, number: int) -> Plan:
+        """The same jobs, each with so many threads."""
+        jobs = tuple(replace(job, spec=replace(job.spec, threads=number)) for job in self.jobs)
+        return replace(self, jobs=jobs)
 
 
 def plan(suite: Suite, assignments: Mapping[str, Mapping[str, Any]], options: Options) -> Plan:

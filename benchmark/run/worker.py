@@ -43,7 +43,7 @@ class Order:
     """A job to run; with ``death``, one to record as failed instead.
 
     With ``shared``, the name of a system that it builds on or is of: that one is fitted, and no
-    more. ``waits`` and ``waits_for_artifacts`` are :func:`execute`'s.
+    more. ``waits`` is :func:`execute`'s.
     """
 
     job: JobSpec
@@ -51,7 +51,6 @@ class Order:
     afresh: bool = False
     death: Failure | None = None
     shared: str = ""
-    waits_for_artifacts: bool = True
 
 
 @dataclass(frozen=True)
@@ -241,7 +240,6 @@ def _carried_out(order: Order, speech: _Speech) -> Answer:
                 speech.progress,
                 waits=order.waits,
                 afresh=order.afresh,
-                waits_for_artifacts=order.waits_for_artifacts,
             )
     except LockedElsewhere as error:
         return Answer("locked", text=str(error))

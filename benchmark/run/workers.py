@@ -19,11 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
 from benchmark.faults import MachineFault
+from benchmark.locks import is_free
 from benchmark.run.progress import A_MINUTE, Shown
 from benchmark.run.worker import Answer, Order
 from benchmark.runs.execute import Failure, execute, load_data
@@ -48,8 +50,10 @@ def run_jobs(
 ) -> None:
     """Run every job; a failed one is recorded in its run folder and the others go on.
 
-    A job that another suite is running is left for later, so that suites on one results folder
-    share the work. Under ``torchrun`` jobs run in this process, in their order.
+    A job that another suite is running, or for which another job or suite builds something, is left
+    for later, so that no process waits while there is work. With several processes jobs that build
+    on another system begin first, since they take longest. Under ``torchrun`` jobs run in this
+    process, in their order.
 
     Args:
         jobs: to run.
@@ -71,6 +75,8 @@ def run_jobs(
                 shown.ended(job, run, time.monotonic() - started)
             return
         load_data.cache_clear()  # the workers hold the data
+        if processes > 1:
+            jobs = sorted(jobs, key=lambda job: not job.upstream)
         with Crew(processes, devices_of(jobs, processes)) as crew:
             Queue(jobs, crew, shown, frozenset(afresh), goes_on).run()
 
@@ -205,11 +211,12 @@ class Unwanted(Exception):
 
 @dataclass
 class Queue:
-    """Which jobs wait, and which wait for another suite or for another try.
+    """Which jobs wait, and which wait for others or for another try.
 
-    With ``shared``, a system that the jobs are of or build on is fitted, and no more. Without
-    ``waits``, jobs that others run, or for which others build something, are left in ``locked``,
-    and the locks in ``locks``. ``is_wanted`` is asked about once a second.
+    Jobs that others run, or for which others build something, are in ``locked``, and the locks in
+    ``locks``. They begin as soon as these are free; without ``waits`` they are left there. With
+    ``shared``, a system that the jobs are of or build on is fitted, and no more. ``is_wanted`` is
+    asked about once a second.
     """
 
     jobs: Sequence[JobSpec]
@@ -241,18 +248,27 @@ class Queue:
                     break
                 self.crew.give(self._order(waiting.popleft()))
             if not self.crew.busy():
-                # Those that died first: waiting for another suite may take long.
+                # Those that died first: waiting for others may take long.
                 if self.alone:
                     self.crew.give(self._order(self.alone.popleft(), waits=True))
-                elif self.locked and self.waits:
+                elif self.locked and self.waits and self.goes_on():
                     self.crew.give(self._order(self.locked.popleft(), waits=True))
                 else:
                     return
             for worker, answer in self.crew.answers(A_MINUTE if self.is_wanted is None else _TICK):
                 self._heard(worker, answer)
+            waiting.extendleft(reversed(self._freed()))
             self.shown.looks_at_the_clock()
             if self.is_wanted is not None and not self.is_wanted():
                 raise Unwanted
+
+    def _freed(self) -> list[JobSpec]:
+        """The jobs that others held up and do no longer."""
+        if not self.waits:
+            return []
+        freed = [job for job in self.locked if is_free(Path(self.locks[job.identity]))]
+        self.locked = deque(job for job in self.locked if job not in freed)
+        return freed
 
     def _order(self, job: JobSpec, waits: bool = False) -> Order:
         is_new = not self.deaths.get(job.identity)
@@ -261,7 +277,6 @@ class Queue:
             waits=waits and self.waits,
             afresh=is_new and job.identity in self.afresh,
             shared=self.shared,
-            waits_for_artifacts=self.waits,
         )
 
     def _heard(self, worker: _Worker, answer: Answer | None) -> None:

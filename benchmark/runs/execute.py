@@ -138,15 +138,13 @@ def execute(
     *,
     waits: bool = True,
     afresh: bool = False,
-    waits_for_artifacts: bool = True,
 ) -> Run:
     """Run a job unless it is done; returns the finished or failed run.
 
     Args:
         progress: is told what goes on.
-        waits: whether to wait where another process runs the job.
+        waits: whether to wait where another process runs the job or builds what it needs.
         afresh: forget what is there of it, once no other process is at it.
-        waits_for_artifacts: whether to wait where another process builds what the job needs.
 
     Raises:
         BenchmarkError: the input is bad.
@@ -166,7 +164,7 @@ def execute(
             return done
         with threads(job.threads), products_in(job.precision, job.device):
             settings, dataset, tasks = _planned_data(job)
-            artifacts = _artifacts(job, waits=waits_for_artifacts)
+            artifacts = _artifacts(job, waits=waits)
             try:
                 with _job_log(store.open_work(job)) as logger:
                     context = _context(job, store.work_folder(job), progress, logger, artifacts)

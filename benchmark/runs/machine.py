@@ -132,14 +132,44 @@ def least_held(devices: Sequence[str], held: Sequence[str | None]) -> str | None
     return min(devices, key=held.count, default=None)
 
 
+MEMORY_OF_A_JOB = 4 * 2**30  # bytes
+
+
+def jobs_at_once(device: str) -> int:
+    """How many jobs this machine has room for: one a GPU, or one a core with enough memory.
+
+    Models of the size that a processor trains gain more from a core each than from several cores
+    together. Under ``torchrun`` it is one, and on one chosen GPU.
+    """
+    if number_of_processes() > 1 or ":" in device:
+        return 1
+    if device == "cuda":
+        return max(1, len(visible_cuda_devices()))
+    return max(1, min(usable_cores(), memory() // MEMORY_OF_A_JOB))
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory() -> int:
+    """The bytes of this machine's memory, or those that its container may use."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return total
+
+
 def threads_of_a_job(asked: int | None, jobs: int) -> int:
     """The threads that ``--threads`` asks for, or a share of the cores for each of the jobs.
 
     Raises:
         BenchmarkError: they are none.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = asked or max(1, (cores or 1) // jobs)
+    threads = asked or max(1, usable_cores() // jobs)
     if threads < 1:
         raise BenchmarkError(f"--threads {asked}: must be at least 1.")
     return threads

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SYSTEM.KEY=VALUE",
         help="hold one value of a system, or protocol.KEY=VALUE; may be repeated",
     )
-    add("--jobs", type=int, default=1, help="trials at the same time, each a process (default: 1)")
+    add("--jobs", type=int, help="trials at the same time, each a process (default: 1)")
     add_backend_options(parser, "trials")
     add("--threads", type=int, help="threads a trial (default: the cores shared among the jobs)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
@@ -134,7 +134,7 @@ def _refuse_bad_numbers(arguments: argparse.Namespace) -> None:
         raise BenchmarkError(f"--minutes {arguments.minutes}: must be a number above 0.")
     if not 0 <= arguments.seed < 2**63:
         raise BenchmarkError(f"--seed {arguments.seed}: must be from 0 to 2^63 - 1.")
-    if arguments.jobs < 1:
+    if arguments.jobs is not None and arguments.jobs < 1:
         raise BenchmarkError(f"--jobs {arguments.jobs}: must be at least 1.")
     for option in ("dataset", "protocol", "preset"):
         value = getattr(arguments, option)

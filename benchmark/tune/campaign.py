@@ -64,12 +64,13 @@ class Campaign:
     def __init__(self, wanted: Wanted, console: Console) -> None:
         self._wanted, self._console = wanted, console
         self._said: set[str] = set()
+        device = wanted.backend.device(wanted.device)
         self._options = Options(
             results=wanted.results,
             prepared_root=wanted.prepared_root,
-            device=wanted.backend.device(wanted.device),
+            device=device,
             precision=wanted.precision,
-            threads=wanted.backend.threads(wanted.threads),
+            threads=wanted.backend.threads(wanted.threads, device, 1),
         )
         self._assignments = parse_assignments(wanted.assignments)
         systems = _systems(wanted.systems)
@@ -143,7 +144,7 @@ class Campaign:
     def _run(self, studies: Sequence[Study], goes_on: Callable[[], bool]) -> None:
         backend = self._wanted.backend
         if isinstance(backend, Processes):
-            run_studies(studies, backend.number, self._console, goes_on)
+            run_studies(studies, backend.number or 1, self._console, goes_on)
             return
         from benchmark.tune.cluster import run_studies_on_cluster
 

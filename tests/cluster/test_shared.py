@@ -74,6 +74,6 @@ def test_a_job_whose_artifact_others_build_gives_way_and_goes_on_later(tmp_path:
                 file.unlink()
             path.rmdir()
     with locked(lock), pytest.raises(LockedElsewhere, match=lock.name):
-        execute(job, waits_for_artifacts=False)
+        execute(job, waits=False)
     assert store.read(job) is None
-    assert execute(job, waits_for_artifacts=False).record.status == "finished"
+    assert execute(job, waits=False).record.status == "finished"
