@@ -27,8 +27,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmark.data.prepare import PREPARED_ROOT, load
-from benchmark.kit import training
-from benchmark.kit.micro_batches import (
+from benchmark.kit.language_models.pseudo_queries import PseudoQueries
+from benchmark.kit.language_models.seq2seq import IGNORED, Seq2Seq, TextTokenizer, texts_of
+from benchmark.kit.training import Batch, Instances, Part, TrainingSettings, train
+from benchmark.kit.training import loop as training
+from benchmark.kit.training.micro_batches import (
     ALONE,
     BYTES_A_WEIGHT,
     Limit,
@@ -37,9 +40,6 @@ from benchmark.kit.micro_batches import (
     loss_weights,
     room_of,
 )
-from benchmark.kit.pseudo_queries import PseudoQueries
-from benchmark.kit.seq2seq import IGNORED, Seq2Seq, TextTokenizer, texts_of
-from benchmark.kit.training import Batch, Instances, Part, TrainingSettings, train
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import load_tasks
 from benchmark.speed.decoding import SMALL as T5_SMALL

@@ -28,22 +28,31 @@ import torch
 from pydantic import Field
 
 from benchmark.data.dataset import BEHAVIOURS, LongArray
-from benchmark.kit.bi_encoder import BiEncoderSettings, joint_item_vectors
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding import Encoded, encode
+from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.ranking import Encoded, encode
+from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers.card import card
-from benchmark.kit.model_folder import PretrainedFiles
-from benchmark.kit.pretrained import PUBLISHED, find_encoder
-from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
-from benchmark.kit.scoring_batches import ScoringBatchSize
-from benchmark.kit.seq2seq import (
+from benchmark.kit.language_models.pseudo_queries import (
+    PseudoQueries,
+    PseudoQuerySettings,
+    pseudo_queries,
+)
+from benchmark.kit.language_models.seq2seq import (
     Backbone,
     BackboneSettings,
     assembled,
     assembled_lengths,
     texts_of,
 )
-from benchmark.kit.text import encoder_part, own_pooling, pretrained_text_encoder, text_vectors
+from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.pretrained.model_folder import PretrainedFiles
+from benchmark.kit.text.bi_encoder import BiEncoderSettings, joint_item_vectors
+from benchmark.kit.text.encoders import (
+    encoder_part,
+    own_pooling,
+    pretrained_text_encoder,
+    text_vectors,
+)
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig

@@ -8,8 +8,9 @@ collaborative identifier, a search ``<src_query>`` and its query followed by ``<
 semantic identifier of the item found. The wordings are our own; the original has ten a family too.
 
 Prompts are never made as strings: every literal, query, identifier and text is tokenised once, and
-a prompt is a row of numbers of such pieces (:func:`benchmark.kit.seq2seq.assembled`). Pieces meet
-at blanks or at added tokens, so their tokens are those of the whole text.
+a prompt is a row of numbers of such pieces
+(:func:`benchmark.kit.language_models.seq2seq.assembled`). Pieces meet at blanks or at added tokens,
+so their tokens are those of the whole text.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import BEHAVIOURS, SEARCH, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.seq2seq import TextTokenizer, joined
-from benchmark.kit.text import Tokens
+from benchmark.kit.language_models.seq2seq import TextTokenizer, joined
+from benchmark.kit.text.encoders import Tokens
 from benchmark.protocol.requests import Events
 
 REC_ITEM, SRC_QUERY, SRC_ITEM = "<rec_item>", "<src_query>", "<src_item>"

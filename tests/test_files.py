@@ -34,8 +34,8 @@ from benchmark.files import (
     write_manifest,
     write_text,
 )
+from benchmark.jobs.store import RunStore
 from benchmark.locks import LockedElsewhere, is_free, locked
-from benchmark.runs.store import RunStore
 
 PARTIAL = ".partial-" + "0123456789abcdef" * 2 + "-"
 

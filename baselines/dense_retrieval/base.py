@@ -26,13 +26,12 @@ from torch import nn
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.hard_negatives import HardNegatives
-from benchmark.kit.model_folder import PretrainedFiles
+from benchmark.kit.instances.hard_negatives import HardNegatives
+from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.pretrained import PUBLISHED, find_encoder
-from benchmark.kit.query_tables import rows_of_queries
-from benchmark.kit.text import (
+from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.pretrained.model_folder import PretrainedFiles
+from benchmark.kit.text.encoders import (
     Activations,
     Pooling,
     SentenceEncoder,
@@ -47,6 +46,7 @@ from benchmark.kit.text import (
     sha256_of_weights,
     text_vectors,
 )
+from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests

@@ -21,7 +21,7 @@ from baselines.dense_retrieval.base import (
     Original,
 )
 from baselines.encoders import BGE as HUB_NAMES
-from benchmark.kit.text import Pooling
+from benchmark.kit.text.encoders import Pooling
 from benchmark.kit.training import TrainingSettings
 
 ENGLISH_INSTRUCTION = "Represent this sentence for searching relevant passages: "

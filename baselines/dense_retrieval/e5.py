@@ -20,7 +20,7 @@ from baselines.dense_retrieval.base import (
     DenseRetrievalTraining,
     Original,
 )
-from benchmark.kit.text import Pooling
+from benchmark.kit.text.encoders import Pooling
 from benchmark.kit.training import TrainingSettings
 
 

@@ -37,16 +37,15 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, Items, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding import encode
+from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.levels import EncodedPrompts
+from benchmark.kit.decoding.ranking import encode
+from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
-from benchmark.kit.level_decoder import EncodedPrompts
-from benchmark.kit.pretrained import PUBLISHED, find_encoder
-from benchmark.kit.prompt_instances import Pieces, PromptInstances
-from benchmark.kit.scoring_batches import ScoringBatchSize
-from benchmark.kit.seq2seq import (
+from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances
+from benchmark.kit.language_models.seq2seq import (
     Backbone,
     BackboneSettings,
     TextTokenizer,
@@ -55,7 +54,8 @@ from benchmark.kit.seq2seq import (
     batches_by_length,
     joined,
 )
-from benchmark.kit.text import (
+from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.text.encoders import (
     Tokens,
     encoder_part,
     own_pooling,

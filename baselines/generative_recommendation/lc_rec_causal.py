@@ -34,11 +34,11 @@ from baselines.generative_recommendation.lc_rec import (
 )
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.causal import CausalBackbone, CausalSettings, CausalTokenizer
-from benchmark.kit.causal_decoding import read
-from benchmark.kit.level_decoder import EncodedPrompts
-from benchmark.kit.seq2seq import assembled, assembled_lengths, joined, labels_of
-from benchmark.kit.text import encoder_part
+from benchmark.kit.decoding.causal import read
+from benchmark.kit.decoding.levels import EncodedPrompts
+from benchmark.kit.language_models.causal import CausalBackbone, CausalSettings, CausalTokenizer
+from benchmark.kit.language_models.seq2seq import assembled, assembled_lengths, joined, labels_of
+from benchmark.kit.text.encoders import encoder_part
 from benchmark.kit.training import Batch, TrainingSettings
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.space import Real, SearchSpace

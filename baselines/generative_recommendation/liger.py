@@ -34,8 +34,9 @@ from baselines.sequential.base import Prefixes, as_long
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, sha256_of_arrays, write_json
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem, beam_over
-from benchmark.kit.decoding import Encoded, candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem, beam_over
+from benchmark.kit.decoding.ranking import Encoded, candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.moving import (
@@ -44,11 +45,15 @@ from benchmark.kit.identifiers.moving import (
     learn_moving_codes,
     standardised,
 )
+from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.pretrained import PUBLISHED, find_encoder
-from benchmark.kit.scoring_batches import ScoringBatchSize
-from benchmark.kit.seq2seq import Seq2Seq
-from benchmark.kit.text import encoder_part, own_pooling, pretrained_text_encoder, text_vectors
+from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.text.encoders import (
+    encoder_part,
+    own_pooling,
+    pretrained_text_encoder,
+    text_vectors,
+)
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig

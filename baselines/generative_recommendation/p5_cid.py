@@ -31,8 +31,9 @@ from torch import nn
 from benchmark.data.dataset import RECOMMENDATION, UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding import Encoded, LengthRule, encode
+from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.ranking import Encoded, LengthRule, encode
+from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph, spectral_clusters
@@ -44,9 +45,7 @@ from benchmark.kit.identifiers.trees import (
     places_in_leaves,
 )
 from benchmark.kit.identifiers.value import PADDING
-from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.scoring_batches import ScoringBatchSize
-from benchmark.kit.seq2seq import (
+from benchmark.kit.language_models.seq2seq import (
     IGNORED,
     Backbone,
     BackboneSettings,
@@ -58,7 +57,8 @@ from benchmark.kit.seq2seq import (
     joined,
     labels_of,
 )
-from benchmark.kit.text import Tokens
+from benchmark.kit.modules import load_state, save_state
+from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

@@ -34,9 +34,14 @@ from benchmark.files import read_json, sha256_of_arrays, write_json
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.optimised import parallel_codes
-from benchmark.kit.pretrained import PUBLISHED, find_encoder
-from benchmark.kit.sequences import target_mask
-from benchmark.kit.text import encoder_part, own_pooling, pretrained_text_encoder, text_vectors
+from benchmark.kit.instances.sequences import target_mask
+from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.text.encoders import (
+    encoder_part,
+    own_pooling,
+    pretrained_text_encoder,
+    text_vectors,
+)
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.contract import PretrainedPart
 from benchmark.systems.space import DROPOUT, Choice, Real, SearchSpace, Whole

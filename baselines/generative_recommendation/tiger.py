@@ -30,15 +30,20 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding import Encoded, encode
+from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.ranking import Encoded, encode
+from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import LearnedIdentifiers, RQVAEConfig, learn_identifiers
-from benchmark.kit.pretrained import PUBLISHED, find_encoder
-from benchmark.kit.scoring_batches import ScoringBatchSize
-from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, batches_by_length
-from benchmark.kit.text import encoder_part, own_pooling, pretrained_text_encoder, text_vectors
+from benchmark.kit.language_models.seq2seq import BackboneSettings, Seq2Seq, batches_by_length
+from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.text.encoders import (
+    encoder_part,
+    own_pooling,
+    pretrained_text_encoder,
+    text_vectors,
+)
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig

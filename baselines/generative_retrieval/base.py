@@ -1,8 +1,8 @@
 """What query-to-identifier systems share: a T5 that reads a query and writes an item's identifier.
 
 Neither user nor history is read, so each distinct query is encoded once and each pair of a query
-and an item is decoded once (``benchmark.kit.query_ranking``). Candidates are ranked by a beam
-search over their own identifiers, as the published systems rank a corpus, or exactly. Where
+and an item is decoded once (``benchmark.kit.decoding.query_ranking``). Candidates are ranked by a
+beam search over their own identifiers, as the published systems rank a corpus, or exactly. Where
 identifiers differ in length, the mean over their tokens ranks, end included: it is what the
 originals' library does, and is one field of the configuration.
 """
@@ -26,15 +26,19 @@ from baselines.encoders import BGE
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
-from benchmark.kit.catalogue import CatalogueRanking, beam_over, ranking_by
-from benchmark.kit.decoding import LengthRule
+from benchmark.kit.decoding.catalogue import CatalogueRanking, beam_over, ranking_by
+from benchmark.kit.decoding.query_ranking import QueryRanking
+from benchmark.kit.decoding.ranking import LengthRule
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
-from benchmark.kit.pretrained import PUBLISHED, find_encoder
-from benchmark.kit.pseudo_queries import PseudoQueries, PseudoQuerySettings, pseudo_queries
-from benchmark.kit.query_ranking import QueryRanking
-from benchmark.kit.seq2seq import Backbone, BackboneSettings, assembled, joined
-from benchmark.kit.text import (
+from benchmark.kit.language_models.pseudo_queries import (
+    PseudoQueries,
+    PseudoQuerySettings,
+    pseudo_queries,
+)
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, assembled, joined
+from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.text.encoders import (
     Tokens,
     encoder_part,
     own_pooling,

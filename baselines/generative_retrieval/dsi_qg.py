@@ -35,9 +35,9 @@ from baselines.generative_retrieval.base import (
 )
 from benchmark.data.dataset import LongArray
 from benchmark.kit.identifiers.hierarchical import STARTS, structured_identifiers
-from benchmark.kit.prompt_instances import TokenPairs
-from benchmark.kit.seq2seq import Backbone, joined, texts_of
-from benchmark.kit.text import Tokens
+from benchmark.kit.language_models.prompt_instances import TokenPairs
+from benchmark.kit.language_models.seq2seq import Backbone, joined, texts_of
+from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole
 from benchmark.systems.view import TrainingView

@@ -42,8 +42,14 @@ from baselines.generative_retrieval.base import (
 from benchmark.data.dataset import Items, LongArray
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.product import ROUNDS, ProductQuantiser
-from benchmark.kit.seq2seq import IGNORED, Backbone, batches_by_length, joined, texts_of
-from benchmark.kit.text import Tokens
+from benchmark.kit.language_models.seq2seq import (
+    IGNORED,
+    Backbone,
+    batches_by_length,
+    joined,
+    texts_of,
+)
+from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole

@@ -4,7 +4,8 @@ A joint system learns from recommendation and search events at once and may read
 user: the items, and the searches with what was clicked. The contrast of queries with their clicked
 items is UniSAR's and SESRec's alike. The originals fix a search's negatives in their data: the best
 BM25 hits of its query. Here these are the items of the evaluation lists, so hard negatives are hits
-behind the lists (:mod:`benchmark.kit.hard_negatives`), and all negatives are drawn in every step.
+behind the lists (:mod:`benchmark.kit.instances.hard_negatives`), and all negatives are drawn in
+every step.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from pydantic import Field
 from torch import nn
 
 from benchmark.data.dataset import IntArray
-from benchmark.kit.hard_negatives import HardNegatives
+from benchmark.kit.instances.hard_negatives import HardNegatives
+from benchmark.kit.instances.negatives import Law, NegativeSampler
 from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import Law, NegativeSampler
+from benchmark.kit.text.words import Vocabulary
 from benchmark.kit.training import Batch, Instances
-from benchmark.kit.words import Vocabulary
 from benchmark.protocol.requests import Events, TrainingExamples
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (

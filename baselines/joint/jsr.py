@@ -44,8 +44,8 @@ from baselines.joint.base import (
 )
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
+from benchmark.kit.text.words import PADDING_WORD, TextWords, Vocabulary, training_queries
 from benchmark.kit.training import Batch, TrainingSettings, train
-from benchmark.kit.words import PADDING_WORD, TextWords, Vocabulary, training_queries
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics

@@ -2,10 +2,11 @@
 
 Penha et al., "Semantic IDs for Joint Generative Search and Recommendation", RecSys 2025 (arXiv
 2508.10478), its method called "multi-task"; the authors published no code. One sentence encoder is
-fine-tuned on pairs of both tasks (``benchmark.kit.bi_encoder``): queries with the items that were
-chosen, and items that users chose together. Its item vectors are quantised by residual k-means, and
-one T5 writes the codes of an item, for a query or after a history of codes. Sharing an encoder of
-both tasks is all that makes the identifiers joint; the generator is told the task by its prompt.
+fine-tuned on pairs of both tasks (``benchmark.kit.text.bi_encoder``): queries with the items that
+were chosen, and items that users chose together. Its item vectors are quantised by residual
+k-means, and one T5 writes the codes of an item, for a query or after a history of codes. Sharing an
+encoder of both tasks is all that makes the identifiers joint; the generator is told the task by its
+prompt.
 
 What the paper says and is kept: all-mpnet-base-v2 and its loss with negatives of the batch, one
 space of identifiers for both tasks, residual k-means rather than an RQ-VAE (which it reports as
@@ -32,16 +33,14 @@ from baselines.generative_recommendation.lc_rec import code_tokens, identifier_t
 from benchmark.data.dataset import BEHAVIOURS, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.bi_encoder import BiEncoderSettings, joint_item_vectors
-from benchmark.kit.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding import Encoded, encode
+from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.ranking import Encoded, encode
+from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
-from benchmark.kit.pretrained import PUBLISHED, find_encoder
-from benchmark.kit.prompt_instances import TokenPairs
-from benchmark.kit.scoring_batches import ScoringBatchSize
-from benchmark.kit.seq2seq import (
+from benchmark.kit.language_models.prompt_instances import TokenPairs
+from benchmark.kit.language_models.seq2seq import (
     Backbone,
     BackboneSettings,
     TextTokenizer,
@@ -50,7 +49,9 @@ from benchmark.kit.seq2seq import (
     joined,
     texts_of,
 )
-from benchmark.kit.text import Tokens, encoder_part, own_pooling
+from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.text.bi_encoder import BiEncoderSettings, joint_item_vectors
+from benchmark.kit.text.encoders import Tokens, encoder_part, own_pooling
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

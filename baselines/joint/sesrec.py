@@ -46,8 +46,8 @@ from baselines.joint.base import (
 )
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
+from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, TrainingSettings, train
-from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
 from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView

@@ -35,13 +35,13 @@ from torch import nn
 
 from baselines.joint.base import TASKS, JointSystem, longs
 from benchmark.errors import SystemFailure
-from benchmark.kit.hard_negatives import HardNegatives
+from benchmark.kit.instances.hard_negatives import HardNegatives
+from benchmark.kit.instances.negatives import NegativeSampler
+from benchmark.kit.instances.sequences import SequenceWindows, left_to_right, sequence_windows
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.query_tables import rows_of_queries
-from benchmark.kit.sequences import SequenceWindows, left_to_right, sequence_windows
+from benchmark.kit.text.query_tables import rows_of_queries
+from benchmark.kit.text.words import Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.kit.words import Vocabulary, training_queries
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import DROPOUT, LEARNING_RATE, Real, SearchSpace, UntilPatience

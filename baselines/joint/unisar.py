@@ -47,9 +47,9 @@ from baselines.joint.base import (
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import atomic_path
-from benchmark.kit.query_tables import rows_of_queries
+from benchmark.kit.text.query_tables import rows_of_queries
+from benchmark.kit.text.words import Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.kit.words import Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView

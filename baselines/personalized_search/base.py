@@ -22,12 +22,12 @@ from torch import nn
 
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.hard_negatives import HardNegatives
+from benchmark.kit.instances.hard_negatives import HardNegatives
+from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.query_tables import rows_of_queries
+from benchmark.kit.text.query_tables import rows_of_queries
+from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (

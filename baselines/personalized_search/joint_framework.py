@@ -21,8 +21,8 @@ from baselines.personalized_search.base import (
     mean_of_words,
     real_slots,
 )
+from benchmark.kit.text.words import PADDING_WORD
 from benchmark.kit.training import Batch
-from benchmark.kit.words import PADDING_WORD
 
 
 class WordMean(nn.Module):

@@ -34,8 +34,8 @@ from baselines.personalized_search.base import (
     mean_of_words,
 )
 from benchmark.data.dataset import IntArray
+from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings
-from benchmark.kit.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import TrainingView
 

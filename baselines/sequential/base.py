@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
+from benchmark.kit.instances.negatives import NegativeSampler
+from benchmark.kit.instances.sequences import sequence_windows
 from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.histories import Padding
 from benchmark.protocol.requests import Requests

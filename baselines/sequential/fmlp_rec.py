@@ -25,8 +25,8 @@ from pydantic import Field
 from torch import nn
 
 from baselines.sequential.base import TASK, as_long
+from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig

@@ -24,9 +24,9 @@ from pydantic import Field
 from torch import nn
 
 from baselines.sequential.base import TASK, as_long
+from benchmark.kit.instances.negatives import NegativeSampler
+from benchmark.kit.instances.sequences import sequence_windows
 from benchmark.kit.modules import TorchSystem
-from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig

@@ -32,7 +32,7 @@ from baselines.sequential.base import (
     SequentialSystem,
 )
 from benchmark.errors import BenchmarkError
-from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances
 from benchmark.systems.space import WEIGHT_DECAY, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView

@@ -37,7 +37,7 @@ from baselines.sequential.recbole_classes import (
     stub_dataset,
 )
 from benchmark.errors import BenchmarkError, unknown_value
-from benchmark.kit.negatives import NegativeSampler
+from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.training import Batch, Instances
 from benchmark.systems.contract import RunContext
 from benchmark.systems.space import WEIGHT_DECAY, SearchSpace

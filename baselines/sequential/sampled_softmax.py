@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from baselines.sequential.base import TASK, as_long
-from benchmark.kit.sequences import sequence_windows
+from benchmark.kit.instances.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances
 from benchmark.protocol.histories import Padding
 from benchmark.systems.view import TrainingView

@@ -21,8 +21,8 @@ from pydantic import Field
 from torch import nn
 
 from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem, as_long
-from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.sequences import sequence_windows
+from benchmark.kit.instances.negatives import NegativeSampler
+from benchmark.kit.instances.sequences import sequence_windows
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import DROPOUT, Choice, SearchSpace, Whole

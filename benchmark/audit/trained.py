@@ -16,8 +16,7 @@ from benchmark.audit.diagnostics import Figures
 from benchmark.audit.rankers import Ranker
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
-from benchmark.protocol.settings import ProtocolSettings
-from benchmark.runs.record import (
+from benchmark.jobs.record import (
     RANKS_FILE,
     SYSTEM_FOLDER,
     Run,
@@ -25,6 +24,7 @@ from benchmark.runs.record import (
     finished_at,
     read_run,
 )
+from benchmark.protocol.settings import ProtocolSettings
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import base_name, choose, entries
 from benchmark.systems.contract import RunContext

@@ -14,12 +14,12 @@ from benchmark.data.prepare import PREPARED_ROOT
 from benchmark.data.prepare import load as load_dataset
 from benchmark.errors import BenchmarkError, unknown_value
 from benchmark.interface.frames import COLUMNS, intervals, metric_rows
+from benchmark.jobs.evaluation import evaluate as ranked
 from benchmark.protocol.all_items import scores_in_blocks
 from benchmark.protocol.metrics import VIEWS, every_metric, gains
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import DEFAULT_PRESET, configure_protocol
 from benchmark.protocol.task import load_tasks
-from benchmark.runs.evaluation import evaluate as ranked
 from benchmark.systems.view import TrainingView
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from benchmark.cli import console
 from benchmark.data.prepare import PREPARED_ROOT, sweep
 from benchmark.errors import BenchmarkError
 from benchmark.interface.frames import frame_of
+from benchmark.jobs.store import RunStore
 from benchmark.overrides import parse_assignments
 from benchmark.run.backend import Processes
 from benchmark.run.parts import find_parts
 from benchmark.run.plan import Options, due, plan
 from benchmark.run.suite import load_suite, refuse_repetitions
-from benchmark.runs.store import RunStore
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,8 +26,8 @@ from benchmark.protocol.settings import (
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import Dataset
+    from benchmark.jobs.outside import Files
     from benchmark.protocol.task import Task
-    from benchmark.runs.outside import Files
 
 TASK_NAMES = ("recommendation", "search")
 
@@ -145,8 +145,8 @@ def _evaluate(
     protocol: str,
     settings: ProtocolSettings,
 ) -> None:
+    from benchmark.jobs.outside import OutsideSystem, rank_files, record_outside
     from benchmark.protocol.metrics import shown_metrics
-    from benchmark.runs.outside import OutsideSystem, rank_files, record_outside
 
     name = options.name or _name_of(options.run)
     system = OutsideSystem(
@@ -194,7 +194,7 @@ def _name_of(path: Path) -> str:
 
 def _files(options: argparse.Namespace) -> Files:
     """The files of ``--run`` by task and view."""
-    from benchmark.runs.outside import files_in
+    from benchmark.jobs.outside import files_in
 
     if not options.run.exists():
         raise BenchmarkError(f"--run {options.run}: there is no such file or folder.")

@@ -74,11 +74,11 @@ def _reference(arguments: argparse.Namespace) -> int:
         raise BenchmarkError("python -m benchmark.reference does not run under torchrun.")
     arguments.device = use(arguments.arithmetic, arguments.device)
     # Loaded here, so that --help and bad numbers answer at once.
+    from benchmark.jobs.machine import chosen_device, threads_of_a_job
     from benchmark.locks import LockedElsewhere, locked
     from benchmark.reference.programme import load_programme
     from benchmark.reference.sitting import Clock, Sitting
     from benchmark.reference.state import Place
-    from benchmark.runs.machine import chosen_device, threads_of_a_job
 
     programme = load_programme(arguments.programme)
     place = Place(

@@ -24,6 +24,8 @@ from benchmark.files import (
     sweep_partial,
     write_json,
 )
+from benchmark.jobs.record import Run
+from benchmark.jobs.store import JobSpec, RunStore
 from benchmark.reference.programme import Part, Programme, Tuning
 from benchmark.reference.state import Place, Runs, runs_of, state_of_tuning, systems_to_tune
 from benchmark.report.build import write_shown_of
@@ -31,8 +33,6 @@ from benchmark.report.reference import RUNS, write_reference
 from benchmark.run.backend import Processes
 from benchmark.run.parts import find_parts
 from benchmark.run.workers import run_jobs
-from benchmark.runs.record import Run
-from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.precisions import SINGLE_PRECISION
 from benchmark.tune.campaign import Campaign, Wanted
 from benchmark.tune.studies import Budget

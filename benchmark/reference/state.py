@@ -14,12 +14,12 @@ from typing import Literal
 from benchmark.data.prepare import load
 from benchmark.errors import BenchmarkError
 from benchmark.files import sha256_of_json
+from benchmark.jobs.record import read_run
+from benchmark.jobs.store import JobSpec
 from benchmark.reference.programme import Part, Tuning, base_names
+from benchmark.report.reading.text import file_name
 from benchmark.report.reference import reference_folder
-from benchmark.report.text import file_name
 from benchmark.run.plan import Options, plan
-from benchmark.runs.record import read_run
-from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import named_files
 from benchmark.systems.configuration import Preset, read_typed
 from benchmark.tune.campaign import in_order, may_be_tuned

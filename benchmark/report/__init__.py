@@ -1,16 +1,15 @@
 """The report: from run folders to the tables, plots and the page that people cite.
 
-``collect`` reads run folders into groups that may stand in one table; ``ranks``, ``top`` and
-``events`` read the ranks of single test events in both views, which ``views`` names. ``statistics``
-says how far figures can be trusted, ``simultaneous`` tests many differences at once, and
-``simulate`` shows how often such tests err. ``tables`` makes the tables of metrics (``rows`` is
-what they are, ``printed`` how they look), ``differences``, ``expected``, ``agreement``,
-``overviews``, ``identifiers`` and ``published`` the others; ``grid`` prints any of them, ``plots``
-and ``charts`` draw; none of these writes a file. ``group`` puts together all that is said of one
-group of runs. ``build`` writes everything, ``page`` puts it into one HTML file, ``terminal`` shows
-the main tables. ``reference`` makes runs small enough to be committed, ``compare`` sets two folders
-of runs against each other, ``trec`` exports ranks for outside evaluators. Everything is made anew
-from the run folders; nothing is kept between two builds.
+It goes through four rooms, each of which imports only those before it: ``reading`` (run folders as
+values), ``statistics`` (how far figures can be trusted), ``tables`` and ``plots`` (which print and
+draw, and write no file). Then ``group`` puts together all that is said of one group of comparable
+runs, ``build`` writes it, with ``latex``, and ``page`` makes one HTML file of it.
+
+Commands of their own: ``compare`` sets two folders of runs against each other, ``simulate`` shows
+how often the tests err, ``reference`` makes runs small enough to be committed, ``trec`` exports
+ranks for outside evaluators, ``submissions`` is the leaderboard, ``claims`` looks at what a paper
+says, ``board`` and ``speed`` are of ``benchmark.speed``, ``terminal`` shows the main tables.
+Everything is made anew from the run folders; nothing is kept between two builds.
 """
 
 from benchmark.report.build import ReportFiles, build_report

@@ -20,7 +20,7 @@ from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError
 from benchmark.protocol.metrics import VIEWS
 from benchmark.report.build import build_report, refresh_references, write_grid
 from benchmark.report.compare import compare_folders
-from benchmark.report.plots import COLUMN_WIDTH, PAGE_WIDTH
+from benchmark.report.plots.style import COLUMN_WIDTH, PAGE_WIDTH
 from benchmark.report.simulate import HIT_AT_10, World, simulation_grid
 from benchmark.report.simulate_unpaired import unpaired_grid
 from benchmark.report.terminal import print_grid, print_tables

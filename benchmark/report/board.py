@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.files import write_json, write_text
-from benchmark.report.canvas import new_figure
-from benchmark.report.grid import DASH, Entry, Grid, GridGroup, to_markdown
-from benchmark.report.plots import PAGE_WIDTH, report_style, save_figure
-from benchmark.runs.machine import processor
+from benchmark.jobs.machine import processor
+from benchmark.report.plots.canvas import new_figure
+from benchmark.report.plots.style import PAGE_WIDTH, report_style, save_figure
+from benchmark.report.tables.grid import DASH, Entry, Grid, GridGroup, to_markdown
 from benchmark.speed.contest import Curve, Line, Peer, curves_of
 
 if TYPE_CHECKING:

@@ -11,31 +11,31 @@ from pathlib import Path
 from benchmark.errors import BenchmarkError, unknown_value
 from benchmark.files import atomic_path, finished_in, sha256_of_json, write_text
 from benchmark.protocol.metrics import VIEWS
-from benchmark.report.agreement_charts import agreement_figure
-from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.claims import STEM as CLAIMS
 from benchmark.report.claims import claims_grid, read_claims
-from benchmark.report.collect import Collection, collect
-from benchmark.report.grid import Grid, to_csv, to_markdown
 from benchmark.report.group import TASKS, Drawing, GroupReport, group_report
-from benchmark.report.identifiers import identifier_grids
 from benchmark.report.latex import figures_latex, to_latex
-from benchmark.report.overviews import datasets_grid
-from benchmark.report.papers import bibliographies
-from benchmark.report.plots import PAGE_WIDTH, save_figure
-from benchmark.report.printed import as_grid, figures_csv, side_by_side
-from benchmark.report.published import PUBLISHED_FOLDER, published_grids, read_published
+from benchmark.report.plots.agreement import agreement_figure
+from benchmark.report.plots.style import PAGE_WIDTH, save_figure
+from benchmark.report.reading.collect import Collection, collect
+from benchmark.report.reading.papers import bibliographies
+from benchmark.report.reading.text import file_name
+from benchmark.report.reading.views import with_view
 from benchmark.report.reference import refresh_pages, write_references
-from benchmark.report.rows import Table
-from benchmark.report.statistics import collect_events
+from benchmark.report.statistics.inference import collect_events
 from benchmark.report.submissions import (
     SUBMISSIONS_FOLDER,
     read_submissions,
     submissions_grid,
 )
-from benchmark.report.summary import summary_grid
-from benchmark.report.text import file_name
-from benchmark.report.views import with_view
+from benchmark.report.tables.audit import audits_of, diagnostics_grid, views_grid
+from benchmark.report.tables.grid import Grid, to_csv, to_markdown
+from benchmark.report.tables.identifiers import identifier_grids
+from benchmark.report.tables.overviews import datasets_grid
+from benchmark.report.tables.printed import as_grid, figures_csv, side_by_side
+from benchmark.report.tables.published import PUBLISHED_FOLDER, published_grids, read_published
+from benchmark.report.tables.rows import Table
+from benchmark.report.tables.summary import summary_grid
 
 TABLES = "tables"
 PLOTS = "plots"

@@ -4,8 +4,8 @@ Claims are data: a file beside the catalogue says of each which rows should be b
 others, on which task, by which metric and in which view. A side of several rows is their mean, so
 what is compared are two means over the same test events. A claim is looked at wherever runs that
 may stand in one table have all of its rows. All that is looked at is one family
-(:mod:`benchmark.report.simultaneous`): the more claims and data sets there are, the larger a
-difference must be to show one. What is not shown is not refuted either.
+(:mod:`benchmark.report.statistics.simultaneous`): the more claims and data sets there are, the
+larger a difference must be to show one. What is not shown is not refuted either.
 
 A claim about one system and rows of it with other settings is about small changes: the runs of all
 such rows at hand are taken to deviate by one law, as in the tables of ablations, since the few
@@ -25,26 +25,26 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.record import TaskName
 from benchmark.protocol.metrics import View
 from benchmark.randomness import stable_random
-from benchmark.report.captions import tested_how
-from benchmark.report.collect import RunGroup
 from benchmark.report.compare import Part, judged_together
-from benchmark.report.differences import difference_entry
-from benchmark.report.events import TaskEvents
-from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, number
-from benchmark.report.rows import DECIMALS
-from benchmark.report.simultaneous import judged, largest_by_chance, means_of
-from benchmark.report.statistics import (
+from benchmark.report.reading.collect import RunGroup
+from benchmark.report.reading.events import TaskEvents
+from benchmark.report.reading.text import clean, counted
+from benchmark.report.statistics.inference import (
     CONFIDENCE,
     SEED,
     EventsOfRuns,
     of_the_same_events,
     users_of,
 )
-from benchmark.report.studentised import LEVEL, Differences
-from benchmark.report.text import clean, counted
-from benchmark.runs.record import TaskName
+from benchmark.report.statistics.simultaneous import judged, largest_by_chance, means_of
+from benchmark.report.statistics.studentised import LEVEL, Differences
+from benchmark.report.tables.captions import tested_how
+from benchmark.report.tables.differences import difference_entry
+from benchmark.report.tables.grid import Entry, Footnote, Grid, GridGroup, number
+from benchmark.report.tables.rows import DECIMALS
 from benchmark.systems.catalogue import base_name, choose, index_file
 from benchmark.systems.configuration import read_typed
 

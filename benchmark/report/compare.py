@@ -2,9 +2,9 @@
 
 For every system in both, the difference of each metric (second minus first) with its interval. All
 that is shown is one family: the more systems and metrics are looked at, the larger a difference
-must be to have its star (:mod:`benchmark.report.simultaneous`). If both sides ranked the very same
-candidate lists the events are paired, which makes intervals far narrower; otherwise each side has
-users of its own, and the caption says so.
+must be to have its star (:mod:`benchmark.report.statistics.simultaneous`). If both sides ranked the
+very same candidate lists the events are paired, which makes intervals far narrower; otherwise each
+side has users of its own, and the caption says so.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.record import TaskName
 from benchmark.protocol.metrics import View
 from benchmark.randomness import stable_random
-from benchmark.report.captions import CLEAR, tested_how
-from benchmark.report.collect import Collection, RunGroup, collect
-from benchmark.report.differences import difference_entry
-from benchmark.report.events import TaskEvents
-from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup
-from benchmark.report.rows import place_in_catalogue, place_of_family
-from benchmark.report.simultaneous import judged, largest_by_chance, means_of
-from benchmark.report.statistics import CONFIDENCE, SEED, collect_events, users_of
-from benchmark.report.studentised import LEVEL, Differences
-from benchmark.report.text import clean, file_name, shortened
-from benchmark.report.unpaired import Unpaired
-from benchmark.report.views import WORDS, with_view
-from benchmark.runs.record import TaskName
+from benchmark.report.reading.collect import Collection, RunGroup, collect
+from benchmark.report.reading.events import TaskEvents
+from benchmark.report.reading.text import clean, file_name, shortened
+from benchmark.report.reading.views import WORDS, with_view
+from benchmark.report.statistics.inference import CONFIDENCE, SEED, collect_events, users_of
+from benchmark.report.statistics.simultaneous import judged, largest_by_chance, means_of
+from benchmark.report.statistics.studentised import LEVEL, Differences
+from benchmark.report.statistics.unpaired import Unpaired
+from benchmark.report.tables.captions import CLEAR, tested_how
+from benchmark.report.tables.differences import difference_entry
+from benchmark.report.tables.grid import DASH, Entry, Footnote, Grid, GridGroup
+from benchmark.report.tables.rows import place_in_catalogue, place_of_family
 from benchmark.systems.catalogue import family_title
 
 _TASKS: tuple[TaskName, ...] = ("recommendation", "search")

@@ -6,35 +6,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmark.jobs.record import TaskName
 from benchmark.protocol.metrics import VIEWS, View
-from benchmark.report.ablations import ablation_differences
-from benchmark.report.agreement import orders_of_views
-from benchmark.report.agreement_charts import views_figure
-from benchmark.report.agreement_tables import agreement_grid, changed_places_grid
-from benchmark.report.ceiling import ceiling_grid
-from benchmark.report.charts import (
+from benchmark.report.plots.agreement import views_figure
+from benchmark.report.plots.charts import (
     TASKS,
     bars_figure,
     cost_figure,
     curves_figure,
     ranks_figure,
 )
-from benchmark.report.codebooks import codebooks_figure
-from benchmark.report.collect import RunGroup
-from benchmark.report.differences import differences_grid
-from benchmark.report.effort_table import effort_grid
-from benchmark.report.expected import TASK, expected_grid
-from benchmark.report.grid import Grid
-from benchmark.report.identifiers import identifier_grids
-from benchmark.report.overviews import efficiency_grid
-from benchmark.report.plots import PAGE_WIDTH, title_of
-from benchmark.report.printed import as_grid
-from benchmark.report.rows import Table
-from benchmark.report.statistics import EventsOfRuns, collect_events, statistics_of, systems_of
-from benchmark.report.tables import ablated_systems, ablation_table, main_table
-from benchmark.report.tradeoff import tradeoff_figure
-from benchmark.report.views import WORDS, has_view, headline, with_view
-from benchmark.runs.record import TaskName
+from benchmark.report.plots.codebooks import codebooks_figure
+from benchmark.report.plots.style import PAGE_WIDTH, title_of
+from benchmark.report.plots.tradeoff import tradeoff_figure
+from benchmark.report.reading.collect import RunGroup
+from benchmark.report.reading.views import WORDS, has_view, headline, with_view
+from benchmark.report.statistics.agreement import orders_of_views
+from benchmark.report.statistics.inference import (
+    EventsOfRuns,
+    collect_events,
+    statistics_of,
+    systems_of,
+)
+from benchmark.report.tables.ablations import ablation_differences
+from benchmark.report.tables.agreement import agreement_grid, changed_places_grid
+from benchmark.report.tables.ceiling import ceiling_grid
+from benchmark.report.tables.differences import differences_grid
+from benchmark.report.tables.effort_table import effort_grid
+from benchmark.report.tables.expected import TASK, expected_grid
+from benchmark.report.tables.grid import Grid
+from benchmark.report.tables.identifiers import identifier_grids
+from benchmark.report.tables.metrics import ablated_systems, ablation_table, main_table
+from benchmark.report.tables.overviews import efficiency_grid
+from benchmark.report.tables.printed import as_grid
+from benchmark.report.tables.rows import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

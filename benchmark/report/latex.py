@@ -1,7 +1,7 @@
 r"""Tables and figures as LaTeX that compiles as it is after ``\usepackage{booktabs,graphicx}``.
 
 Every float is a ``table*``: over both columns of a two-column paper, and the same as ``table`` in
-one column. How much one holds is decided beforehand (:mod:`benchmark.report.latex_layout`).
+one column. How much one holds is decided beforehand (:mod:`benchmark.report.tables.latex_layout`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.report.grid import Entry, Footnote, Grid, GridGroup
-from benchmark.report.latex_layout import (
+from benchmark.report.plots.style import is_column, title_in
+from benchmark.report.reading.text import latex, latex_breakable
+from benchmark.report.tables.grid import Entry, Footnote, Grid, GridGroup
+from benchmark.report.tables.latex_layout import (
     GAP,
     Layout,
     Page,
@@ -20,8 +22,6 @@ from benchmark.report.latex_layout import (
     width_of,
     width_of_entry,
 )
-from benchmark.report.plots import is_column, title_in
-from benchmark.report.text import latex, latex_breakable
 
 if TYPE_CHECKING:
     from benchmark.report.group import Drawing

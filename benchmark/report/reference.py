@@ -1,9 +1,9 @@
 """Reference runs: run folders made small enough to be committed.
 
 A reference run is a run folder without what is large: the fitted system and the log are left out,
-ranks are in their compact form (see :mod:`benchmark.report.top`), training curves are cut to
-what is drawn. ``run.json``, ``metrics.json`` and the manifest are those of any run, so a
-report reads both alike.
+ranks are in their compact form (see :mod:`benchmark.report.reading.top`), training curves are cut
+to what is drawn. ``run.json``, ``metrics.json`` and the manifest are those of any run, so a report
+reads both alike.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from benchmark.files import (
     write_json,
     write_text,
 )
+from benchmark.jobs.record import JUDGED_FILE, METRICS_FILE, RANKS_FILE, RUN_FILE, Run
 from benchmark.protocol.metrics import VIEWS
-from benchmark.report.collect import RunGroup, collect, group_key
-from benchmark.report.curves import read_curves, write_curves
-from benchmark.report.expected import TASK, is_drawn_uniformly
-from benchmark.report.ranks import read_ranks
-from benchmark.report.text import file_name
-from benchmark.report.top import TOP_FILE, write_top
-from benchmark.report.views import cutoffs_of
-from benchmark.runs.record import JUDGED_FILE, METRICS_FILE, RANKS_FILE, RUN_FILE, Run
+from benchmark.report.reading.collect import RunGroup, collect, group_key
+from benchmark.report.reading.curves import read_curves, write_curves
+from benchmark.report.reading.ranks import read_ranks
+from benchmark.report.reading.text import file_name
+from benchmark.report.reading.top import TOP_FILE, write_top
+from benchmark.report.reading.views import cutoffs_of
+from benchmark.report.tables.expected import TASK, is_drawn_uniformly
 from benchmark.systems.catalogue import entries
 
 RUNS = "runs"

@@ -23,10 +23,10 @@ from scipy.special import ndtr, ndtri, stdtr
 
 from benchmark.protocol.metrics import Ranks, gains
 from benchmark.randomness import stable_random
-from benchmark.report.grid import Entry, Grid, GridGroup, number
-from benchmark.report.simultaneous import all_pairs, judged, largest_by_chance, means_of
-from benchmark.report.studentised import LEVEL
-from benchmark.report.text import counted
+from benchmark.report.reading.text import counted
+from benchmark.report.statistics.simultaneous import all_pairs, judged, largest_by_chance, means_of
+from benchmark.report.statistics.studentised import LEVEL
+from benchmark.report.tables.grid import Entry, Grid, GridGroup, number
 
 OURS = "All pairs at once"
 CHOSEN_BEST = "Chosen best, Holm"

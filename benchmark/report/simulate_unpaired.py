@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.randomness import stable_random
-from benchmark.report.grid import Entry, Grid, GridGroup, number
+from benchmark.report.reading.text import counted
 from benchmark.report.simulate import METRICS, World
-from benchmark.report.simultaneous import Means, means_of
-from benchmark.report.studentised import LEVEL
-from benchmark.report.text import counted
-from benchmark.report.unpaired import Unpaired
+from benchmark.report.statistics.simultaneous import Means, means_of
+from benchmark.report.statistics.studentised import LEVEL
+from benchmark.report.statistics.unpaired import Unpaired
+from benchmark.report.tables.grid import Entry, Grid, GridGroup, number
 
 _FLIPS = 999
 

@@ -19,16 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from benchmark.errors import BenchmarkError, sentence_of_validation
 from benchmark.files import is_partial
+from benchmark.jobs.outside import files_in
+from benchmark.jobs.record import RANKS_FILE, Metrics, TaskName
 from benchmark.overrides import as_given
 from benchmark.protocol.metrics import VIEWS, View, every_metric, mean_metrics, shown_metrics
 from benchmark.protocol.settings import ProtocolSettings, configure_protocol
-from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup
-from benchmark.report.ranks import read_ranks
-from benchmark.report.rows import DECIMALS
-from benchmark.report.text import clean, shortened
-from benchmark.report.views import headline
-from benchmark.runs.outside import files_in
-from benchmark.runs.record import RANKS_FILE, Metrics, TaskName
+from benchmark.report.reading.ranks import read_ranks
+from benchmark.report.reading.text import clean, shortened
+from benchmark.report.reading.views import headline
+from benchmark.report.tables.grid import DASH, Entry, Footnote, Grid, GridGroup
+from benchmark.report.tables.rows import DECIMALS
 from benchmark.systems.catalogue import OUTSIDE_FAMILY, family_order
 from benchmark.yaml_files import read_yaml
 

@@ -11,10 +11,10 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmark.report.grid import Entry, Grid, with_columns
-from benchmark.report.printed import as_grid
-from benchmark.report.rows import Table
-from benchmark.report.views import narrow
+from benchmark.report.reading.views import narrow
+from benchmark.report.tables.grid import Entry, Grid, with_columns
+from benchmark.report.tables.printed import as_grid
+from benchmark.report.tables.rows import Table
 
 WIDE = 100
 _NARROWEST_NAME = 18

@@ -24,16 +24,16 @@ from pydantic import ValidationError
 from benchmark.data.dataset import Dataset, IntArray
 from benchmark.data.prepare import load, stored_with
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.record import BEST_FILE, SCORES_FILE, Run
+from benchmark.jobs.scores import read_best, read_scores
 from benchmark.protocol.metrics import View
 from benchmark.protocol.outside import event_ids
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, load_tasks
 from benchmark.protocol.trec import item_words, write_qrels, write_run
-from benchmark.report.collect import RunGroup, collect
-from benchmark.report.text import file_name
-from benchmark.report.views import with_view
-from benchmark.runs.record import BEST_FILE, SCORES_FILE, Run
-from benchmark.runs.scores import read_best, read_scores
+from benchmark.report.reading.collect import RunGroup, collect
+from benchmark.report.reading.text import file_name
+from benchmark.report.reading.views import with_view
 
 TIES_EXPLAINED = (
     "tied candidates have equal scores there, which `python -m benchmark.protocol evaluate` counts "

@@ -81,9 +81,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _running(arguments: argparse.Namespace) -> Running:
+    from benchmark.jobs.machine import chosen_device, threads_of_a_job
     from benchmark.reproduce.running import Running
     from benchmark.run.plan import Options
-    from benchmark.runs.machine import chosen_device, threads_of_a_job
 
     work = arguments.work or arguments.folder / "work"
     options = Options(

@@ -15,18 +15,18 @@ import numpy as np
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import check_manifest, is_complete, read_json
+from benchmark.jobs.record import Run, read_run
 from benchmark.overrides import as_given
 from benchmark.protocol.metrics import Ranks, View, gains
 from benchmark.protocol.settings import configure_protocol
-from benchmark.report.curves import read_curves
-from benchmark.report.events import tie_rule
-from benchmark.report.statistics import CONFIDENCE, bootstrap_means
-from benchmark.report.text import file_name
-from benchmark.report.top import TOP_FILE, read_top
+from benchmark.report.reading.curves import read_curves
+from benchmark.report.reading.events import tie_rule
+from benchmark.report.reading.text import file_name
+from benchmark.report.reading.top import TOP_FILE, read_top
+from benchmark.report.statistics.inference import CONFIDENCE, bootstrap_means
 from benchmark.reproduce.lines import SAME_ORDER, EnginesPart, Line, RunPart
 from benchmark.reproduce.verdicts import Measured
 from benchmark.run.suite import Row
-from benchmark.runs.record import Run, read_run
 from benchmark.systems.catalogue import SystemChoice, choose, with_settings
 from benchmark.systems.configuration import configure, load_preset
 

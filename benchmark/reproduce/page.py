@@ -14,8 +14,8 @@ from typing import Any, get_args
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_text
 from benchmark.protocol.metrics import View
-from benchmark.report.grid import DASH, Entry, Grid, GridGroup, to_csv, to_markdown
-from benchmark.report.text import counted, markdown
+from benchmark.report.reading.text import counted, markdown
+from benchmark.report.tables.grid import DASH, Entry, Grid, GridGroup, to_csv, to_markdown
 from benchmark.reproduce.lines import Line, Lines
 from benchmark.reproduce.measured import PRESET, PROTOCOL, Found, found_of, recorded_runs
 from benchmark.reproduce.verdicts import Kind, Measured, Verdict, verdict

@@ -16,6 +16,8 @@ from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
 from benchmark.files import build_folder, remove_folder, write_json
+from benchmark.jobs.machine import processor
+from benchmark.jobs.store import RunStore
 from benchmark.overrides import PROTOCOL_KEY
 from benchmark.report.reference import write_run
 from benchmark.reproduce.lines import EnginesPart, Line, RunPart
@@ -31,8 +33,6 @@ from benchmark.run.parts import find_parts
 from benchmark.run.plan import Options, plan
 from benchmark.run.suite import Row, Suite
 from benchmark.run.workers import run_jobs
-from benchmark.runs.machine import processor
-from benchmark.runs.store import RunStore
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
 if TYPE_CHECKING:
+    from benchmark.jobs.store import JobSpec, RunStore
     from benchmark.run.backend import Backend
     from benchmark.run.plan import Options, PlannedJob
     from benchmark.run.suite import Suite
-    from benchmark.runs.store import JobSpec, RunStore
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,10 +205,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _run_by(backend: Backend, arguments: argparse.Namespace) -> int:
     from benchmark.data.prepare import sweep
+    from benchmark.jobs.store import RunStore
     from benchmark.overrides import parse_assignments
     from benchmark.run.parts import find_parts
     from benchmark.run.plan import due, plan
-    from benchmark.runs.store import RunStore
 
     err = console(on_stderr=True)
     suite, options = _chosen_suite(arguments), _options(arguments, backend)
@@ -279,7 +279,7 @@ def _forget(store: RunStore, job: JobSpec) -> bool:
 
 def _follow() -> None:
     """Fit with the first process what it decides to run."""
-    from benchmark.runs.execute import follow
+    from benchmark.jobs.execute import follow
 
     jobs: list[JobSpec] = agreed([])
     for job in jobs:

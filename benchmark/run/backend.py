@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.machine import chosen_device, jobs_at_once, threads_of_a_job
+from benchmark.jobs.store import JobSpec
 from benchmark.run.options import DASK
 from benchmark.run.workers import run_jobs
-from benchmark.runs.machine import chosen_device, jobs_at_once, threads_of_a_job
-from benchmark.runs.store import JobSpec
 from benchmark.systems.processes import number_of_processes
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from benchmark.errors import counted
+from benchmark.jobs.record import Run
+from benchmark.jobs.store import JobSpec
 from benchmark.run.progress import A_MINUTE, in_words, say, say_how_it_ended
-from benchmark.runs.record import Run
-from benchmark.runs.store import JobSpec
 
 
 class Board:

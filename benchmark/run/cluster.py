@@ -22,15 +22,15 @@ from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
+from benchmark.jobs.execute import Failure, load_data, record_death
+from benchmark.jobs.record import Run
+from benchmark.jobs.store import JobSpec
 from benchmark.locks import is_free
 from benchmark.run.board import Board
 from benchmark.run.company import ROUND, TICK, Company, gathered, needs_of
 from benchmark.run.errand import Outcome, carry_out
 from benchmark.run.graph import Shared, shared_fits
 from benchmark.run.scheduler import LOST
-from benchmark.runs.execute import Failure, load_data, record_death
-from benchmark.runs.record import Run
-from benchmark.runs.store import JobSpec
 
 TRIES = 3
 """Of what a machine has a fault with."""

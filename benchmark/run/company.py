@@ -20,11 +20,11 @@ from distributed import Client, Future
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
 from benchmark.files import sha256_of_json, write_json
+from benchmark.jobs.store import JobSpec
 from benchmark.locks import locked
 from benchmark.run.errand import at_work
 from benchmark.run.membership import CPU, GPU, Membership, Passport
 from benchmark.run.scheduler import CONNECTING, LOST
-from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import choose
 from benchmark.systems.provenance import library_versions
 

@@ -20,10 +20,10 @@ from distributed.core import Status
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
+from benchmark.jobs.machine import least_held, visible_cuda_devices
+from benchmark.jobs.record import Run
+from benchmark.jobs.store import JobSpec
 from benchmark.run.workers import Crew, Queue, Unwanted
-from benchmark.runs.machine import least_held, visible_cuda_devices
-from benchmark.runs.record import Run
-from benchmark.runs.store import JobSpec
 
 if TYPE_CHECKING:
     from distributed import Worker

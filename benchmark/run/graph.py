@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.files import sha256_of_json
-from benchmark.runs.store import JobSpec
+from benchmark.jobs.store import JobSpec
 from benchmark.systems.upstream import is_upstream
 
 

@@ -21,9 +21,9 @@ from distributed.core import Status
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import read_json
+from benchmark.jobs.machine import visible_cuda_devices
 from benchmark.locks import is_free
 from benchmark.run.errand import dismiss_crews
-from benchmark.runs.machine import visible_cuda_devices
 from benchmark.systems.provenance import code_digests, library_versions
 
 if TYPE_CHECKING:

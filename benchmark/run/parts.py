@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.runs.store import JobSpec
+from benchmark.jobs.store import JobSpec
 from benchmark.systems.catalogue import choose
 from benchmark.systems.contract import SystemConfig
 

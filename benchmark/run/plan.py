@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError, SystemUnavailable, unknown_value
+from benchmark.jobs.evaluation import fingerprint_of_lists
+from benchmark.jobs.execute import load_data
+from benchmark.jobs.identity import job_code, job_identity
+from benchmark.jobs.record import SettingsPart
+from benchmark.jobs.store import JobSpec, JobState, RunStore
 from benchmark.overrides import PROTOCOL_KEY
 from benchmark.protocol.settings import ProtocolSettings, configure_protocol
 from benchmark.protocol.task import Task
 from benchmark.run.suite import Suite
-from benchmark.runs.evaluation import fingerprint_of_lists
-from benchmark.runs.execute import load_data
-from benchmark.runs.identity import job_code, job_identity
-from benchmark.runs.record import SettingsPart
-from benchmark.runs.store import JobSpec, JobState, RunStore
 from benchmark.systems.catalogue import SystemChoice, choose
 from benchmark.systems.configuration import Preset, configure, load_preset
 from benchmark.systems.precisions import SINGLE_PRECISION

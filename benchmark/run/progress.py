@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 
 from benchmark.errors import counted
-from benchmark.runs.record import Run
-from benchmark.runs.store import JobSpec
+from benchmark.jobs.record import Run
+from benchmark.jobs.store import JobSpec
 
 A_MINUTE = 60.0
 

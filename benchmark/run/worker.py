@@ -26,10 +26,10 @@ from typing import Literal, NoReturn
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault, machine_cause
+from benchmark.jobs.execute import Failure, execute, fit_shared, record_death
+from benchmark.jobs.record import Run
+from benchmark.jobs.store import JobSpec
 from benchmark.locks import LockedElsewhere
-from benchmark.runs.execute import Failure, execute, fit_shared, record_death
-from benchmark.runs.record import Run
-from benchmark.runs.store import JobSpec
 
 _LIBRARIES = ("accelerate", "sklearn.cluster", "torch", "transformers")
 """Loaded once a suite, because it takes seconds, and not once a job."""

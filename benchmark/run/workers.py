@@ -25,13 +25,13 @@ from typing import Protocol
 from rich.console import Console
 
 from benchmark.faults import MachineFault
+from benchmark.jobs.execute import Failure, execute, load_data
+from benchmark.jobs.machine import least_held, visible_cuda_devices
+from benchmark.jobs.record import Run
+from benchmark.jobs.store import JobSpec
 from benchmark.locks import is_free
 from benchmark.run.progress import A_MINUTE, Shown
 from benchmark.run.worker import Answer, Order
-from benchmark.runs.execute import Failure, execute, load_data
-from benchmark.runs.machine import least_held, visible_cuda_devices
-from benchmark.runs.record import Run
-from benchmark.runs.store import JobSpec
 from benchmark.systems.processes import number_of_processes
 
 _TRIES = 2

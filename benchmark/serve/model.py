@@ -25,12 +25,12 @@ from benchmark.data.prepare import load as load_dataset
 from benchmark.data.recipe import recipe_names
 from benchmark.errors import BenchmarkError, quoted, shortened, unknown_value
 from benchmark.files import is_complete
+from benchmark.jobs.machine import chosen_device, set_torch_threads, threads_of_a_job
+from benchmark.jobs.record import SYSTEM_FOLDER, Run, find_run_folders, read_run
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.questions import Question, Questions
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import known_users
-from benchmark.runs.machine import chosen_device, set_torch_threads, threads_of_a_job
-from benchmark.runs.record import SYSTEM_FOLDER, Run, find_run_folders, read_run
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
 from benchmark.systems.contract import RunContext, System

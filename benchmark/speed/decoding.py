@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit.decoding import candidate_scores, catalogue_scores, encode, exact_ranks
-from benchmark.kit.seq2seq import ScratchSize, Seq2Seq
-from benchmark.kit.trie import CatalogueTrie
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, encode, exact_ranks
+from benchmark.kit.decoding.trie import CatalogueTrie
+from benchmark.kit.language_models.seq2seq import ScratchSize, Seq2Seq
 from benchmark.speed.measure import Measurement
 
 BEAM, CODES, LEVELS, END = 30, 256, 4, 1

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.kit.decoding import candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.trie import CatalogueTrie, Trie
 from benchmark.kit.products import has_wide_products
-from benchmark.kit.trie import CatalogueTrie, Trie
 from benchmark.speed.contest import Line, Peer, Task, Way, race, sizes_up_to
 from benchmark.speed.decoding import BEAM, END, SMALL, TINY, Backbone, _prompts, _table
 from benchmark.speed.measure import processor_seconds

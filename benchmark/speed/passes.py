@@ -18,10 +18,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.kit.micro_batches import PartCosts, measured_costs
-from benchmark.kit.optimizers import make_optimizer
-from benchmark.kit.seq2seq import ScratchSize, Seq2Seq
+from benchmark.kit.language_models.seq2seq import ScratchSize, Seq2Seq
 from benchmark.kit.training import Batch, TrainingSettings
+from benchmark.kit.training.micro_batches import PartCosts, measured_costs
+from benchmark.kit.training.optimizers import make_optimizer
 
 SMALL = ScratchSize()
 """The sizes of T5-small."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit.trie import Trie
+from benchmark.kit.decoding.trie import Trie
 
 _NOWHERE = -1
 

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError, sentence_of_validation
 from benchmark.files import atomic_path, sha256_of_file, sha256_of_json, write_text
+from benchmark.jobs.outside import file_key, files_in
+from benchmark.jobs.record import JUDGED_FILE, RANKS_FILE, Run, finished_at, read_run
 from benchmark.protocol.metrics import VIEWS
 from benchmark.protocol.settings import PRESETS
 from benchmark.report.submissions import (
@@ -23,8 +25,6 @@ from benchmark.report.submissions import (
     find_submissions,
     read_submission,
 )
-from benchmark.runs.outside import file_key, files_in
-from benchmark.runs.record import JUDGED_FILE, RANKS_FILE, Run, finished_at, read_run
 
 
 @dataclass(frozen=True)

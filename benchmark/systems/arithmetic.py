@@ -3,8 +3,8 @@
 Numerical libraries choose their kernels by the processor: a wider one sums in another order, and so
 each processor trains another model from the same seed. ``portable`` holds all of them to kernels
 that every such processor has. What then still differs between processors is Intel's square root of
-whole tensors, which optimisers take that are not fused (:mod:`benchmark.kit.optimizers`): those of
-complex weights.
+whole tensors, which optimisers take that are not fused (:mod:`benchmark.kit.training.optimizers`):
+those of complex weights.
 
 The libraries read these variables when they are loaded, so a command sets them before that, and its
 processes inherit them. To a job, a process that has other ones is another machine, and refused.

@@ -17,14 +17,14 @@ from rich.console import Console
 from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError, SystemFailure, SystemUnavailable, unknown_value
 from benchmark.files import ABANDONED, remove_folder, seconds_untouched, sweep_locks
+from benchmark.jobs.execute import load_data
+from benchmark.jobs.store import JobSpec, RunStore
 from benchmark.overrides import PROTOCOL_KEY, Overrides, merged, parse_assignments
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.run.backend import Dask, Processes
 from benchmark.run.parts import find_parts
 from benchmark.run.plan import Options, plan
 from benchmark.run.suite import Suite, refuse_repetitions
-from benchmark.runs.execute import load_data
-from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.catalogue import choose, entries, refuse_without_text
 from benchmark.systems.configuration import load_preset
 from benchmark.tune.crew import run_studies

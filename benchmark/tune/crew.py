@@ -21,8 +21,8 @@ from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
+from benchmark.jobs.machine import least_held
 from benchmark.run.workers import Unwanted, devices_of
-from benchmark.runs.machine import least_held
 from benchmark.tune.journal import Ledger, open_journal
 from benchmark.tune.studies import Study
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.report.build import write_drawing, write_grid
-from benchmark.report.charts import Line, Panel, panels_figure
-from benchmark.report.grid import DASH, Entry, Grid, GridGroup, number
 from benchmark.report.group import Drawing
-from benchmark.report.headings import name_entries
-from benchmark.report.plots import report_style
-from benchmark.report.rows import DECIMALS, place_in_catalogue, place_of_family
-from benchmark.report.text import clean
+from benchmark.report.plots.charts import Line, Panel, panels_figure
+from benchmark.report.plots.style import report_style
+from benchmark.report.reading.text import clean
+from benchmark.report.tables.grid import DASH, Entry, Grid, GridGroup, number
+from benchmark.report.tables.headings import name_entries
+from benchmark.report.tables.rows import DECIMALS, place_in_catalogue, place_of_family
 from benchmark.systems.catalogue import choose, family_title
 from benchmark.systems.view import SELECTION_METRIC
 from benchmark.tune.studies import Found, Study, Trial, best_of, seconds_spent

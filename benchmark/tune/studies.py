@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import sha256_of_json
+from benchmark.jobs.store import JobSpec
 from benchmark.overrides import Overrides, merged
-from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import choose
 from benchmark.systems.configuration import configure
 from benchmark.systems.contract import SystemConfig

@@ -28,12 +28,12 @@ from benchmark.files import (
     sweep_partial_of,
     write_json,
 )
+from benchmark.jobs.execute import failure_of, load_data
+from benchmark.jobs.identity import JobChanged, refuse_if_changed, refuse_other_code
+from benchmark.jobs.machine import set_torch_threads, threads
+from benchmark.jobs.store import JobSpec
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.runs.execute import failure_of, load_data
-from benchmark.runs.identity import JobChanged, refuse_if_changed, refuse_other_code
-from benchmark.runs.machine import set_torch_threads, threads
-from benchmark.runs.store import JobSpec
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
 from benchmark.systems.contract import RunContext, System

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from io import BytesIO
 
+from benchmark.jobs.record import Run
 from benchmark.protocol.metrics import VIEWS, View
-from benchmark.report.charts import curves_figure
-from benchmark.report.collect import collect
-from benchmark.report.grid import DASH, Entry, Footnote, Grid, GridGroup, to_markdown
-from benchmark.report.plots import report_style
-from benchmark.report.published import PublishedRow, read_published
-from benchmark.runs.record import Run
+from benchmark.report.plots.charts import curves_figure
+from benchmark.report.plots.style import report_style
+from benchmark.report.reading.collect import collect
+from benchmark.report.tables.grid import DASH, Entry, Footnote, Grid, GridGroup, to_markdown
+from benchmark.report.tables.published import PublishedRow, read_published
 from benchmark.systems.catalogue import SystemEntry
 from docs.hooks.differences import ROOT
 

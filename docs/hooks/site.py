@@ -18,8 +18,8 @@ if str(Path(__file__).resolve().parents[2]) not in sys.path:
     # MkDocs loads hooks by path; the packages of the repository lie beside its configuration.
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmark.report.grid import to_markdown
-from benchmark.report.published import published_grids
+from benchmark.report.tables.grid import to_markdown
+from benchmark.report.tables.published import published_grids
 from docs.hooks import datasets, figures, links, protocol, systems
 from docs.hooks.differences import ROOT
 

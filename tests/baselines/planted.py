@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
-from benchmark.kit.model_folder import PretrainedFiles
+from benchmark.kit.pretrained.model_folder import PretrainedFiles
 from benchmark.systems.contract import RunContext
 
 THINGS = tuple(

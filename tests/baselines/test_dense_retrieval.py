@@ -22,8 +22,8 @@ from baselines.dense_retrieval.bge import BGE, BGEZeroShot
 from baselines.dense_retrieval.e5 import E5, E5ZeroShot
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
-from benchmark.kit.pretrained import find_encoder
-from benchmark.kit.text import (
+from benchmark.kit.pretrained.finding import find_encoder
+from benchmark.kit.text.encoders import (
     SentenceEncoder,
     Tokenizer,
     encode_in_parts,

@@ -16,9 +16,9 @@ from baselines.joint.sesrec import SESRec, SESRecConfig, SESRecInstances, SESRec
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, IntArray, Items
 from benchmark.data.dataset import Queries as QueryTable
 from benchmark.errors import SystemFailure
-from benchmark.kit.hard_negatives import HardNegatives
-from benchmark.kit.touched import FirstTouches
-from benchmark.kit.words import TextWords, Vocabulary
+from benchmark.kit.instances.hard_negatives import HardNegatives
+from benchmark.kit.instances.touched import FirstTouches
+from benchmark.kit.text.words import TextWords, Vocabulary
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples

@@ -19,8 +19,8 @@ from baselines.generative_recommendation.lc_rec_causal import (
     LCRecCausalConfig,
 )
 from benchmark.errors import SystemFailure
-from benchmark.kit.causal import continued
-from benchmark.kit.seq2seq import IGNORED, assembled
+from benchmark.kit.language_models.causal import continued
+from benchmark.kit.language_models.seq2seq import IGNORED, assembled
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks

@@ -16,8 +16,8 @@ from baselines.personalized_search.qem import QEM
 from baselines.personalized_search.tem import TEM, OriginalTEM
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
+from benchmark.kit.text.words import FIRST_WORD, TextWords
 from benchmark.kit.training import TrainingSettings
-from benchmark.kit.words import FIRST_WORD, TextWords
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings

@@ -24,10 +24,10 @@ from baselines.joint.semantic_ids import (
 )
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
-from benchmark.kit.bi_encoder import BiEncoderSettings, pair_loss
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.rqvae import learn_identifiers
-from benchmark.kit.seq2seq import TextTokenizer, assembled
+from benchmark.kit.language_models.seq2seq import TextTokenizer, assembled
+from benchmark.kit.text.bi_encoder import BiEncoderSettings, pair_loss
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks

@@ -15,9 +15,9 @@ import torch
 from baselines.generative_recommendation import tiger
 from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConfig, Vocabulary
 from benchmark.data.dataset import Dataset
-from benchmark.kit.catalogue import CatalogueRanking
+from benchmark.kit.decoding.catalogue import CatalogueRanking
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.seq2seq import Seq2Seq
+from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks

@@ -18,8 +18,8 @@ from baselines.joint.unifiedssr import (
     UnifiedSSRTraining,
 )
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.kit.text.words import Vocabulary
 from benchmark.kit.training import Batch
-from benchmark.kit.words import Vocabulary
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests

@@ -20,7 +20,7 @@ from baselines.joint.unisar import (
     merged_places,
 )
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
-from benchmark.kit.words import Vocabulary
+from benchmark.kit.text.words import Vocabulary
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests

@@ -47,7 +47,7 @@ def test_every_system_whose_words_are_a_vocabulary_is_here() -> None:
     users = [
         path
         for path in folder.glob("*/*.py")
-        if "benchmark.kit.words import" in path.read_text("utf-8")
+        if "benchmark.kit.text.words import" in path.read_text("utf-8")
     ]
     # QEM, TEM and CoPPS build on the modules that their family shares.
     shared = {"base", "prodsearch", "joint_framework"}

@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from benchmark.jobs.record import Run
+from benchmark.jobs.store import JobSpec
 from benchmark.run.cluster import run_on_cluster
 from benchmark.run.scheduler import Scheduler, connected
-from benchmark.runs.record import Run
-from benchmark.runs.store import JobSpec
 from tests.faults.suite import SmallSuite
 from tests.faults.systems import FITS
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmark.jobs import execute
 from benchmark.protocol.requests import Requests
-from benchmark.runs import execute
 from benchmark.systems.contract import FloatArray, System, SystemConfig
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView

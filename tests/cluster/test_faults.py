@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmark.jobs.record import find_run_folders, read_run
 from benchmark.locks import is_free
 from benchmark.run.suite import Row
-from benchmark.runs.record import find_run_folders, read_run
 from tests.cluster.processes import Ended, Processes, run_suite, running, worked
 from tests.faults.suite import SmallSuite, done, folder_in_memory, report
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_json
+from benchmark.jobs.store import JobSpec
 from benchmark.locks import locked
 from benchmark.run import __main__ as command
 from benchmark.run.board import Board
@@ -23,7 +24,6 @@ from benchmark.run.company import needs_of
 from benchmark.run.graph import shared_fits
 from benchmark.run.membership import Passport
 from benchmark.run.scheduler import Scheduler
-from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import entries
 from benchmark.systems.provenance import code_digests, library_versions
 

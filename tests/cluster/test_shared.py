@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.jobs.execute import execute, fit_shared
+from benchmark.jobs.store import JobSpec, RunStore
 from benchmark.locks import LockedElsewhere, locked
 from benchmark.run.graph import shared_fits
 from benchmark.run.suite import Row
-from benchmark.runs.execute import execute, fit_shared
-from benchmark.runs.store import JobSpec, RunStore
 from tests.faults.suite import SmallSuite
 from tests.faults.systems import FITS
 

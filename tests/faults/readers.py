@@ -20,20 +20,20 @@ from benchmark.data.dataset import Dataset
 from benchmark.data.recipe import load_recipe
 from benchmark.data.validate import validate
 from benchmark.files import check_manifest, read_json
+from benchmark.jobs.execute import write_ranks
+from benchmark.jobs.scores import read_scores, write_scores
 from benchmark.overrides import parse_assignments
 from benchmark.protocol.exchange import export_tasks, read_candidates
 from benchmark.protocol.metrics import Ranks
 from benchmark.protocol.outside import event_ids, read_run, read_run_among_all
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import Task, build_tasks
-from benchmark.report.collect import collect
-from benchmark.report.curves import read_curves
-from benchmark.report.published import read_published
-from benchmark.report.ranks import EventRanks, read_ranks
-from benchmark.report.top import TOP_FILE, read_top, write_top
+from benchmark.report.reading.collect import collect
+from benchmark.report.reading.curves import read_curves
+from benchmark.report.reading.ranks import EventRanks, read_ranks
+from benchmark.report.reading.top import TOP_FILE, read_top, write_top
+from benchmark.report.tables.published import read_published
 from benchmark.run.suite import load_suite
-from benchmark.runs.execute import write_ranks
-from benchmark.runs.scores import read_scores, write_scores
 from benchmark.sealed import read_part, write_part
 from benchmark.systems.configuration import load_preset
 from benchmark.yaml_files import read_yaml

@@ -17,12 +17,12 @@ from rich.console import Console
 
 from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.execute import execute, load_data
+from benchmark.jobs.record import find_run_folders, read_run
+from benchmark.jobs.store import JobSpec, RunStore
 from benchmark.locks import LockedElsewhere
 from benchmark.run.plan import Options, due, plan
 from benchmark.run.suite import Row, load_suite
-from benchmark.runs.execute import execute, load_data
-from benchmark.runs.record import find_run_folders, read_run
-from benchmark.runs.store import JobSpec, RunStore
 from benchmark.systems.catalogue import SystemEntry
 
 RECIPE = """

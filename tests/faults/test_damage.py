@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.report.collect import collect
-from benchmark.runs.record import read_run
+from benchmark.jobs.record import read_run
+from benchmark.report.reading.collect import collect
 from tests.faults.conftest import Truth
 from tests.faults.interposed import Calls
 from tests.faults.suite import SmallSuite, done, folder_in_memory, goes_on, report

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.runs.record import find_run_folders, read_run
+from benchmark.jobs.record import find_run_folders, read_run
 from tests.faults.interposed import Calls
 from tests.faults.suite import SmallSuite, done, folder_in_memory, goes_on, report
 

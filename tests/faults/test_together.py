@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from benchmark.report.collect import collect
-from benchmark.runs.record import find_run_folders
-from benchmark.runs.store import RunStore
+from benchmark.jobs.record import find_run_folders
+from benchmark.jobs.store import RunStore
+from benchmark.report.reading.collect import collect
 from tests.faults.conftest import Truth
 from tests.faults.suite import SmallSuite, ended, folder_in_memory, forked, report
 from tests.faults.systems import FITS

@@ -11,9 +11,9 @@ import torch
 from pydantic import ValidationError
 
 from benchmark.check.world import World, make_world
-from benchmark.kit.micro_batches import Limit, PartCosts
-from benchmark.kit.pseudo_queries import PseudoQueries
-from benchmark.kit.seq2seq import IGNORED, ScratchSize, Seq2Seq, TextTokenizer
+from benchmark.kit.language_models.pseudo_queries import PseudoQueries
+from benchmark.kit.language_models.seq2seq import IGNORED, ScratchSize, Seq2Seq, TextTokenizer
+from benchmark.kit.training.micro_batches import Limit, PartCosts
 from benchmark.systems.view import TrainingView
 from gensar.prompts import WORDINGS, PieceTexts, Prompts, tokens_of_identifiers
 from gensar.tasks import TaskInstances, TaskMix

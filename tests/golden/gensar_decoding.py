@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit.decoding import candidate_scores, encode
-from benchmark.kit.seq2seq import Seq2Seq
-from benchmark.kit.trie import Trie
+from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.trie import Trie
+from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import METRIC_NAMES, gains, ranks_of_targets
 from tests.golden.loading import Golden, golden_folder
 

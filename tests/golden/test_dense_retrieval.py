@@ -13,7 +13,7 @@ from baselines.dense_retrieval.base import DenseRetrieval, contrastive_loss, own
 from baselines.dense_retrieval.bge import BGE
 from baselines.dense_retrieval.e5 import E5
 from benchmark.data.dataset import SEARCH, EventLog
-from benchmark.kit.text import SentenceEncoder
+from benchmark.kit.text.encoders import SentenceEncoder
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.requests import Requests
 from benchmark.systems.artifacts import ArtifactStore

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.kit.pseudo_queries import PseudoQuerySettings, beam_queries, nucleus
-from benchmark.kit.seq2seq import Seq2Seq
+from benchmark.kit.language_models.pseudo_queries import PseudoQuerySettings, beam_queries, nucleus
+from benchmark.kit.language_models.seq2seq import Seq2Seq
 from tests.golden.loading import golden_stems, load_golden
 
 FILTERS: dict[str, dict[str, Any]] = {

@@ -21,7 +21,7 @@ from baselines.sequential.esasrec import (
     position_losses,
 )
 from benchmark.data.dataset import Dataset, EventLog, Items, Queries
-from benchmark.kit.optimizers import make_optimizer
+from benchmark.kit.training.optimizers import make_optimizer
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore

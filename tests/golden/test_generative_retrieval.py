@@ -23,11 +23,11 @@ from baselines.generative_retrieval.webultron import (
     passages_of,
     text_identifier,
 )
-from benchmark.kit.decoding import candidate_scores, encode
+from benchmark.kit.decoding.query_ranking import QueryRanking
+from benchmark.kit.decoding.ranking import candidate_scores, encode
 from benchmark.kit.identifiers.hierarchical import structured_identifiers
 from benchmark.kit.identifiers.product import ProductQuantiser
-from benchmark.kit.query_ranking import QueryRanking
-from benchmark.kit.seq2seq import Backbone, BackboneSettings, Seq2Seq, TextTokenizer
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq, TextTokenizer
 from benchmark.kit.training import Batch
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from tests.golden.loading import Golden, golden_stems, load_golden

@@ -23,10 +23,10 @@ from baselines.generative_retrieval.genret import (
     tokens_of_codes,
     with_last_code,
 )
+from benchmark.kit.decoding.query_ranking import QueryRanking
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.balanced import balanced_assignment, costs_of
-from benchmark.kit.query_ranking import QueryRanking
-from benchmark.kit.seq2seq import Seq2Seq
+from benchmark.kit.language_models.seq2seq import Seq2Seq
 from tests.golden.loading import Golden, golden_stems, load_golden
 
 TERMS = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from baselines.generative_recommendation.lc_rec import LCRecConfig
-from benchmark.kit.decoding import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores, encode
 from benchmark.kit.identifiers.collisions import (
     collision_rate,
     with_free_codes,
@@ -19,7 +19,7 @@ from benchmark.kit.identifiers.collisions import (
 from benchmark.kit.identifiers.quantiser import squared_distances
 from benchmark.kit.identifiers.rqvae import RQVAE, VECTORS, RQVAEConfig
 from benchmark.kit.identifiers.sinkhorn import balanced_codes, centred, transport_plan
-from benchmark.kit.seq2seq import Seq2Seq
+from benchmark.kit.language_models.seq2seq import Seq2Seq
 from tests.golden.loading import Golden, golden_stems, load_golden
 
 END = 1

@@ -18,16 +18,16 @@ from baselines.generative_recommendation.letter import (
     grouped,
     loss_of,
 )
-from benchmark.kit.catalogue import catalogue_of
-from benchmark.kit.decoding import candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.catalogue import catalogue_of
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.balanced import balanced_assignment, balanced_centres, costs_of
 from benchmark.kit.identifiers.collisions import collision_rate, with_transported_codes
 from benchmark.kit.identifiers.quantiser import squared_distances
 from benchmark.kit.identifiers.rqvae import VECTORS
 from benchmark.kit.identifiers.sinkhorn import centred, transport_plan
-from benchmark.kit.optimizers import make_optimizer
-from benchmark.kit.seq2seq import Seq2Seq
+from benchmark.kit.language_models.seq2seq import Seq2Seq
+from benchmark.kit.training.optimizers import make_optimizer
 from tests.golden.loading import Golden, golden_stems, load_golden
 from tests.golden.test_lc_rec import our_name
 

@@ -22,7 +22,7 @@ from benchmark.kit.identifiers.moving import (
     standardised,
 )
 from benchmark.kit.identifiers.rqvae import VECTORS
-from benchmark.kit.optimizers import make_optimizer, rate_factor
+from benchmark.kit.training.optimizers import make_optimizer, rate_factor
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from tests.golden.loading import Golden, golden_stems, load_golden, requests_for

@@ -24,7 +24,7 @@ from benchmark.data.dataset import Dataset, Items, Queries
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.optimised import OptimisedProductQuantiser, whitened
 from benchmark.kit.identifiers.product import ProductQuantiser
-from benchmark.kit.optimizers import make_optimizer, rate_factor
+from benchmark.kit.training.optimizers import make_optimizer, rate_factor
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore

@@ -15,8 +15,8 @@ from baselines.joint.unifiedssr import (
     between_correlation,
     within_correlation,
 )
-from benchmark.kit.optimizers import rate_factor
 from benchmark.kit.training import Batch
+from benchmark.kit.training.optimizers import rate_factor
 from tests.golden.loading import Golden, golden_stems, load_golden
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from baselines.generative_recommendation.tiger import TIGERConfig, Vocabulary
-from benchmark.kit.decoding import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores, encode
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.optimizers import rate_factor
-from benchmark.kit.seq2seq import Seq2Seq
+from benchmark.kit.language_models.seq2seq import Seq2Seq
+from benchmark.kit.training.optimizers import rate_factor
 from tests.golden.loading import Golden
 
 PREFIX = "t5."

@@ -12,11 +12,11 @@ import pytest
 
 import benchmark as gb
 from benchmark.interface.frames import COLUMNS
+from benchmark.jobs.record import read_run
 from benchmark.protocol.metrics import VIEWS
 from benchmark.protocol.requests import Requests
-from benchmark.report.events import read_events
-from benchmark.report.statistics import compare
-from benchmark.runs.record import read_run
+from benchmark.report.reading.events import read_events
+from benchmark.report.statistics.inference import compare
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.view import TrainingView
 from tests.interface.conftest import SYSTEMS, Ran

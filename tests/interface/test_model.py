@@ -15,8 +15,8 @@ import pytest
 import benchmark as gb
 from benchmark.data.prepare import load as load_dataset
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.record import read_run
 from benchmark.recommend import main
-from benchmark.runs.record import read_run
 from benchmark.serve import load
 from benchmark.serve.speed import latencies
 from benchmark.speed.__main__ import main as speed

@@ -14,11 +14,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit import training
-from benchmark.kit.ahead import built_ahead
-from benchmark.kit.micro_batches import Limit
 from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import Batch, train
+from benchmark.kit.training import loop as training
+from benchmark.kit.training.ahead import built_ahead
+from benchmark.kit.training.micro_batches import Limit
 from tests.kit.test_training import (
     COSINE,
     NoisyPoints,

@@ -12,21 +12,21 @@ from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.kit import causal_decoding
-from benchmark.kit.causal import (
+from benchmark.kit.decoding import causal as causal_decoding
+from benchmark.kit.decoding.causal import can_decode, read
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
+from benchmark.kit.decoding.scoring_batches import causal_request_costs
+from benchmark.kit.decoding.trie import CatalogueTrie
+from benchmark.kit.language_models.causal import (
     CausalBackbone,
     CausalLM,
     CausalSettings,
     CausalSize,
     CausalTokenizer,
 )
-from benchmark.kit.causal_decoding import can_decode, read
-from benchmark.kit.decoding import candidate_scores, catalogue_scores
-from benchmark.kit.model_folder import files_in
+from benchmark.kit.language_models.seq2seq import IGNORED, assembled
 from benchmark.kit.precision import autocast
-from benchmark.kit.scoring_batches import causal_request_costs
-from benchmark.kit.seq2seq import IGNORED, assembled
-from benchmark.kit.trie import CatalogueTrie
+from benchmark.kit.pretrained.model_folder import files_in
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from tests.kit.test_decoding import (
@@ -154,7 +154,7 @@ def test_a_beam_is_that_of_generate(kind: str) -> None:
 
 @torch.inference_mode()
 def test_the_catalogue_is_ranked_as_lists_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.kit import decoding
+    from benchmark.kit.decoding import ranking as decoding
 
     lm, case = model_of().lm, case_of()
     codes = _distinct_codes(np.random.default_rng(4), 60)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.kit import training
-from benchmark.kit.checkpoints import LATEST_FIRST, CheckpointPace, expected_seconds
 from benchmark.kit.training import Batch, train
+from benchmark.kit.training import loop as training
+from benchmark.kit.training.checkpoints import LATEST_FIRST, CheckpointPace, expected_seconds
 from tests.kit.test_training import COSINE, ExactPoints, make_context, seeded_model, square_error
 
 SHARE = 0.02

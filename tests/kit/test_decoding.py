@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.errors import SystemFailure
-from benchmark.kit import decoding
-from benchmark.kit.decoding import (
+from benchmark.kit.decoding import ranking as decoding
+from benchmark.kit.decoding.ranking import (
     Encoded,
     LengthRule,
     NodeDecoder,
@@ -22,8 +22,8 @@ from benchmark.kit.decoding import (
     encode,
     exact_ranks,
 )
-from benchmark.kit.seq2seq import Seq2Seq
-from benchmark.kit.trie import CatalogueTrie
+from benchmark.kit.decoding.trie import CatalogueTrie
+from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import ranks_of_targets
 
 END, FIRST_CODE, CODES, VOCABULARY = 1, 20, 8, 64

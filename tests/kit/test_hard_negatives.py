@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import Dataset
-from benchmark.kit.hard_negatives import HardNegatives
-from benchmark.kit.words import training_queries
+from benchmark.kit.instances.hard_negatives import HardNegatives
+from benchmark.kit.text.words import training_queries
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.view import TrainingView

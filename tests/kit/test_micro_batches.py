@@ -13,8 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.kit import graphs, micro_batches, training
-from benchmark.kit.micro_batches import (
+from benchmark.kit.language_models.prompt_instances import TokenPairs
+from benchmark.kit.language_models.seq2seq import IGNORED, ScratchSize, Seq2Seq
+from benchmark.kit.modules import copy_of_state
+from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.training import Batch, Part, TrainingSettings, graphs, micro_batches, train
+from benchmark.kit.training import loop as training
+from benchmark.kit.training.micro_batches import (
     ALONE,
     Limit,
     PartCosts,
@@ -26,11 +31,6 @@ from benchmark.kit.micro_batches import (
     room_for_parts,
     room_of,
 )
-from benchmark.kit.modules import copy_of_state
-from benchmark.kit.prompt_instances import TokenPairs
-from benchmark.kit.seq2seq import IGNORED, ScratchSize, Seq2Seq
-from benchmark.kit.text import Tokens
-from benchmark.kit.training import Batch, Part, TrainingSettings, train
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from tests.training import SEED

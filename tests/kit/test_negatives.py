@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.kit.negatives import Law, NegativeSampler
+from benchmark.kit.instances.negatives import Law, NegativeSampler
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.systems.view import TrainingView

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.kit import optimizers
 from benchmark.kit.modules import copy_of_state
-from benchmark.kit.optimizers import is_fused
-from benchmark.kit.training import TrainingSettings, train
+from benchmark.kit.training import TrainingSettings, optimizers, train
+from benchmark.kit.training.optimizers import is_fused
 from tests.kit.test_training import ExactRows, make_context, seeded_model, square_error
 
 

@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.kit import pretrained
-from benchmark.kit.model_folder import files_in, sha256_of_path
-from benchmark.kit.pretrained import find_encoder, hub_model, if_available
-from benchmark.kit.seq2seq import BackboneSettings, Seq2Seq, TextTokenizer
-from benchmark.kit.text import SentenceEncoder, Tokenizer, encoder_part
+from benchmark.kit.language_models.seq2seq import BackboneSettings, Seq2Seq, TextTokenizer
+from benchmark.kit.pretrained import finding as pretrained
+from benchmark.kit.pretrained.finding import find_encoder, hub_model, if_available
+from benchmark.kit.pretrained.model_folder import files_in, sha256_of_path
+from benchmark.kit.text.encoders import SentenceEncoder, Tokenizer, encoder_part
 from tests.baselines.test_dense_retrieval import make_encoder
 from tests.kit.test_seq2seq import UNTIED, t5_like_tokenizer
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmark.data.dataset import SEARCH, Dataset, EventLog, Items, Queries
-from benchmark.kit.pseudo_queries import (
+from benchmark.kit.language_models.pseudo_queries import (
     PseudoQueries,
     PseudoQueryBackbone,
     PseudoQuerySettings,
@@ -19,7 +19,7 @@ from benchmark.kit.pseudo_queries import (
     nucleus,
     pseudo_queries,
 )
-from benchmark.kit.seq2seq import Backbone, ScratchSize, texts_of
+from benchmark.kit.language_models.seq2seq import Backbone, ScratchSize, texts_of
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from benchmark.kit.query_tables import rows_of_queries
+from benchmark.kit.text.query_tables import rows_of_queries
 
 TABLE = np.array([[0, 0], [1, 2], [3, 0]], dtype=np.int32)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmark.kit import micro_batches
-from benchmark.kit.catalogue import catalogue_of
-from benchmark.kit.decoding import candidate_scores, catalogue_scores, encode
-from benchmark.kit.scoring_batches import batches_of, request_costs
-from benchmark.kit.seq2seq import ScratchSize, Seq2Seq
+from benchmark.kit.decoding.catalogue import catalogue_of
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.scoring_batches import batches_of, request_costs
+from benchmark.kit.language_models.seq2seq import ScratchSize, Seq2Seq
+from benchmark.kit.training import micro_batches
 from tests.training import SEED
 
 CODES, LEVELS, END = 64, 4, 1

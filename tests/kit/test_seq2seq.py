@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.kit import seq2seq
-from benchmark.kit.prompt_instances import TokenPairs
-from benchmark.kit.seq2seq import (
+from benchmark.kit.language_models import seq2seq
+from benchmark.kit.language_models.prompt_instances import TokenPairs
+from benchmark.kit.language_models.seq2seq import (
     Backbone,
     BackboneSettings,
     ScratchSize,

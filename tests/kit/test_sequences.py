@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.kit.sequences import left_to_right, sequence_windows, target_mask
+from benchmark.kit.instances.sequences import left_to_right, sequence_windows, target_mask
 from benchmark.systems.view import TrainingView
 
 

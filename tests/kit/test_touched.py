@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmark.data.dataset import Dataset, EventLog
-from benchmark.kit.hard_negatives import HardNegatives
-from benchmark.kit.negatives import NegativeSampler
-from benchmark.kit.touched import FirstTouches, TouchedHits
+from benchmark.kit.instances.hard_negatives import HardNegatives
+from benchmark.kit.instances.negatives import NegativeSampler
+from benchmark.kit.instances.touched import FirstTouches, TouchedHits
 from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks

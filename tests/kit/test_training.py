@@ -222,7 +222,7 @@ def test_a_run_stopped_in_its_last_validation_resumes_to_the_bit(
     settings, whole = undisturbed
     with monkeypatch.context() as patched:
         patched.setattr(
-            "benchmark.kit.training.selection_score",
+            "benchmark.kit.training.loop.selection_score",
             lambda metrics, seen=[]: _third_call_fails(metrics, seen),
         )
         with pytest.raises(Stopped):

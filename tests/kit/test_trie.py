@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmark.errors import SystemFailure
-from benchmark.kit.trie import CatalogueTrie, Trie
+from benchmark.kit.decoding.trie import CatalogueTrie, Trie
 
 Path = tuple[int, ...]
 

@@ -11,7 +11,7 @@ import pytest
 from benchmark.data.dataset import Dataset, EventLog, Items, Queries
 from benchmark.errors import BenchmarkError
 from benchmark.files import write_json
-from benchmark.kit.words import (
+from benchmark.kit.text.words import (
     FIRST_WORD,
     TextWords,
     Vocabulary,

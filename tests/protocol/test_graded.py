@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from benchmark.audit.simple import reached
 from benchmark.data.dataset import SEARCH, Dataset, Judgements, fingerprint_of
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.evaluation import Evaluation, evaluate
+from benchmark.jobs.execute import metrics_of_views, write_judged, write_ranks
+from benchmark.jobs.record import JUDGED_FILE, RANKS_FILE
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.exchange import read_candidates
 from benchmark.protocol.export import export_tasks
@@ -37,10 +40,7 @@ from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.splits import split_task
 from benchmark.protocol.task import Task, build_tasks, load_tasks
 from benchmark.protocol.trec import item_words, write_run
-from benchmark.report.ranks import read_ranks
-from benchmark.runs.evaluation import Evaluation, evaluate
-from benchmark.runs.execute import metrics_of_views, write_judged, write_ranks
-from benchmark.runs.record import JUDGED_FILE, RANKS_FILE
+from benchmark.report.reading.ranks import read_ranks
 from benchmark.systems.view import TrainingView
 from tests.protocol.logs import shop_dataset
 

@@ -21,14 +21,14 @@ from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import read_json
+from benchmark.jobs.execute import execute, load_data
+from benchmark.jobs.record import RUN_FILE, Run
+from benchmark.jobs.store import JobSpec
 from benchmark.reference import sitting as module
 from benchmark.reference.programme import Part, Programme, Tuning, load_programme
 from benchmark.reference.sitting import Clock, Sitting
 from benchmark.reference.state import Place, runs_of, state_of_tuning, systems_to_tune
 from benchmark.run import plan as planning
-from benchmark.runs.execute import execute, load_data
-from benchmark.runs.record import RUN_FILE, Run
-from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import entries
 from benchmark.tune import campaign
 from benchmark.tune.journal import JOURNAL

@@ -12,13 +12,8 @@ import numpy as np
 import pytest
 
 from benchmark.files import build_folder, sha256_of_json, write_json, write_text
-from benchmark.protocol.metrics import CUTOFFS, Ranks, every_metric, mean_metrics
-from benchmark.protocol.settings import PRESETS
-from benchmark.report.build import make_report
-from benchmark.report.grid import Grid
-from benchmark.report.printed import side_by_side
-from benchmark.runs.execute import write_ranks
-from benchmark.runs.record import (
+from benchmark.jobs.execute import write_ranks
+from benchmark.jobs.record import (
     METRICS_FILE,
     RANKS_FILE,
     RUN_FILE,
@@ -30,6 +25,11 @@ from benchmark.runs.record import (
     SystemPart,
     read_run,
 )
+from benchmark.protocol.metrics import CUTOFFS, Ranks, every_metric, mean_metrics
+from benchmark.protocol.settings import PRESETS
+from benchmark.report.build import make_report
+from benchmark.report.tables.grid import Grid
+from benchmark.report.tables.printed import side_by_side
 
 BOTH = ("recommendation", "search")
 MakeRun = Callable[..., Run]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmark.jobs.record import Run
 from benchmark.protocol.metrics import Ranks
-from benchmark.report.ablations import ablation_differences
-from benchmark.report.collect import collect
-from benchmark.report.grid import Entry, Grid
 from benchmark.report.group import group_report
-from benchmark.report.statistics import collect_events, pair_tests
-from benchmark.report.tables import ablation_table
-from benchmark.runs.record import Run
+from benchmark.report.reading.collect import collect
+from benchmark.report.statistics.inference import collect_events, pair_tests
+from benchmark.report.tables.ablations import ablation_differences
+from benchmark.report.tables.grid import Entry, Grid
+from benchmark.report.tables.metrics import ablation_table
 from tests.report.conftest import drawn_ranks
 
 LEVELS = {"alpha": 0.3, "alpha@far-worse": 0.1, "alpha@alike": 0.3, "beta": 0.4}

@@ -10,18 +10,18 @@ import pytest
 from scipy import stats
 
 from benchmark.protocol.metrics import Ranks
-from benchmark.report.agreement import (
+from benchmark.report.build import make_report
+from benchmark.report.plots.agreement import agreement, agreement_figure, views_figure
+from benchmark.report.reading.events import TaskEvents, gains_of
+from benchmark.report.reading.ranks import rank_histogram
+from benchmark.report.statistics.agreement import (
     OrdersOfViews,
     metrics_in_both,
     orders_of_views,
     taus_of,
 )
-from benchmark.report.agreement_charts import agreement, agreement_figure, views_figure
-from benchmark.report.agreement_tables import agreement_grid, changed_places_grid
-from benchmark.report.build import make_report
-from benchmark.report.events import TaskEvents, gains_of
-from benchmark.report.ranks import rank_histogram
-from benchmark.report.tables import main_table
+from benchmark.report.tables.agreement import agreement_grid, changed_places_grid
+from benchmark.report.tables.metrics import main_table
 from tests.report.conftest import among_all, drawn_ranks
 from tests.report.test_charts import said_by
 
@@ -131,7 +131,7 @@ def test_noise_alone_changes_no_places() -> None:
 
 def test_both_views_are_judged_as_one_family() -> None:
     """The intervals are those of the largest difference of both views: wider than of one."""
-    from benchmark.report.statistics import compare
+    from benchmark.report.statistics.inference import compare
 
     lists = {name: drawn_ranks(0.1 * i, 300) for i, name in enumerate(NAMES, start=1)}
     whole = {name: drawn_ranks(0.5 - 0.1 * i, 300, seed=9) for i, name in enumerate(NAMES, 1)}

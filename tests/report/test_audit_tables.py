@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.audit.record import Audit, RankerResult, Verdict, save_audit
-from benchmark.report.audit import audits_of, diagnostics_grid, views_grid
-from benchmark.report.grid import to_csv, to_markdown
 from benchmark.report.latex import to_latex
+from benchmark.report.tables.audit import audits_of, diagnostics_grid, views_grid
+from benchmark.report.tables.grid import to_csv, to_markdown
 
 METRICS = {"HR@1": 0.1, "HR@5": 0.2, "HR@10": 0.3, "NDCG@5": 0.15, "NDCG@10": 0.25, "HR@50": 0.9}
 

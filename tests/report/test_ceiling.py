@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.files import read_json, write_json, write_manifest
+from benchmark.jobs.record import RUN_FILE, Run, SettingsPart, read_run
 from benchmark.report.build import make_report, write_shown_of
-from benchmark.report.ceiling import ceiling_grid
-from benchmark.report.collect import collect
-from benchmark.report.effort_table import effort_grid
-from benchmark.report.grid import to_csv
+from benchmark.report.reading.collect import collect
 from benchmark.report.reference import write_reference
-from benchmark.runs.record import RUN_FILE, Run, SettingsPart, read_run
+from benchmark.report.tables.ceiling import ceiling_grid
+from benchmark.report.tables.effort_table import effort_grid
+from benchmark.report.tables.grid import to_csv
 from benchmark.systems.configuration import Tuning
 from tests.report.conftest import MakeRun, drawn_ranks
 

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from benchmark.report.charts import (
+from benchmark.jobs.record import CostPart
+from benchmark.report.group import Drawing
+from benchmark.report.latex import figures_latex, standalone
+from benchmark.report.plots.charts import (
     WHISKERS,
     bars_figure,
     cost_figure,
     curves_figure,
     ranks_figure,
 )
-from benchmark.report.codebooks import codebooks_figure
-from benchmark.report.curves import Curve, read_curves, write_curves
-from benchmark.report.group import Drawing
-from benchmark.report.latex import figures_latex, standalone
-from benchmark.report.plots import (
+from benchmark.report.plots.codebooks import codebooks_figure
+from benchmark.report.plots.style import (
     COLUMN_WIDTH,
     HOVER,
     PAGE_WIDTH,
@@ -34,11 +34,11 @@ from benchmark.report.plots import (
     report_style,
     save_figure,
 )
-from benchmark.report.rows import Table
-from benchmark.report.statistics import collect_events, statistics_of
-from benchmark.report.tables import main_table
-from benchmark.report.tradeoff import tradeoff_figure
-from benchmark.runs.record import CostPart
+from benchmark.report.plots.tradeoff import tradeoff_figure
+from benchmark.report.reading.curves import Curve, read_curves, write_curves
+from benchmark.report.statistics.inference import collect_events, statistics_of
+from benchmark.report.tables.metrics import main_table
+from benchmark.report.tables.rows import Table
 from benchmark.systems.catalogue import entries
 from tests.report.conftest import among_all, drawn_ranks
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.files import MANIFEST, write_json, write_manifest
-from benchmark.report.collect import Collection, collect
-from benchmark.runs.record import METRICS_FILE, RUN_FILE
+from benchmark.jobs.record import METRICS_FILE, RUN_FILE
+from benchmark.report.reading.collect import Collection, collect
 
 
 def only_group(collection: Collection):

@@ -12,9 +12,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import Ranks
 from benchmark.report.__main__ import main
 from benchmark.report.compare import compare_folders, judged_together, parts_of
-from benchmark.report.events import TaskEvents, gains_of
-from benchmark.report.grid import Entry, Grid
-from benchmark.report.ranks import rank_histogram
+from benchmark.report.reading.events import TaskEvents, gains_of
+from benchmark.report.reading.ranks import rank_histogram
+from benchmark.report.tables.grid import Entry, Grid
 from tests.report.conftest import MakeRun, drawn_ranks, write_run
 
 

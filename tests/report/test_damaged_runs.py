@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import remove_folder, write_manifest
+from benchmark.jobs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, find_run_folders
 from benchmark.report.build import build_report, make_report
-from benchmark.report.collect import collect
-from benchmark.report.rank_tables import MOST_EVENTS
-from benchmark.report.ranks import EventRanks, read_ranks
-from benchmark.report.top import TOP_FILE, read_top, write_top
-from benchmark.runs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, find_run_folders
+from benchmark.report.reading.collect import collect
+from benchmark.report.reading.rank_tables import MOST_EVENTS
+from benchmark.report.reading.ranks import EventRanks, read_ranks
+from benchmark.report.reading.top import TOP_FILE, read_top, write_top
 from tests.report.conftest import drawn_ranks, write_run
 
 
@@ -88,7 +88,7 @@ def test_a_table_of_ranks_is_read_as_written(tmp_path: Path) -> None:
 def test_a_small_file_with_too_many_rows_is_not_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmark.report import rank_tables
+    from benchmark.report.reading import rank_tables
 
     path = ranks_table(tmp_path / RANKS_FILE, 1_500_000, event=np.zeros(1_500_000, np.int64))
     assert path.stat().st_size < 100_000

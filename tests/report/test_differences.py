@@ -8,12 +8,12 @@ import io
 import numpy as np
 import pytest
 
-from benchmark.report.collect import REFERENCE_FAMILY
-from benchmark.report.differences import differences_grid
-from benchmark.report.grid import Grid, to_csv
-from benchmark.report.rows import Table
-from benchmark.report.statistics import collect_events, statistics_of
-from benchmark.report.tables import main_table
+from benchmark.report.reading.collect import REFERENCE_FAMILY
+from benchmark.report.statistics.inference import collect_events, statistics_of
+from benchmark.report.tables.differences import differences_grid
+from benchmark.report.tables.grid import Grid, to_csv
+from benchmark.report.tables.metrics import main_table
+from benchmark.report.tables.rows import Table
 from tests.report.conftest import drawn_ranks
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.report.effort import capped_sentence, ended_by_its_cap, settings_footnote
-from benchmark.report.printed import as_grid
+from benchmark.jobs.record import Run, SettingsPart, find_run_folders, read_run
 from benchmark.report.reference import write_references
-from benchmark.report.tables import main_table
-from benchmark.runs.record import Run, SettingsPart, find_run_folders, read_run
+from benchmark.report.tables.effort import capped_sentence, ended_by_its_cap, settings_footnote
+from benchmark.report.tables.metrics import main_table
+from benchmark.report.tables.printed import as_grid
 from benchmark.systems.configuration import Tuning
 from tests.report.conftest import write_run
 

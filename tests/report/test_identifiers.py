@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from benchmark.report.collect import RunGroup, collect
-from benchmark.report.grid import Grid, to_csv, to_markdown
-from benchmark.report.identifiers import identifier_grids
+from benchmark.jobs.record import IdentifierQuality, Run, RunRecord
 from benchmark.report.latex import to_latex
-from benchmark.runs.record import IdentifierQuality, Run, RunRecord
+from benchmark.report.reading.collect import RunGroup, collect
+from benchmark.report.tables.grid import Grid, to_csv, to_markdown
+from benchmark.report.tables.identifiers import identifier_grids
 
 FIGURES = {
     "items": 1682.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.report.labels import place_labels, spread
+from benchmark.report.plots.labels import place_labels, spread
 
 
 def overlapping(boxes) -> int:

@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 
 from benchmark.report.build import make_report
-from benchmark.report.rows import Table
+from benchmark.report.tables.rows import Table
 from tests.report.conftest import MakeRun, figures
 
 

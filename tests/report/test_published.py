@@ -10,13 +10,13 @@ import pytest
 
 from benchmark.protocol.metrics import METRIC_NAMES, gains
 from benchmark.report import build_report
-from benchmark.report.published import (
+from benchmark.report.tables.metrics import main_table
+from benchmark.report.tables.published import (
     IMPOSSIBLE,
     contradictions,
     published_grids,
     read_published,
 )
-from benchmark.report.tables import main_table
 from tests.report.test_statistics import random_ranks
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"

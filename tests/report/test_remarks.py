@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from benchmark.jobs.record import Run
 from benchmark.protocol.metrics import METRIC_NAMES, Ranks
 from benchmark.protocol.settings import PRESETS
-from benchmark.report import remarks
 from benchmark.report.build import build_report, make_report
-from benchmark.report.events import read_events
-from benchmark.report.grid import Entry, Footnote, Grid, GridGroup, to_csv, to_markdown
 from benchmark.report.latex import to_latex
 from benchmark.report.page import render_page
-from benchmark.report.printed import as_grid, figures_csv, side_by_side
-from benchmark.report.ranks import Ties, ties_of
+from benchmark.report.reading.events import read_events
+from benchmark.report.reading.ranks import Ties, ties_of
 from benchmark.report.reference import write_references
-from benchmark.report.remarks import TIED, protocol_footnotes
-from benchmark.report.tables import main_table
+from benchmark.report.tables import remarks
+from benchmark.report.tables.grid import Entry, Footnote, Grid, GridGroup, to_csv, to_markdown
+from benchmark.report.tables.metrics import main_table
+from benchmark.report.tables.printed import as_grid, figures_csv, side_by_side
+from benchmark.report.tables.remarks import TIED, protocol_footnotes
 from benchmark.report.terminal import print_grid
-from benchmark.runs.record import Run
 from tests.report.conftest import drawn_ranks
 
 UNBEATEN = "Without learning, unbeaten by any trained system:"

@@ -8,8 +8,8 @@ from scipy import stats
 
 from benchmark.report.__main__ import main
 from benchmark.report.simulate import BY_EVENT, CHOSEN_BEST, OURS, World, simulate
-from benchmark.report.simultaneous import all_pairs, judged, largest_by_chance, means_of
-from benchmark.report.studentised import LEVEL, Differences
+from benchmark.report.statistics.simultaneous import all_pairs, judged, largest_by_chance, means_of
+from benchmark.report.statistics.studentised import LEVEL, Differences
 
 
 def all_judged(values: list[np.ndarray], users: np.ndarray | None = None) -> Differences:

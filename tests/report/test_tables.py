@@ -13,7 +13,10 @@ import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.report.build import make_report
-from benchmark.report.grid import (
+from benchmark.report.latex import standalone, to_latex
+from benchmark.report.reading.papers import bibliographies
+from benchmark.report.reading.text import latex_breakable
+from benchmark.report.tables.grid import (
     DAGGER,
     DASH,
     Entry,
@@ -22,12 +25,9 @@ from benchmark.report.grid import (
     GridGroup,
     to_markdown,
 )
-from benchmark.report.latex import standalone, to_latex
-from benchmark.report.papers import bibliographies
-from benchmark.report.printed import as_grid, figures_csv
-from benchmark.report.rows import Row, Table
-from benchmark.report.tables import ablated_systems, ablation_table, main_table
-from benchmark.report.text import latex_breakable
+from benchmark.report.tables.metrics import ablated_systems, ablation_table, main_table
+from benchmark.report.tables.printed import as_grid, figures_csv
+from benchmark.report.tables.rows import Row, Table
 from benchmark.systems.catalogue import family_order, family_title
 from tests.report.conftest import without_figures
 
@@ -437,7 +437,7 @@ def test_words_are_broken_at_signs_only() -> None:
     assert latex_breakable("a generative-recommendation system") == (
         "a generative-" + r"\allowbreak{}" + "recommendation system"
     )
-    assert latex_breakable("benchmark/report/tables.py") == (
+    assert latex_breakable("benchmark/report/tables/metrics.py") == (
         r"\allowbreak{}".join(("benchmark/", "report/", "tables.", "py"))
     )
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmark.report.grid import Entry, Grid, GridGroup
+from benchmark.report.tables.grid import Entry, Grid, GridGroup
 from benchmark.report.terminal import print_grid
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from benchmark.report.plots import report_style, save_figure
-from benchmark.report.typeface import FAMILY
+from benchmark.report.plots.style import report_style, save_figure
+from benchmark.report.plots.typeface import FAMILY
 
 FONT_IN_PDF = b"/FontFile2"
 

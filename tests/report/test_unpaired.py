@@ -11,9 +11,9 @@ from scipy import stats
 from benchmark.report.__main__ import main
 from benchmark.report.simulate import World
 from benchmark.report.simulate_unpaired import simulate_unpaired
-from benchmark.report.simultaneous import Means, means_of
-from benchmark.report.studentised import Differences
-from benchmark.report.unpaired import Unpaired
+from benchmark.report.statistics.simultaneous import Means, means_of
+from benchmark.report.statistics.studentised import Differences
+from benchmark.report.statistics.unpaired import Unpaired
 
 
 def judged(first: Means, second: Means, flips: int = 4999) -> Differences:

@@ -11,7 +11,7 @@ from benchmark.data.recipe import load_recipe
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import every_metric
 from benchmark.protocol.settings import configure_protocol
-from benchmark.report.published import contradictions
+from benchmark.report.tables.published import contradictions
 from benchmark.reproduce.lines import SAME_ORDER, Lines, chosen_lines, read_lines
 from benchmark.reproduce.measured import PRESET, PROTOCOL, choice_of, wanted_metrics
 from benchmark.systems.configuration import configure, load_preset

@@ -15,7 +15,7 @@ import pytest
 
 from benchmark.files import read_json
 from benchmark.protocol.metrics import gains
-from benchmark.report.top import TOP_FILE, read_top
+from benchmark.report.reading.top import TOP_FILE, read_top
 from benchmark.reproduce.__main__ import main
 from benchmark.reproduce.lines import SAME_ORDER, read_lines
 from benchmark.reproduce.measured import RUNS, found_of

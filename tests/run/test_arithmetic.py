@@ -12,8 +12,8 @@ import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import read_json
+from benchmark.jobs.record import RUN_FILE
 from benchmark.run.__main__ import main
-from benchmark.runs.record import RUN_FILE
 from benchmark.systems import arithmetic as module
 from benchmark.systems.arithmetic import NATIVE, PORTABLE, VARIABLES, arithmetic, use
 from tests.run.conftest import ProjectCopy
@@ -87,7 +87,7 @@ def test_jobs_compute_portably_and_are_others(project: ProjectCopy) -> None:
 TRAINING = """
 import hashlib
 import torch
-from benchmark.kit.optimizers import make_optimizer
+from benchmark.kit.training.optimizers import make_optimizer
 from benchmark.kit.training import TrainingSettings
 
 torch.manual_seed(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.runs.record import RunRecord, find_run_folders, read_run
+from benchmark.jobs.record import RunRecord, find_run_folders, read_run
 from tests.run.conftest import ProjectCopy
 
 CONSTANT = """

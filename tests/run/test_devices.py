@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from benchmark.errors import BenchmarkError
-from benchmark.kit import training
+from benchmark.jobs.machine import chosen_device, least_held, visible_cuda_devices
+from benchmark.jobs.store import JobSpec
+from benchmark.kit.training import loop as training
 from benchmark.run import workers
 from benchmark.run.worker import Order
-from benchmark.runs.machine import chosen_device, least_held, visible_cuda_devices
-from benchmark.runs.store import JobSpec
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.tune import crew as tuning

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.jobs import machine
+from benchmark.jobs.machine import MEMORY_OF_A_JOB, jobs_at_once, memory, usable_cores
 from benchmark.run.backend import Processes
-from benchmark.runs import machine
-from benchmark.runs.machine import MEMORY_OF_A_JOB, jobs_at_once, memory, usable_cores
 from tests.run.conftest import ProjectCopy
 
 

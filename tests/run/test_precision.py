@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.files import read_json
+from benchmark.jobs.precision import _changes
+from benchmark.jobs.record import RankChanges
 from benchmark.protocol.metrics import Ranks
-from benchmark.report.remarks import precision_sentences
-from benchmark.runs.precision import _changes
-from benchmark.runs.record import RankChanges
+from benchmark.report.tables.remarks import precision_sentences
 from tests.report.conftest import write_run
 from tests.run.conftest import ProjectCopy
 

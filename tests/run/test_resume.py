@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.runs.record import find_run_folders, read_run
+from benchmark.jobs.record import find_run_folders, read_run
 from tests.run.conftest import ProjectCopy
 
 TRAINED = '''

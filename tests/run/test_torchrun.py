@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.runs.record import find_run_folders
+from benchmark.jobs.record import find_run_folders
 from tests.run.conftest import TINY_RECIPE, ProjectCopy
 from tests.run.test_resume import TRAINED
 

@@ -15,6 +15,15 @@ import pytest
 from benchmark.data import load
 from benchmark.errors import BenchmarkError
 from benchmark.files import build_folder, write_json
+from benchmark.jobs.record import (
+    BEST_FILE,
+    RANKS_FILE,
+    SCORES_FILE,
+    Run,
+    find_run_folders,
+    read_run,
+)
+from benchmark.jobs.scores import read_scores
 from benchmark.protocol.__main__ import main as protocol
 from benchmark.protocol.metrics import (
     CUTOFFS,
@@ -28,16 +37,7 @@ from benchmark.protocol.metrics import (
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import load_tasks
 from benchmark.report.__main__ import main as report
-from benchmark.report.ranks import read_ranks
-from benchmark.runs.record import (
-    BEST_FILE,
-    RANKS_FILE,
-    SCORES_FILE,
-    Run,
-    find_run_folders,
-    read_run,
-)
-from benchmark.runs.scores import read_scores
+from benchmark.report.reading.ranks import read_ranks
 from benchmark.systems.catalogue import entries
 from tests.run.conftest import ProjectCopy
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from benchmark.data.prepare import load
 from benchmark.files import read_json
+from benchmark.jobs.record import RANKS_FILE
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
-from benchmark.report.ranks import read_ranks
-from benchmark.runs.record import RANKS_FILE
+from benchmark.report.reading.ranks import read_ranks
 
 
 def test_a_run_keeps_the_user_of_each_test_event(project) -> None:

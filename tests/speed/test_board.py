@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.kit.decoding import candidate_scores, encode
-from benchmark.kit.seq2seq import ScratchSize
-from benchmark.kit.trie import Trie
+from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.trie import Trie
+from benchmark.kit.language_models.seq2seq import ScratchSize
 from benchmark.report import board as files
 from benchmark.speed import __main__ as command
 from benchmark.speed import clusters_board, decoding_board, metrics_board

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines import training_speed
-from benchmark.kit.micro_batches import Limit, cuts, room_of
+from benchmark.kit.training.micro_batches import Limit, cuts, room_of
 from benchmark.speed import passes
 from benchmark.speed.passes import (
     H200_BYTES,

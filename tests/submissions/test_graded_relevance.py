@@ -15,13 +15,13 @@ import yaml
 
 from benchmark.data.prepare import load
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.record import JUDGED_FILE, Run, find_run_folders, read_run
 from benchmark.protocol.settings import configure_protocol
 from benchmark.protocol.task import build_tasks, load_tasks
 from benchmark.report.__main__ import main as report
-from benchmark.report.events import read_events
+from benchmark.report.reading.events import read_events
 from benchmark.report.reference import write_run
 from benchmark.report.submissions import figures_of_ranks, read_submission
-from benchmark.runs.record import JUDGED_FILE, Run, find_run_folders, read_run
 from benchmark.submissions.__main__ import main
 from benchmark.submissions.check import check_submission
 from tests.data.test_esci import write

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from benchmark.errors import BenchmarkError
+from benchmark.jobs.record import find_run_folders
 from benchmark.protocol.__main__ import _parser as protocol_parser
 from benchmark.protocol.settings import configure_protocol
 from benchmark.protocol.task import load_tasks
@@ -25,7 +26,6 @@ from benchmark.report.submissions import (
     read_submissions,
     submissions_grid,
 )
-from benchmark.runs.record import find_run_folders
 from benchmark.submissions.__main__ import _parser, main
 from benchmark.submissions.check import check_submission
 from tests.handed_in import BOTH, World, make_world

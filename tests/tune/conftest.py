@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmark.jobs.store import JobSpec
 from benchmark.overrides import Overrides
-from benchmark.runs.store import JobSpec
 from benchmark.systems.catalogue import choose
 from benchmark.systems.configuration import configure, load_preset
 from benchmark.tune.studies import Budget, Study, make_study

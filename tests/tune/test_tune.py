@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmark.runs.record import find_run_folders, read_run
+from benchmark.jobs.record import find_run_folders, read_run
 from benchmark.tune.__main__ import main
 from benchmark.tune.journal import JOURNAL
 from tests.run.conftest import ProjectCopy

@@ -18,13 +18,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.jobs.record import Run
 from benchmark.protocol.metrics import View
-from benchmark.report.grid import Grid
 from benchmark.report.page.figures import svg_of
-from benchmark.report.papers import Paper, papers
-from benchmark.report.rows import place_of_family
-from benchmark.report.text import clean
-from benchmark.runs.record import Run
+from benchmark.report.reading.papers import Paper, papers
+from benchmark.report.reading.text import clean
+from benchmark.report.tables.grid import Grid
+from benchmark.report.tables.rows import place_of_family
 from benchmark.systems.catalogue import base_name, entries, family_title
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from benchmark.report.plots import HOVER, report_style
-from benchmark.report.text import clean
+from benchmark.report.plots.style import HOVER, report_style
+from benchmark.report.reading.text import clean
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -1,0 +1,349 @@
+"""The other backbone of generative systems: a causal language model, which reads on as it writes.
+
+It is a pretrained one by hub name or folder, of any architecture that can be decoded node by node
+(``benchmark.kit.decoding.causal``), or ``scratch``: a LLaMA of any size with random weights and a
+tokenizer trained on the data set's own texts. It learns from the same instances as a T5: what a T5
+writes follows what it reads, and the loss counts that part alone. Codes of items are added as
+ordinary tokens of one id each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from benchmark.errors import BenchmarkError
+from benchmark.files import read_json, write_json
+from benchmark.kit.decoding.causal import can_decode
+from benchmark.kit.language_models.seq2seq import (
+    IGNORED,
+    WORD_MARK,
+    TextTokenizer,
+    fused_attention,
+    rounded_up,
+)
+from benchmark.kit.modules import load_state, load_untied_state, save_state, untied_state
+from benchmark.kit.pretrained.choice import BackboneChoice
+from benchmark.kit.pretrained.model_folder import PretrainedFiles, all_there
+from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.training import Batch
+from benchmark.systems.contract import RunContext
+
+_WEIGHTS, _CONFIG = "model.safetensors", "backbone.json"
+_TOKENIZER, _MARKS = "tokenizer.json", "marks.json"
+
+
+class CausalSize(BaseModel):
+    """The sizes of a LLaMA that starts from random weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=512, ge=1)
+    """Width of token vectors and hidden states; a multiple of ``heads``."""
+    layers: int = Field(default=6, ge=1)
+    heads: int = Field(default=8, ge=1)
+    """Attention heads a layer."""
+    feed_forward: int = Field(default=1376, ge=1)
+    """Hidden width of the gated feed-forward layers."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of attention weights; LLaMA has no other."""
+    text_tokens: int = Field(default=8000, ge=3)
+    """The most tokens of text that its tokenizer learns."""
+    deviation: float = Field(default=0.02, gt=0)
+    """Standard deviation of the weights at the start."""
+
+
+class CausalSettings(BackboneChoice):
+    """Which causal language model a system starts from."""
+
+    hub_name: str = "huggyllama/llama-7b"
+    """What the published system starts from."""
+    scratch: CausalSize = CausalSize()
+
+    @staticmethod
+    def load(files: PretrainedFiles) -> None:
+        """Its tokenizer and its weights."""
+        CausalTokenizer.of_files(files)
+        CausalLM.of_files(files)
+
+    def of_scratch(self) -> str:
+        """The sizes."""
+        size = self.scratch
+        return f"A LLaMA from random weights (width {size.width}, {size.layers} layers)"
+
+
+class CausalTokenizer(TextTokenizer):
+    """Texts to token ids, as :class:`TextTokenizer`, for prompts that are put together from pieces.
+
+    Tokenizers of causal models mostly take a text as it is, where those of T5 put a blank in front:
+    then a text (but no added token) gets one here, so that pieces do not run together.
+
+    ``opening`` are the tokens that the tokenizer sets before every text, such as LLaMA's ``<s>``.
+    """
+
+    def __init__(
+        self, backend: Any, padding: int, end: int, opening: Sequence[int] = (), blank: str = ""
+    ) -> None:
+        super().__init__(backend, padding, end)
+        self.opening, self.blank = tuple(opening), blank
+
+    @classmethod
+    def of_files(cls, files: PretrainedFiles) -> CausalTokenizer:
+        """The tokenizer of a pretrained model's folder.
+
+        Raises:
+            BenchmarkError: it has no token for the end of a text.
+        """
+        from transformers import AutoTokenizer
+
+        loaded: Any = AutoTokenizer.from_pretrained(
+            files.folder, local_files_only=True, trust_remote_code=False
+        )
+        if loaded.eos_token_id is None:
+            raise BenchmarkError(f"{files.name}: its tokenizer has no token for the end of a text.")
+        end = int(loaded.eos_token_id)
+        padding = end if loaded.pad_token_id is None else int(loaded.pad_token_id)
+        plain, whole = (
+            loaded("a", add_special_tokens=special)["input_ids"] for special in (False, True)
+        )
+        before = len(whole) - len(plain)
+        opening = whole[:before] if whole[before:] == plain else []
+        begins = loaded.convert_ids_to_tokens(plain[:1])
+        blank = "" if begins[0].startswith(WORD_MARK) else " "
+        return cls(loaded.backend_tokenizer, padding, end, opening, blank)
+
+    def __call__(self, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
+        """The ids of each text, the first ``most_tokens`` of them; an empty one has none."""
+        return super().__call__([self.blank + text if text else "" for text in texts], most_tokens)
+
+    @property
+    def opening_piece(self) -> Tokens:
+        """What opens a prompt, as one piece, which may be empty."""
+        ids = np.array(self.opening, dtype=np.int32)
+        return Tokens(ids, np.array([0, len(ids)]), self.padding)
+
+    def marks(self) -> dict[str, Any]:
+        """What :meth:`load_marked` needs beside the file of :meth:`save`."""
+        return {
+            "padding": self.padding,
+            "end": self.end,
+            "opening": list(self.opening),
+            "blank": self.blank,
+        }
+
+    @classmethod
+    def load_marked(cls, path: Path, marks: dict[str, Any]) -> CausalTokenizer:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BenchmarkError: the file is missing or no tokenizer.
+        """
+        tokenizer = cls.load(path, marks["padding"], marks["end"])
+        tokenizer.opening, tokenizer.blank = tuple(marks["opening"]), marks["blank"]
+        return tokenizer
+
+
+# ----------------------------------------------------------------------------------------- model
+
+
+class CausalLM(nn.Module):
+    """A causal language model of transformers, ``lm``, and its loss on what follows a prompt."""
+
+    def __init__(self, lm: Any) -> None:
+        super().__init__()
+        self.lm = lm
+
+    @classmethod
+    def of_files(cls, files: PretrainedFiles) -> CausalLM:
+        """The pretrained model of a folder, in float32.
+
+        Raises:
+            BenchmarkError: weights are missing, or it cannot be decoded node by node.
+        """
+        from transformers import AutoModelForCausalLM
+
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            files.folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation=fused_attention(),
+            output_loading_info=True,
+        )
+        lm = all_there(loaded, files)
+        if not can_decode(lm):
+            raise BenchmarkError(
+                f"{files.name}: a model of the kind {lm.config.model_type} cannot be decoded as a "
+                "tree of identifiers (its scores are more than a product of its last hidden "
+                "states, or it takes no positions and masks); LLaMA, Mistral, Qwen, GPT-2 and OPT "
+                "can."
+            )
+        return cls(lm)
+
+    @classmethod
+    def of_config(cls, config: dict[str, Any]) -> CausalLM:
+        """A model with random weights; ``config`` holds its ``model_type`` and arguments."""
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        values = dict(config)
+        kind = values.pop("model_type")
+        settled = AutoConfig.for_model(kind, **values)
+        lm: Any = AutoModelForCausalLM.from_config(settled, attn_implementation=fused_attention())
+        return cls(lm)
+
+    @classmethod
+    def of_size(cls, size: CausalSize, tokenizer: TextTokenizer) -> CausalLM:
+        """A LLaMA of this size with random weights, drawn from torch's generator.
+
+        Raises:
+            BenchmarkError: the width is no multiple of the heads.
+        """
+        if size.width % (2 * size.heads):
+            raise BenchmarkError(
+                f"backbone.scratch.width: {size.width} is no multiple of twice the "
+                f"{size.heads} heads."
+            )
+        return cls.of_config(
+            {
+                "model_type": "llama",
+                "vocab_size": rounded_up(tokenizer.size),
+                "hidden_size": size.width,
+                "num_hidden_layers": size.layers,
+                "num_attention_heads": size.heads,
+                "num_key_value_heads": size.heads,
+                "intermediate_size": size.feed_forward,
+                "attention_dropout": size.dropout,
+                "initializer_range": size.deviation,
+                "tie_word_embeddings": True,
+                "pad_token_id": tokenizer.padding,
+                "bos_token_id": None,
+                "eos_token_id": tokenizer.end,
+            }
+        )
+
+    def grow(self, number_of_tokens: int) -> None:
+        """Give the tables at least ``number_of_tokens`` rows; new ones are drawn as it draws them.
+
+        Rows that a pretrained table has beyond its tokenizer's tokens are taken as they are.
+        """
+        rows = max(rounded_up(number_of_tokens), self.lm.config.vocab_size)
+        # The mean of the old rows, transformers' own start, makes all new tokens alike.
+        self.lm.resize_token_embeddings(rows, mean_resizing=False)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Mean cross-entropy over all labels of the batch that are not :data:`IGNORED`.
+
+        Args:
+            batch: ``input_ids``, ``attention_mask`` (batch, input tokens), the real ones first, and
+                ``labels`` (batch, target tokens), :data:`IGNORED` at the end. With ``weights``
+                (batch,) the loss is the sum over all labels, each times the weight of its instance.
+        """
+        ids, mask, labels = continued(batch)
+        states = self.lm.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+        row, place = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
+        # Only what the loss reads goes through the output layer.
+        logits = self.lm.get_output_embeddings()(states.last_hidden_state[row, place])
+        losses = F.cross_entropy(logits.float(), labels[row, place + 1], reduction="none")
+        if "weights" not in batch:
+            return losses.mean()
+        total: torch.Tensor = (losses * batch["weights"][row]).sum()
+        return total
+
+    def save(self, folder: Path) -> None:
+        """Write weights and sizes."""
+        save_state(untied_state(self.lm), folder / _WEIGHTS)
+        config = self.lm.config.to_diff_dict() | {"model_type": self.lm.config.model_type}
+        write_json(folder / _CONFIG, config)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> CausalLM:
+        """Read what :meth:`save` wrote, to the bit.
+
+        Raises:
+            BenchmarkError: a file is missing, or the weights are not those of the sizes.
+        """
+        model = cls.of_config(read_json(folder / _CONFIG))
+        load_untied_state(model.lm, load_state(folder / _WEIGHTS))
+        return model.to(device).eval()
+
+
+def continued(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Prompts with their targets behind them: ids, mask and labels, all (batch, tokens).
+
+    Args:
+        batch: as for :meth:`CausalLM.forward`.
+    """
+    read, mask, written = batch["input_ids"], batch["attention_mask"].bool(), batch["labels"]
+    lengths, targets = mask.sum(dim=1), (written != IGNORED).sum(dim=1)
+    place = lengths[:, None] + torch.arange(written.shape[1], device=read.device)
+    room = (0, written.shape[1])
+    ids = F.pad(read.masked_fill(~mask, 0), room).scatter(1, place, written.clamp(min=0))
+    empty = torch.full_like(ids, IGNORED)
+    labels = empty.scatter(1, place, written)
+    total = lengths + targets
+    is_real = torch.arange(ids.shape[1], device=read.device) < total[:, None]
+    width = int(total.max())
+    return ids[:, :width], is_real[:, :width].long(), labels[:, :width]
+
+
+@dataclass
+class CausalBackbone:
+    """A model with its tokenizer."""
+
+    model: CausalLM
+    tokenizer: CausalTokenizer
+
+    @classmethod
+    def make(
+        cls,
+        settings: CausalSettings,
+        texts: Sequence[str],
+        added_tokens: Sequence[str],
+        context: RunContext,
+    ) -> CausalBackbone:
+        """A backbone as it is before training, on the run's device.
+
+        Args:
+            texts: what a scratch tokenizer learns from.
+            added_tokens: become ordinary tokens of one id each, in this order.
+        """
+        torch.manual_seed(int(context.random("backbone").integers(2**62)))
+        files = settings.find()
+        if files is None:
+            tokenizer = CausalTokenizer.trained_on(texts, settings.scratch.text_tokens)
+            tokenizer.add(added_tokens)
+            model = CausalLM.of_size(settings.scratch, tokenizer)
+        else:
+            tokenizer = CausalTokenizer.of_files(files)
+            tokenizer.add(added_tokens)
+            model = CausalLM.of_files(files)
+            if added_tokens:
+                model.grow(tokenizer.size)
+        model.to(context.device)
+        return cls(model, tokenizer)
+
+    def save(self, folder: Path) -> None:
+        """Write weights, sizes and tokenizer."""
+        self.model.save(folder)
+        write_json(folder / _MARKS, self.tokenizer.marks())
+        self.tokenizer.save(folder / _TOKENIZER)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> CausalBackbone:
+        """Read what :meth:`save` wrote, to the bit.
+
+        Raises:
+            BenchmarkError: a file is missing, or the weights are not those of the sizes.
+        """
+        marks = read_json(folder / _MARKS)
+        tokenizer = CausalTokenizer.load_marked(folder / _TOKENIZER, marks)
+        return cls(CausalLM.load(folder, device), tokenizer)

@@ -1,0 +1,6 @@
+"""From run folders to values, the first room of the report.
+
+``collect`` makes groups of runs that may stand in one table; ``ranks``, ``top`` and ``events`` read
+the ranks of single test events in both views, which ``views`` names; ``curves`` reads training,
+``papers`` the bibliography; ``text`` makes what records hold safe for where it is shown.
+"""

@@ -1,1 +1,0 @@
-"""Runs: what identifies a job, how it is executed, and the folder that keeps its result."""
