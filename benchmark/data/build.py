@@ -24,8 +24,8 @@ from benchmark.data.dataset import (
     fingerprint_of,
 )
 from benchmark.data.queries import choose_attribute_queries, choose_category_queries
+from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog, counted_once
 from benchmark.data.recipe import ChannelSearch, Recipe, TwinSearch
-from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog, counted_once
 from benchmark.errors import BenchmarkError, counted
 from benchmark.files import sha256_of_json
 from benchmark.hashing import HashArray, row_hash, row_uniform, text_keys

@@ -19,8 +19,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.raw import NO_QUERY, Paths, RawItems
 from benchmark.data.recipe import ChannelSearch
-from benchmark.data.sources.raw import NO_QUERY, Paths, RawItems
 from benchmark.hashing import HashArray, row_hash, row_uniform
 
 # The 418 stop words of INQUERY.

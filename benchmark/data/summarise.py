@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.data.sources.company import ITEMS
-from benchmark.data.sources.faults import settled
-from benchmark.data.sources.schema import read_table
+from benchmark.data.tables.faults import settled
+from benchmark.data.tables.table import read_table
 from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path
 

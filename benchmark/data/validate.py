@@ -27,7 +27,7 @@ from benchmark.data.sources import (
     recif,
     yambda,
 )
-from benchmark.data.sources.faults import Faults
+from benchmark.data.tables.faults import Faults
 from benchmark.errors import BenchmarkError
 
 _LOADERS = {

@@ -9,7 +9,7 @@ once.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, EventLog, IntArray, LongArray
 from benchmark.protocol.settings import ProtocolSettings
 
-if TYPE_CHECKING:
-    from benchmark.protocol.visible import Sight
-
 Padding = Literal["left", "right"]
+Rows = NDArray[np.integer] | NDArray[np.bool_] | slice
 Integer = TypeVar("Integer", bound=np.integer[Any])
 
 
@@ -57,6 +55,44 @@ class EventSet:
                 np.concatenate([getattr(self, column.name), getattr(other, column.name)])
                 for column in fields(self)
             )
+        )
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What events see of a log; every array has shape (events,).
+
+    ``user`` is the log's user, ``seen_recommendation`` and ``seen_search`` are the lengths of the
+    visible prefixes of that user's two lists, and ``hidden`` is a row that a prefix holds although
+    the event may not see it, or -1.
+    """
+
+    user: IntArray
+    seen_recommendation: IntArray
+    seen_search: IntArray
+    hidden: LongArray
+
+    @classmethod
+    def of(cls, log: EventLog, events: EventSet) -> Sight:
+        """What ``events`` see of ``log``."""
+        return cls(
+            user=log.user[events.position],
+            seen_recommendation=events.seen_recommendation,
+            seen_search=events.seen_search,
+            hidden=events.hidden,
+        )
+
+    def seen(self, behaviour: str) -> IntArray:
+        """The prefix lengths of one behaviour."""
+        return self.seen_search if behaviour == "search" else self.seen_recommendation
+
+    def select(self, rows: Rows) -> Sight:
+        """Those of the events at ``rows``."""
+        return Sight(
+            user=self.user[rows],
+            seen_recommendation=self.seen_recommendation[rows],
+            seen_search=self.seen_search[rows],
+            hidden=self.hidden[rows],
         )
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import BEHAVIOURS, UNKNOWN_USER, EventLog, IntArray, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.files import columns_of, sha256_of_arrays
-from benchmark.protocol.histories import EventSet, History, Padding
-from benchmark.protocol.visible import Histories, Rows, Sight
+from benchmark.protocol.histories import EventSet, History, Padding, Rows, Sight
+from benchmark.protocol.visible import Histories
 
 
 class Events(ABC):

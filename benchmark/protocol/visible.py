@@ -12,47 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import BEHAVIOURS, BehaviourIndex, EventLog, IntArray, LongArray
-from benchmark.protocol.histories import EventSet, History, Padding, history_windows
-
-Rows = NDArray[np.integer] | NDArray[np.bool_] | slice
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What events see of a log; every array has shape (events,).
-
-    ``user`` is the log's user, ``seen_recommendation`` and ``seen_search`` are the lengths of the
-    visible prefixes of that user's two lists, and ``hidden`` is a row that a prefix holds although
-    the event may not see it, or -1.
-    """
-
-    user: IntArray
-    seen_recommendation: IntArray
-    seen_search: IntArray
-    hidden: LongArray
-
-    @classmethod
-    def of(cls, log: EventLog, events: EventSet) -> Sight:
-        """What ``events`` see of ``log``."""
-        return cls(
-            user=log.user[events.position],
-            seen_recommendation=events.seen_recommendation,
-            seen_search=events.seen_search,
-            hidden=events.hidden,
-        )
-
-    def seen(self, behaviour: str) -> IntArray:
-        """The prefix lengths of one behaviour."""
-        return self.seen_search if behaviour == "search" else self.seen_recommendation
-
-    def select(self, rows: Rows) -> Sight:
-        """Those of the events at ``rows``."""
-        return Sight(
-            user=self.user[rows],
-            seen_recommendation=self.seen_recommendation[rows],
-            seen_search=self.seen_search[rows],
-            hidden=self.hidden[rows],
-        )
+from benchmark.protocol.histories import History, Padding, Rows, Sight, history_windows
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from benchmark.jobs.record import Run
 from benchmark.jobs.store import JobSpec, RunStore
 from benchmark.reference.programme import Part, Programme, Tuning
 from benchmark.reference.state import Place, Runs, runs_of, state_of_tuning, systems_to_tune
-from benchmark.report.build import write_shown_of
 from benchmark.report.reference import RUNS, write_reference
+from benchmark.report.shown import write_shown_of
 from benchmark.run.backend import Processes
 from benchmark.run.parts import find_parts
 from benchmark.run.workers import run_jobs

@@ -18,9 +18,10 @@ from typing import NoReturn
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_BAD_INPUT, BenchmarkError
 from benchmark.protocol.metrics import VIEWS
-from benchmark.report.build import build_report, refresh_references, write_grid
+from benchmark.report.build import build_report, write_grid
 from benchmark.report.compare import compare_folders
 from benchmark.report.plots.style import COLUMN_WIDTH, PAGE_WIDTH
+from benchmark.report.shown import refresh_references
 from benchmark.report.simulate import HIT_AT_10, World, simulation_grid
 from benchmark.report.simulate_unpaired import unpaired_grid
 from benchmark.report.terminal import print_grid, print_tables

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from benchmark.files import build_folder, remove_folder, write_json
 from benchmark.jobs.execute import write_ranks
 from benchmark.jobs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
-from benchmark.report.build import make_report
 from benchmark.report.plots.style import report_style
 from benchmark.report.plots.typeface import FAMILY, WHOLE
 from benchmark.report.reading.collect import REFERENCE_FAMILY, collect
 from benchmark.report.reading.curves import read_curves, write_curves
 from benchmark.report.reading.top import TOP_FILE, KeptRanks, read_top
+from benchmark.report.whole import make_report
 from benchmark.speed.contest import Board, Line, Task, Way, race
 from benchmark.speed.measure import Measurement, processor_seconds
 

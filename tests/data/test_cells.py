@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmark.data.sources import cells
-from benchmark.data.sources import listed as listed_cells
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults
-from benchmark.data.sources.lines import NoRecord, literal, record_of
+from benchmark.data.tables import cells
+from benchmark.data.tables import listed as listed_cells
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.lines import NoRecord, literal, record_of
 
 
 class Noted:

@@ -14,9 +14,9 @@ import yaml
 from benchmark.data.__main__ import main
 from benchmark.data.build import build_dataset
 from benchmark.data.dataset import Dataset
+from benchmark.data.raw import counted_once
 from benchmark.data.recipe import Recipe
 from benchmark.data.sources import source_of
-from benchmark.data.sources.raw import counted_once
 
 
 def build(recipe: Recipe) -> Dataset:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from benchmark.data.recipe import parse_recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults
-from benchmark.data.sources.instants import seconds
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.instants import seconds
 from benchmark.data.zones import zone_of
 from benchmark.errors import BenchmarkError
 

@@ -11,8 +11,8 @@ from benchmark.data.queries import (
     queries_of_item,
     query_of_path,
 )
+from benchmark.data.raw import NO_QUERY, RawItems
 from benchmark.data.recipe import ChannelSearch
-from benchmark.data.sources.raw import NO_QUERY, RawItems
 from benchmark.hashing import row_hash, row_uniform, text_keys
 
 

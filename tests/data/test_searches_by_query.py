@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmark.data.raw import RawLog
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
-from benchmark.data.sources.raw import RawLog
-from benchmark.data.sources.schema import Ids
+from benchmark.data.tables.table import Ids
 
 
 def log_of(queries: list[str], session: list[int], clicked: list[int]) -> RawLog:

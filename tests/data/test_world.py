@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmark.data.build import build_dataset
+from benchmark.data.raw import NO_QUERY
 from benchmark.data.recipe import Recipe, WorldSource, parse_recipe
 from benchmark.data.sources import source_of, world
-from benchmark.data.sources.raw import NO_QUERY
 from benchmark.errors import BenchmarkError
 
 

@@ -27,9 +27,9 @@ from benchmark.jobs.record import (
 )
 from benchmark.protocol.metrics import CUTOFFS, Ranks, every_metric, mean_metrics
 from benchmark.protocol.settings import PRESETS
-from benchmark.report.build import make_report
 from benchmark.report.tables.grid import Grid
 from benchmark.report.tables.printed import side_by_side
+from benchmark.report.whole import make_report
 
 BOTH = ("recommendation", "search")
 MakeRun = Callable[..., Run]

@@ -10,7 +10,6 @@ import pytest
 from scipy import stats
 
 from benchmark.protocol.metrics import Ranks
-from benchmark.report.build import make_report
 from benchmark.report.plots.agreement import agreement, agreement_figure, views_figure
 from benchmark.report.reading.events import TaskEvents, gains_of
 from benchmark.report.reading.ranks import rank_histogram
@@ -22,6 +21,7 @@ from benchmark.report.statistics.agreement import (
 )
 from benchmark.report.tables.agreement import agreement_grid, changed_places_grid
 from benchmark.report.tables.metrics import main_table
+from benchmark.report.whole import make_report
 from tests.report.conftest import among_all, drawn_ranks
 from tests.report.test_charts import said_by
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from benchmark.files import read_json, write_json, write_manifest
 from benchmark.jobs.record import RUN_FILE, Run, SettingsPart, read_run
-from benchmark.report.build import make_report, write_shown_of
 from benchmark.report.reading.collect import collect
 from benchmark.report.reference import write_reference
+from benchmark.report.shown import write_shown_of
 from benchmark.report.tables.ceiling import ceiling_grid
 from benchmark.report.tables.effort_table import effort_grid
 from benchmark.report.tables.grid import to_csv
+from benchmark.report.whole import make_report
 from benchmark.systems.configuration import Tuning
 from tests.report.conftest import MakeRun, drawn_ranks
 

@@ -11,12 +11,12 @@ import yaml
 
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.metrics import Ranks
-from benchmark.report.build import make_report
 from benchmark.report.claims import Claim, Finding, claims_grid, findings, read_claims
 from benchmark.report.latex import to_latex
 from benchmark.report.reading.collect import collect
 from benchmark.report.statistics.inference import collect_events
 from benchmark.report.tables.grid import to_csv, to_markdown
+from benchmark.report.whole import make_report
 from benchmark.run.suite import Row, load_suite
 from tests.report.conftest import MakeRun, drawn_ranks
 

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from benchmark.errors import BenchmarkError
 from benchmark.files import remove_folder, write_manifest
 from benchmark.jobs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, find_run_folders
-from benchmark.report.build import build_report, make_report
+from benchmark.report.build import build_report
 from benchmark.report.reading.collect import collect
 from benchmark.report.reading.rank_tables import MOST_EVENTS
 from benchmark.report.reading.ranks import EventRanks, read_ranks
 from benchmark.report.reading.top import TOP_FILE, read_top, write_top
+from benchmark.report.whole import make_report
 from tests.report.conftest import drawn_ranks, write_run
 
 

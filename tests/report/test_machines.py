@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from benchmark.report.build import make_report
 from benchmark.report.tables.rows import Table
+from benchmark.report.whole import make_report
 from tests.report.conftest import MakeRun, figures
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmark.files import write_text
-from benchmark.report.build import make_report
 from benchmark.report.page import render_page
 from benchmark.report.reading.papers import papers
 from benchmark.report.tables.rows import place_of_family
+from benchmark.report.whole import make_report
 from benchmark.systems.catalogue import family_title
 from tests.report.browser import CHROMIUM, Page
 from tests.report.conftest import drawn_ranks

@@ -9,8 +9,9 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.report import build_report
 from benchmark.report.__main__ import main
-from benchmark.report.build import main_tables_as_markdown, make_report, summary_as_markdown
 from benchmark.report.reference import status_table, with_block, write_references
+from benchmark.report.shown import main_tables_as_markdown, summary_as_markdown
+from benchmark.report.whole import make_report
 from tests.report.conftest import drawn_ranks
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmark.jobs.record import Run
 from benchmark.protocol.metrics import METRIC_NAMES, Ranks
 from benchmark.protocol.settings import PRESETS
-from benchmark.report.build import build_report, make_report
+from benchmark.report.build import build_report
 from benchmark.report.latex import to_latex
 from benchmark.report.page import render_page
 from benchmark.report.reading.events import read_events
@@ -26,6 +26,7 @@ from benchmark.report.tables.metrics import main_table
 from benchmark.report.tables.printed import as_grid, figures_csv, side_by_side
 from benchmark.report.tables.remarks import TIED, protocol_footnotes
 from benchmark.report.terminal import print_grid
+from benchmark.report.whole import make_report
 from tests.report.conftest import drawn_ranks
 
 UNBEATEN = "Without learning, unbeaten by any trained system:"

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.report.build import make_report
 from benchmark.report.latex import standalone, to_latex
 from benchmark.report.reading.papers import bibliographies
 from benchmark.report.reading.text import latex_breakable
@@ -28,6 +27,7 @@ from benchmark.report.tables.grid import (
 from benchmark.report.tables.metrics import ablated_systems, ablation_table, main_table
 from benchmark.report.tables.printed import as_grid, figures_csv
 from benchmark.report.tables.rows import Row, Table
+from benchmark.report.whole import make_report
 from benchmark.systems.catalogue import family_order, family_title
 from tests.report.conftest import without_figures
 

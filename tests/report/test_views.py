@@ -17,12 +17,14 @@ from benchmark.jobs.record import CostPart
 from benchmark.protocol.metrics import CUTOFFS, Ranks, every_metric, mean_metrics
 from benchmark.protocol.settings import PRESETS
 from benchmark.report.__main__ import main
-from benchmark.report.build import build_report, main_tables_as_markdown, make_report
+from benchmark.report.build import build_report
 from benchmark.report.compare import compare_folders
 from benchmark.report.reference import write_references
+from benchmark.report.shown import main_tables_as_markdown
 from benchmark.report.tables.metrics import main_table
 from benchmark.report.tables.overviews import efficiency_grid
 from benchmark.report.tables.printed import figures_csv
+from benchmark.report.whole import make_report
 from tests.report.conftest import among_all, drawn_ranks, write_run
 
 ALL = ("HR@5", "HR@10", "HR@20", "HR@50", "HR@100")

@@ -1,7 +1,7 @@
 """Where events come from: one module a kind of source, each with the same two functions.
 
 ``files(recipe)`` names the files whose content determines the data (the cache hashes them),
-``read(recipe)`` turns them into a :class:`benchmark.data.sources.raw.RawLog`. A source of files
+``read(recipe)`` turns them into a :class:`benchmark.data.raw.RawLog`. A source of files
 that people make also has ``load(recipe, faults)``, which notes every fault of theirs; ``read``
 raises the first, and :mod:`benchmark.data.validate` lists them all. To add a source, write its
 options as a class in :mod:`benchmark.data.recipe` and add its module here.
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
+    from benchmark.data.raw import RawLog
     from benchmark.data.recipe import Recipe
-    from benchmark.data.sources.raw import RawLog
 
 _MODULES = {
     "ml-100k": "ml100k",

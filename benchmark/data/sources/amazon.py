@@ -32,6 +32,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.download import Download, fetch
+from benchmark.data.raw import (
+    NO_QUERY,
+    NO_SESSION,
+    RawItems,
+    RawLog,
+    counted_once,
+    recommendation_log,
+)
 from benchmark.data.recipe import AmazonSource, Recipe
 from benchmark.data.sources import folder as tidy
 from benchmark.data.sources.amazon_queries import (
@@ -40,17 +48,10 @@ from benchmark.data.sources.amazon_queries import (
     read_relevance,
     with_sessions,
 )
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
-from benchmark.data.sources.raw import (
-    NO_QUERY,
-    NO_SESSION,
-    RawItems,
-    RawLog,
-    counted_once,
-    recommendation_log,
-)
-from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import Table, read_table
 from benchmark.hashing import row_uniform, text_keys
 
 REVIEWS_URL = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"

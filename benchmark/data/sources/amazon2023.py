@@ -26,15 +26,16 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.raw import RawItems, RawLog, counted_once, recommendation_log
 from benchmark.data.recipe import Amazon2023Source, Recipe
 from benchmark.data.sources.amazon import OfProducts, clean_text, only_items_with_text
 from benchmark.data.sources.amazon_queries import RelevanceRows, with_sessions
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.folder import last_levels
-from benchmark.data.sources.instants import FIRST_SECOND_IN_MILLISECONDS
-from benchmark.data.sources.raw import RawItems, RawLog, counted_once, recommendation_log
-from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import Table, read_table
 
 WHERE = "https://huggingface.co/datasets/McAuley-Lab/Amazon-Reviews-2023"
 WHERE_QUERIES = "https://huggingface.co/datasets/McAuley-Lab/Amazon-C4"

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.sources.faults import Faults, settled
-from benchmark.data.sources.lines import lines_of
-from benchmark.data.sources.raw import RawLog
+from benchmark.data.raw import RawLog
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.lines import lines_of
 from benchmark.errors import shortened
 
 _LONGEST_NUMBER = 18  # digits

@@ -15,13 +15,14 @@ from typing import cast
 
 import numpy as np
 
+from benchmark.data.raw import RawLog
 from benchmark.data.recipe import CompanySource, Recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
-from benchmark.data.sources.instants import FIRST_SECOND_IN_MILLISECONDS
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
-from benchmark.data.sources.raw import RawLog
-from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import Table, read_table, rows_in
 
 ITEMS = TableSchema(
     "items",

@@ -23,12 +23,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.raw import RawItems, RawJudgements, RawLog
 from benchmark.data.recipe import EsciSource, Recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import catalogue
-from benchmark.data.sources.raw import RawItems, RawJudgements, RawLog
-from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import Table, read_table, rows_in
 from benchmark.errors import counted, quoted
 from benchmark.hashing import row_hash, row_uniform, text_keys
 

@@ -14,10 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.recipe import FolderSource, Recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
-from benchmark.data.sources.raw import (
+from benchmark.data.raw import (
     NO_QUERY,
     NO_SESSION,
     Paths,
@@ -25,15 +22,11 @@ from benchmark.data.sources.raw import (
     RawLog,
     recommendation_log,
 )
-from benchmark.data.sources.schema import (
-    Ids,
-    Table,
-    TableSchema,
-    files_of,
-    read_table,
-    rows_in,
-    together,
-)
+from benchmark.data.recipe import FolderSource, Recipe
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import Ids, Table, read_table, rows_in, together
 from benchmark.errors import quoted
 
 PARQUET = (".parquet",)

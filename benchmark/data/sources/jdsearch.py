@@ -27,14 +27,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
 from benchmark.data.recipe import JdsearchSource, Recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import catalogue
-from benchmark.data.sources.lines import lines_of
-from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
-from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table
-from benchmark.data.sources.separated import Separated
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.lines import lines_of
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.separated import Separated
+from benchmark.data.tables.table import Table, read_table
 from benchmark.errors import quoted
 
 WHERE = "https://github.com/rucliujn/JDsearch"

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, Paths, RawItems, RawLog
-from benchmark.data.sources.schema import Ids, together
+from benchmark.data.raw import NO_QUERY, NO_SESSION, Paths, RawItems, RawLog
+from benchmark.data.tables.table import Ids, together
 from benchmark.errors import counted
 
 Numbers = NDArray[np.int64]

@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.data.raw import RawLog
 from benchmark.data.recipe import KuaisarSource, Recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
-from benchmark.data.sources.instants import FIRST_SECOND_IN_MILLISECONDS
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
-from benchmark.data.sources.raw import RawLog
-from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import Table, read_table, rows_in
 
 WHERE = "https://zenodo.org/record/8181109"
 TERMS = (

@@ -13,8 +13,8 @@ from typing import cast
 
 import numpy as np
 
+from benchmark.data.raw import RawItems, RawLog, recommendation_log
 from benchmark.data.recipe import Ml100kSource, Recipe
-from benchmark.data.sources.raw import RawItems, RawLog, recommendation_log
 from benchmark.errors import BenchmarkError
 
 TERMS = (

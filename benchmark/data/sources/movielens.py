@@ -17,12 +17,13 @@ from typing import cast
 
 import numpy as np
 
+from benchmark.data.raw import RawItems, RawLog, recommendation_log
 from benchmark.data.recipe import MovielensSource, Recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
-from benchmark.data.sources.raw import RawItems, RawLog, recommendation_log
-from benchmark.data.sources.schema import Table, TableSchema, files_of, read_table, rows_in
-from benchmark.data.sources.separated import Separated
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.separated import Separated
+from benchmark.data.tables.table import Table, read_table, rows_in
 
 WHERE = "https://grouplens.org/datasets/movielens"
 TERMS = (

@@ -17,20 +17,13 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.raw import RawLog
 from benchmark.data.recipe import QilinSource, Recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
-from benchmark.data.sources.raw import RawLog
-from benchmark.data.sources.schema import (
-    Ids,
-    Table,
-    TableSchema,
-    files_of,
-    read_table,
-    rows_in,
-    together,
-)
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import Ids, Table, read_table, rows_in, together
 
 WHERE = "https://huggingface.co/datasets/THUIR/Qilin"
 TERMS = (

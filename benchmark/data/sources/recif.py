@@ -28,12 +28,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.data.raw import RawItems, RawLog
 from benchmark.data.recipe import RecifSource, Recipe
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
-from benchmark.data.sources.raw import RawItems, RawLog
-from benchmark.data.sources.schema import Ids, Table, TableSchema, files_of, read_table, together
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import Ids, Table, read_table, together
 
 WHERE = "https://huggingface.co/datasets/OpenOneRec/OpenOneRec-RecIF"
 TERMS = (

@@ -18,8 +18,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
 from benchmark.data.recipe import Recipe, WorldSource
-from benchmark.data.sources.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
 from benchmark.hashing import row_hash, row_uniform
 
 USERS_AT_ONCE = 20_000

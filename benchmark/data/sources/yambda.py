@@ -17,12 +17,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.raw import RawLog, recommendation_log
 from benchmark.data.recipe import Recipe, YambdaSource
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.faults import Faults, settled
 from benchmark.data.sources.joint import catalogue
-from benchmark.data.sources.raw import RawLog, recommendation_log
-from benchmark.data.sources.schema import TableSchema, files_of, read_table
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.table import read_table
 
 WHERE = "https://huggingface.co/datasets/yandex/yambda"
 TERMS = (

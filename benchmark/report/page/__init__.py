@@ -30,8 +30,8 @@ from benchmark.systems.catalogue import base_name, entries, family_title
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from benchmark.report.build import Report
     from benchmark.report.group import Drawing, GroupReport
+    from benchmark.report.whole import Report
 
 FOLDER = Path(__file__).parent
 _SETTINGS_SHOWN = 60  # characters of a value

@@ -1,7 +1,7 @@
 """Cells that may be lists: hierarchies, lists of words, lists of texts, and lists in texts.
 
 What cannot be used is noted and stands as (), "" or None, as in
-:mod:`benchmark.data.sources.cells`.
+:mod:`benchmark.data.tables.cells`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmark.data.sources.cells import Note, is_list, is_missing_word, is_text
-from benchmark.data.sources.columns import Column
-from benchmark.data.sources.lines import STRING, NoRecord, literal
-from benchmark.data.sources.raw import Paths
+from benchmark.data.raw import Paths
+from benchmark.data.tables.cells import Note, is_list, is_missing_word, is_text
+from benchmark.data.tables.columns import Column
+from benchmark.data.tables.lines import STRING, NoRecord, literal
 from benchmark.errors import quoted
 
 _WORD = r"[0-9]{1,18}"

@@ -2,8 +2,8 @@
 
 A batch says where its rows stand in the file and gives each column as cells of one Arrow type; the
 values of JSON are put together by their types. What is wrong with a file as a whole is noted here,
-what its cells may hold is the business of :mod:`benchmark.data.sources.cells`. Texts that are too
-long are left out here (:mod:`benchmark.data.sources.long_texts`).
+what its cells may hold is the business of :mod:`benchmark.data.tables.cells`. Texts that are too
+long are left out here (:mod:`benchmark.data.tables.long_texts`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,16 +24,14 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmark.data.sources.exploded import exploded, inner_names
-from benchmark.data.sources.faults import Faults
-from benchmark.data.sources.lines import NoRecord, lines_of, record_of
-from benchmark.data.sources.listed import holds_texts, mended
-from benchmark.data.sources.long_texts import lengths, without_long_texts, without_long_values
-from benchmark.data.sources.separated import columns_of
+from benchmark.data.tables.exploded import exploded, inner_names
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.lines import NoRecord, lines_of, record_of
+from benchmark.data.tables.listed import holds_texts, mended
+from benchmark.data.tables.long_texts import lengths, without_long_texts, without_long_values
+from benchmark.data.tables.schema import TableSchema
+from benchmark.data.tables.separated import columns_of
 from benchmark.errors import shortened
-
-if TYPE_CHECKING:
-    from benchmark.data.sources.schema import TableSchema
 
 _BATCH_BYTES = 16 << 20
 _PART_BYTES = 64 << 20  # of a Parquet file at once

@@ -4,7 +4,7 @@ A rule gets the cells of one column as an Arrow array of one type and gives the 
 be used is noted and stands as "", 0 or (). CSV knows text only, so there blanks around an id do not
 count, ``7.0``, ``+7`` and 7 are one whole number (pandas writes 7.0 beside gaps), ``1e3`` is no id,
 and words such as ``nan`` or ``NULL`` are no ids and no texts. In other formats a text is taken as
-it is. Lists are the business of :mod:`benchmark.data.sources.listed`.
+it is. Lists are the business of :mod:`benchmark.data.tables.listed`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchmark.data.sources.columns import Column
+from benchmark.data.tables.columns import Column
 from benchmark.errors import quoted, shortened
 
 MISSING = "the value is missing"

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchmark.data.sources.cells import is_list, is_text
-from benchmark.data.sources.faults import Faults
+from benchmark.data.tables.cells import is_list, is_text
+from benchmark.data.tables.faults import Faults
 
 LONGEST_TEXT = 100_000
 """Characters of a text, or of the texts of a list."""

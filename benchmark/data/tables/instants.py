@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchmark.data.sources.cells import MISSING, Note, is_text, nulls, numbers, show
-from benchmark.data.sources.columns import Column
+from benchmark.data.tables.cells import MISSING, Note, is_text, nulls, numbers, show
+from benchmark.data.tables.columns import Column
 from benchmark.data.zones import zone_of
 
 _LAST_SECOND = 4_102_444_800  # 2100-01-01

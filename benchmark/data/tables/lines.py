@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark.data.sources.faults import Faults
+from benchmark.data.tables.faults import Faults
 from benchmark.errors import quoted, shortened
 
 LONGEST_LINE = 16 << 20  # bytes; a longer line is no record

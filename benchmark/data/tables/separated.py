@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmark.data.sources.faults import Faults
-from benchmark.data.sources.lines import lines_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.lines import lines_of
 
 _LINES = 8_192
 _CHARACTERS = 16 << 20

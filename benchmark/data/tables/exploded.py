@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchmark.data.sources.cells import is_list
-from benchmark.data.sources.faults import Faults
-
-if TYPE_CHECKING:
-    from benchmark.data.sources.schema import TableSchema
+from benchmark.data.tables.cells import is_list
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 
 
 def inner_names(schema: pa.Schema, exploded: str) -> list[str]:
