@@ -28,7 +28,9 @@ from torch import nn
 
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.kit.language_models.pseudo_queries import PseudoQueries
-from benchmark.kit.language_models.seq2seq import IGNORED, Seq2Seq, TextTokenizer, texts_of
+from benchmark.kit.language_models.seq2seq import Seq2Seq
+from benchmark.kit.language_models.tokenizer import TextTokenizer, texts_of
+from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training import Batch, Instances, Part, TrainingSettings, train
 from benchmark.kit.training import loop as training
 from benchmark.kit.training.micro_batches import (

@@ -37,13 +37,8 @@ from benchmark.kit.language_models.pseudo_queries import (
     PseudoQuerySettings,
     pseudo_queries,
 )
-from benchmark.kit.language_models.seq2seq import (
-    Backbone,
-    BackboneSettings,
-    assembled,
-    assembled_lengths,
-    texts_of,
-)
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
+from benchmark.kit.language_models.tokenizer import texts_of
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.pretrained.model_folder import PretrainedFiles
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, joint_item_vectors
@@ -53,6 +48,7 @@ from benchmark.kit.text.encoders import (
     pretrained_text_encoder,
     text_vectors,
 )
+from benchmark.kit.text.pieces import assembled, assembled_lengths
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig

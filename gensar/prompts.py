@@ -9,7 +9,7 @@ semantic identifier of the item found. The wordings are our own; the original ha
 
 Prompts are never made as strings: every literal, query, identifier and text is tokenised once, and
 a prompt is a row of numbers of such pieces
-(:func:`benchmark.kit.language_models.seq2seq.assembled`). Pieces meet at blanks or at added tokens,
+(:func:`benchmark.kit.text.pieces.assembled`). Pieces meet at blanks or at added tokens,
 so their tokens are those of the whole text.
 """
 
@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import BEHAVIOURS, SEARCH, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.language_models.seq2seq import TextTokenizer, joined
+from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.text.pieces import joined
 from benchmark.protocol.requests import Events
 
 REC_ITEM, SRC_QUERY, SRC_ITEM = "<rec_item>", "<src_query>", "<src_item>"

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from benchmark.data.dataset import LongArray
 from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances
 from benchmark.kit.language_models.pseudo_queries import PseudoQueries
-from benchmark.kit.language_models.seq2seq import assembled_lengths, batches_by_length
+from benchmark.kit.text.pieces import assembled_lengths, batches_by_length
 from benchmark.protocol.requests import TrainingExamples
 from benchmark.systems.view import TrainingView
 from gensar.prompts import NOTHING, Family, Prompts

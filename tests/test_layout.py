@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def test_imports_go_downhill() -> None:
         "--no-logo",
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_module_imports_itself_on_a_detour() -> None:
+    import grimp
+
+    # Imports in functions and those for types alone are counted too.
+    graph = grimp.build_graph("benchmark", "baselines", "gensar", cache_dir=None)
+    imported = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
+
 
 
 # Files that run code when they are read

@@ -45,15 +45,8 @@ from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances
-from benchmark.kit.language_models.seq2seq import (
-    Backbone,
-    BackboneSettings,
-    TextTokenizer,
-    assembled,
-    assembled_lengths,
-    batches_by_length,
-    joined,
-)
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
+from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.encoders import (
     Tokens,
@@ -62,6 +55,7 @@ from benchmark.kit.text.encoders import (
     pretrained_text_encoder,
     text_vectors,
 )
+from benchmark.kit.text.pieces import assembled, assembled_lengths, batches_by_length, joined
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

@@ -37,8 +37,8 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.decoding.causal import read
 from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.language_models.causal import CausalBackbone, CausalSettings, CausalTokenizer
-from benchmark.kit.language_models.seq2seq import assembled, assembled_lengths, joined, labels_of
 from benchmark.kit.text.encoders import encoder_part
+from benchmark.kit.text.pieces import assembled, assembled_lengths, joined, labels_of
 from benchmark.kit.training import Batch, TrainingSettings
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.space import Real, SearchSpace

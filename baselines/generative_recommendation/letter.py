@@ -41,7 +41,7 @@ from benchmark.kit.identifiers.rqvae import (
     Reconstructed,
     RQVAEConfig,
 )
-from benchmark.kit.language_models.seq2seq import IGNORED
+from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.contract import FloatArray, RunContext
 from benchmark.systems.space import Choice, Real, SearchSpace

@@ -45,20 +45,18 @@ from benchmark.kit.identifiers.trees import (
     places_in_leaves,
 )
 from benchmark.kit.identifiers.value import PADDING
-from benchmark.kit.language_models.seq2seq import (
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
+from benchmark.kit.language_models.tokenizer import TextTokenizer
+from benchmark.kit.modules import load_state, save_state
+from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.text.pieces import (
     IGNORED,
-    Backbone,
-    BackboneSettings,
-    Seq2Seq,
-    TextTokenizer,
     assembled,
     assembled_lengths,
     batches_by_length,
     joined,
     labels_of,
 )
-from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

@@ -36,7 +36,7 @@ from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import LearnedIdentifiers, RQVAEConfig, learn_identifiers
-from benchmark.kit.language_models.seq2seq import BackboneSettings, Seq2Seq, batches_by_length
+from benchmark.kit.language_models.seq2seq import BackboneSettings, Seq2Seq
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.encoders import (
     encoder_part,
@@ -44,6 +44,7 @@ from benchmark.kit.text.encoders import (
     pretrained_text_encoder,
     text_vectors,
 )
+from benchmark.kit.text.pieces import batches_by_length
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig

@@ -36,7 +36,7 @@ from benchmark.kit.language_models.pseudo_queries import (
     PseudoQuerySettings,
     pseudo_queries,
 )
-from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, assembled, joined
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.encoders import (
     Tokens,
@@ -45,6 +45,7 @@ from benchmark.kit.text.encoders import (
     pretrained_text_encoder,
     text_vectors,
 )
+from benchmark.kit.text.pieces import assembled, joined
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView

@@ -42,14 +42,10 @@ from baselines.generative_retrieval.base import (
 from benchmark.data.dataset import Items, LongArray
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.product import ROUNDS, ProductQuantiser
-from benchmark.kit.language_models.seq2seq import (
-    IGNORED,
-    Backbone,
-    batches_by_length,
-    joined,
-    texts_of,
-)
+from benchmark.kit.language_models.seq2seq import Backbone
+from benchmark.kit.language_models.tokenizer import texts_of
 from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.text.pieces import IGNORED, batches_by_length, joined
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole

@@ -40,18 +40,12 @@ from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.language_models.prompt_instances import TokenPairs
-from benchmark.kit.language_models.seq2seq import (
-    Backbone,
-    BackboneSettings,
-    TextTokenizer,
-    assembled,
-    assembled_lengths,
-    joined,
-    texts_of,
-)
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
+from benchmark.kit.language_models.tokenizer import TextTokenizer, texts_of
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, joint_item_vectors
 from benchmark.kit.text.encoders import Tokens, encoder_part, own_pooling
+from benchmark.kit.text.pieces import assembled, assembled_lengths, joined
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

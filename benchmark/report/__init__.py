@@ -3,8 +3,8 @@
 It goes through four rooms, each of which imports only those before it: ``reading`` (run folders as
 values), ``statistics`` (how far figures can be trusted), ``tables`` and ``plots`` (which print and
 draw, and write no file). Then ``group`` puts together all that is said of one group of comparable
-runs, ``whole`` all that a folder of runs shows; ``build`` writes it, with ``latex``, ``page`` makes one
-HTML file of it, and ``shown`` is what a README shows of reference runs.
+runs, ``whole`` all that a folder of runs shows; ``build`` writes it, with ``latex``, ``page`` makes
+one HTML file of it, and ``shown`` is what a README shows of reference runs.
 
 Commands of their own: ``compare`` sets two folders of runs against each other, ``simulate`` shows
 how often the tests err, ``reference`` makes runs small enough to be committed, ``trec`` exports

@@ -28,7 +28,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.decoding.query_ranking import QueryRanking
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.pseudo_queries import PseudoQueries
-from benchmark.kit.language_models.seq2seq import IGNORED
+from benchmark.kit.text.pieces import IGNORED
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks

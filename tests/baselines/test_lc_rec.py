@@ -34,13 +34,9 @@ from baselines.generative_recommendation.lc_rec import (
 from benchmark.data.dataset import Dataset, Items
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.language_models.seq2seq import (
-    IGNORED,
-    TextTokenizer,
-    assembled,
-    assembled_lengths,
-)
+from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.pretrained.model_folder import PretrainedFiles
+from benchmark.kit.text.pieces import IGNORED, assembled, assembled_lengths
 from benchmark.kit.training.micro_batches import Limit
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings

@@ -20,7 +20,7 @@ from baselines.generative_recommendation.lc_rec_causal import (
 )
 from benchmark.errors import SystemFailure
 from benchmark.kit.language_models.causal import continued
-from benchmark.kit.language_models.seq2seq import IGNORED, assembled
+from benchmark.kit.text.pieces import IGNORED, assembled
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks

@@ -23,7 +23,7 @@ from baselines.generative_recommendation.p5_cid import (
 )
 from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
-from benchmark.kit.language_models.seq2seq import TextTokenizer
+from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks

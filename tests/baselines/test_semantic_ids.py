@@ -26,8 +26,9 @@ from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, It
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.rqvae import learn_identifiers
-from benchmark.kit.language_models.seq2seq import TextTokenizer, assembled
+from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, pair_loss
+from benchmark.kit.text.pieces import assembled
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks

@@ -11,7 +11,8 @@ import pytest
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, EventLog
 from benchmark.errors import BenchmarkError
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.language_models.seq2seq import TextTokenizer, assembled
+from benchmark.kit.language_models.tokenizer import TextTokenizer
+from benchmark.kit.text.pieces import assembled
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.requests import TrainingExamples
 from gensar.prompts import (

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from benchmark.check.world import World, make_world
 from benchmark.kit.language_models.pseudo_queries import PseudoQueries
-from benchmark.kit.language_models.seq2seq import IGNORED, ScratchSize, Seq2Seq, TextTokenizer
+from benchmark.kit.language_models.seq2seq import ScratchSize, Seq2Seq
+from benchmark.kit.language_models.tokenizer import TextTokenizer
+from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training.micro_batches import Limit, PartCosts
 from benchmark.systems.view import TrainingView
 from gensar.prompts import WORDINGS, PieceTexts, Prompts, tokens_of_identifiers

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit.language_models.seq2seq import IGNORED, Seq2Seq, Tokens, seq2seq_batch
+from benchmark.kit.language_models.seq2seq import Seq2Seq
+from benchmark.kit.text.pieces import IGNORED, Tokens, seq2seq_batch
 from tests.golden.loading import Golden
 
 END = 1

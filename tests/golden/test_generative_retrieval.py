@@ -27,7 +27,8 @@ from benchmark.kit.decoding.query_ranking import QueryRanking
 from benchmark.kit.decoding.ranking import candidate_scores, encode
 from benchmark.kit.identifiers.hierarchical import structured_identifiers
 from benchmark.kit.identifiers.product import ProductQuantiser
-from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq, TextTokenizer
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
+from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.training import Batch
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from tests.golden.loading import Golden, golden_stems, load_golden

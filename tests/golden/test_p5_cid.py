@@ -21,7 +21,9 @@ from baselines.generative_recommendation.p5_cid import (
 from benchmark.kit.decoding.ranking import candidate_scores, encode
 from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph
 from benchmark.kit.identifiers.value import groups_of
-from benchmark.kit.language_models.seq2seq import WORD_MARK, Seq2Seq, labels_of
+from benchmark.kit.language_models.seq2seq import Seq2Seq
+from benchmark.kit.language_models.tokenizer import WORD_MARK
+from benchmark.kit.text.pieces import labels_of
 from benchmark.kit.training import Batch
 from tests.golden.loading import Golden, golden_stems, load_golden
 

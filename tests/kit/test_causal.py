@@ -24,9 +24,9 @@ from benchmark.kit.language_models.causal import (
     CausalSize,
     CausalTokenizer,
 )
-from benchmark.kit.language_models.seq2seq import IGNORED, assembled
 from benchmark.kit.precision import autocast
 from benchmark.kit.pretrained.model_folder import files_in
+from benchmark.kit.text.pieces import IGNORED, assembled
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from tests.kit.test_decoding import (

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.kit.language_models.seq2seq import BackboneSettings, Seq2Seq, TextTokenizer
+from benchmark.kit.language_models.seq2seq import BackboneSettings, Seq2Seq
+from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.pretrained import finding as pretrained
 from benchmark.kit.pretrained.finding import find_encoder, hub_model, if_available
 from benchmark.kit.pretrained.model_folder import files_in, sha256_of_path

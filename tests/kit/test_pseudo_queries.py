@@ -19,7 +19,8 @@ from benchmark.kit.language_models.pseudo_queries import (
     nucleus,
     pseudo_queries,
 )
-from benchmark.kit.language_models.seq2seq import Backbone, ScratchSize, texts_of
+from benchmark.kit.language_models.seq2seq import Backbone, ScratchSize
+from benchmark.kit.language_models.tokenizer import texts_of
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore

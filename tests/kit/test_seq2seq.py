@@ -13,12 +13,9 @@ import torch
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.kit.language_models import seq2seq
 from benchmark.kit.language_models.prompt_instances import TokenPairs
-from benchmark.kit.language_models.seq2seq import (
-    Backbone,
-    BackboneSettings,
-    ScratchSize,
-    Seq2Seq,
-    TextTokenizer,
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, ScratchSize, Seq2Seq
+from benchmark.kit.language_models.tokenizer import TextTokenizer
+from benchmark.kit.text.pieces import (
     assembled,
     assembled_lengths,
     batches_by_length,

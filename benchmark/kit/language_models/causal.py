@@ -23,17 +23,13 @@ from torch import nn
 from benchmark.errors import BenchmarkError
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding.causal import can_decode
-from benchmark.kit.language_models.seq2seq import (
-    IGNORED,
-    WORD_MARK,
-    TextTokenizer,
-    fused_attention,
-    rounded_up,
-)
+from benchmark.kit.language_models.seq2seq import fused_attention, rounded_up
+from benchmark.kit.language_models.tokenizer import WORD_MARK, TextTokenizer
 from benchmark.kit.modules import load_state, load_untied_state, save_state, untied_state
 from benchmark.kit.pretrained.choice import BackboneChoice
 from benchmark.kit.pretrained.model_folder import PretrainedFiles, all_there
 from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import RunContext
 

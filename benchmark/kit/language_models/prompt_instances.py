@@ -12,13 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import LongArray
-from benchmark.kit.language_models.seq2seq import (
-    IGNORED,
-    assembled_lengths,
-    batches_by_length,
-    seq2seq_batch,
-)
 from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.text.pieces import IGNORED, assembled_lengths, batches_by_length, seq2seq_batch
 from benchmark.kit.training import Batch, Instances, Part
 from benchmark.kit.training.micro_batches import ALONE, Cut, Limit, Process, cuts, loss_weights
 
@@ -27,7 +22,7 @@ Pieces = tuple[LongArray, LongArray]
 
 
 class PromptInstances(Instances):
-    """Prompts and targets as lists of pieces, which ``seq2seq.assembled`` puts together.
+    """Prompts and targets as lists of pieces, which ``pieces.assembled`` puts together.
 
     The loss of a batch is the mean over its tokens, or, with ``loss_group_size``, the mean of such
     means over random groups of so many instances, whatever is computed at once.

@@ -28,15 +28,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.files import atomic_path, read_json, write_json
 from benchmark.hashing import row_uniform
 from benchmark.kit.language_models.prompt_instances import TokenPairs
-from benchmark.kit.language_models.seq2seq import (
-    Backbone,
-    BackboneSettings,
-    Seq2Seq,
-    assembled,
-    joined,
-    texts_of,
-)
+from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
+from benchmark.kit.language_models.tokenizer import texts_of
 from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.text.pieces import assembled, joined
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.systems.contract import RunContext
 from benchmark.systems.provenance import code_fingerprint, library_versions

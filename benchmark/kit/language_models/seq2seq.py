@@ -1,51 +1,34 @@
-"""The backbone of the generative systems: a T5, its tokenizer, and what it learns from.
+"""The backbone of the generative systems: a T5 and its tokenizer.
 
 A backbone is a pretrained T5 by hub name or folder, or ``scratch``: a T5 of any size with random
 weights and a tokenizer trained on the data set's own texts, which stands in where no pretrained
 model can be had. Codes of item identifiers and other markers are added as ordinary tokens of one id
-each. Prompts are put together from pieces that were tokenised once, as arrays; both the scratch
+each. Prompts are put together from pieces (:mod:`benchmark.kit.text.pieces`): both the scratch
 tokenizer and those of T5 cut a text at blanks first, so the pieces of a text that is cut at blanks
 or around added tokens give the tokens of the whole text.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from benchmark.data.dataset import LongArray
-from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.files import atomic_path, read_json, write_json
+from benchmark.files import read_json, write_json
+from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.modules import load_state, load_untied_state, save_state, untied_state
 from benchmark.kit.pretrained.choice import BackboneChoice
 from benchmark.kit.pretrained.model_folder import PretrainedFiles, all_there
-from benchmark.kit.text.encoders import Tokens
-from benchmark.kit.text.markers import Markers
-from benchmark.kit.text.words import training_queries
+from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import TrainingView
 
-PADDING_TOKEN, END_TOKEN, UNKNOWN_TOKEN = "<pad>", "</s>", "<unk>"
-"""The scratch tokenizer's first three tokens, with T5's ids 0, 1 and 2."""
-
-WORD_MARK = "\u2581"
-"""What T5's tokenizers, and ours, write for the blank before a word."""
-
-IGNORED = -100
-"""The label of a position that is no part of the loss."""
-
-_TEXTS_TOKENISED_AT_ONCE = 8192
 _ROWS_ARE_MULTIPLES_OF = 8  # rows of the embedding, which tensor cores like
 _WEIGHTS, _CONFIG = "model.safetensors", "backbone.json"
 _TOKENIZER, _MARKS = "tokenizer.json", "marks.json"
@@ -91,159 +74,6 @@ class BackboneSettings(BackboneChoice):
         size = self.scratch
         layers = f"{size.layers}+{size.layers}"
         return f"A T5 from random weights (width {size.width}, {layers} layers)"
-
-
-# ------------------------------------------------------------------------------------- tokenizer
-
-
-class TextTokenizer:
-    """Texts to token ids and back, without markers of beginning or end.
-
-    ``padding`` and ``end`` are the ids of T5's padding and end of a text. A text is always split as
-    text: none of its tokens is the end, padding or an added token, whatever it holds. Where added
-    tokens are meant, :meth:`marked` is asked.
-    """
-
-    def __init__(self, backend: Any, padding: int, end: int) -> None:
-        backend.no_truncation()
-        backend.no_padding()
-        self._backend = backend
-        self.padding, self.end = padding, end
-        self._find_markers()
-
-    @classmethod
-    def of_files(cls, files: PretrainedFiles) -> TextTokenizer:
-        """The tokenizer of a pretrained model's folder."""
-        from transformers import AutoTokenizer
-
-        loaded: Any = AutoTokenizer.from_pretrained(
-            files.folder, local_files_only=True, trust_remote_code=False
-        )
-        return cls(loaded.backend_tokenizer, int(loaded.pad_token_id), int(loaded.eos_token_id))
-
-    @classmethod
-    def trained_on(cls, texts: Iterable[str], most_tokens: int) -> Self:
-        """Byte-pair encoding over words and single punctuation marks in lower case.
-
-        Equal texts give an equal tokenizer, whatever their order; of the trainers of the library
-        "tokenizers" this is the only one of which that is true.
-        """
-        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
-        backend: Any = Tokenizer(models.BPE(unk_token=UNKNOWN_TOKEN, fuse_unk=True))
-        backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.WhitespaceSplit(),
-                pre_tokenizers.Punctuation(),
-                pre_tokenizers.Metaspace(prepend_scheme="always", split=False),
-            ]
-        )
-        backend.decoder = decoders.Metaspace(prepend_scheme="always")
-        special = [PADDING_TOKEN, END_TOKEN, UNKNOWN_TOKEN]
-        trainer = trainers.BpeTrainer(
-            vocab_size=most_tokens, special_tokens=special, show_progress=False
-        )
-        backend.train_from_iterator(sorted(Counter(texts).elements()), trainer)
-        return cls(backend, special.index(PADDING_TOKEN), special.index(END_TOKEN))
-
-    @property
-    def size(self) -> int:
-        """The number of tokens, the added ones included."""
-        return int(self._backend.get_vocab_size())
-
-    @property
-    def begins_word(self) -> NDArray[np.bool_]:
-        """(tokens,) whether a token begins a word, which T5's mark at its front says."""
-        begins = np.zeros(self.size, dtype=bool)
-        begins[[n for word, n in self._backend.get_vocab().items() if word[:1] == WORD_MARK]] = True
-        return begins
-
-    def add(self, tokens: Sequence[str]) -> LongArray:
-        """Add ordinary tokens that are always one id, in their order; returns their ids (tokens,).
-
-        Raises:
-            SystemFailure: one of them is not encoded as a single id.
-        """
-        from tokenizers import AddedToken
-
-        self._backend.add_tokens([AddedToken(token, normalized=False) for token in tokens])
-        self._find_markers()
-        encoded = self.marked(tokens)
-        if (split := encoded.lengths != 1).any():
-            token = tokens[int(np.flatnonzero(split)[0])]
-            raise SystemFailure(f"the tokenizer does not encode the added token {token} as one id.")
-        return encoded.ids.astype(np.int64)
-
-    def __call__(self, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
-        """The ids of each text, the first ``most_tokens`` of them, split as text throughout."""
-        ids: list[list[int]] = []
-        for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
-            part = list(texts[start : start + _TEXTS_TOKENISED_AT_ONCE])
-            rows = self._encoded(part)
-            for row in self._markers.found_in(part, rows):
-                rows[row] = self._encoded([self._markers.parted(part[row])])[0]
-            ids += rows
-        return self._as_tokens(ids, most_tokens)
-
-    def marked(self, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
-        """Like a call, for texts of our own in which the names of added tokens stand for them."""
-        ids: list[list[int]] = []
-        for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
-            ids += self._encoded(list(texts[start : start + _TEXTS_TOKENISED_AT_ONCE]))
-        return self._as_tokens(ids, most_tokens)
-
-    def as_text(self, texts: Sequence[str]) -> list[str]:
-        """The texts as they may stand beside added tokens in a text for :meth:`marked`."""
-        plain = list(texts)
-        for start in range(0, len(plain), _TEXTS_TOKENISED_AT_ONCE):
-            part = plain[start : start + _TEXTS_TOKENISED_AT_ONCE]
-            for row in self._markers.found_in(part, self._encoded(part)):
-                plain[start + row] = self._markers.parted(part[row])
-        return plain
-
-    def _find_markers(self) -> None:
-        added = self._backend.get_added_tokens_decoder()
-        self._markers = Markers(self._backend, [*added, self.padding, self.end], UNKNOWN_TOKEN)
-
-    def _encoded(self, texts: list[str]) -> list[list[int]]:
-        found = self._backend.encode_batch_fast(texts, add_special_tokens=False)
-        return [one.ids for one in found]
-
-    def _as_tokens(self, rows: Sequence[Sequence[int]], most_tokens: int | None) -> Tokens:
-        ids = [np.zeros(0, dtype=np.int32)]
-        ids += [np.asarray(row[:most_tokens], dtype=np.int32) for row in rows]
-        return Tokens(np.concatenate(ids), np.cumsum([len(row) for row in ids]), self.padding)
-
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """The texts of token ids; padding and end are left out."""
-        texts = self._backend.decode_batch([list(row) for row in ids], skip_special_tokens=True)
-        return [text.strip() for text in texts]
-
-    def save(self, path: Path) -> None:
-        """Write it as JSON, in the format of the library "tokenizers"."""
-        with atomic_path(path) as temporary:
-            self._backend.save(str(temporary))
-
-    @classmethod
-    def load(cls, path: Path, padding: int, end: int) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            BenchmarkError: the file is missing or no tokenizer.
-        """
-        from tokenizers import Tokenizer
-
-        try:
-            return cls(Tokenizer.from_file(str(path)), padding, end)
-        except Exception as error:  # the library raises bare exceptions
-            raise BenchmarkError(f"{path}: is not readable as a tokenizer ({error}).") from None
-
-
-def texts_of(view: TrainingView) -> list[str]:
-    """What a scratch tokenizer learns from: all item texts and the queries of the training log."""
-    queries = view.corpus.queries.text
-    return [*view.corpus.items.text[1:], *(queries[number] for number in training_queries(view))]
 
 
 # ----------------------------------------------------------------------------------------- model
@@ -477,104 +307,3 @@ class Backbone:
         model, marks = Seq2Seq.load(folder, device), read_json(folder / _MARKS)
         tokenizer = TextTokenizer.load(folder / _TOKENIZER, marks["padding"], marks["end"])
         return cls(model, tokenizer)
-
-
-# ----------------------------------------------------------------------------- prompts of pieces
-
-
-def joined(parts: Sequence[Tokens]) -> Tokens:
-    """Several collections of token lists as one, in order."""
-    ids = np.concatenate([part.ids for part in parts])
-    lengths = np.concatenate([part.lengths for part in parts])
-    return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]), parts[0].padding)
-
-
-def assembled(
-    tokens: Tokens,
-    pieces: NDArray[np.integer],
-    end: int | None = None,
-    most_tokens: int | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts put together from token lists, padded on the right.
-
-    Args:
-        tokens: the pieces.
-        pieces: (prompts, any number), which pieces a prompt is made of, -1 for none.
-        end: the id that closes each prompt, if any.
-        most_tokens: prompts are cut after so many, the end included.
-
-    Returns:
-        ids int64 and mask of real tokens, both (prompts, length of the longest).
-    """
-    present = pieces >= 0
-    flat = pieces[present]
-    lengths = tokens.lengths[flat]
-    row = np.repeat(np.nonzero(present)[0], lengths)
-    total = np.bincount(row, minlength=len(pieces))
-    place = np.arange(len(row))
-    inner = place - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    column = place - np.repeat(np.cumsum(total) - total, total)
-    values = tokens.ids[np.repeat(tokens.offsets[:-1][flat], lengths) + inner]
-    closing = 0 if end is None else 1
-    if most_tokens is not None:
-        kept = column < most_tokens - closing
-        row, column, values = row[kept], column[kept], values[kept]
-        total = np.minimum(total, most_tokens - closing)
-    width = max(1, int(total.max(initial=0)) + closing)
-    ids = np.full((len(pieces), width), tokens.padding, dtype=np.int64)
-    ids[row, column] = values
-    if end is not None:
-        ids[np.arange(len(pieces)), total] = end
-    mask = np.arange(width)[None, :] < (total + closing)[:, None]
-    return torch.from_numpy(ids), torch.from_numpy(mask)
-
-
-def assembled_lengths(tokens: Tokens, pieces: NDArray[np.integer]) -> LongArray:
-    """How many tokens each prompt of :func:`assembled` has, (prompts,), without an end."""
-    lengths = np.where(pieces >= 0, tokens.lengths[np.maximum(pieces, 0)], 0).sum(axis=1)
-    return lengths.astype(np.int64)
-
-
-def labels_of(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Target ids (batch, tokens) as labels: padding is :data:`IGNORED`."""
-    return ids.masked_fill(~mask, IGNORED)
-
-
-def batches_by_length(
-    rows: LongArray,
-    lengths: LongArray,
-    batch_size: int,
-    random: np.random.Generator,
-    window: int,
-) -> list[LongArray]:
-    """Cut shuffled rows into batches of similar lengths, so that little padding is computed.
-
-    Args:
-        rows: (instances,) in random order.
-        lengths: (instances,) the length of each row.
-        window: so many batches after one another are sorted by length together; 1 sorts within each
-            batch only, which leaves the batches as they are but serves micro-batches.
-    """
-    span = batch_size * max(1, window)
-    batches = []
-    for start in range(0, len(rows), span):
-        part = slice(start, start + span)
-        ordered = rows[part][np.argsort(lengths[part], kind="stable")]
-        batches += [
-            ordered[place : place + batch_size] for place in range(0, len(ordered), batch_size)
-        ]
-    return [batches[number] for number in random.permutation(len(batches))]
-
-
-def seq2seq_batch(
-    tokens: Tokens,
-    inputs: NDArray[np.integer],
-    targets: NDArray[np.integer],
-    end: int,
-    most_input_tokens: int | None = None,
-    most_target_tokens: int | None = None,
-) -> Batch:
-    """The batch of :class:`Seq2Seq` for prompts and targets given as pieces."""
-    ids, mask = assembled(tokens, inputs, end, most_input_tokens)
-    labels = labels_of(*assembled(tokens, targets, end, most_target_tokens))
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}

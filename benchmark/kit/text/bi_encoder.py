@@ -23,7 +23,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.language_models.seq2seq import joined
 from benchmark.kit.pretrained.model_folder import PretrainedFiles
 from benchmark.kit.text.encoders import (
     Activations,
@@ -34,6 +33,7 @@ from benchmark.kit.text.encoders import (
     encode_in_parts,
     encode_tokens,
 )
+from benchmark.kit.text.pieces import joined
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.negatives import Exclusions
 from benchmark.systems.contract import FloatArray, RunContext
