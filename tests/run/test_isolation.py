@@ -313,7 +313,7 @@ def test_a_full_disk_stops_the_suite_and_is_nobodys_failure(
     for name, code in FULL.items():
         project.add_system(name, system(**{where: code}))
     for name in FULL if where == "fit" else ("python", "torch", "tokenizers"):
-        ran = run_tiny("--systems", f"{name},popularity", "--results", name)
+        ran = run_tiny("--systems", f"{name},popularity", "--results", name, "--jobs", "1")
         assert ran.returncode == 2, (name, ran.stderr)
         assert "Traceback" not in ran.stderr, ran.stderr
         (sentence,) = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
@@ -406,7 +406,7 @@ def test_suites_on_one_folder_share_the_work(project: ProjectCopy) -> None:
             ),
         )
     command = [sys.executable, "-m", "benchmark.run", "--dataset", "tiny"]
-    command += ["--systems", "one,two,three", "--preset", "smoke"]
+    command += ["--systems", "one,two,three", "--preset", "smoke", "--jobs", "1"]
     running = []
     try:
         for suite in ("first", "second"):
