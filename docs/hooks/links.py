@@ -20,6 +20,7 @@ PAGES: Mapping[str, str] = {
     "results/submissions/README.md": "submissions.md",
     "results/submissions": "submissions.md",
     "results/ablations": "ablations.md",
+    "results/extended": "extended.md",
     "results/planted": "planted.md",
     "results/reference": "results.md",
     "results/speed": "speed.md",

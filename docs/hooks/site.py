@@ -45,6 +45,9 @@ SHOWN = {
 }
 """Page → the file of the repository that it shows."""
 
+KEPT = {"ablations": "Ablations", "extended": "Newer systems", "planted": "The planted world"}
+"""Folder of ``results`` → the title of the page that shows its tables."""
+
 _MARK = re.compile(r"<!-- made: (.+?) -->")
 
 
@@ -95,8 +98,8 @@ def made_files() -> Iterator[tuple[str, str | bytes]]:
         pictures |= links.pictures_of(text, source)
         yield address, _with_more(address, links.in_the_site(text, source, address))
     yield "results.md", reference_page()
-    yield "ablations.md", ablations_page()
-    yield "planted.md", planted_page()
+    for name, title in KEPT.items():
+        yield f"{name}.md", kept_page(name, title)
     for path in sorted((ROOT / "results" / "reference").glob("*/*.png")):
         pictures.add(path.relative_to(ROOT).as_posix())
     for picture in sorted(pictures):
@@ -138,18 +141,9 @@ def reference_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def ablations_page() -> str:
-    """The tables of ``results/ablations``."""
-    return _page_of("ablations", "# Ablations")
-
-
-def planted_page() -> str:
-    """The tables of ``results/planted``."""
-    return _page_of("planted", "# The planted world")
-
-
-def _page_of(name: str, title: str) -> str:
-    parts = [title, f"The tables of `results/{name}`, as the report writes them."]
+def kept_page(name: str, title: str) -> str:
+    """The tables of a folder of ``results``."""
+    parts = [f"# {title}", f"The tables of `results/{name}`, as the report writes them."]
     for folder in sorted(path for path in (ROOT / "results" / name).glob("*") if path.is_dir()):
         parts += [f"## {folder.name}", *_tables_of(folder)]
     return "\n\n".join(parts) + "\n"
