@@ -25,7 +25,9 @@ from typing import Protocol
 from rich.console import Console
 
 from benchmark.faults import MachineFault
-from benchmark.jobs.execute import Failure, execute, load_data
+from benchmark.jobs.context import load_data
+from benchmark.jobs.execute import execute
+from benchmark.jobs.failure import Failure
 from benchmark.jobs.machine import least_held, visible_cuda_devices
 from benchmark.jobs.record import Run
 from benchmark.jobs.store import JobSpec

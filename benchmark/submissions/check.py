@@ -17,8 +17,8 @@ from benchmark.data.dataset import Dataset
 from benchmark.data.prepare import load, stored_with
 from benchmark.data.recipe import load_recipe, recipe_names
 from benchmark.errors import BenchmarkError
-from benchmark.jobs.execute import metrics_of_views
 from benchmark.jobs.outside import Ranked, file_key, rank_files
+from benchmark.jobs.ranks import metrics_of_views
 from benchmark.jobs.record import JUDGED_FILE, RANKS_FILE
 from benchmark.protocol.all_items import eligible_items
 from benchmark.protocol.graded import COLUMNS, JudgedItems, JudgedRanks

@@ -28,7 +28,8 @@ from benchmark.files import (
     sweep_partial_of,
     write_json,
 )
-from benchmark.jobs.execute import failure_of, load_data
+from benchmark.jobs.context import load_data
+from benchmark.jobs.failure import failure_of
 from benchmark.jobs.identity import JobChanged, refuse_if_changed, refuse_other_code
 from benchmark.jobs.machine import set_torch_threads, threads
 from benchmark.jobs.store import JobSpec

@@ -20,7 +20,7 @@ from benchmark.audit.simple import reached
 from benchmark.data.dataset import SEARCH, Dataset, Judgements, fingerprint_of
 from benchmark.errors import BenchmarkError
 from benchmark.jobs.evaluation import Evaluation, evaluate
-from benchmark.jobs.execute import metrics_of_views, write_judged, write_ranks
+from benchmark.jobs.ranks import metrics_of_views, write_judged, write_ranks
 from benchmark.jobs.record import JUDGED_FILE, RANKS_FILE
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.exchange import read_candidates
