@@ -9,7 +9,8 @@ import pytest
 
 from benchmark.data.build import build_dataset
 from benchmark.data.raw import NO_QUERY
-from benchmark.data.recipe import Recipe, WorldSource, parse_recipe
+from benchmark.data.recipe import Recipe, parse_recipe
+from benchmark.data.source_options import WorldSource
 from benchmark.data.sources import source_of, world
 from benchmark.errors import BenchmarkError
 

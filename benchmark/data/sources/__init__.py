@@ -4,7 +4,7 @@
 ``read(recipe)`` turns them into a :class:`benchmark.data.raw.RawLog`. A source of files
 that people make also has ``load(recipe, faults)``, which notes every fault of theirs; ``read``
 raises the first, and :mod:`benchmark.data.validate` lists them all. To add a source, write its
-options as a class in :mod:`benchmark.data.recipe` and add its module here.
+options as a class in :mod:`benchmark.data.source_options` and add its module here.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ from benchmark.data.raw import (
     counted_once,
     recommendation_log,
 )
-from benchmark.data.recipe import AmazonSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import AmazonSource
 from benchmark.data.sources import folder as tidy
 from benchmark.data.sources.amazon_queries import (
     RelevanceRows,

@@ -16,7 +16,8 @@ from typing import cast
 import numpy as np
 
 from benchmark.data.raw import RawLog
-from benchmark.data.recipe import CompanySource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import CompanySource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults, settled

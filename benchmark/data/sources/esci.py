@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawItems, RawJudgements, RawLog
-from benchmark.data.recipe import EsciSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import EsciSource
 from benchmark.data.sources.joint import catalogue
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults, settled

@@ -22,7 +22,8 @@ from benchmark.data.raw import (
     RawLog,
     recommendation_log,
 )
-from benchmark.data.recipe import FolderSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import FolderSource
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults, settled
 from benchmark.data.tables.schema import TableSchema, files_of

@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
-from benchmark.data.recipe import JdsearchSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import JdsearchSource
 from benchmark.data.sources.joint import catalogue
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults, settled

@@ -18,7 +18,8 @@ from typing import cast
 import numpy as np
 
 from benchmark.data.raw import RawItems, RawLog, recommendation_log
-from benchmark.data.recipe import MovielensSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import MovielensSource
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults, settled
 from benchmark.data.tables.schema import TableSchema, files_of

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawLog
-from benchmark.data.recipe import QilinSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import QilinSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults, settled

@@ -29,7 +29,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawItems, RawLog
-from benchmark.data.recipe import RecifSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import RecifSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults, settled

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawLog, recommendation_log
-from benchmark.data.recipe import Recipe, YambdaSource
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import YambdaSource
 from benchmark.data.sources.joint import catalogue
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults, settled
