@@ -1,0 +1,30 @@
+"""Accelerate as a run asks for it: device, precision, trackers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmark.kit.precision import mixed_precision
+from benchmark.systems.contract import RunContext
+
+
+def accelerator_of(context: RunContext) -> Any:
+    """An ``accelerate.Accelerator`` for the device, the precision and the trackers of a run."""
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+
+    if context.device.startswith("cuda:"):
+        # accelerate knows no number outside of torchrun: it takes torch's current device.
+        torch.cuda.set_device(context.device)
+    # accelerate keeps its precision for the life of a process; runs in one process may differ.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(
+        cpu=context.device == "cpu",
+        mixed_precision=mixed_precision(context.precision),
+        log_with=list(context.trackers) or None,
+        project_dir=str(context.folder) if context.trackers else None,
+        # Stages and task mixtures leave weights of a model unused in some steps.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
