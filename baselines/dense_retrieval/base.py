@@ -48,7 +48,7 @@ from benchmark.kit.text.encoders import (
 )
 from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
 from benchmark.systems.space import Real, SearchSpace, Whole

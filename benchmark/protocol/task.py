@@ -38,11 +38,11 @@ from benchmark.locks import locked
 from benchmark.protocol.all_items import barred_items
 from benchmark.protocol.blocks import Blocks
 from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.graded import JudgedItems
 from benchmark.protocol.hard_negatives import count_fill_ups, search_engine
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.lists import HELD_OUT, Lists, lists_of
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings

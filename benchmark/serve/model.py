@@ -27,7 +27,7 @@ from benchmark.errors import BenchmarkError, quoted, shortened, unknown_value
 from benchmark.files import is_complete
 from benchmark.jobs.machine import chosen_device, set_torch_threads, threads_of_a_job
 from benchmark.jobs.record import SYSTEM_FOLDER, Run, find_run_folders, read_run
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.questions import Question, Questions
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import known_users

@@ -21,8 +21,9 @@ from benchmark.data.recipe import Recipe, parse_recipe
 from benchmark.data.sources import source_of
 from benchmark.hashing import row_hash
 from benchmark.protocol.best_hits import SCORE_STEP
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives, search_engine
-from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
+from benchmark.protocol.negatives import HashedLaw, hashed_negatives
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.splits import split_task
 from benchmark.protocol.task import build_tasks

@@ -35,7 +35,7 @@ from benchmark.kit.text.encoders import (
 )
 from benchmark.kit.text.pieces import joined
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.systems.contract import FloatArray, RunContext
 from benchmark.systems.view import TrainingView
 
