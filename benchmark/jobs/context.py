@@ -13,8 +13,9 @@ from benchmark.data.dataset import Dataset
 from benchmark.faults import MachineFault
 from benchmark.jobs.identity import refuse_if_changed, refuse_other_code
 from benchmark.jobs.store import JobSpec
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, load_tasks
+from benchmark.protocol.task import Task
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
 from benchmark.systems.provenance import code_fingerprint

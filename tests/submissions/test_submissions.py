@@ -17,8 +17,8 @@ import yaml
 from benchmark.errors import BenchmarkError
 from benchmark.jobs.record import find_run_folders
 from benchmark.protocol.__main__ import _parser as protocol_parser
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import configure_protocol
-from benchmark.protocol.task import load_tasks
 from benchmark.report.__main__ import main as report
 from benchmark.report.submissions import (
     Manifest,
