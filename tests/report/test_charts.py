@@ -16,14 +16,11 @@ from matplotlib.text import Text
 from benchmark.jobs.record import CostPart
 from benchmark.report.group import Drawing
 from benchmark.report.latex import figures_latex, standalone
-from benchmark.report.plots.charts import (
-    WHISKERS,
-    bars_figure,
-    cost_figure,
-    curves_figure,
-    ranks_figure,
-)
+from benchmark.report.plots.bars import WHISKERS, bars_figure
 from benchmark.report.plots.codebooks import codebooks_figure
+from benchmark.report.plots.cost import cost_figure
+from benchmark.report.plots.curves import curves_figure
+from benchmark.report.plots.ranks import ranks_figure
 from benchmark.report.plots.style import (
     COLUMN_WIDTH,
     HOVER,
