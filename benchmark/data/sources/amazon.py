@@ -24,7 +24,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,8 +49,8 @@ from benchmark.data.sources.amazon_queries import (
     with_sessions,
 )
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table
 from benchmark.hashing import row_uniform, text_keys
 
@@ -89,17 +88,14 @@ def metadata_file(category: str) -> str:
     return f"meta_{category}.json.gz"
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The files of the recipe; without a folder at hand they are downloaded first.
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """Reviews, metadata and, for ``search.kind: own``, queries and both relevance files.
+
+    Without a folder at hand they are downloaded first; what is missing is noted.
 
     Raises:
-        BenchmarkError: a file is missing, or cannot be had.
+        BenchmarkError: a download failed.
     """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
-    """Reviews, metadata and, for ``search.kind: own``, queries and both relevance files."""
     options = cast(AmazonSource, recipe.source)
     folder = recipe.source_folder
     if _is_tidy(folder):
@@ -159,19 +155,10 @@ def _download(options: AmazonSource, name: str) -> Download:
     )
 
 
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the files.
-
-    Raises:
-        BenchmarkError: one is missing, damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
-
-
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the files; every fault is noted, and with one there is no log."""
     options = cast(AmazonSource, recipe.source)
-    paths = _paths(recipe, faults)
+    paths = find(recipe, faults)
     if _is_tidy(recipe.source_folder):
         log = _load_tidy(recipe, paths, faults)
     else:
