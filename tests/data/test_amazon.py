@@ -18,7 +18,7 @@ from benchmark.data.dataset import SEARCH, Dataset
 from benchmark.data.prepare import load
 from benchmark.data.recipe import Recipe, load_recipe, parse_recipe
 from benchmark.data.sources import read_source
-from benchmark.data.sources.amazon import clean_text
+from benchmark.data.sources.amazon_products import clean_text
 from benchmark.errors import BenchmarkError
 from tests.data.conftest import write_parquet
 from tests.data.faulty_server import Plan, serving

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmark.data.raw import RawItems, RawLog, counted_once, recommendation_log
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import Amazon2023Source
-from benchmark.data.sources.amazon import OfProducts, clean_text, only_items_with_text
+from benchmark.data.sources.amazon_products import OfProducts, clean_text, only_items_with_text
 from benchmark.data.sources.amazon_queries import RelevanceRows, with_sessions
 from benchmark.data.sources.folder import last_levels
 from benchmark.data.tables.columns import Column
