@@ -1,4 +1,4 @@
-"""Products of both sources of Amazon: their texts as cleaned, their metadata, those without text."""
+"""Products of both sources of Amazon: texts as cleaned, metadata by id, and those without text."""
 
 from __future__ import annotations
 
