@@ -28,16 +28,13 @@ from benchmark.files import (
     check_manifest,
     finished_in,
     is_complete,
-    lock_by_content,
     read_json,
     remove_folder,
     sha256_of_file,
     sha256_of_json,
-    sweep_abandoned,
-    sweep_locks,
-    sweep_partial,
     write_json,
 )
+from benchmark.leftovers import lock_by_content, sweep_abandoned, sweep_locks, sweep_partial
 from benchmark.loaded import sources_as_loaded
 from benchmark.locks import locked
 
