@@ -49,13 +49,13 @@ from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.encoders import (
-    Tokens,
     encoder_part,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.kit.text.pieces import assembled, assembled_lengths, batches_by_length, joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

@@ -49,7 +49,6 @@ from benchmark.kit.identifiers.value import PADDING
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import (
     IGNORED,
     assembled,
@@ -58,6 +57,7 @@ from benchmark.kit.text.pieces import (
     joined,
     labels_of,
 )
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

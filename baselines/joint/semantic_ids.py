@@ -44,8 +44,9 @@ from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
 from benchmark.kit.language_models.tokenizer import TextTokenizer, texts_of
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, joint_item_vectors
-from benchmark.kit.text.encoders import Tokens, encoder_part, own_pooling
+from benchmark.kit.text.encoders import encoder_part, own_pooling
 from benchmark.kit.text.pieces import assembled, assembled_lengths, joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

@@ -16,8 +16,8 @@ from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.seq2seq import ScratchSize, Seq2Seq
 from benchmark.kit.modules import copy_of_state
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import IGNORED
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Part, TrainingSettings, graphs, micro_batches, train
 from benchmark.kit.training import loop as training
 from benchmark.kit.training.micro_batches import (
