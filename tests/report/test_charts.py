@@ -32,8 +32,9 @@ from benchmark.report.plots.style import (
     save_figure,
 )
 from benchmark.report.plots.tradeoff import tradeoff_figure
+from benchmark.report.reading.collected_events import collect_events
 from benchmark.report.reading.curves import Curve, read_curves, write_curves
-from benchmark.report.statistics.inference import collect_events, statistics_of
+from benchmark.report.statistics.inference import statistics_of
 from benchmark.report.tables.metrics import main_table
 from benchmark.report.tables.rows import Table
 from benchmark.systems.catalogue import entries
