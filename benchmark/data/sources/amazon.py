@@ -29,7 +29,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.download import Download, fetch
+from benchmark.data.download import fetch
 from benchmark.data.raw import RawItems, RawLog, counted_once, recommendation_log
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import AmazonSource
@@ -50,6 +50,7 @@ from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table
+from benchmark.data.transfer import Download
 from benchmark.hashing import row_uniform, text_keys
 
 REVIEWS_URL = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
