@@ -16,9 +16,6 @@ from benchmark.kit.text.markers import Markers
 _TEXTS_TOKENISED_AT_ONCE = 8192
 
 
-# ------------------------------------------------------------------------------- texts to tokens
-
-
 @dataclass(frozen=True)
 class Tokens:
     """The token ids of many texts in a row, (tokens,): ``t``'s are at offsets[t]:offsets[t + 1]."""
