@@ -1,12 +1,15 @@
-"""Accelerate as a run asks for it: device, precision, trackers."""
+"""Accelerate as a run asks for it (device, precision, trackers), and what it is given to wrap."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmark.kit.precision import mixed_precision
+from benchmark.kit.training.instances import Batch
 from benchmark.systems.contract import RunContext
 
 
@@ -28,3 +31,16 @@ def accelerator_of(context: RunContext) -> Any:
         # Stages and task mixtures leave weights of a model unused in some steps.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+
+
+class LossModule(nn.Module):
+    """Model and loss as one module, so that autocast and data parallelism wrap both."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Batch], torch.Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The mean loss of a batch."""
+        return self._loss(batch)

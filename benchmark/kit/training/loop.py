@@ -23,7 +23,7 @@ from benchmark.faults import lacks_memory
 from benchmark.files import write_text
 from benchmark.kit.modules import copy_of_state
 from benchmark.kit.products import WideProducts, is_faster_by_onednn
-from benchmark.kit.training.accelerator import accelerator_of
+from benchmark.kit.training.accelerator import LossModule, accelerator_of
 from benchmark.kit.training.checkpoint_files import Checkpoint, Checkpoints
 from benchmark.kit.training.checkpoints import CheckpointPace, expected_seconds
 from benchmark.kit.training.feed import Feed
@@ -41,18 +41,6 @@ from benchmark.kit.training.settings import TrainingSettings
 from benchmark.systems.contract import RunContext
 from benchmark.systems.processes import agreed
 from benchmark.systems.view import ValidationMetrics, selection_score
-
-
-class _LossModule(nn.Module):
-    """Model and loss as one module, so that autocast and data parallelism wrap both."""
-
-    def __init__(self, model: nn.Module, loss: Callable[[Batch], torch.Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self._loss = loss
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        return self._loss(batch)
 
 
 def train(
@@ -118,7 +106,7 @@ class _Loop:
         groups = parameter_groups if parameter_groups is not None else model.parameters()
         optimizer = make_optimizer(groups, settings)
         self.loss_module, self.optimizer = self.accelerator.prepare(
-            _LossModule(model, loss), optimizer
+            LossModule(model, loss), optimizer
         )
         self.steps_per_epoch = instances.steps(settings.batch_size)
         self.schedule = make_schedule(optimizer, settings, settings.epochs * self.steps_per_epoch)
