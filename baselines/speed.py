@@ -29,9 +29,9 @@ from baselines.training_speed import training_topic
 from benchmark.data.prepare import PREPARED_ROOT, load
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.training import Batch, Instances, train
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import load_tasks
 from benchmark.speed.measure import Measurement
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose

@@ -22,8 +22,8 @@ import pandas as pd
 from baselines.speed import TARGETS_A_STEP, recbole_trainer, suite_training
 from benchmark.data.dataset import EventLog
 from benchmark.data.prepare import PREPARED_ROOT, load
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import load_tasks
 from benchmark.speed.contest import Board, Line, Peer, Task, Way, race
 from benchmark.systems.view import TrainingView
 

@@ -42,8 +42,8 @@ from benchmark.kit.training.micro_batches import (
     loss_weights,
     room_of,
 )
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import load_tasks
 from benchmark.speed.decoding import SMALL as T5_SMALL
 from benchmark.speed.decoding import decoding
 from benchmark.speed.measure import Measurement

@@ -1,7 +1,7 @@
 """Locks between processes: files that belong to a living process, so a killed one leaves none held.
 
 A lock file stays where it is after its release. Old ones are removed by
-:func:`benchmark.files.sweep_locks`, which holds them while it does so.
+:func:`benchmark.leftovers.sweep_locks`, which holds them while it does so.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ from pydantic import Field
 
 from benchmark.data.dataset import BEHAVIOURS, LongArray
 from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding.ranking import Encoded, encode
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.language_models.pseudo_queries import (
     PseudoQueries,

@@ -28,8 +28,8 @@ from benchmark.data.dataset import BEHAVIOURS, SEARCH, LongArray
 from benchmark.errors import BenchmarkError
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.language_models.tokenizer import TextTokenizer
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.protocol.requests import Events
 
 REC_ITEM, SRC_QUERY, SRC_ITEM = "<rec_item>", "<src_query>", "<src_item>"

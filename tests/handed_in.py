@@ -10,9 +10,10 @@ import numpy as np
 from benchmark.data import load
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.__main__ import main
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.outside import event_ids
 from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import Task, load_tasks
+from benchmark.protocol.task import Task
 from benchmark.protocol.trec import item_words, write_run
 
 RECIPE = (

@@ -15,8 +15,6 @@ from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault, machine_cause
 from benchmark.files import (
-    ABANDONED,
-    LEFT_FOR_DEAD,
     atomic_path,
     build_folder,
     check_manifest,
@@ -24,17 +22,21 @@ from benchmark.files import (
     finished_in,
     is_complete,
     is_partial,
-    lock_by_content,
     read_json,
     remove_folder,
-    sweep_locks,
-    sweep_partial,
-    sweep_partial_of,
     write_json,
     write_manifest,
     write_text,
 )
 from benchmark.jobs.store import RunStore
+from benchmark.leftovers import (
+    ABANDONED,
+    LEFT_FOR_DEAD,
+    lock_by_content,
+    sweep_locks,
+    sweep_partial,
+    sweep_partial_of,
+)
 from benchmark.locks import LockedElsewhere, is_free, locked
 
 PARTIAL = ".partial-" + "0123456789abcdef" * 2 + "-"

@@ -36,8 +36,6 @@ from benchmark.kit.text.encoders import (
     Pooling,
     SentenceEncoder,
     TextEncoder,
-    Tokenizer,
-    Tokens,
     encode_in_parts,
     encode_tokens,
     encoder_part,
@@ -47,8 +45,9 @@ from benchmark.kit.text.encoders import (
     text_vectors,
 )
 from benchmark.kit.text.query_tables import rows_of_queries
+from benchmark.kit.text.tokens import Tokenizer, Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
 from benchmark.systems.space import Real, SearchSpace, Whole

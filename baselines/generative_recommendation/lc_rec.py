@@ -39,8 +39,8 @@ from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
 from benchmark.kit.decoding.levels import EncodedPrompts
-from benchmark.kit.decoding.ranking import encode
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.t5 import encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
@@ -49,13 +49,13 @@ from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.encoders import (
-    Tokens,
     encoder_part,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.kit.text.pieces import assembled, assembled_lengths, batches_by_length, joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

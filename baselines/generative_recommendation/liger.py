@@ -35,8 +35,9 @@ from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, sha256_of_arrays, write_json
 from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem, beam_over
-from benchmark.kit.decoding.ranking import Encoded, candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.moving import (

@@ -32,8 +32,9 @@ from benchmark.data.dataset import RECOMMENDATION, UNKNOWN_USER, IntArray, LongA
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding.ranking import Encoded, LengthRule, encode
+from benchmark.kit.decoding.ranking import LengthRule
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph, spectral_clusters
@@ -48,7 +49,6 @@ from benchmark.kit.identifiers.value import PADDING
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import (
     IGNORED,
     assembled,
@@ -57,6 +57,7 @@ from benchmark.kit.text.pieces import (
     joined,
     labels_of,
 )
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

@@ -31,8 +31,8 @@ from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding.ranking import Encoded, encode
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import LearnedIdentifiers, RQVAEConfig, learn_identifiers

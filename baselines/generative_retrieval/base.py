@@ -39,13 +39,13 @@ from benchmark.kit.language_models.pseudo_queries import (
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.encoders import (
-    Tokens,
     encoder_part,
     own_pooling,
     pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.kit.text.pieces import assembled, joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView

@@ -38,8 +38,8 @@ from benchmark.kit.identifiers.hierarchical import STARTS, structured_identifier
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.seq2seq import Backbone
 from benchmark.kit.language_models.tokenizer import texts_of
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole
 from benchmark.systems.view import TrainingView

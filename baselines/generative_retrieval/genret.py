@@ -55,8 +55,8 @@ from benchmark.kit.identifiers.value import groups_of
 from benchmark.kit.language_models.seq2seq import Backbone
 from benchmark.kit.language_models.tokenizer import texts_of
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import assembled, batches_by_length, joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole

@@ -44,8 +44,8 @@ from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.product import ROUNDS, ProductQuantiser
 from benchmark.kit.language_models.seq2seq import Backbone
 from benchmark.kit.language_models.tokenizer import texts_of
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import IGNORED, batches_by_length, joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole

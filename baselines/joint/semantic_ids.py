@@ -34,8 +34,8 @@ from benchmark.data.dataset import BEHAVIOURS, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
-from benchmark.kit.decoding.ranking import Encoded, encode
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
@@ -44,8 +44,9 @@ from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
 from benchmark.kit.language_models.tokenizer import TextTokenizer, texts_of
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, joint_item_vectors
-from benchmark.kit.text.encoders import Tokens, encoder_part, own_pooling
+from benchmark.kit.text.encoders import encoder_part, own_pooling
 from benchmark.kit.text.pieces import assembled, assembled_lengths, joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from benchmark.data.recipe import FEWEST_ITEMS, GeneratedSource
+from benchmark.data.source_options import FEWEST_ITEMS, GeneratedSource
 from benchmark.data.sources.generated import TASTES, planted_rule
 from benchmark.errors import SystemFailure
 from benchmark.protocol.requests import Requests

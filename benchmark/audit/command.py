@@ -17,8 +17,8 @@ from benchmark.audit.record import AUDIT_FOLDER, TITLES, Audit, save_audit
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.overrides import protocol_changes
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import PRESETS, configure_protocol
-from benchmark.protocol.task import load_tasks
 
 EXIT_FINDING = 1
 

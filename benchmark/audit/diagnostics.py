@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import BEHAVIOURS, RECOMMENDATION, SEARCH, Dataset, EventLog, LongArray
 from benchmark.data.queries import queries_of_item
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.hard_negatives import search_engine
 from benchmark.protocol.histories import (
     EventSet,
@@ -24,7 +25,6 @@ from benchmark.protocol.histories import (
     recency_of_target,
     visible_history,
 )
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task
 

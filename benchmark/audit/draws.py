@@ -21,8 +21,9 @@ from benchmark.audit.rankers import Ranker, catalogue_ranks, no_learning_rankers
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.all_items import eligible_items
 from benchmark.protocol.draw import metrics_over_draws
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, load_tasks
+from benchmark.protocol.task import Task
 
 _SHOWN = ("HR@1", "HR@10", "NDCG@10")
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from benchmark.audit.intervals import Measured, measured
 from benchmark.audit.simple import in_history, longest_history
 from benchmark.data.dataset import Dataset, EventLog, LongArray
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.task import Task
 
 SEVERAL = "test events of searches with several clicks"

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from benchmark.audit.intervals import Measured, difference, measured
 from benchmark.data.dataset import BEHAVIOURS, Dataset, EventLog
 from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.hard_negatives import search_engine
 from benchmark.protocol.metrics import gains
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.check.subject import Subject, Violation, require_near, tolerance
+from benchmark.check.subject import Subject, Violation, difference_in_words, require_near, tolerance
 from benchmark.data.dataset import IntArray
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray
@@ -59,7 +59,7 @@ def batches_do_not_matter_for_all_items(subject: Subject) -> str:
             asked = chosen.with_candidates(_every_item(chosen))
             difference = require_near(asked, expected[rows][:, 1:], there[:, 1:], change)
             largest = max(largest, difference)
-    return f"largest difference {largest:.1e}" if largest else "equal to the bit"
+    return difference_in_words(largest)
 
 
 def _scores_of_all(subject: Subject, requests: Requests) -> FloatArray:

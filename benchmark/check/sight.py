@@ -12,6 +12,7 @@ from benchmark.check.reach import first_difference
 from benchmark.check.subject import (
     Subject,
     Violation,
+    difference_in_words,
     require_equal,
     require_near,
 )
@@ -96,7 +97,7 @@ def remembers_no_request(subject: Subject) -> str:
         largest = max(
             largest, require_near(requests, expected, subject.score(requests, system), change)
         )
-    return f"largest difference {largest:.1e}" if largest else "equal to the bit"
+    return difference_in_words(largest)
 
 
 def events_of_one_user_tell_nothing_of_each_other(subject: Subject) -> str:

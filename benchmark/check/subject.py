@@ -149,3 +149,8 @@ def _require(
         f"{requests.candidates[row, column]}: {here[row, column]:.8g}, but "
         f"{there[row, column]:.8g} {change}."
     )
+
+
+def difference_in_words(largest: float) -> str:
+    """What a probe says of the largest difference that it saw."""
+    return f"largest difference {largest:.1e}" if largest else "equal to the bit"

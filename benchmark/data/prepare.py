@@ -28,16 +28,13 @@ from benchmark.files import (
     check_manifest,
     finished_in,
     is_complete,
-    lock_by_content,
     read_json,
     remove_folder,
     sha256_of_file,
     sha256_of_json,
-    sweep_abandoned,
-    sweep_locks,
-    sweep_partial,
     write_json,
 )
+from benchmark.leftovers import lock_by_content, sweep_abandoned, sweep_locks, sweep_partial
 from benchmark.loaded import sources_as_loaded
 from benchmark.locks import locked
 
@@ -140,9 +137,9 @@ def prepare(recipe: Recipe, *, root: Path = PREPARED_ROOT) -> Dataset:
     Raises:
         BenchmarkError: the source cannot be used, or ``root`` cannot be written.
     """
-    from benchmark.data.sources import source_of
+    from benchmark.data.sources import source_files
 
-    files = source_of(recipe).files(recipe)
+    files = source_files(recipe)
     sources = {_name_of(recipe, path): sha256_of_file(path) for path in files}
     key = sha256_of_json(
         {
@@ -196,11 +193,11 @@ def _hash_of_code() -> str:
 def _built(recipe: Recipe, target: Path, sources: dict[str, str], key: str) -> Dataset:
     """Build and store; called under the lock, with no sound data set in ``target``."""
     from benchmark.data.build import build_dataset
-    from benchmark.data.sources import source_of
+    from benchmark.data.sources import read_source
 
     sweep(target.parent)
     logger.info("%s: preparing.", target)
-    dataset = build_dataset(recipe, source_of(recipe).read(recipe))
+    dataset = build_dataset(recipe, read_source(recipe))
     remove_folder(target)
     build_folder(target, lambda folder: _write(folder, dataset, recipe, sources, key))
     return dataset

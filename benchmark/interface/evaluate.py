@@ -16,10 +16,10 @@ from benchmark.errors import BenchmarkError, unknown_value
 from benchmark.interface.frames import COLUMNS, intervals, metric_rows
 from benchmark.jobs.evaluation import evaluate as ranked
 from benchmark.protocol.all_items import scores_in_blocks
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.metrics import VIEWS, every_metric, gains
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import DEFAULT_PRESET, configure_protocol
-from benchmark.protocol.task import load_tasks
 from benchmark.systems.view import TrainingView
 
 if TYPE_CHECKING:

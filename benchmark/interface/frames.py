@@ -14,7 +14,7 @@ from benchmark.jobs.record import RANKS_FILE, Run, find_run_folders, read_run
 from benchmark.protocol.metrics import VIEWS, View, gains
 from benchmark.report.reading.events import read_events, tie_rule
 from benchmark.report.reading.ranks import read_ranks
-from benchmark.report.statistics.inference import CONFIDENCE, bootstrap_means
+from benchmark.report.statistics.bootstrap import CONFIDENCE, bootstrap_means
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,15 +19,9 @@ import numpy as np
 
 from benchmark.data.dataset import Dataset, LongArray
 from benchmark.errors import BenchmarkError, quoted, unknown_value
-from benchmark.files import (
-    build_folder,
-    remove_folder,
-    sha256_of_file,
-    sha256_of_json,
-    write_json,
-)
+from benchmark.files import build_folder, remove_folder, sha256_of_file, sha256_of_json, write_json
 from benchmark.jobs.describe import dataset_part, protocol_part
-from benchmark.jobs.execute import metrics_of_views, write_judged, write_ranks
+from benchmark.jobs.ranks import metrics_of_views, write_judged, write_ranks
 from benchmark.jobs.record import (
     JUDGED_FILE,
     METRICS_FILE,

@@ -18,18 +18,15 @@ from typing import Any, Literal, Protocol
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
-from benchmark.files import (
+from benchmark.files import is_complete, read_json, remove_folder, write_json
+from benchmark.jobs.record import Run, read_run
+from benchmark.leftovers import (
     ABANDONED,
-    is_complete,
     lock_by_content,
-    read_json,
-    remove_folder,
     seconds_untouched,
     sweep_locks,
     sweep_partial,
-    write_json,
 )
-from benchmark.jobs.record import Run, read_run
 from benchmark.locks import LockedElsewhere, locked
 
 _IDENTITY_FILE = "identity.json"

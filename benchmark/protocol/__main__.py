@@ -111,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here, so that --help is fast.
     from benchmark import data
     from benchmark.protocol import exchange
-    from benchmark.protocol.task import load_tasks
+    from benchmark.protocol.kept_tasks import load_tasks
 
     protocol, settings = configure_protocol(options.protocol, protocol_changes(options.set))
     dataset = data.load(options.dataset, root=options.prepared)

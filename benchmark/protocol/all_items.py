@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import RECOMMENDATION, Dataset, IntArray, LongArray
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.graded import JudgedItems, JudgedRanks
 from benchmark.protocol.hard_negatives import SearchEvents, known_pairs
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.lists import touched_by_users
 from benchmark.protocol.metrics import Ranks
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.hashing import HashArray, row_hash, row_uniform
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.retrieval import BM25Engine, score_steps
 
 SCORE_STEP = 1e-4

@@ -20,8 +20,9 @@ from benchmark.data.dataset import SEARCH, Dataset, EventLog, IntArray, LongArra
 from benchmark.hashing import HashArray
 from benchmark.protocol.best_hits import Askers, BestHits, best_allowed
 from benchmark.protocol.blocks import Arrays, Blocks, rows_by_query
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.histories import unit_of_rows
-from benchmark.protocol.negatives import Exclusions, HashedLaw, first_distinct, hashed_negatives
+from benchmark.protocol.negatives import HashedLaw, first_distinct, hashed_negatives
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.urn import event_keys
 from benchmark.retrieval import BM25Engine, make_engine

@@ -11,6 +11,7 @@ from benchmark.data.dataset import SEARCH, Dataset, IntArray, Judgements, LongAr
 from benchmark.errors import BenchmarkError, counted
 from benchmark.hashing import row_hash
 from benchmark.protocol.blocks import Arrays, Blocks, ranges
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.hard_negatives import (
     SearchEvents,
     bm25_negatives,
@@ -19,7 +20,7 @@ from benchmark.protocol.hard_negatives import (
 )
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.matched import matched_lists
-from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
+from benchmark.protocol.negatives import HashedLaw, hashed_negatives
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.splits import Split, rows_but_the_test, training_rows
 from benchmark.protocol.urn import event_keys

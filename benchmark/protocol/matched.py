@@ -28,9 +28,9 @@ from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, IntArray, Lo
 from benchmark.errors import BenchmarkError
 from benchmark.hashing import row_uniform
 from benchmark.protocol.blocks import Arrays, Blocks, rows_by_query
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.hard_negatives import SearchEvents, search_engine
 from benchmark.protocol.histories import EventSet, recency_of_target
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.orders import Orders
 from benchmark.protocol.place_law import LENGTHS, PlaceLaw, Places
 from benchmark.protocol.settings import ProtocolSettings

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import Dataset, IntArray, LongArray
 from benchmark.protocol.best_hits import score_levels
 from benchmark.protocol.blocks import Arrays, rows_by_query
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.hard_negatives import SearchEvents
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.query_order import Members, QueryOrders, tie_hashes
 from benchmark.retrieval import BM25Engine
 

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import Dataset, LongArray
 from benchmark.errors import BenchmarkError, quoted, shortened
 from benchmark.protocol.all_items import eligible_items
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.graded import JudgedItems, JudgedRanks
 from benchmark.protocol.metrics import Ranks
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.task import Task
 
 _DIGITS = 8  # of a fingerprint, in an event's id

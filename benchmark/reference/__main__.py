@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError
-from benchmark.systems.arithmetic import ARITHMETICS, NATIVE, use
+from benchmark.run.options import add_arithmetic_option
+from benchmark.systems.arithmetic import use
 from benchmark.systems.processes import number_of_processes
 
 if TYPE_CHECKING:
@@ -41,13 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--retry-failed", action="store_true", help="run systems that failed before again")
     add("--threads", type=int, help="threads of a unit (default: all cores)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
-    add(
-        "--arithmetic",
-        default=NATIVE,
-        choices=ARITHMETICS,
-        help="portable: the same ranks on every x86-64 processor with AVX2, slower "
-        "(default: %(default)s)",
-    )
+    add_arithmetic_option(parser)
     add("--out", type=Path, default=Path("results/reference"), help="where runs and tables go")
     add("--presets", type=Path, default=Path("baselines/presets"), help="where tuned/*.yaml go")
     add(

@@ -16,16 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import (
-    files_below,
-    read_json,
-    sha256_of_file,
-    sha256_of_json,
-    sweep_partial,
-    write_json,
-)
+from benchmark.files import files_below, read_json, sha256_of_file, sha256_of_json, write_json
 from benchmark.jobs.record import Run
 from benchmark.jobs.store import JobSpec, RunStore
+from benchmark.leftovers import sweep_partial
 from benchmark.reference.programme import Part, Programme, Tuning
 from benchmark.reference.state import Place, Runs, runs_of, state_of_tuning, systems_to_tune
 from benchmark.report.reference import RUNS, write_reference

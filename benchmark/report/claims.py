@@ -30,15 +30,10 @@ from benchmark.protocol.metrics import View
 from benchmark.randomness import stable_random
 from benchmark.report.compare import Part, judged_together
 from benchmark.report.reading.collect import RunGroup
+from benchmark.report.reading.collected_events import EventsOfRuns, of_the_same_events, users_of
 from benchmark.report.reading.events import TaskEvents
 from benchmark.report.reading.text import clean, counted
-from benchmark.report.statistics.inference import (
-    CONFIDENCE,
-    SEED,
-    EventsOfRuns,
-    of_the_same_events,
-    users_of,
-)
+from benchmark.report.statistics.bootstrap import CONFIDENCE, SEED
 from benchmark.report.statistics.simultaneous import judged, largest_by_chance, means_of
 from benchmark.report.statistics.studentised import LEVEL, Differences
 from benchmark.report.tables.captions import tested_how

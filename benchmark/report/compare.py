@@ -23,10 +23,11 @@ from benchmark.jobs.record import TaskName
 from benchmark.protocol.metrics import View
 from benchmark.randomness import stable_random
 from benchmark.report.reading.collect import Collection, RunGroup, collect
+from benchmark.report.reading.collected_events import collect_events, users_of
 from benchmark.report.reading.events import TaskEvents
 from benchmark.report.reading.text import clean, file_name, shortened
 from benchmark.report.reading.views import WORDS, with_view
-from benchmark.report.statistics.inference import CONFIDENCE, SEED, collect_events, users_of
+from benchmark.report.statistics.bootstrap import CONFIDENCE, SEED
 from benchmark.report.statistics.simultaneous import judged, largest_by_chance, means_of
 from benchmark.report.statistics.studentised import LEVEL, Differences
 from benchmark.report.statistics.unpaired import Unpaired

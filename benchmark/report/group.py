@@ -9,25 +9,18 @@ from typing import TYPE_CHECKING
 from benchmark.jobs.record import TaskName
 from benchmark.protocol.metrics import VIEWS, View
 from benchmark.report.plots.agreement import views_figure
-from benchmark.report.plots.charts import (
-    TASKS,
-    bars_figure,
-    cost_figure,
-    curves_figure,
-    ranks_figure,
-)
+from benchmark.report.plots.bars import bars_figure
 from benchmark.report.plots.codebooks import codebooks_figure
+from benchmark.report.plots.cost import cost_figure
+from benchmark.report.plots.curves import TASKS, curves_figure
+from benchmark.report.plots.ranks import ranks_figure
 from benchmark.report.plots.style import PAGE_WIDTH, title_of
 from benchmark.report.plots.tradeoff import tradeoff_figure
 from benchmark.report.reading.collect import RunGroup
+from benchmark.report.reading.collected_events import EventsOfRuns, collect_events
 from benchmark.report.reading.views import WORDS, has_view, headline, with_view
 from benchmark.report.statistics.agreement import orders_of_views
-from benchmark.report.statistics.inference import (
-    EventsOfRuns,
-    collect_events,
-    statistics_of,
-    systems_of,
-)
+from benchmark.report.statistics.inference import statistics_of, systems_of
 from benchmark.report.tables.ablations import ablation_differences
 from benchmark.report.tables.agreement import agreement_grid, changed_places_grid
 from benchmark.report.tables.ceiling import ceiling_grid

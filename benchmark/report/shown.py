@@ -12,10 +12,10 @@ from benchmark.report.claims import claims_grid, read_claims
 from benchmark.report.group import GroupReport
 from benchmark.report.plots.style import save_figure
 from benchmark.report.reading.collect import collect
+from benchmark.report.reading.collected_events import collect_events
 from benchmark.report.reading.text import file_name
 from benchmark.report.reading.views import with_view
 from benchmark.report.reference import refresh_pages, write_references
-from benchmark.report.statistics.inference import collect_events
 from benchmark.report.tables.grid import Grid, to_markdown
 from benchmark.report.tables.printed import as_grid
 from benchmark.report.tables.rows import Table

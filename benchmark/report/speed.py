@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.files import build_folder, remove_folder, write_json
-from benchmark.jobs.execute import write_ranks
+from benchmark.jobs.ranks import write_ranks
 from benchmark.jobs.record import METRICS_FILE, RANKS_FILE, RUN_FILE, Run
 from benchmark.report.plots.style import report_style
 from benchmark.report.plots.typeface import FAMILY, WHOLE

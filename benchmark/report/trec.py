@@ -26,10 +26,11 @@ from benchmark.data.prepare import load, stored_with
 from benchmark.errors import BenchmarkError
 from benchmark.jobs.record import BEST_FILE, SCORES_FILE, Run
 from benchmark.jobs.scores import read_best, read_scores
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.metrics import View
 from benchmark.protocol.outside import event_ids
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, load_tasks
+from benchmark.protocol.task import Task
 from benchmark.protocol.trec import item_words, write_qrels, write_run
 from benchmark.report.reading.collect import RunGroup, collect
 from benchmark.report.reading.text import file_name

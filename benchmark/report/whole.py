@@ -17,13 +17,10 @@ from benchmark.report.plots.agreement import agreement_figure
 from benchmark.report.plots.style import PAGE_WIDTH
 from benchmark.report.reading.collect import Collection, collect
 from benchmark.report.reading.text import file_name
-from benchmark.report.submissions import (
-    SUBMISSIONS_FOLDER,
-    read_submissions,
-    submissions_grid,
-)
+from benchmark.report.submissions import SUBMISSIONS_FOLDER, read_submissions
 from benchmark.report.tables.audit import audits_of, diagnostics_grid, views_grid
 from benchmark.report.tables.grid import Grid
+from benchmark.report.tables.leaderboard import submissions_grid
 from benchmark.report.tables.overviews import datasets_grid
 from benchmark.report.tables.printed import side_by_side
 from benchmark.report.tables.published import PUBLISHED_FOLDER, published_grids, read_published

@@ -23,7 +23,7 @@ from benchmark.report.reading.curves import read_curves
 from benchmark.report.reading.events import tie_rule
 from benchmark.report.reading.text import file_name
 from benchmark.report.reading.top import TOP_FILE, read_top
-from benchmark.report.statistics.inference import CONFIDENCE, bootstrap_means
+from benchmark.report.statistics.bootstrap import CONFIDENCE, bootstrap_means
 from benchmark.reproduce.lines import SAME_ORDER, EnginesPart, Line, RunPart
 from benchmark.reproduce.verdicts import Measured
 from benchmark.run.suite import Row

@@ -50,28 +50,12 @@ class _Part(Generic[Index]):
 class LuceneBM25(LocalEngine, Generic[Index]):
     """BM25 as Lucene computes it, whatever form of the postings answers.
 
-    Args:
-        documents: their texts, read one after the other; one without terms is never returned.
-        document_ids: one id per document; without them, the position.
-        k1: how slowly repetitions of a term saturate.
-        b: how much long documents are held down, from 0 to 1.
-        analyser: a key of ``ANALYSERS``.
-
     Attributes:
         documents_with_terms: the N of the formula.
         average_length: terms per document with terms.
     """
 
-    def __init__(
-        self,
-        documents: Sequence[str],
-        *,
-        document_ids: Sequence[int] | None = None,
-        k1: float = 0.9,
-        b: float = 0.4,
-        analyser: str = "english",
-    ) -> None:
-        super().__init__(documents, document_ids, analyser)
+    def _read(self, documents: Sequence[str], k1: float, b: float) -> None:
         self._postings, self._vocabulary = index_texts(
             documents, self._analyse, self._place_as_text, k1, b
         )
@@ -203,21 +187,12 @@ def lucene_engine(documents: Sequence[str], **options: Any) -> BM25Engine:
 
 
 class RankBM25(LocalEngine):
-    """BM25Okapi of the package rank-bm25 behind the same interface; arguments as ``SparseBM25``."""
+    """BM25Okapi of the package rank-bm25 behind the same interface."""
 
-    def __init__(
-        self,
-        documents: Sequence[str],
-        *,
-        document_ids: Sequence[int] | None = None,
-        k1: float = 0.9,
-        b: float = 0.4,
-        analyser: str = "english",
-    ) -> None:
+    def _read(self, documents: Sequence[str], k1: float, b: float) -> None:
         # Imported here so that who never asks for this engine does not need the package.
         from rank_bm25 import BM25Okapi
 
-        super().__init__(documents, document_ids, analyser)
         terms = [self._analyse(document) for document in documents]
         self._columns = np.array([i for i, found in enumerate(terms) if found], dtype=np.int64)
         # The package counts a blank document in N and in the average length; Lucene does not.

@@ -113,14 +113,28 @@ class BM25Engine(Protocol):
 
 
 class LocalEngine(ABC):
-    """Searching and looking up, given the score rows of a batch of queries."""
+    """Searching and looking up, given the score rows of a batch of queries.
+
+    Args:
+        documents: their texts, read one after the other; one without terms is never returned.
+        document_ids: one id per document; without them, the position.
+        k1: how slowly repetitions of a term saturate.
+        b: how much long documents are held down, from 0 to 1.
+        analyser: a key of ``ANALYSERS``.
+    """
 
     def __init__(
-        self, documents: Sequence[str], document_ids: Sequence[int] | None, analyser: str
+        self,
+        documents: Sequence[str],
+        *,
+        document_ids: Sequence[int] | None = None,
+        k1: float = 0.9,
+        b: float = 0.4,
+        analyser: str = "english",
     ) -> None:
         if analyser not in ANALYSERS:
             raise unknown_value("analyser", analyser, ANALYSERS)
-        self._analyse = ANALYSERS[analyser]
+        self._analyser, self._analyse = analyser, ANALYSERS[analyser]
         if len(documents) == 0:
             raise BenchmarkError("BM25 needs at least one document.")
         ids = np.arange(len(documents)) if document_ids is None else np.asarray(document_ids)
@@ -136,6 +150,11 @@ class LocalEngine(ABC):
         as_text = np.argsort(self.document_ids.astype(str), kind="stable")
         self._place_as_text = np.empty(len(ids), dtype=np.int64)
         self._place_as_text[as_text] = np.arange(len(ids))
+        self._read(documents, k1, b)
+
+    @abstractmethod
+    def _read(self, documents: Sequence[str], k1: float, b: float) -> None:
+        """Make of the documents what answers queries."""
 
     @abstractmethod
     def _score_batch(self, queries: Sequence[str]) -> sparse.csr_array:

@@ -38,28 +38,16 @@ def missing_packages() -> list[str]:
 
 
 class PyseriniBM25(LocalEngine):
-    """Lucene behind the interface of the other engines; English texts only.
+    """Lucene behind the interface of the other engines.
 
-    Args:
-        documents: their texts.
-        document_ids: one id per document; without them, the position.
-        k1: how slowly repetitions of a term saturate.
-        b: how much long documents are held down, from 0 to 1.
-        analyser: "english", which is what Lucene is set up with here.
+    Its ``analyser`` is "english", which is what Lucene is set up with here.
     """
 
-    def __init__(
-        self,
-        documents: Sequence[str],
-        *,
-        document_ids: Sequence[int] | None = None,
-        k1: float = 0.9,
-        b: float = 0.4,
-        analyser: str = "english",
-    ) -> None:
-        super().__init__(documents, document_ids, analyser)
-        if analyser != "english":
-            raise BenchmarkError(f"BM25 engine 'pyserini': reads English only, not {analyser!r}.")
+    def _read(self, documents: Sequence[str], k1: float, b: float) -> None:
+        if self._analyser != "english":
+            raise BenchmarkError(
+                f"BM25 engine 'pyserini': reads English only, not {self._analyser!r}."
+            )
         missing = missing_packages()
         if missing:
             raise BenchmarkError(

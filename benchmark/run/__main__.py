@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, counted, shortened
-from benchmark.run.options import add_backend_options
-from benchmark.systems.arithmetic import ARITHMETICS, NATIVE, use
+from benchmark.run.options import add_arithmetic_option, add_backend_options
+from benchmark.systems.arithmetic import use
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import agreed, is_first_process, join, number_of_processes
 
@@ -64,13 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of products, in training and scoring; tf32 is for accelerators "
         "(default: %(default)s)",
     )
-    add(
-        "--arithmetic",
-        default=NATIVE,
-        choices=ARITHMETICS,
-        help="portable: the same ranks on every x86-64 processor with AVX2, slower "
-        "(default: %(default)s)",
-    )
+    add_arithmetic_option(parser)
     add(
         "--results",
         type=Path,

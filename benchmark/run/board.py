@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -12,11 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from benchmark.errors import counted
 from benchmark.jobs.record import Run
 from benchmark.jobs.store import JobSpec
-from benchmark.run.progress import A_MINUTE, in_words, say, say_how_it_ended
+from benchmark.run.progress import A_MINUTE, Display, in_words, say_how_it_ended
 
 
-class Board:
-    """One line a job that runs, and a bar of all; a context manager.
+class Board(Display):
+    """One line a job that runs, and a bar of all.
 
     Where there is no terminal, a line a minute says how far things are.
 
@@ -30,7 +29,7 @@ class Board:
         self._seconds: list[float] = []
         self._began: dict[str, float] = {}
         self._lines: dict[str, TaskID] = {}
-        self._console = console
+        self.console = console
         self._total, self._last = len(jobs), time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -41,18 +40,6 @@ class Board:
             transient=True,
         )
         self._bar = self._progress.add_task("jobs", total=len(jobs), note="")
-
-    def __enter__(self) -> Board:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def begins(self, identity: str, worker: str) -> None:
         """A worker begins with a job, or with what it shares with others."""
@@ -74,13 +61,9 @@ class Board:
         if line is not None:
             self._progress.remove_task(line)
 
-    def tells(self, sentence: str, style: str = "") -> None:
-        """What stays to be read."""
-        say(self._console, sentence, style)
-
     def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
         """A job has finished or failed."""
-        say_how_it_ended(self._console, job, run, seconds)
+        say_how_it_ended(self.console, job, run, seconds)
         self._left.discard(job.identity)
         self._seconds.append(seconds)
         self._progress.advance(self._bar)
@@ -90,7 +73,7 @@ class Board:
         left, now = self.seconds_left(), time.monotonic()
         note = "time left unknown" if left is None else f"about {in_words(left)} left"
         self._progress.update(self._bar, note=note)
-        if not self._console.is_terminal and now - self._last >= A_MINUTE:
+        if not self.console.is_terminal and now - self._last >= A_MINUTE:
             self._last = now
             ended, running = self._total - len(self._left), len(self._began)
             self.tells(f"{ended} of {counted(self._total, 'job')} ended, {running} running, {note}")

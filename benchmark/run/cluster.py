@@ -22,7 +22,9 @@ from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
-from benchmark.jobs.execute import Failure, load_data, record_death
+from benchmark.jobs.context import load_data
+from benchmark.jobs.execute import record_death
+from benchmark.jobs.failure import Failure
 from benchmark.jobs.record import Run
 from benchmark.jobs.store import JobSpec
 from benchmark.locks import is_free

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
+from benchmark.systems.arithmetic import ARITHMETICS, NATIVE
+
 BACKENDS = PROCESSES, DASK = "processes", "dask"
 
 
@@ -19,4 +21,15 @@ def add_backend_options(parser: ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--scheduler",
         help="with --backend dask: tcp://HOST:PORT, or local:N for N workers here (default: none)",
+    )
+
+
+def add_arithmetic_option(parser: ArgumentParser) -> None:
+    """How products are computed; :func:`benchmark.systems.arithmetic.use` takes the answer."""
+    parser.add_argument(
+        "--arithmetic",
+        default=NATIVE,
+        choices=ARITHMETICS,
+        help="portable: the same ranks on every x86-64 processor with AVX2, slower "
+        "(default: %(default)s)",
     )

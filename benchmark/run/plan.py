@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError, SystemUnavailable, unknown_value
+from benchmark.jobs.context import load_data
 from benchmark.jobs.evaluation import fingerprint_of_lists
-from benchmark.jobs.execute import load_data
 from benchmark.jobs.identity import job_code, job_identity
 from benchmark.jobs.record import SettingsPart
 from benchmark.jobs.store import JobSpec, JobState, RunStore

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -21,6 +22,29 @@ A_MINUTE = 60.0
 def say(console: Console, sentence: str, style: str = "") -> None:
     """A line that stays, as it is."""
     console.print(sentence, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+class Display:
+    """What is drawn on a console while jobs run; a context manager that takes it away again."""
+
+    console: Console
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def tells(self, sentence: str, style: str = "") -> None:
+        """A line that stays."""
+        say(self.console, sentence, style)
 
 
 def say_how_it_ended(console: Console, job: JobSpec, run: Run, seconds: float) -> None:
@@ -50,8 +74,8 @@ def in_words(seconds: float) -> str:
 
 
 @dataclass
-class Shown:
-    """The state of a suite as it is shown; a context manager that takes the bar away again.
+class Shown(Display):
+    """The state of a suite as it is shown.
 
     The line of a job, such as its validation figures, is folded where it is long and never cut.
     """
@@ -78,18 +102,6 @@ class Shown:
         self._progress = Progress(*columns, console=self.console, transient=True, expand=True)
         self._bar = self._progress.add_task(self.message, total=self.total, times=self.times)
 
-    def __enter__(self) -> Shown:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
     @property
     def times(self) -> str:
         """The time that has gone, and what is left by the jobs that are done."""
@@ -101,10 +113,6 @@ class Shown:
         self.message = f"{job.label}: {message}"
         self._refresh()
         self.looks_at_the_clock()
-
-    def tells(self, sentence: str, style: str = "") -> None:
-        """A line that stays."""
-        say(self.console, sentence, style)
 
     def ended(self, job: JobSpec, run: Run, seconds: float) -> None:
         """A job has finished or failed."""

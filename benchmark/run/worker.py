@@ -26,7 +26,8 @@ from typing import Literal, NoReturn
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault, machine_cause
-from benchmark.jobs.execute import Failure, execute, fit_shared, record_death
+from benchmark.jobs.execute import execute, fit_shared, record_death
+from benchmark.jobs.failure import Failure
 from benchmark.jobs.record import Run
 from benchmark.jobs.store import JobSpec
 from benchmark.locks import LockedElsewhere

@@ -7,36 +7,34 @@ since another job may have taken the memory; when that one dies too, the job is 
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
 from benchmark.faults import MachineFault
-from benchmark.jobs.execute import Failure, execute, load_data
-from benchmark.jobs.machine import least_held, visible_cuda_devices
+from benchmark.jobs.context import load_data
+from benchmark.jobs.execute import execute
+from benchmark.jobs.failure import Failure
+from benchmark.jobs.machine import visible_cuda_devices
 from benchmark.jobs.record import Run
 from benchmark.jobs.store import JobSpec
 from benchmark.locks import is_free
+from benchmark.run.child import Child
 from benchmark.run.progress import A_MINUTE, Shown
 from benchmark.run.worker import Answer, Order
 from benchmark.systems.processes import number_of_processes
 
 _TRIES = 2
 _TICK = 1.0  # seconds between two looks at whether jobs are wanted
-_PATIENCE = 10.0  # seconds that a worker has to end when it is told to
 
 
 def run_jobs(
@@ -88,20 +86,10 @@ def devices_of(jobs: Sequence[JobSpec], processes: int) -> list[str]:
 
 
 @dataclass
-class _Worker:
-    """``alive`` is the end of a pipe by which the process sees that the suite lives."""
-
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    alive: int
-    device: str | None = None
+class _Worker(Child):
     order: Order | None = None
     is_ready: bool = False
     answer: Answer | None = None  # to the order, whose process has not ended yet
-
-    def close(self) -> None:
-        self.connection.close()
-        os.close(self.alive)
 
 
 _BEGIN = "from benchmark.run.worker import main; main({}, {})"
@@ -127,12 +115,8 @@ class Crew:
             if worker.order is not None:
                 worker.process.terminate()
         for worker in self.workers:
-            try:
-                worker.process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-            os.close(worker.alive)
+            worker.wait_or_kill()
+            worker.close()
 
     def give(self, order: Order) -> None:
         """Hand ``order`` to an idle worker, or to a new one."""
@@ -144,25 +128,7 @@ class Crew:
             worker.connection.send(order)
 
     def _hired(self) -> _Worker:
-        # A new interpreter: a process with threads, or with a GPU in use, cannot be forked, and
-        # multiprocessing would run the script again that asked for the suite.
-        device = least_held(self.devices, [worker.device for worker in self.workers])
-        own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
-        paths = os.pathsep.join(map(os.path.abspath, sys.path))
-        try:
-            ours, theirs = multiprocessing.Pipe()
-            suite, alive = os.pipe()
-            process = subprocess.Popen(
-                [sys.executable, "-c", _BEGIN.format(theirs.fileno(), suite)],
-                pass_fds=(theirs.fileno(), suite),
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": paths, **own},
-            )
-        except OSError as error:
-            raise MachineFault(f"no process could be started ({error.strerror}).") from error
-        theirs.close()
-        os.close(suite)
-        self.workers.append(_Worker(process, ours, alive, device))
+        self.workers.append(_Worker.started(_BEGIN, self.devices, self.workers))
         return self.workers[-1]
 
     def busy(self) -> list[_Worker]:

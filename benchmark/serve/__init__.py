@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.serve.model import Hit, Model, load
+from benchmark.serve.loading import load
+from benchmark.serve.model import Hit, Model
 
 __all__ = ["Hit", "Model", "load"]

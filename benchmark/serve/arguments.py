@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from benchmark.data.prepare import PREPARED_ROOT
-from benchmark.serve.model import Model, load
+from benchmark.serve.loading import load
+from benchmark.serve.model import Model
 
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:
@@ -25,7 +26,7 @@ def model_of(arguments: argparse.Namespace) -> Model:
     """The model that the arguments name.
 
     Raises:
-        BenchmarkError: see :func:`benchmark.serve.model.load`.
+        BenchmarkError: see :func:`benchmark.serve.loading.load`.
     """
     return load(
         arguments.run,

@@ -15,7 +15,8 @@ import numpy as np
 
 from benchmark.data.prepare import PREPARED_ROOT
 from benchmark.randomness import stable_random
-from benchmark.serve.model import Ask, Model, load
+from benchmark.serve.loading import load
+from benchmark.serve.model import Ask, Model
 
 BATCHES = (1, 32)
 WARM_UPS = 3

@@ -18,11 +18,12 @@ import numpy as np
 from benchmark.data.build import build_dataset
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.data.recipe import Recipe, parse_recipe
-from benchmark.data.sources import source_of
+from benchmark.data.sources import read_source
 from benchmark.hashing import row_hash
 from benchmark.protocol.best_hits import SCORE_STEP
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.hard_negatives import SearchEvents, bm25_negatives, search_engine
-from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
+from benchmark.protocol.negatives import HashedLaw, hashed_negatives
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.splits import split_task
 from benchmark.protocol.task import build_tasks
@@ -206,7 +207,7 @@ def ten_million_events() -> list[Measurement]:
     for users in (125_000, 250_000, 500_000):
         recipe = _world(users, 100_000, 500)
         started = time.perf_counter()
-        dataset = build_dataset(recipe, source_of(recipe).read(recipe))
+        dataset = build_dataset(recipe, read_source(recipe))
         for behaviour in (RECOMMENDATION, SEARCH):
             split_task(dataset.log, behaviour, ProtocolSettings())
         seconds = time.perf_counter() - started
@@ -232,7 +233,7 @@ def lists_of_worlds(
     for preset, sizes in thousands_of_users.items():
         for size in sizes:
             recipe = _world(1_000 * size, 2_000 * size, 18 * size)
-            dataset = build_dataset(recipe, source_of(recipe).read(recipe))
+            dataset = build_dataset(recipe, read_source(recipe))
             # What a process does once does not count: the engine's code is compiled or loaded.
             engine = search_engine(dataset, PRESETS[preset])
             engine.best_with_ties(dataset.queries.text[1:3], 1, SCORE_STEP)

@@ -17,14 +17,15 @@ from benchmark.data.dataset import Dataset
 from benchmark.data.prepare import load, stored_with
 from benchmark.data.recipe import load_recipe, recipe_names
 from benchmark.errors import BenchmarkError
-from benchmark.jobs.execute import metrics_of_views
 from benchmark.jobs.outside import Ranked, file_key, rank_files
+from benchmark.jobs.ranks import metrics_of_views
 from benchmark.jobs.record import JUDGED_FILE, RANKS_FILE
 from benchmark.protocol.all_items import eligible_items
 from benchmark.protocol.graded import COLUMNS, JudgedItems, JudgedRanks
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.metrics import VIEWS, View
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, load_tasks
+from benchmark.protocol.task import Task
 from benchmark.report.reading.ranks import EventRanks, read_ranks
 from benchmark.report.submissions import (
     MANIFEST_FILE,

@@ -27,7 +27,7 @@ from benchmark.data.dataset import IntArray
 from benchmark.errors import BenchmarkError, quoted
 from benchmark.overrides import merged
 from benchmark.protocol.all_items import admitted, best_items, blocks, scores_in_blocks
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.randomness import stable_random
 from benchmark.systems.artifacts import ArtifactStore

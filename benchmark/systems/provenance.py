@@ -33,7 +33,7 @@ LIBRARIES = (
     "transformers",
 )
 
-_ALWAYS = ("benchmark.jobs.evaluation", "benchmark.protocol.task")
+_ALWAYS = ("benchmark.jobs.evaluation", "benchmark.protocol.kept_tasks")
 
 
 @lru_cache(maxsize=1)

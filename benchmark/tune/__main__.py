@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli import console, guarded
 from benchmark.errors import EXIT_FAILED_SYSTEM, BenchmarkError, shortened
-from benchmark.run.options import add_backend_options
-from benchmark.systems.arithmetic import ARITHMETICS, NATIVE, use
+from benchmark.run.options import add_arithmetic_option, add_backend_options
+from benchmark.systems.arithmetic import use
 from benchmark.systems.precisions import PRECISIONS, SINGLE_PRECISION
 from benchmark.systems.processes import number_of_processes
 
@@ -58,13 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, help="threads a trial (default: the cores shared among the jobs)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
     add("--precision", default=SINGLE_PRECISION, choices=PRECISIONS, help="of training and scoring")
-    add(
-        "--arithmetic",
-        default=NATIVE,
-        choices=ARITHMETICS,
-        help="portable: the same ranks on every x86-64 processor with AVX2, slower "
-        "(default: %(default)s)",
-    )
+    add_arithmetic_option(parser)
     add("--results", type=Path, default=Path("results"), help="where journal and tables go")
     add("--presets", type=Path, help="where tuned/DATASET.yaml goes (default: RESULTS/presets)")
     add("--prepared", type=Path, default=Path("datasets/prepared"), help="prepared data sets")

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError, SystemFailure, SystemUnavailable, unknown_value
-from benchmark.files import ABANDONED, remove_folder, seconds_untouched, sweep_locks
-from benchmark.jobs.execute import load_data
+from benchmark.files import remove_folder
+from benchmark.jobs.context import load_data
 from benchmark.jobs.store import JobSpec, RunStore
+from benchmark.leftovers import ABANDONED, seconds_untouched, sweep_locks
 from benchmark.overrides import PROTOCOL_KEY, Overrides, merged, parse_assignments
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.run.backend import Dask, Processes

@@ -26,6 +26,7 @@ from benchmark.faults import MachineFault
 from benchmark.run.cluster import MOST_DEATHS, TRIES
 from benchmark.run.company import ROUND, TICK, Company, Needs, gathered, needs_of
 from benchmark.run.errand import Outcome
+from benchmark.run.progress import say
 from benchmark.run.scheduler import LOST
 from benchmark.tune.errand import run_trials
 from benchmark.tune.journal import Ledger, open_journal
@@ -60,9 +61,7 @@ class _News:
     hopeless: SimpleQueue[tuple[str, int, str]] = field(default_factory=SimpleQueue)
 
     def tells(self, sentence: str, style: str = "") -> None:
-        self.console.print(
-            sentence, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True
-        )
+        say(self.console, sentence, style)
 
     def hear(self, news: Mapping[str, Any]) -> None:
         if news["kind"] == "progress":

@@ -7,39 +7,28 @@ crashes takes no more than its trial. A command that is killed takes its process
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.faults import MachineFault
-from benchmark.jobs.machine import least_held
+from benchmark.run.child import Child
 from benchmark.run.workers import Unwanted, devices_of
 from benchmark.tune.journal import Ledger, open_journal
 from benchmark.tune.studies import Study
 
 _TRIES = 2
 _TICK = 1.0  # seconds between two looks at whether trials are wanted
-_PATIENCE = 10.0  # seconds that a process has to end when it is told to
 _BEGIN = "from benchmark.tune.worker import main; main({}, {})"
 
 
 @dataclass
-class _Worker:
-    """``alive`` is the end of a pipe by which the process sees that the command lives."""
-
-    process: subprocess.Popen[bytes]
-    connection: Connection
-    alive: int
-    device: str | None = None
+class _Worker(Child):
     trial: tuple[str, int] | None = None
 
 
@@ -106,29 +95,11 @@ class Crew:
 
     def hire(self) -> None:
         """Start one more process."""
-        # A new interpreter: a process with threads, or with a GPU in use, cannot be forked.
-        device = least_held(self._devices, [worker.device for worker in self._workers])
-        own = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
-        paths = os.pathsep.join(map(os.path.abspath, sys.path))
-        try:
-            ours, theirs = multiprocessing.Pipe()
-            command, alive = os.pipe()
-            process = subprocess.Popen(
-                [sys.executable, "-c", _BEGIN.format(theirs.fileno(), command)],
-                pass_fds=(theirs.fileno(), command),
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": paths, **own},
-                start_new_session=True,  # a terminal's Ctrl-C is for the command
-            )
-        except OSError as error:
-            raise MachineFault(f"no process could be started ({error.strerror}).") from error
-        theirs.close()
-        os.close(command)
-        worker = _Worker(process, ours, alive, device)
+        worker = _Worker.started(_BEGIN, self._devices, self._workers, has_own_session=True)
         self._workers.append(worker)
         # One that has died meanwhile shows it when it is waited for.
         with suppress(BrokenPipeError, ConnectionResetError):
-            ours.send_bytes(json.dumps(list(self._sent.values())).encode())
+            worker.connection.send_bytes(json.dumps(list(self._sent.values())).encode())
 
     def watch(self, is_wanted: Callable[[], bool] | None = None) -> None:
         """Hear the processes until all are done.
@@ -153,19 +124,13 @@ class Crew:
         for worker in self._workers:
             worker.process.terminate()
         for worker in self._workers:
-            try:
-                worker.process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-            self._forget(worker, is_listed=False)
+            worker.wait_or_kill()
+            worker.close()
         self._workers.clear()
 
-    def _forget(self, worker: _Worker, is_listed: bool = True) -> None:
-        worker.connection.close()
-        os.close(worker.alive)
-        if is_listed:
-            self._workers.remove(worker)
+    def _forget(self, worker: _Worker) -> None:
+        worker.close()
+        self._workers.remove(worker)
 
     def _heard(self, worker: _Worker, news: Mapping[str, Any]) -> None:
         kind = news["kind"]

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import read_json, sha256_of_json, sweep_partial_of, write_json, write_text
+from benchmark.files import read_json, sha256_of_json, write_json, write_text
+from benchmark.leftovers import sweep_partial_of
 from benchmark.locks import locked
 from benchmark.systems.catalogue import entries
 from benchmark.systems.configuration import Preset, Tuning, minutes_file, read_typed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.report.build import write_drawing, write_grid
 from benchmark.report.group import Drawing
-from benchmark.report.plots.charts import Line, Panel, panels_figure
+from benchmark.report.plots.panels import Line, Panel, panels_figure
 from benchmark.report.plots.style import report_style
 from benchmark.report.reading.text import clean
 from benchmark.report.tables.grid import DASH, Entry, Grid, GridGroup, number

@@ -21,18 +21,14 @@ from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.faults import MachineFault
-from benchmark.files import (
-    read_json,
-    remove_folder,
-    sha256_of_json,
-    sweep_partial_of,
-    write_json,
-)
-from benchmark.jobs.execute import failure_of, load_data
+from benchmark.files import read_json, remove_folder, sha256_of_json, write_json
+from benchmark.jobs.context import load_data
+from benchmark.jobs.failure import failure_of
 from benchmark.jobs.identity import JobChanged, refuse_if_changed, refuse_other_code
 from benchmark.jobs.machine import set_torch_threads, threads
 from benchmark.jobs.store import JobSpec
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.leftovers import sweep_partial_of
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose

@@ -13,7 +13,7 @@ from benchmark.data.build import build_dataset
 from benchmark.data.dataset import Dataset
 from benchmark.data.describe import statistics
 from benchmark.data.recipe import load_recipe, recipe_names
-from benchmark.data.sources import source_of
+from benchmark.data.sources import read_source
 from benchmark.yaml_files import read_yaml
 from docs.hooks.differences import ROOT
 
@@ -46,7 +46,7 @@ def sizes() -> dict[str, Size]:
 
 def _invented(name: str) -> Dataset:
     recipe = load_recipe(name, ROOT / "datasets")
-    return build_dataset(recipe, source_of(recipe).read(recipe))
+    return build_dataset(recipe, read_source(recipe))
 
 
 def sizes_table() -> str:

@@ -10,7 +10,7 @@ from io import BytesIO
 
 from benchmark.jobs.record import Run
 from benchmark.protocol.metrics import VIEWS, View
-from benchmark.report.plots.charts import curves_figure
+from benchmark.report.plots.curves import curves_figure
 from benchmark.report.plots.style import report_style
 from benchmark.report.reading.collect import collect
 from benchmark.report.tables.grid import DASH, Entry, Footnote, Grid, GridGroup, to_markdown

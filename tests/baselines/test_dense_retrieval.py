@@ -25,12 +25,12 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.pretrained.finding import find_encoder
 from benchmark.kit.text.encoders import (
     SentenceEncoder,
-    Tokenizer,
     encode_in_parts,
     encode_tokens,
     pretrained_text_encoder,
     text_vectors,
 )
+from benchmark.kit.text.tokens import Tokenizer
 from benchmark.kit.training import TrainingSettings
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings

@@ -29,9 +29,10 @@ from baselines.generative_retrieval.genret import (
 )
 from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.t5 import encode
 from benchmark.kit.language_models.seq2seq import Seq2Seq
-from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.text.tokens import Tokens
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks

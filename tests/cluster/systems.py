@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmark.jobs import execute
+from benchmark.jobs import publish as publishing
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System, SystemConfig
 from benchmark.systems.upstream import upstream
@@ -68,7 +68,7 @@ class Deadly(System):
     def load(self, folder: Path, corpus: Corpus) -> None:
         if self.config.moment != "publishing":
             return
-        whole: Callable[..., Any] = execute.build_folder
+        whole: Callable[..., Any] = publishing.build_folder
 
         def publish(target: Path, fill: Callable[[Path], None]) -> Any:
             def filled(place: Path) -> None:
@@ -77,7 +77,7 @@ class Deadly(System):
 
             return whole(target, filled)
 
-        execute.build_folder = publish  # in this job's process alone
+        publishing.build_folder = publish  # in this job's process alone
 
 
 class Above(Deadly):

@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.data.build import build_dataset
 from benchmark.data.dataset import Dataset
 from benchmark.data.recipe import Recipe, load_recipe, parse_recipe
-from benchmark.data.sources import source_of
+from benchmark.data.sources import read_source
 from benchmark.data.validate import Validation, validate
 
 RECIPES = Path(__file__).resolve().parents[2] / "datasets"
@@ -29,7 +29,7 @@ def recipe_of(
 
 def built(recipe: Recipe) -> Dataset:
     """The data set of the folder."""
-    return build_dataset(recipe, source_of(recipe).read(recipe))
+    return build_dataset(recipe, read_source(recipe))
 
 
 def validated_by(name: str, folder: Path) -> Validation:

@@ -17,8 +17,8 @@ from benchmark.data.build import build_dataset
 from benchmark.data.dataset import SEARCH, Dataset
 from benchmark.data.prepare import load
 from benchmark.data.recipe import Recipe, load_recipe, parse_recipe
-from benchmark.data.sources import amazon
-from benchmark.data.sources.amazon import clean_text
+from benchmark.data.sources import read_source
+from benchmark.data.sources.amazon_products import clean_text
 from benchmark.errors import BenchmarkError
 from tests.data.conftest import write_parquet
 from tests.data.faulty_server import Plan, serving
@@ -76,7 +76,7 @@ def recipe_for(folder: Path, source: dict[str, Any] | None = None, **keys: Any) 
 
 
 def dataset_of(recipe: Recipe) -> Dataset:
-    return build_dataset(recipe, amazon.read(recipe))
+    return build_dataset(recipe, read_source(recipe))
 
 
 def rows(dataset: Dataset) -> list[tuple[str, str, int, str]]:
@@ -137,7 +137,7 @@ def test_uncompressed_files_and_the_folder_of_the_queries(folder: Path) -> None:
 def test_a_missing_relevance_file_is_explained(folder: Path) -> None:
     (folder / "train.qrels.gz").unlink()
     with pytest.raises(BenchmarkError) as caught:
-        amazon.read(recipe_for(folder))
+        read_source(recipe_for(folder))
     assert "train.qrels.gz: the file is missing" in str(caught.value)
     assert "search.kind: twins" in str(caught.value)
 
@@ -183,7 +183,7 @@ def test_each_fault_is_one_sentence(
 ) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(BenchmarkError) as caught:
-        amazon.read(recipe_for(folder))
+        read_source(recipe_for(folder))
     assert str(folder / name) in str(caught.value)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -213,7 +213,7 @@ def test_ratings_that_are_missing_may_be_drawn(tmp_path: Path) -> None:
     plain = recipe_for(folder, search={"kind": "none"})
     drawn = recipe_for(folder, {"missing_ratings": "drawn"}, search={"kind": "none"})
     assert dataset_of(plain).log.item.tolist() == list(range(1, 41))
-    log = amazon.read(drawn)
+    log = read_source(drawn)
     assert set(log.rating.tolist()) <= {1.0, 2.0, 3.0, 4.0, 5.0}
     assert np.mean(log.rating >= 4) > 0.5
     order = dataset_of(drawn).log.item - 1
@@ -230,7 +230,7 @@ def test_ratings_that_are_there_stay(tmp_path: Path) -> None:
 
 def test_tidy_folders_have_no_relevance_files(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"search\.kind: own needs"):
-        amazon.read(recipe_for(write_tidy(tmp_path / "tidy")))
+        read_source(recipe_for(write_tidy(tmp_path / "tidy")))
 
 
 # Where the files come from

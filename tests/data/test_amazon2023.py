@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.data.sources import amazon2023
+from benchmark.data.sources import source_files
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError
 from tests.data.joint_files import csv_bytes
@@ -139,4 +139,4 @@ def test_missing_files_are_told_where_they_are(folder: Path) -> None:
     (folder / "test.csv").unlink()
     recipe = recipe_of("amazon-2023", folder, "own", category="Video_Games")
     with pytest.raises(BenchmarkError, match=r"test\.csv: the file is missing .*Amazon-C4"):
-        amazon2023.files(recipe)
+        source_files(recipe)

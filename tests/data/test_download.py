@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.data.download import Download, Patience, fetch
+from benchmark.data.download import fetch
+from benchmark.data.transfer import Download, Patience
 from benchmark.errors import BenchmarkError
 from tests.data.faulty_server import Plan, serving
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.data.dataset import Dataset, Judgements
 from benchmark.data.prepare import prepare, stored_with
-from benchmark.data.sources import esci
+from benchmark.data.sources import esci, read_source, source_files
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError
 from tests.data.conftest import write_parquet
@@ -129,9 +129,9 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
     assert "row 2, column esci_label: 'Q' is none of exact, substitute" in faults
     assert "row 2, column split: 'dev' is none of train, test" in faults
     with pytest.raises(BenchmarkError, match="row 2, column esci_label: 'Q' is none of"):
-        esci.read(recipe_of("esci", folder, "own"))
+        read_source(recipe_of("esci", folder, "own"))
 
 
 def test_missing_tables_are_told_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"_examples\.parquet: .*amazon-science/esci-data"):
-        esci.files(recipe_of("esci", tmp_path, "own"))
+        source_files(recipe_of("esci", tmp_path, "own"))

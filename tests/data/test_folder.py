@@ -16,11 +16,11 @@ from benchmark.data.build import build_dataset
 from benchmark.data.dataset import Dataset
 from benchmark.data.raw import counted_once
 from benchmark.data.recipe import Recipe
-from benchmark.data.sources import source_of
+from benchmark.data.sources import read_source
 
 
 def build(recipe: Recipe) -> Dataset:
-    return build_dataset(recipe, source_of(recipe).read(recipe))
+    return build_dataset(recipe, read_source(recipe))
 
 
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], **source: Any) -> str:
@@ -116,7 +116,7 @@ def test_repeats_count_once_whatever_their_order(write_folder: Any, make_recipe:
         clicks = {name: [values[row] for row in rows] for name, values in searches.items()}
         write_folder(interactions=columns, searches=clicks)
         recipe = make_recipe(search={"kind": "own"})
-        raw = source_of(recipe).read(recipe)
+        raw = read_source(recipe)
         dataset = build_dataset(recipe, raw)
         assert dataset.log.timestamp.tolist() == [100, 300, 300, 100]
         assert any(note.startswith("2 recommendation events") for note in dataset.notes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.sources import jdsearch
+from benchmark.data.sources import jdsearch, read_source, source_files
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError
 from tests.data.published import built, events_of, recipe_of, validated_by
@@ -108,9 +108,9 @@ def test_what_is_wrong_is_named_with_its_row(
     folder = write(tmp_path / "jd", [ANN, broken])
     assert complaint in "\n".join(validate(folder).faults)
     with pytest.raises(BenchmarkError, match="row 2"):
-        jdsearch.read(recipe_of("jdsearch", folder, "own"))
+        read_source(recipe_of("jdsearch", folder, "own"))
 
 
 def test_missing_files_are_told_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"release_data\.txt: the file is missing .*rucliujn"):
-        jdsearch.files(recipe_of("jdsearch", tmp_path, "own"))
+        source_files(recipe_of("jdsearch", tmp_path, "own"))

@@ -18,7 +18,7 @@ from benchmark.data.build import build_dataset
 from benchmark.data.dataset import SEARCH, Dataset
 from benchmark.data.prepare import prepare
 from benchmark.data.recipe import Recipe, load_recipe, parse_recipe
-from benchmark.data.sources import source_of
+from benchmark.data.sources import read_source
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.systems.catalogue import choose, refuse_without_text
@@ -55,7 +55,7 @@ def recipe_for(kind: str, folder: Path, **source: Any) -> Recipe:
 
 def dataset_of(kind: str, folder: Path, **source: Any) -> Dataset:
     recipe = recipe_for(kind, folder, **source)
-    return build_dataset(recipe, source_of(recipe).read(recipe))
+    return build_dataset(recipe, read_source(recipe))
 
 
 def events_of(dataset: Dataset, user: str) -> list[tuple[str, int, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.sources import movielens
+from benchmark.data.sources import read_source, source_files
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError
 from tests.data.published import built, events_of, recipe_of, validated_by
@@ -96,9 +96,9 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
     assert "ratings.dat: row 6, column movieId: 99 is not in movies" in faults
     assert "ratings.dat: row 7, column rating: 'five' is" in faults
     with pytest.raises(BenchmarkError, match=r"ratings\.dat: row 5: has 3 fields"):
-        movielens.read(recipe_of("movielens", folder))
+        read_source(recipe_of("movielens", folder))
 
 
 def test_an_empty_folder_is_told_where_the_files_are(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"ratings\.csv: the file is missing .*grouplens\.org"):
-        movielens.files(recipe_of("movielens", tmp_path))
+        source_files(recipe_of("movielens", tmp_path))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmark.data.sources import recif
+from benchmark.data.sources import read_source, source_files
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError
 from tests.data.published import built, events_of, recipe_of, validated_by
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
     broken = {**USERS[0], "hist_video_longview": [1], "inter_keyword_to_items": '{"a": "b"}'}
     folder = write(tmp_path / "recif", [USERS[1], broken])
     with pytest.raises(BenchmarkError, match="row 2, column hist_video_longview: has another len"):
-        recif.read(recipe_of("recif", folder))
+        read_source(recipe_of("recif", folder))
     complaint = "row 2, column inter_keyword_to_items: is no JSON mapping of keywords to lists"
     assert complaint in "\n".join(validate(folder).faults)
 
@@ -122,9 +122,9 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
 def test_goods_have_no_searches(tmp_path: Path) -> None:
     recipe = recipe_of("recif", write(tmp_path / "recif"), "own", domain="goods")
     with pytest.raises(BenchmarkError, match="goods does not have; allowed is none"):
-        recif.read(recipe)
+        read_source(recipe)
 
 
 def test_missing_tables_are_told_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"onerec_bench_release\.parquet: .*OpenOneRec-RecIF"):
-        recif.files(recipe_of("recif", tmp_path))
+        source_files(recipe_of("recif", tmp_path))

@@ -22,7 +22,7 @@ from benchmark.data.__main__ import main
 from benchmark.data.build import build_dataset
 from benchmark.data.dataset import SEARCH, Dataset
 from benchmark.data.recipe import Recipe, load_recipe, parse_recipe
-from benchmark.data.sources import source_of
+from benchmark.data.sources import read_source
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError
 from tests.data.joint_files import write_company, write_kuaisar, write_qilin
@@ -130,7 +130,7 @@ def recipe_for(kind: str, folder: Path, search: str = "own", **source: Any) -> R
 
 
 def load(recipe: Recipe) -> Dataset:
-    return build_dataset(recipe, source_of(recipe).read(recipe))
+    return build_dataset(recipe, read_source(recipe))
 
 
 def outcome(recipe: Recipe) -> Dataset | str:

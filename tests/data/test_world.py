@@ -9,8 +9,9 @@ import pytest
 
 from benchmark.data.build import build_dataset
 from benchmark.data.raw import NO_QUERY
-from benchmark.data.recipe import Recipe, WorldSource, parse_recipe
-from benchmark.data.sources import source_of, world
+from benchmark.data.recipe import Recipe, parse_recipe
+from benchmark.data.source_options import WorldSource
+from benchmark.data.sources import read_source, world
 from benchmark.errors import BenchmarkError
 
 
@@ -91,7 +92,7 @@ def test_popularity_falls_within_a_topic() -> None:
 
 def test_the_world_becomes_a_data_set() -> None:
     recipe = recipe_of(users=200, items=300)
-    dataset = build_dataset(recipe, source_of(recipe).read(recipe))
+    dataset = build_dataset(recipe, read_source(recipe))
     assert dataset.has_search
     assert dataset.number_of_users == 200
     log = dataset.log

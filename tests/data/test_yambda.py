@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.data.sources import yambda
+from benchmark.data.sources import read_source, source_files
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError
 from tests.data.conftest import write_parquet
@@ -87,9 +87,9 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
     folder = write(tmp_path / "50m", is_organic=[1, 0, 2, 1])
     assert "listens.parquet: row 3, column is_organic: " in "\n".join(validate(folder).faults)
     with pytest.raises(BenchmarkError, match=r"source\.maximum_rows \(3\)"):
-        yambda.read(recipe_of("yambda", folder, maximum_rows=3))
+        read_source(recipe_of("yambda", folder, maximum_rows=3))
 
 
 def test_a_missing_table_is_told_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"likes\.parquet: the file is missing; .*yambda"):
-        yambda.files(recipe_of("yambda", tmp_path))
+        source_files(recipe_of("yambda", tmp_path))

@@ -20,7 +20,7 @@ from benchmark.data.dataset import Dataset
 from benchmark.data.recipe import load_recipe
 from benchmark.data.validate import validate
 from benchmark.files import check_manifest, read_json
-from benchmark.jobs.execute import write_ranks
+from benchmark.jobs.ranks import write_ranks
 from benchmark.jobs.scores import read_scores, write_scores
 from benchmark.overrides import parse_assignments
 from benchmark.protocol.exchange import export_tasks, read_candidates

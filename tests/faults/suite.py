@@ -17,7 +17,8 @@ from rich.console import Console
 
 from benchmark.data.prepare import sweep
 from benchmark.errors import BenchmarkError
-from benchmark.jobs.execute import execute, load_data
+from benchmark.jobs.context import load_data
+from benchmark.jobs.execute import execute
 from benchmark.jobs.record import find_run_folders, read_run
 from benchmark.jobs.store import JobSpec, RunStore
 from benchmark.locks import LockedElsewhere

@@ -11,7 +11,7 @@ from typing import Any
 from benchmark.data.build import build_dataset
 from benchmark.data.dataset import Dataset
 from benchmark.data.recipe import Recipe, parse_recipe
-from benchmark.data.sources import amazon
+from benchmark.data.sources import amazon, read_source
 
 
 def write_published_files(golden: dict[str, Any], folder: Path) -> None:
@@ -51,4 +51,4 @@ def dataset_of(golden: dict[str, Any], folder: Path) -> Dataset:
     """Users get the official id + 1 (0 is the unknown user); items have the official ids."""
     write_published_files(golden, folder)
     recipe = recipe_of(golden, folder)
-    return build_dataset(recipe, amazon.read(recipe))
+    return build_dataset(recipe, read_source(recipe))

@@ -18,7 +18,8 @@ from baselines.generative_recommendation.p5_cid import (
     numbered,
     whole_words,
 )
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.t5 import encode
 from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph
 from benchmark.kit.identifiers.value import groups_of
 from benchmark.kit.language_models.seq2seq import Seq2Seq

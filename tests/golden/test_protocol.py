@@ -21,7 +21,8 @@ import pytest
 
 from benchmark.audit.diagnostics import has_twin_in, has_wrong_prefix, recency_of_target
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset
-from benchmark.data.sources.amazon import RelevanceRows, clean_text, read_relevance
+from benchmark.data.sources.amazon import RelevanceRows, read_relevance
+from benchmark.data.sources.amazon_products import clean_text
 from benchmark.protocol.hard_negatives import search_engine
 from benchmark.protocol.histories import EventSet, visible_history
 from benchmark.protocol.released import released_negatives

@@ -15,7 +15,7 @@ from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import build_folder, write_json
 from benchmark.jobs import evaluation
 from benchmark.jobs.evaluation import Evaluation, evaluate
-from benchmark.jobs.execute import metrics_of_views, write_ranks
+from benchmark.jobs.ranks import metrics_of_views, write_ranks
 from benchmark.jobs.record import read_run
 from benchmark.jobs.scores import read_best, read_scores, write_best, write_scores
 from benchmark.protocol.metrics import gains

@@ -72,7 +72,7 @@ def leave_false_work(job: JobSpec, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_publish", die)
+        patch.setattr(module, "publish", die)
         with pytest.raises(Killed):
             execute(job)
     work = RunStore(Path(job.results)).work_folder(job)
@@ -82,7 +82,7 @@ def leave_false_work(job: JobSpec, monkeypatch: pytest.MonkeyPatch) -> Path:
     (work / "training.jsonl").write_text("{}\n")
     shutil.rmtree(work / "ranks")
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_publish", die)
+        patch.setattr(module, "publish", die)
         with pytest.raises(Killed):
             execute(job)  # the scores of the wrong system
     return work

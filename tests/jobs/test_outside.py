@@ -26,7 +26,7 @@ from benchmark.report.group import group_report
 from benchmark.report.reading.collect import collect
 from benchmark.report.reference import write_references
 from benchmark.report.tables.metrics import main_table
-from benchmark.serve.model import load as load_model
+from benchmark.serve.loading import load as load_model
 from tests.handed_in import BOTH, RECIPE, SETTINGS, World, make_world
 
 

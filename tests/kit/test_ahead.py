@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import Batch, train
-from benchmark.kit.training import loop as training
 from benchmark.kit.training.ahead import built_ahead
+from benchmark.kit.training.feed import Feed
 from benchmark.kit.training.micro_batches import Limit
 from tests.kit.test_training import (
     COSINE,
@@ -170,18 +170,10 @@ def test_an_accelerators_batches_wait_in_pinned_memory_and_are_built_ahead(
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
     monkeypatch.setattr(torch.cuda, "set_device", choose)
     instances = Watched()
-    loop = training._Loop.__new__(training._Loop)
-    vars(loop).update(
-        settings=COSINE,
-        context=make_context(Path("unused")),
-        instances=instances,
-        name="training",
-        accelerator=SimpleNamespace(device=torch.device("cuda"), process_index=0, num_processes=1),
-        step=0,
-        limit=Limit(instances=4),
-    )
+    card = SimpleNamespace(device=torch.device("cuda"), process_index=0, num_processes=1)
+    feed = Feed(instances, COSINE, card, make_context(Path("unused")), "training")
     batches = [np.arange(6), np.arange(6, 12)]
-    with closing(loop._built(batches)) as built:
+    with closing(feed.built(batches, 0, Limit(instances=4))) as built:
         found = list(built)
     assert [rows.tolist() for rows, _ in found] == [batch.tolist() for batch in batches]
     tensors = [value for _, parts in found for batch, _ in parts for value in batch.values()]

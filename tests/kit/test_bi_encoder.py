@@ -14,7 +14,8 @@ from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, It
 from benchmark.errors import SystemFailure
 from benchmark.kit.pretrained.model_folder import files_in
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, Pairs, joint_item_vectors, pair_loss
-from benchmark.kit.text.encoders import SentenceEncoder, Tokenizer, encode_tokens
+from benchmark.kit.text.encoders import SentenceEncoder, encode_tokens
+from benchmark.kit.text.tokens import Tokenizer
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore

@@ -16,8 +16,8 @@ from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.seq2seq import ScratchSize, Seq2Seq
 from benchmark.kit.modules import copy_of_state
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import IGNORED
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Part, TrainingSettings, graphs, micro_batches, train
 from benchmark.kit.training import loop as training
 from benchmark.kit.training.micro_batches import (
@@ -488,8 +488,8 @@ def test_graphs_meet_few_shapes_and_learn_the_same(
 
     plain, _, _ = trained(tmp_path / "plain", micro_batch_size=8)
     monkeypatch.setattr(torch, "compile", compiled)
-    monkeypatch.setattr(training, "_has_graphs", lambda device: True)
-    monkeypatch.setattr(training, "what_graphs_lack", lambda: "")
+    monkeypatch.setattr(graphs, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(graphs, "what_graphs_lack", lambda: "")
     found, _, _ = trained(tmp_path / "graphs", micro_batch_size=8, compiled=True)
     assert {shape[0] for shape in shapes} == {8}
     assert len(set(shapes)) <= 8 < len(shapes)
@@ -510,8 +510,8 @@ def test_graphs_need_triton_and_a_compiler(
 
     plain, _, _ = trained(tmp_path / "plain", micro_batch_size=8)
     monkeypatch.setattr(torch, "compile", lambda *arguments, **options: pytest.fail("compiled"))
-    monkeypatch.setattr(training, "_has_graphs", lambda device: True)
-    monkeypatch.setattr(training, "what_graphs_lack", lambda: "Triton")
+    monkeypatch.setattr(graphs, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(graphs, "what_graphs_lack", lambda: "Triton")
     with caplog.at_level(logging.WARNING, "benchmark"):
         found, _, _ = trained(tmp_path / "asked", micro_batch_size=8, compiled=True)
     assert [message for message in caplog.messages if "there is no Triton here" in message]

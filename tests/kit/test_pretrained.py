@@ -22,7 +22,8 @@ from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.pretrained import finding as pretrained
 from benchmark.kit.pretrained.finding import find_encoder, hub_model, if_available
 from benchmark.kit.pretrained.model_folder import files_in, sha256_of_path
-from benchmark.kit.text.encoders import SentenceEncoder, Tokenizer, encoder_part
+from benchmark.kit.text.encoders import SentenceEncoder, encoder_part
+from benchmark.kit.text.tokens import Tokenizer
 from tests.baselines.test_dense_retrieval import make_encoder
 from tests.kit.test_seq2seq import UNTIED, t5_like_tokenizer
 

@@ -28,7 +28,7 @@ def test_there_are_forty_over_all_packages() -> None:
     assert len(files) >= 40
     packages = {Path(file).parts[:2] for file in files if len(Path(file).parts) > 2}
     assert {name for _, name in packages} >= {
-        "audit", "data", "kit", "protocol", "report", "retrieval", "run", "runs", "systems",
+        "audit", "data", "jobs", "kit", "protocol", "report", "retrieval", "run", "systems",
         "references",
     }  # fmt: skip
     assert any(file.startswith("gensar/") for file in files)

@@ -21,8 +21,8 @@ from benchmark.protocol.all_items import (
     ranks_among,
     scores_in_blocks,
 )
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.metrics import ranks_of_targets
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.task import Task, build_tasks

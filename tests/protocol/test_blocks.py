@@ -11,8 +11,8 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.protocol import blocks, hard_negatives, lists, matched
 from benchmark.protocol.blocks import Arrays, Blocks, ranges, rows_by_query
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import load_tasks
 from tests.protocol.logs import alike_items_dataset, shop_dataset
 from tests.protocol.test_candidates import same
 

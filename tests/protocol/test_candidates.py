@@ -12,8 +12,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.hashing import row_hash, text_keys
 from benchmark.protocol import task as task_module
 from benchmark.protocol.candidates import Candidates
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks, load_tasks
+from benchmark.protocol.task import Task, build_tasks
 from benchmark.randomness import stable_random
 from tests.protocol.logs import alike_items_dataset, dataset_of, log_of, shop_dataset
 
@@ -135,7 +136,7 @@ def forbid_building(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the tasks were built although they are kept")
 
-    monkeypatch.setattr(task_module, "build_tasks", fail)
+    monkeypatch.setattr("benchmark.protocol.kept_tasks.build_tasks", fail)
 
 
 @pytest.mark.parametrize("protocol", PRESETS)

@@ -7,8 +7,9 @@ import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.draw import gains_over_draws, metrics_over_draws
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.metrics import METRIC_NAMES, Ranks, gains
-from benchmark.protocol.negatives import Exclusions, sample_negatives
+from benchmark.protocol.negatives import sample_negatives
 
 RULES = ("expected", "pessimistic", "optimistic")
 

@@ -251,7 +251,7 @@ def test_event_ids_tell_data_protocols_and_settings_apart() -> None:
 
 
 def test_kept_lists_have_the_fingerprints_of_new_ones(tmp_path: Path) -> None:
-    from benchmark.protocol.task import load_tasks
+    from benchmark.protocol.kept_tasks import load_tasks
 
     paper = PRESETS["paper"].model_copy(update={"negatives": 20})
     other = paper.model_copy(update={"search_all_items": "without-relevant"})

@@ -20,12 +20,13 @@ from benchmark.audit.simple import reached
 from benchmark.data.dataset import SEARCH, Dataset, Judgements, fingerprint_of
 from benchmark.errors import BenchmarkError
 from benchmark.jobs.evaluation import Evaluation, evaluate
-from benchmark.jobs.execute import metrics_of_views, write_judged, write_ranks
+from benchmark.jobs.ranks import metrics_of_views, write_judged, write_ranks
 from benchmark.jobs.record import JUDGED_FILE, RANKS_FILE
 from benchmark.protocol.candidates import Candidates
 from benchmark.protocol.exchange import read_candidates
 from benchmark.protocol.export import export_tasks
 from benchmark.protocol.graded import JudgedRanks
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.metrics import (
     VIEWS,
     Ranks,
@@ -38,7 +39,7 @@ from benchmark.protocol.outside import event_ids, read_run, read_run_among_all
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.splits import split_task
-from benchmark.protocol.task import Task, build_tasks, load_tasks
+from benchmark.protocol.task import Task, build_tasks
 from benchmark.protocol.trec import item_words, write_run
 from benchmark.report.reading.ranks import read_ranks
 from benchmark.systems.view import TrainingView

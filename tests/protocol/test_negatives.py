@@ -13,7 +13,8 @@ from benchmark.data.dataset import RECOMMENDATION
 from benchmark.data.sources.generated import make_dataset
 from benchmark.errors import BenchmarkError
 from benchmark.protocol import negatives
-from benchmark.protocol.negatives import Exclusions, first_distinct, sample_negatives
+from benchmark.protocol.exclusions import Exclusions
+from benchmark.protocol.negatives import first_distinct, sample_negatives
 from benchmark.protocol.released import released_negatives
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.splits import split_task

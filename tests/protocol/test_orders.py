@@ -14,8 +14,8 @@ from benchmark.data.dataset import Dataset
 from benchmark.hashing import row_hash
 from benchmark.protocol import best_hits, query_order
 from benchmark.protocol.best_hits import Askers, BestHits, best_allowed, score_levels
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.hard_negatives import SearchEvents, search_engine
-from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.orders import Orders
 from benchmark.protocol.query_order import HashOrder, Members, QueryOrders
 from benchmark.protocol.settings import ProtocolSettings

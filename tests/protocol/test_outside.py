@@ -11,10 +11,11 @@ from benchmark.data.prepare import load
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.__main__ import main
 from benchmark.protocol.all_items import admitted, best_items, eligible_items, ranks_among
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.metrics import gains
 from benchmark.protocol.outside import event_ids, read_run_among_all
 from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import build_tasks, load_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.protocol.trec import item_words, write_run
 from tests.protocol.logs import shop_dataset
 

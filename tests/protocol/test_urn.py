@@ -7,7 +7,8 @@ import pytest
 
 from benchmark.hashing import row_hash
 from benchmark.protocol import negatives
-from benchmark.protocol.negatives import Exclusions, HashedLaw, hashed_negatives
+from benchmark.protocol.exclusions import Exclusions
+from benchmark.protocol.negatives import HashedLaw, hashed_negatives
 from benchmark.protocol.urn import Urn, event_keys
 from tests.protocol.logs import shop_dataset
 

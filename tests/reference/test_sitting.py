@@ -21,7 +21,8 @@ from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.files import read_json
-from benchmark.jobs.execute import execute, load_data
+from benchmark.jobs.context import load_data
+from benchmark.jobs.execute import execute
 from benchmark.jobs.record import RUN_FILE, Run
 from benchmark.jobs.store import JobSpec
 from benchmark.reference import sitting as module

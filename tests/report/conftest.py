@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmark.files import build_folder, sha256_of_json, write_json, write_text
-from benchmark.jobs.execute import write_ranks
+from benchmark.jobs.ranks import write_ranks
 from benchmark.jobs.record import (
     METRICS_FILE,
     RANKS_FILE,

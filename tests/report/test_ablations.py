@@ -9,7 +9,8 @@ from benchmark.jobs.record import Run
 from benchmark.protocol.metrics import Ranks
 from benchmark.report.group import group_report
 from benchmark.report.reading.collect import collect
-from benchmark.report.statistics.inference import collect_events, pair_tests
+from benchmark.report.reading.collected_events import collect_events
+from benchmark.report.statistics.inference import pair_tests
 from benchmark.report.tables.ablations import ablation_differences
 from benchmark.report.tables.grid import Entry, Grid
 from benchmark.report.tables.metrics import ablation_table

@@ -21,7 +21,8 @@ from benchmark.jobs.record import CostPart
 from benchmark.protocol.metrics import Ranks, mean_metrics
 from benchmark.report import build_report, print_tables
 from benchmark.report.__main__ import main
-from benchmark.report.plots.tradeoff import pareto_front, tradeoff_figure
+from benchmark.report.plots.tradeoff import tradeoff_figure
+from benchmark.report.plots.tradeoff_points import pareto_front
 from benchmark.report.tables.metrics import main_table
 from benchmark.systems.catalogue import family_order
 from tests.report.conftest import among_all, drawn_ranks, write_run

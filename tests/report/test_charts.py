@@ -16,14 +16,11 @@ from matplotlib.text import Text
 from benchmark.jobs.record import CostPart
 from benchmark.report.group import Drawing
 from benchmark.report.latex import figures_latex, standalone
-from benchmark.report.plots.charts import (
-    WHISKERS,
-    bars_figure,
-    cost_figure,
-    curves_figure,
-    ranks_figure,
-)
+from benchmark.report.plots.bars import WHISKERS, bars_figure
 from benchmark.report.plots.codebooks import codebooks_figure
+from benchmark.report.plots.cost import cost_figure
+from benchmark.report.plots.curves import curves_figure
+from benchmark.report.plots.ranks import ranks_figure
 from benchmark.report.plots.style import (
     COLUMN_WIDTH,
     HOVER,
@@ -35,8 +32,9 @@ from benchmark.report.plots.style import (
     save_figure,
 )
 from benchmark.report.plots.tradeoff import tradeoff_figure
+from benchmark.report.reading.collected_events import collect_events
 from benchmark.report.reading.curves import Curve, read_curves, write_curves
-from benchmark.report.statistics.inference import collect_events, statistics_of
+from benchmark.report.statistics.inference import statistics_of
 from benchmark.report.tables.metrics import main_table
 from benchmark.report.tables.rows import Table
 from benchmark.systems.catalogue import entries

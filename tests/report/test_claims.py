@@ -14,7 +14,7 @@ from benchmark.protocol.metrics import Ranks
 from benchmark.report.claims import Claim, Finding, claims_grid, findings, read_claims
 from benchmark.report.latex import to_latex
 from benchmark.report.reading.collect import collect
-from benchmark.report.statistics.inference import collect_events
+from benchmark.report.reading.collected_events import collect_events
 from benchmark.report.tables.grid import to_csv, to_markdown
 from benchmark.report.whole import make_report
 from benchmark.run.suite import Row, load_suite

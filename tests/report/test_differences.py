@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmark.report.reading.collect import REFERENCE_FAMILY
-from benchmark.report.statistics.inference import collect_events, statistics_of
+from benchmark.report.reading.collected_events import collect_events
+from benchmark.report.statistics.inference import statistics_of
 from benchmark.report.tables.differences import differences_grid
 from benchmark.report.tables.grid import Grid, to_csv
 from benchmark.report.tables.metrics import main_table

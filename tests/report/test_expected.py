@@ -13,8 +13,8 @@ from benchmark.protocol.all_items import admitted, eligible_items, ranks_among
 from benchmark.protocol.metrics import METRIC_NAMES, Ranks, mean_metrics
 from benchmark.protocol.settings import PRESETS, ProtocolSettings
 from benchmark.protocol.task import build_tasks
+from benchmark.report.reading.collected_events import collect_events
 from benchmark.report.reference import write_references
-from benchmark.report.statistics.inference import collect_events
 from benchmark.report.tables.expected import expected_grid, is_drawn_uniformly
 from benchmark.report.tables.grid import DASH, Grid
 from benchmark.report.whole import make_report

@@ -12,15 +12,12 @@ from benchmark.jobs.record import Run, read_run
 from benchmark.protocol.metrics import METRIC_NAMES, Ranks, gains, mean_metrics
 from benchmark.protocol.settings import PRESETS
 from benchmark.report.reading.collect import REFERENCE_FAMILY
+from benchmark.report.reading.collected_events import collect_events
 from benchmark.report.reading.events import gains_of, read_events
 from benchmark.report.reading.ranks import EventRanks
 from benchmark.report.reading.top import read_top, top_of, write_top
-from benchmark.report.statistics.inference import (
-    bootstrap_means,
-    collect_events,
-    compare,
-    statistics_of,
-)
+from benchmark.report.statistics.bootstrap import bootstrap_means
+from benchmark.report.statistics.inference import compare, statistics_of
 from benchmark.report.tables.metrics import main_table
 from benchmark.report.tables.rows import Table
 from tests.report.conftest import drawn_ranks

@@ -13,7 +13,7 @@ import torch
 from benchmark.errors import BenchmarkError
 from benchmark.jobs.machine import chosen_device, least_held, visible_cuda_devices
 from benchmark.jobs.store import JobSpec
-from benchmark.kit.training import loop as training
+from benchmark.kit.training.accelerator import accelerator_of
 from benchmark.run import workers
 from benchmark.run.worker import Order
 from benchmark.systems.artifacts import ArtifactStore
@@ -98,7 +98,7 @@ def test_training_keeps_to_the_device_that_was_asked_for(
     current: list[str] = []
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     context = RunContext(1, tmp_path, ArtifactStore(tmp_path), device=device)
-    training._accelerator(context)
+    accelerator_of(context)
     assert current == chosen
 
 

@@ -25,6 +25,7 @@ from benchmark.jobs.record import (
 )
 from benchmark.jobs.scores import read_scores
 from benchmark.protocol.__main__ import main as protocol
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.metrics import (
     CUTOFFS,
     METRIC_NAMES,
@@ -35,7 +36,6 @@ from benchmark.protocol.metrics import (
     ranks_of_targets,
 )
 from benchmark.protocol.settings import PRESETS
-from benchmark.protocol.task import load_tasks
 from benchmark.report.__main__ import main as report
 from benchmark.report.reading.ranks import read_ranks
 from benchmark.systems.catalogue import entries

@@ -16,8 +16,9 @@ import yaml
 from benchmark.data.prepare import load
 from benchmark.errors import BenchmarkError
 from benchmark.jobs.record import JUDGED_FILE, Run, find_run_folders, read_run
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import configure_protocol
-from benchmark.protocol.task import build_tasks, load_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.report.__main__ import main as report
 from benchmark.report.reading.events import read_events
 from benchmark.report.reference import write_run

@@ -17,15 +17,11 @@ import yaml
 from benchmark.errors import BenchmarkError
 from benchmark.jobs.record import find_run_folders
 from benchmark.protocol.__main__ import _parser as protocol_parser
+from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import configure_protocol
-from benchmark.protocol.task import load_tasks
 from benchmark.report.__main__ import main as report
-from benchmark.report.submissions import (
-    Manifest,
-    read_submission,
-    read_submissions,
-    submissions_grid,
-)
+from benchmark.report.submissions import Manifest, read_submission, read_submissions
+from benchmark.report.tables.leaderboard import submissions_grid
 from benchmark.submissions.__main__ import _parser, main
 from benchmark.submissions.check import check_submission
 from tests.handed_in import BOTH, World, make_world

@@ -266,8 +266,8 @@ def test_a_system_that_would_look_finds_no_test_event_in_its_process(project: Pr
     done = tune(project, *arguments("looked", trials=1))
     assert done.returncode == 0, done.stderr
     from benchmark.data.prepare import load
+    from benchmark.protocol.kept_tasks import load_tasks
     from benchmark.protocol.settings import PRESETS
-    from benchmark.protocol.task import load_tasks
 
     recipe, prepared = project.root / "datasets" / "tiny.yaml", project.root / "datasets/prepared"
     dataset = load(str(recipe), root=prepared)

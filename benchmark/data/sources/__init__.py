@@ -1,17 +1,23 @@
 """Where events come from: one module a kind of source, each with the same two functions.
 
 ``files(recipe)`` names the files whose content determines the data (the cache hashes them),
-``read(recipe)`` turns them into a :class:`benchmark.data.raw.RawLog`. A source of files
-that people make also has ``load(recipe, faults)``, which notes every fault of theirs; ``read``
-raises the first, and :mod:`benchmark.data.validate` lists them all. To add a source, write its
-options as a class in :mod:`benchmark.data.recipe` and add its module here.
+``read(recipe)`` turns them into a :class:`benchmark.data.raw.RawLog`. The module of a source of
+files that people make has ``find(recipe, faults) -> list[Path | None]`` and ``load(recipe, faults)
+-> RawLog | None`` instead, which note every fault of theirs: :func:`source_files` and
+:func:`read_source` raise the first, and :mod:`benchmark.data.validate` lists them all. To add a
+source, write its options as a class in :mod:`benchmark.data.source_options` and add its module
+here.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any
+
+from benchmark.data.tables.faults import settled
+from benchmark.data.tables.schema import files_of
 
 if TYPE_CHECKING:
     from benchmark.data.raw import RawLog
@@ -35,17 +41,32 @@ _MODULES = {
 }
 
 
-class SourceModule(Protocol):
-    """What a module of this package offers."""
+def source_files(recipe: Recipe) -> tuple[Path, ...]:
+    """The files that the data are made of, all of which exist.
 
-    def files(self, recipe: Recipe) -> tuple[Path, ...]:
-        """The files that the data are made of, all of which exist."""
+    Raises:
+        BenchmarkError: one is missing, or cannot be had.
+    """
+    module = _module_of(recipe)
+    if hasattr(module, "find"):
+        return files_of(settled(partial(module.find, recipe)))
+    files: tuple[Path, ...] = module.files(recipe)
+    return files
 
-    def read(self, recipe: Recipe) -> RawLog:
-        """Read and check them."""
+
+def read_source(recipe: Recipe) -> RawLog:
+    """Read and check the files.
+
+    Raises:
+        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
+    """
+    module = _module_of(recipe)
+    log: RawLog = (
+        settled(partial(module.load, recipe)) if hasattr(module, "load") else module.read(recipe)
+    )
+    return log
 
 
-def source_of(recipe: Recipe) -> SourceModule:
-    """The module that reads the recipe's source; it is imported only now."""
-    module = import_module(f"benchmark.data.sources.{_MODULES[recipe.source.kind]}")
-    return cast(SourceModule, module)
+def _module_of(recipe: Recipe) -> Any:
+    """The module of the recipe's source, which is imported only now."""
+    return import_module(f"benchmark.data.sources.{_MODULES[recipe.source.kind]}")

@@ -19,29 +19,27 @@ of items with reviews are parsed. A review that stands twice counts once.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.download import Download, fetch
-from benchmark.data.raw import (
-    NO_QUERY,
-    NO_SESSION,
-    RawItems,
-    RawLog,
-    counted_once,
-    recommendation_log,
-)
-from benchmark.data.recipe import AmazonSource, Recipe
+from benchmark.data.download import fetch
+from benchmark.data.raw import RawItems, RawLog, counted_once, recommendation_log
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import AmazonSource
 from benchmark.data.sources import folder as tidy
+from benchmark.data.sources.amazon_products import (
+    OfProducts,
+    clean_brand,
+    clean_text,
+    only_items_with_text,
+)
 from benchmark.data.sources.amazon_queries import (
     RelevanceRows,
     read_queries,
@@ -49,9 +47,10 @@ from benchmark.data.sources.amazon_queries import (
     with_sessions,
 )
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table
+from benchmark.data.transfer import Download
 from benchmark.hashing import row_uniform, text_keys
 
 REVIEWS_URL = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
@@ -66,15 +65,8 @@ TERMS = (
     "2015), and for the queries Ai et al. (SIGIR 2017); not redistributed here."
 )
 
-LONGEST_TEXT = 2000
-"""A cleaned text with so many characters or more becomes empty, as in the official notebook."""
-
 RATING_SHARES = (0.06, 0.05, 0.08, 0.21, 0.60)
 """Of one to five stars, for ``missing_ratings: drawn``: roughly those of Amazon Electronics."""
-
-_TAG = re.compile(r"</?\w[^>]*>")
-_QUOTE_OR_BREAK = re.compile(r'["\n\r]')
-_BY_LINE = re.compile(r"^\s*by\n")
 _ASIN_FIRST = re.compile(r"""^\{['"]asin['"]: ['"]([^'"\\]+)['"]""")
 
 
@@ -88,17 +80,14 @@ def metadata_file(category: str) -> str:
     return f"meta_{category}.json.gz"
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The files of the recipe; without a folder at hand they are downloaded first.
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """Reviews, metadata and, for ``search.kind: own``, queries and both relevance files.
+
+    Without a folder at hand they are downloaded first; what is missing is noted.
 
     Raises:
-        BenchmarkError: a file is missing, or cannot be had.
+        BenchmarkError: a download failed.
     """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
-    """Reviews, metadata and, for ``search.kind: own``, queries and both relevance files."""
     options = cast(AmazonSource, recipe.source)
     folder = recipe.source_folder
     if _is_tidy(folder):
@@ -158,19 +147,10 @@ def _download(options: AmazonSource, name: str) -> Download:
     )
 
 
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the files.
-
-    Raises:
-        BenchmarkError: one is missing, damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
-
-
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the files; every fault is noted, and with one there is no log."""
     options = cast(AmazonSource, recipe.source)
-    paths = _paths(recipe, faults)
+    paths = find(recipe, faults)
     if _is_tidy(recipe.source_folder):
         log = _load_tidy(recipe, paths, faults)
     else:
@@ -180,34 +160,6 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     if options.subcategory:
         log = _only_subcategory(log, options.subcategory)
     return only_items_with_text(log).with_notes(TERMS)
-
-
-# Texts
-
-
-def clean_text(text: str | Sequence[str]) -> str:
-    """The official notebook's cleaning: entities, tags, quotes, line breaks and the last dot.
-
-    >>> clean_text("<b>Bold</b> &amp; fast...")
-    'Bold & fast.'
-    """
-    parts = [text.strip()] if isinstance(text, str) else list(text)
-    plain = [_QUOTE_OR_BREAK.sub("", _without_tags(html.unescape(part))) for part in parts]
-    joined = plain[0] if isinstance(text, str) else " ".join(part.strip() for part in plain)
-    # The first character stays even where it is a dot: "..." becomes "..".
-    ended = joined[:1] + joined[1:].rstrip(".") + "."
-    return ended if len(ended) < LONGEST_TEXT else ""
-
-
-def _without_tags(text: str) -> str:
-    # Behind the last ">" no tag ends: looking for one from each "<" there takes quadratic time.
-    end = text.rfind(">") + 1
-    return _TAG.sub("", text[:end]) + text[end:]
-
-
-def clean_brand(brand: str) -> str:
-    """The brand without a leading line "by"."""
-    return _BY_LINE.sub("", brand).strip()
 
 
 # The published files
@@ -293,26 +245,6 @@ def _read_metadata(
     return read_table(schema, path, faults)
 
 
-class OfProducts:
-    """A table of metadata in the order of ``products``, by their ids in its column ``key``.
-
-    ``rows`` are the table's, one a product; -1 where a product has no metadata.
-    """
-
-    def __init__(self, metadata: Table | None, key: str, products: Sequence[str]) -> None:
-        self._metadata = metadata
-        row_of = {}
-        if metadata is not None:
-            ids = metadata.ids(key)
-            row_of = {ids.distinct[code]: row for row, code in enumerate(ids.code.tolist())}
-        self.rows = [row_of.get(product, -1) for product in products]
-
-    def column(self, name: str, nothing: Any) -> list[Any]:
-        """The texts of a column, one a product; ``nothing`` where it has no metadata."""
-        values = self._metadata.texts(name) if self._metadata is not None else []
-        return [values[row] if row >= 0 else nothing for row in self.rows]
-
-
 def _catalogue(metadata: Table | None, products: Sequence[str]) -> tuple[RawItems, int]:
     """The items in the order of ``products``, and how many of them have no metadata."""
     of_products = OfProducts(metadata, "asin", products)
@@ -393,22 +325,4 @@ def _only_subcategory(log: RawLog, subcategory: str) -> RawLog:
     return kept.with_notes(
         f"Only items with the second level {subcategory!r} in their first hierarchy: "
         f"{int(np.count_nonzero(keep)):,} of {len(keep):,}."
-    )
-
-
-def only_items_with_text(log: RawLog) -> RawLog:
-    """The events of items that have a title or a description, and a note on the others."""
-    items = log.items
-    has_text = np.array(
-        [bool(a or b) for a, b in zip(items.title, items.description, strict=True)], dtype=bool
-    )
-    keep = has_text[log.item]
-    if keep.all():
-        return log
-    lost = len(np.unique(log.item[~keep]))
-    purchases = int(np.count_nonzero(~keep & (log.query == NO_QUERY)))
-    searches = int(np.count_nonzero(~keep & (log.session != NO_SESSION)))
-    return log.take(keep).with_notes(
-        f"{lost:,} items without title and description were left out, with {purchases:,} purchases "
-        f"and {searches:,} searches."
     )

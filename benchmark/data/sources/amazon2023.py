@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,14 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawItems, RawLog, counted_once, recommendation_log
-from benchmark.data.recipe import Amazon2023Source, Recipe
-from benchmark.data.sources.amazon import OfProducts, clean_text, only_items_with_text
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import Amazon2023Source
+from benchmark.data.sources.amazon_products import OfProducts, clean_text, only_items_with_text
 from benchmark.data.sources.amazon_queries import RelevanceRows, with_sessions
 from benchmark.data.sources.folder import last_levels
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table
 
 WHERE = "https://huggingface.co/datasets/McAuley-Lab/Amazon-Reviews-2023"
@@ -91,16 +91,8 @@ def categories_in(folder: Path) -> list[str]:
     return sorted(name.removeprefix(_META) for name in names)
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The reviews, the metadata and, for ``search.kind: own``, the queries.
-
-    Raises:
-        BenchmarkError: one is missing.
-    """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """Reviews, metadata and, for ``search.kind: own``, queries; what is missing is noted."""
     options, folder = cast(Amazon2023Source, recipe.source), recipe.source_folder
     remedy = f"fetch it from {WHERE} and name its folder with --source"
     schemas = (reviews_of(options.category), metadata_of(options.category))
@@ -111,19 +103,10 @@ def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
     return paths
 
 
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the files.
-
-    Raises:
-        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
-
-
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the files; every fault is noted, and with one there is no log."""
     options = cast(Amazon2023Source, recipe.source)
-    paths, most = _paths(recipe, faults), options.maximum_rows
+    paths, most = find(recipe, faults), options.maximum_rows
     reviews = read_table(reviews_of(options.category).of_at_most(most), paths[0], faults)
     wanted = set(reviews.ids("parent_asin").distinct) if reviews is not None else None
 

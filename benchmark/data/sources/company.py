@@ -9,19 +9,19 @@ that ``python -m benchmark.data summarise`` made.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from benchmark.data.raw import RawLog
-from benchmark.data.recipe import CompanySource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import CompanySource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table, rows_in
 
 ITEMS = TableSchema(
@@ -60,16 +60,8 @@ SUMMARIES = TableSchema(
 )
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The tables that are used.
-
-    Raises:
-        BenchmarkError: one is missing.
-    """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """The tables that are used; what is missing is noted."""
     options, folder = cast(CompanySource, recipe.source), recipe.source_folder
     paths = [schema.find(folder, faults) for schema in (ITEMS, RECOMMENDATIONS, SEARCHES)]
     if options.summaries:
@@ -96,19 +88,10 @@ def _timed(schema: TableSchema, options: CompanySource) -> TableSchema:
     return replace(schema, columns=columns)
 
 
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the tables.
-
-    Raises:
-        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
-
-
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the tables; every fault is noted, and with one there is no log."""
     options = cast(CompanySource, recipe.source)
-    paths = _paths(recipe, faults)
+    paths = find(recipe, faults)
     schemas = [ITEMS, _timed(RECOMMENDATIONS, options), _timed(SEARCHES, options), SUMMARIES]
     sized = [schema.of_at_most(options.maximum_rows) for schema in schemas]
     items, clicks, searches = (

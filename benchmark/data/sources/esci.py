@@ -16,7 +16,6 @@ events. Every product that was judged in the chosen locale and version is in the
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawItems, RawJudgements, RawLog
-from benchmark.data.recipe import EsciSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import EsciSource
 from benchmark.data.sources.joint import catalogue
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table, rows_in
 from benchmark.errors import counted, quoted
 from benchmark.hashing import row_hash, row_uniform, text_keys
@@ -76,16 +76,8 @@ PRODUCTS = TableSchema(
 )
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The judgements and the products.
-
-    Raises:
-        BenchmarkError: one is missing.
-    """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """The judgements and the products; what is missing is noted."""
     remedy = f"fetch shopping_queries_dataset of {WHERE} and name its folder with --source"
     return [schema.find(recipe.source_folder, faults, remedy) for schema in (EXAMPLES, PRODUCTS)]
 
@@ -99,19 +91,10 @@ def locales_in(folder: Path) -> list[str]:
     return [locale for locale in ("us", "es", "jp") if locale in found] or ["us"]
 
 
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the tables.
-
-    Raises:
-        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
-
-
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the tables; every fault is noted, and with one there is no log."""
     options = cast(EsciSource, recipe.source)
-    examples_path, products_path = _paths(recipe, faults)
+    examples_path, products_path = find(recipe, faults)
 
     def is_of_version(values: dict[str, Any]) -> NDArray[np.bool_]:
         of_locale = np.array([one == options.locale for one in values["product_locale"]])

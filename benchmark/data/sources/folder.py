@@ -7,25 +7,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.raw import (
-    NO_QUERY,
-    NO_SESSION,
-    Paths,
-    RawItems,
-    RawLog,
-    recommendation_log,
-)
-from benchmark.data.recipe import FolderSource, Recipe
+from benchmark.data.raw import NO_QUERY, NO_SESSION, Paths, RawItems, RawLog, recommendation_log
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import FolderSource
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Ids, Table, read_table, rows_in, together
 from benchmark.errors import quoted
 
@@ -66,16 +59,8 @@ SEARCHES = TableSchema(
 )
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The Parquet files that the recipe uses.
-
-    Raises:
-        BenchmarkError: the folder or a file is missing.
-    """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """The Parquet files that the recipe uses; what is missing is noted."""
     folder = recipe.source_folder
     if not folder.is_dir():
         faults.add(folder, 0, "", "the folder of source.path is missing")
@@ -84,19 +69,10 @@ def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
     return [schema.find(folder, faults) for schema in wanted]
 
 
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the folder.
-
-    Raises:
-        BenchmarkError: a file is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
-
-
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The folder's log; every fault is noted, and with one there is no log."""
     options = cast(FolderSource, recipe.source)
-    paths = _paths(recipe, faults)
+    paths = find(recipe, faults)
     log = load_purchases(paths[0], paths[1], options.maximum_rows, faults)
     if recipe.search.kind == "own":
         log = _with_searches(log, SEARCHES.of_at_most(options.maximum_rows), paths[2], faults)

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from benchmark.data.build import build_dataset
 from benchmark.data.dataset import Dataset
 from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
-from benchmark.data.recipe import GeneratedSource, OwnSearch, Recipe, parse_recipe
+from benchmark.data.recipe import OwnSearch, Recipe, parse_recipe
+from benchmark.data.source_options import GeneratedSource
 from benchmark.hashing import row_hash, row_uniform
 
 TASTES = 4

@@ -20,7 +20,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
-from benchmark.data.recipe import JdsearchSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import JdsearchSource
 from benchmark.data.sources.joint import catalogue
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.lines import lines_of
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.separated import Separated
 from benchmark.data.tables.table import Table, read_table
 from benchmark.errors import quoted
@@ -84,33 +84,16 @@ PRODUCTS = TableSchema(
 )
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The users and the products.
-
-    Raises:
-        BenchmarkError: one is missing.
-    """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """The users and the products; what is missing is noted."""
     remedy = f"fetch JDsearch as {WHERE} says, unpack it and name its folder with --source"
     return [schema.find(recipe.source_folder, faults, remedy) for schema in (USERS, PRODUCTS)]
-
-
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the files.
-
-    Raises:
-        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
 
 
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the files; every fault is noted, and with one there is no log."""
     options = cast(JdsearchSource, recipe.source)
-    users_path, products_path = _paths(recipe, faults)
+    users_path, products_path = find(recipe, faults)
     events = _Events(frozenset(options.interactions))
     users = 0
     for number, line in lines_of(users_path, faults) if users_path is not None else ():

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,12 +19,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawLog
-from benchmark.data.recipe import KuaisarSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import KuaisarSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
+from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table, rows_in
 
 WHERE = "https://zenodo.org/record/8181109"
@@ -77,16 +77,8 @@ ITEMS = TableSchema(
 )
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The three tables that are used.
-
-    Raises:
-        BenchmarkError: one is missing.
-    """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """The three tables that are used; what is missing is noted."""
     remedy = (
         f"fetch KuaiSAR from {WHERE}, unpack it and name its folder with --source (licence "
         "CC BY-NC-SA 4.0)"
@@ -95,19 +87,10 @@ def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
     return [schema.find(recipe.source_folder, faults, remedy) for schema in tables]
 
 
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the tables.
-
-    Raises:
-        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
-
-
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the tables; every fault is noted, and with one there is no log."""
     options = cast(KuaisarSource, recipe.source)
-    paths, most = _paths(recipe, faults), options.maximum_rows
+    paths, most = find(recipe, faults), options.maximum_rows
     clicks = read_table(
         replace(RECOMMENDATIONS, keep=_clicked, maximum_rows=most), paths[0], faults
     )

@@ -14,7 +14,8 @@ from typing import cast
 import numpy as np
 
 from benchmark.data.raw import RawItems, RawLog, recommendation_log
-from benchmark.data.recipe import Ml100kSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import Ml100kSource
 from benchmark.errors import BenchmarkError
 
 TERMS = (

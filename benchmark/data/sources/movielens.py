@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from benchmark.data.raw import RawItems, RawLog, recommendation_log
-from benchmark.data.recipe import MovielensSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import MovielensSource
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.separated import Separated
 from benchmark.data.tables.table import Table, read_table, rows_in
 
@@ -58,33 +58,16 @@ MOVIES = _published(
 )
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The ratings and the films.
-
-    Raises:
-        BenchmarkError: one is missing.
-    """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """The ratings and the films; what is missing is noted."""
     remedy = f"fetch a MovieLens from {WHERE}, unpack it and name its folder with --source"
     return [schema.find(recipe.source_folder, faults, remedy) for schema in (RATINGS, MOVIES)]
-
-
-def read(recipe: Recipe) -> RawLog:
-    """The ratings of at least ``minimum_rating``, and the films.
-
-    Raises:
-        BenchmarkError: a file is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
 
 
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the files; every fault is noted, and with one there is no log."""
     options = cast(MovielensSource, recipe.source)
-    ratings_path, movies_path = _paths(recipe, faults)
+    ratings_path, movies_path = find(recipe, faults)
     below = 0
 
     def is_kept(values: dict[str, np.ndarray]) -> np.ndarray:

@@ -10,7 +10,6 @@ published division into train and test is not used: the protocol makes its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -18,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawLog
-from benchmark.data.recipe import QilinSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import QilinSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Ids, Table, read_table, rows_in, together
 
 WHERE = "https://huggingface.co/datasets/THUIR/Qilin"
@@ -92,31 +92,18 @@ def _tables(folder: Path) -> tuple[list[TableSchema], list[TableSchema]]:
     return recommendations, searches
 
 
-def _find(schema: TableSchema, folder: Path, faults: Faults) -> Path | None:
+def _place_of(schema: TableSchema, folder: Path, faults: Faults) -> Path | None:
     return schema.find(
         folder, faults, f"fetch Qilin from {WHERE} and name its folder with --source"
     )
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """Every Parquet file of the folders that are used.
-
-    Raises:
-        BenchmarkError: a folder is missing.
-    """
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """Every Parquet file of the folders that are used; what is missing is noted."""
     folder = recipe.source_folder
     recommendations, searches = _tables(folder)
     schemas = (*recommendations, *searches, NOTES)
-    return files_of(settled(lambda faults: [_find(one, folder, faults) for one in schemas]))
-
-
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the tables.
-
-    Raises:
-        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
+    return [_place_of(one, folder, faults) for one in schemas]
 
 
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
@@ -125,7 +112,7 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
 
     def table_of(schema: TableSchema) -> Table | None:
         sized = schema.of_at_most(options.maximum_rows)
-        return read_table(sized, _find(schema, folder, faults), faults)
+        return read_table(sized, _place_of(schema, folder, faults), faults)
 
     recommendations, searches = _tables(folder)
     rec_tables = [table for schema in recommendations if (table := table_of(schema)) is not None]

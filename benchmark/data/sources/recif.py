@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,11 +28,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawItems, RawLog
-from benchmark.data.recipe import RecifSource, Recipe
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import RecifSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Ids, Table, read_table, together
 
 WHERE = "https://huggingface.co/datasets/OpenOneRec/OpenOneRec-RecIF"
@@ -73,35 +73,18 @@ def sequence_of(part: str, domain: str, action: str) -> TableSchema:
     )
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The users' table and, but for goods, the captions.
-
-    Raises:
-        BenchmarkError: one is missing.
-    """
-    return files_of(settled(lambda faults: _paths(recipe, faults)))
-
-
-def _paths(recipe: Recipe, faults: Faults) -> list[Path | None]:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """The users' table and, but for goods, the captions; what is missing is noted."""
     remedy = f"fetch RecIF-Bench from {WHERE} and name its folder with --source"
     has_captions = cast(RecifSource, recipe.source).domain != "goods"
     schemas = (KEYWORDS, CAPTIONS) if has_captions else (KEYWORDS,)
     return [schema.find(recipe.source_folder, faults, remedy) for schema in schemas]
 
 
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the tables.
-
-    Raises:
-        BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
-
-
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     """The log of the tables; every fault is noted, and with one there is no log."""
     options = cast(RecifSource, recipe.source)
-    main, *captions = _paths(recipe, faults)
+    main, *captions = find(recipe, faults)
     most = options.maximum_rows
     parts = [
         read_table(sequence_of(part, options.domain, options.action).of_at_most(most), main, faults)

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
-from benchmark.data.recipe import Recipe, WorldSource
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import WorldSource
 from benchmark.hashing import row_hash, row_uniform
 
 USERS_AT_ONCE = 20_000

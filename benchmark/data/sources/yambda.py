@@ -10,7 +10,6 @@ of five: several events stand at one instant, which the recipe's ``ties`` orders
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawLog, recommendation_log
-from benchmark.data.recipe import Recipe, YambdaSource
+from benchmark.data.recipe import Recipe
+from benchmark.data.source_options import YambdaSource
 from benchmark.data.sources.joint import catalogue
 from benchmark.data.tables.columns import Column
-from benchmark.data.tables.faults import Faults, settled
-from benchmark.data.tables.schema import TableSchema, files_of
+from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import read_table
 
 WHERE = "https://huggingface.co/datasets/yandex/yambda"
@@ -44,28 +44,11 @@ TABLES = {
 }
 
 
-def files(recipe: Recipe) -> tuple[Path, ...]:
-    """The table that is used.
-
-    Raises:
-        BenchmarkError: it is missing.
-    """
-    return files_of([settled(lambda faults: _path(recipe, faults))])
-
-
-def _path(recipe: Recipe, faults: Faults) -> Path | None:
+def find(recipe: Recipe, faults: Faults) -> list[Path | None]:
+    """The table that is used; that it is missing is noted."""
     schema = TABLES[cast(YambdaSource, recipe.source).events]
     remedy = f"fetch flat/50m (or another size) from {WHERE} and name its folder with --source"
-    return schema.find(recipe.source_folder, faults, remedy)
-
-
-def read(recipe: Recipe) -> RawLog:
-    """Read and check the table.
-
-    Raises:
-        BenchmarkError: it is missing or damaged, or holds a value that cannot be used.
-    """
-    return settled(partial(load, recipe))
+    return [schema.find(recipe.source_folder, faults, remedy)]
 
 
 def load(recipe: Recipe, faults: Faults) -> RawLog | None:
@@ -85,7 +68,7 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
         return kept
 
     schema = replace(TABLES[options.events], keep=is_kept, maximum_rows=options.maximum_rows)
-    table = read_table(schema, _path(recipe, faults), faults)
+    table = read_table(schema, find(recipe, faults)[0], faults)
     if faults or table is None:
         return None
     tracks = table.ids("item_id").distinct

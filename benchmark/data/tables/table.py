@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmark.data.tables import cells, listed
-from benchmark.data.tables.batches import Batch, Cells, batches
+from benchmark.data.tables.batch import Batch, Cells
+from benchmark.data.tables.batches import batches
 from benchmark.data.tables.cells import is_list, shown
 from benchmark.data.tables.columns import NUMBERS, Column
 from benchmark.data.tables.faults import Faults

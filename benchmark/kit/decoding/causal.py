@@ -6,7 +6,7 @@ values of its prompt and of its nodes' ancestors, through a mask that shows a no
 at the position that it has in its own branch. So a model of the library "transformers" serves as it
 is, whatever its attention, as long as it takes such masks and positions and its logits are a
 product of its last hidden states (``can_decode`` finds out). Scores are those of ``generate`` with
-``prefix_allowed_tokens_fn``; see ``benchmark.kit.decoding.ranking`` for the search.
+``prefix_allowed_tokens_fn``; see ``benchmark.kit.decoding.search`` for the search.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What decodes the nodes of trees level by level, whatever the network behind it.
 
-The search (``benchmark.kit.decoding.ranking``) asks a decoder for the hidden states of a level's
+The search (``benchmark.kit.decoding.search``) asks a decoder for the hidden states of a level's
 nodes and for log-probabilities of their children; T5s and causal language models give the first in
 their own ways, the second is the same product with the rows of an output layer.
 """

@@ -1,36 +1,30 @@
 """Ranking item identifiers by a network: exact likelihoods and constrained beams, level by level.
 
-Each event has a tree of what may be generated (``benchmark.kit.decoding.trie``). All nodes of a
-level are decoded at once, one position each: a node brings a query only, reads the keys and values
-of its ancestors, and shares its event's encoder states with all others, so that nothing is copied
-for a candidate or a beam. Exact scoring keeps every node of a level and beam search the best ones;
-the rest is the same code.
+Each event has a tree of what may be generated (``benchmark.kit.decoding.trie``), which is searched
+level by level (``benchmark.kit.decoding.search``).
 
 Scores are log-probabilities over the whole vocabulary: tokens that lead nowhere take their share,
 as in Hugging Face ``generate`` with ``prefix_allowed_tokens_fn``, whose results these are. What
 differs: a beam holds distinct prefixes only, so that no candidate is returned twice, and with
 ``beam_size`` at least the number of candidates the search is exact.
 
-Models here are Hugging Face ``T5ForConditionalGeneration`` and its relatives of the same layout (T5
-v1.1, mT5), in evaluation mode, of any floating type; log-probabilities are float32. What else can
-decode nodes comes with prompts of its own (``benchmark.kit.decoding.causal``).
+Models are a T5 (``benchmark.kit.decoding.t5``) and what else can decode nodes and comes with
+prompts of its own (``benchmark.kit.decoding.causal``), in evaluation mode, of any floating type;
+log-probabilities are float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from benchmark.errors import SystemFailure
 from benchmark.kit.decoding.levels import EncodedPrompts, LevelDecoder, ranges
+from benchmark.kit.decoding.search import Tree, by_event_and_score, is_among_best, search
 from benchmark.kit.decoding.trie import CatalogueTrie, Trie
-from benchmark.kit.products import WideProducts, linear
 from benchmark.protocol.metrics import Ranks, ranks_of_targets
 
 LengthRule = Literal["sum", "mean"]
@@ -44,283 +38,6 @@ _ROUNDING = 1e-3
 _NODES_AT_ONCE = {"cpu": 16_384, "cuda": 65_536}
 """Nodes of a level, at most, that are decoded together where a catalogue is scored exactly. In a
 T5-small, the keys and values of so many are 0.4 and 1.6 GB."""
-
-# -------------------------------------------------------------------------------------- the model
-
-
-@dataclass(frozen=True)
-class Encoded(EncodedPrompts):
-    """Encoder states (events, length, width), and mask (events, length) of those that are real."""
-
-    states: torch.Tensor
-    mask: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the states lie."""
-        return self.states.device
-
-    def decoder(self, model: Any) -> NodeDecoder:
-        """The decoder of the T5."""
-        return NodeDecoder(model, self)
-
-    def split(self, events: int) -> Sequence[Encoded]:
-        """Parts of so many events."""
-        parts = zip(self.states.split(events), self.mask.split(events), strict=True)
-        return [Encoded(states, mask) for states, mask in parts]
-
-
-def encode(model: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor) -> Encoded:
-    """Run the encoder.
-
-    Args:
-        inputs: ``input_ids`` (events, length) or ``inputs_embeds`` (events, length, width).
-        mask: (events, length), true or 1 at real tokens.
-    """
-    with WideProducts():
-        states = model.encoder(**inputs, attention_mask=mask.long()).last_hidden_state
-    return Encoded(states, mask.bool())
-
-
-class NodeDecoder(LevelDecoder):
-    """The decoder of a T5 for nodes of trees: one call a level, one position a node.
-
-    The weights are read when it is made. Nodes are given in the order of their events. A model with
-    ``first_of_level`` (levels + 1,) has an output layer for each level: that of level ``l`` are the
-    rows of ``lm_head`` from ``first_of_level[l]`` to ``first_of_level[l + 1]``.
-    """
-
-    def __init__(self, model: Any, encoded: Encoded) -> None:
-        if model.training:
-            raise SystemFailure("a model that decodes must be in evaluation mode.")
-        self.model = model
-        self.decoder = model.decoder
-        self.blocks = list(model.decoder.block)
-        attention = self.blocks[0].layer[0].SelfAttention
-        self.heads, self.head_width = int(attention.n_heads), int(attention.key_value_proj_dim)
-        self.position_bias = attention.compute_bias
-        self.device = encoded.device
-        self.start_token = int(model.config.decoder_start_token_id)
-        self.self_weights = [
-            torch.cat([part.weight for part in (own.q, own.k, own.v)])
-            for own in (block.layer[0].SelfAttention for block in self.blocks)
-        ]
-        self.source = [
-            self._keys_and_values(block.layer[1].EncDecAttention, encoded.states)
-            for block in self.blocks
-        ]
-        blocked = torch.zeros(encoded.mask.shape, dtype=encoded.states.dtype, device=self.device)
-        blocked = blocked.masked_fill(~encoded.mask, torch.finfo(blocked.dtype).min)
-        self.source_bias = blocked[:, None, None, :]  # (events, 1, 1, length)
-        self.levels: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
-        self.ancestors: list[torch.Tensor] = []
-
-    def _keys_and_values(
-        self, attention: Any, states: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both (events, heads, length, head width)."""
-        weight = torch.cat([attention.k.weight, attention.v.weight])
-        both = linear(states, weight).unflatten(-1, (2, self.heads, self.head_width))
-        keys, values = both.permute(2, 0, 3, 1, 4).contiguous()
-        return keys, values
-
-    def restart(self) -> None:
-        """Forget all nodes."""
-        self.levels, self.ancestors = [], []
-
-    def __call__(
-        self, token: torch.Tensor, parent: torch.Tensor, event: torch.Tensor
-    ) -> torch.Tensor:
-        """One position a node."""
-        self.ancestors = [
-            *(above.index_select(0, parent) for above in self.ancestors),
-            torch.arange(len(token), device=self.device),
-        ]
-        depth = len(self.ancestors)
-        bias = self.position_bias(1, depth, device=self.device, past_seen_tokens=depth - 1)
-        own_bias = bias[0, :, 0].T  # (depth, heads)
-        place, shape = _places_in_events(event, len(self.source_bias))
-        states = self.decoder.embed_tokens(token)
-        level: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self.levels.append(level)
-        for number, block in enumerate(self.blocks):
-            states = states + self._read_ancestors(number, block.layer[0], states, own_bias)
-            states = states + self._read_source(number, block.layer[1], states, place, shape)
-            with WideProducts():
-                states = block.layer[2](states)  # position by position, with its own norm and sum
-        states = self.decoder.final_layer_norm(states)
-        if getattr(self.model.config, "scale_decoder_outputs", False):  # mT5 has no such switch
-            states = states * self.model.config.d_model**-0.5
-        return states
-
-    def _read_ancestors(
-        self, number: int, layer: Any, states: torch.Tensor, bias: torch.Tensor
-    ) -> torch.Tensor:
-        """Self-attention of each node to its ancestors and itself, (nodes, width)."""
-        projected = linear(layer.layer_norm(states), self.self_weights[number])
-        query, key, value = projected.unflatten(-1, (3, self.heads, self.head_width)).unbind(1)
-        self.levels[-1].append((key.contiguous(), value.contiguous()))
-        at_levels = list(zip(self.levels, self.ancestors, strict=True))
-        scores = torch.stack(
-            [(query * level[number][0].index_select(0, rows)).sum(-1) for level, rows in at_levels]
-        )  # (depth, nodes, heads)
-        weights = (scores + bias[:, None, :]).float().softmax(dim=0).to(states.dtype)
-        read = torch.zeros_like(query)
-        for (level, rows), weight in zip(at_levels, weights, strict=True):
-            read.addcmul_(level[number][1].index_select(0, rows), weight[..., None])
-        return linear(read.flatten(1), layer.SelfAttention.o.weight)
-
-    def _read_source(
-        self,
-        number: int,
-        layer: Any,
-        states: torch.Tensor,
-        place: torch.Tensor,
-        shape: tuple[int, int],
-    ) -> torch.Tensor:
-        """Attention of each node to its event's encoder states, (nodes, width)."""
-        query = linear(layer.layer_norm(states), layer.EncDecAttention.q.weight)
-        padded = query.new_zeros(shape[0] * shape[1], query.shape[1]).index_copy_(0, place, query)
-        queries = padded.view(*shape, self.heads, self.head_width).transpose(1, 2)
-        keys, values = self.source[number]
-        read = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=self.source_bias, scale=1.0
-        )
-        flat = read.transpose(1, 2).reshape(shape[0] * shape[1], -1).index_select(0, place)
-        return linear(flat, layer.EncDecAttention.o.weight)
-
-    def output_rows(self) -> torch.Tensor:
-        """The output layer of the T5."""
-        rows: torch.Tensor = self.model.lm_head.weight
-        return rows
-
-    def rows_of_level(self) -> torch.Tensor:
-        """All rows, or those of the level."""
-        rows, first = self.output_rows(), getattr(self.model, "first_of_level", None)
-        level = len(self.ancestors) - 1
-        return rows if first is None else rows[first[level] : first[level + 1]]
-
-
-def _places_in_events(event: torch.Tensor, events: int) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Where nodes stand in a table (events, most nodes of one) when it is laid out flat."""
-    counts = torch.bincount(event, minlength=events)
-    widest = int(counts.max())
-    return event * widest + ranges(counts)[1], (events, widest)
-
-
-# -------------------------------------------------------------------------------------- the search
-
-
-@dataclass(frozen=True)
-class _Tree:
-    """A :class:`Trie` on a device."""
-
-    token: torch.Tensor
-    first_child: torch.Tensor
-    ends_here: torch.Tensor
-    height: int
-
-    @classmethod
-    def of(cls, trie: Trie, device: torch.device) -> _Tree:
-        return cls(
-            torch.from_numpy(trie.token).to(device),
-            torch.from_numpy(trie.first_child).to(device),
-            torch.from_numpy(trie.ends_here).to(device),
-            trie.height,
-        )
-
-    def has_children(self, node: torch.Tensor) -> torch.Tensor:
-        return self.first_child[node + 1] > self.first_child[node]
-
-
-@dataclass(frozen=True)
-class _Nodes:
-    """Nodes of one level that the search has reached, in the order of their events.
-
-    ``parent`` is the place of the parent among those nodes of the level above that were decoded.
-    All are (nodes,).
-    """
-
-    node: torch.Tensor
-    parent: torch.Tensor
-    event: torch.Tensor
-    score: torch.Tensor
-
-    def __getitem__(self, chosen: torch.Tensor) -> _Nodes:
-        return _Nodes(
-            self.node[chosen], self.parent[chosen], self.event[chosen], self.score[chosen]
-        )
-
-
-def _search(
-    decoder: LevelDecoder,
-    tree: _Tree,
-    roots: torch.Tensor,
-    beam_size: int | None,
-    bound: torch.Tensor | None = None,
-) -> Iterator[_Nodes]:
-    """Yield the nodes that are kept of each level.
-
-    A beam keeps the best ``beam_size`` nodes of an event and level. Of those in which an identifier
-    ends and none goes on, none takes the place of one that goes on; so it is in Hugging Face's
-    search.
-
-    Args:
-        roots: (events,) the root of each event.
-        beam_size: None keeps all.
-        bound: (events,) nodes below it are not kept; no descendant scores higher than a node.
-    """
-    decoder.restart()
-    events = torch.arange(len(roots), device=roots.device)
-    reached = _Nodes(roots, events, events, torch.zeros(len(roots), device=roots.device))
-    token = torch.full_like(roots, decoder.start_token)
-    for _ in range(tree.height):
-        states = decoder(token, reached.parent, reached.event)
-        children = _children(decoder, tree, reached, states)
-        if bound is not None:
-            children = children[children.score >= bound[children.event]]
-        goes_on = tree.has_children(children.node)
-        if beam_size is None:
-            yield children
-            reached = children[goes_on]
-        else:
-            best = _is_among_best(children.score, children.event, beam_size)
-            yield children[best]
-            going = children[goes_on]
-            reached = going[_is_among_best(going.score, going.event, beam_size)]
-        if not len(reached.node):
-            return
-        token = tree.token[reached.node]
-
-
-def _children(decoder: LevelDecoder, tree: _Tree, reached: _Nodes, states: torch.Tensor) -> _Nodes:
-    """All children of decoded nodes, whose ``states`` are (nodes, width)."""
-    first = tree.first_child[reached.node]
-    counts = tree.first_child[reached.node + 1] - first
-    parent, inner = ranges(counts)
-    node = first[parent] + inner
-    logits = decoder.logits(states, parent, tree.token[node])
-    above = reached.score - decoder.log_normalisers(states)
-    return _Nodes(node, parent, reached.event[parent], above[parent] + logits)
-
-
-def _is_among_best(score: torch.Tensor, event: torch.Tensor, number: int) -> torch.Tensor:
-    """(nodes,) whether a node is one of the best ``number`` of its event; the first of equal ones.
-
-    ``event`` is rising.
-    """
-    is_best = torch.empty_like(event, dtype=torch.bool)
-    is_best[_by_event_and_score(score, event)] = ranges(torch.bincount(event))[1] < number
-    return is_best
-
-
-def _by_event_and_score(score: torch.Tensor, event: torch.Tensor) -> torch.Tensor:
-    """The order by event, and the best score first within it."""
-    order = score.argsort(descending=True, stable=True)
-    return order[event[order].argsort(stable=True)]
 
 
 # -------------------------------------------------------------------------- rankings of candidates
@@ -363,7 +80,7 @@ def node_log_probabilities(model: Any, encoded: EncodedPrompts, trie: Trie) -> t
     decoder = encoded.decoder(model)
     roots = torch.arange(trie.number_of_roots, device=decoder.device)
     score = torch.zeros(len(trie), device=decoder.device)
-    for reached in _search(decoder, _Tree.of(trie, decoder.device), roots, None):
+    for reached in search(decoder, Tree.of(trie, decoder.device), roots, None):
         score[reached.node] = reached.score
     return score
 
@@ -413,14 +130,14 @@ def _candidate_scores(
     leaf = torch.from_numpy(trie.leaf).to(device)
     score = torch.full((len(trie),), -torch.inf, device=device)
     for length, kept in enumerate(
-        _search(decoder, _Tree.of(trie, device), roots, beam_size, bound), 1
+        search(decoder, Tree.of(trie, device), roots, beam_size, bound), 1
     ):
         score[kept.node] = kept.score / length if length_rule == "mean" else kept.score
     if beam_size is not None:
         event = torch.full((len(trie),), -1, device=device)
         event[leaf] = roots[:, None].expand_as(leaf)
         ended = event.argsort(stable=True)[(event < 0).sum() :]
-        best = _is_among_best(score[ended], event[ended], beam_size)
+        best = is_among_best(score[ended], event[ended], beam_size)
         score[ended[~best]] = -torch.inf
     return score[leaf]
 
@@ -447,7 +164,7 @@ def catalogue_scores(
         SystemFailure: the model is not in evaluation mode.
     """
     device = encoded.device
-    tree = _Tree.of(catalogue.trie, device)
+    tree = Tree.of(catalogue.trie, device)
     scores = torch.full((len(encoded), catalogue.number_of_items), -torch.inf, device=device)
     nodes = _NODES_AT_ONCE["cpu" if device.type == "cpu" else "cuda"]
     at_once = max(1, nodes // catalogue.trie.most_nodes_of_a_level)
@@ -460,19 +177,19 @@ def catalogue_scores(
 
 
 def _ended(
-    decoder: LevelDecoder, tree: _Tree, events: int, beam_size: int | None, length_rule: LengthRule
+    decoder: LevelDecoder, tree: Tree, events: int, beam_size: int | None, length_rule: LengthRule
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Nodes in which identifiers end, their events and their scores, each (found,)."""
     roots = torch.zeros(events, dtype=torch.long, device=decoder.device)
     ended = []
-    for length, kept in enumerate(_search(decoder, tree, roots, beam_size), 1):
+    for length, kept in enumerate(search(decoder, tree, roots, beam_size), 1):
         found = kept[tree.ends_here[kept.node]]
         score = found.score / length if length_rule == "mean" else found.score
         ended.append((found.node, found.event, score))
     node, event, score = (torch.cat(parts) for parts in zip(*ended, strict=True))
     if beam_size is None:
         return node, event, score
-    order = _by_event_and_score(score, event)
+    order = by_event_and_score(score, event)
     order = order[ranges(torch.bincount(event))[1] < beam_size]
     return node[order], event[order], score[order]
 

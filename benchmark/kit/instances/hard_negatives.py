@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.kit.text.words import training_queries
 from benchmark.protocol.best_hits import score_levels
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.systems.view import TrainingView
 
 _QUERIES_AT_ONCE = 64

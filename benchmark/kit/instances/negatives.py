@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.touched import FirstTouches, TouchedHits
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.histories import unit_of_rows
-from benchmark.protocol.negatives import Exclusions, sample_negatives
+from benchmark.protocol.negatives import sample_negatives
 from benchmark.systems.view import TrainingView
 
 Law = Literal["protocol", "uniform", "popularity"]

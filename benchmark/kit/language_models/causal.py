@@ -28,8 +28,8 @@ from benchmark.kit.language_models.tokenizer import WORD_MARK, TextTokenizer
 from benchmark.kit.modules import load_state, load_untied_state, save_state, untied_state
 from benchmark.kit.pretrained.choice import BackboneChoice
 from benchmark.kit.pretrained.model_folder import PretrainedFiles, all_there
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import IGNORED
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import RunContext
 

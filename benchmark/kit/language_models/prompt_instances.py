@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import LongArray
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import IGNORED, assembled_lengths, batches_by_length, seq2seq_batch
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Instances, Part
 from benchmark.kit.training.micro_batches import ALONE, Cut, Limit, Process, cuts, loss_weights
 

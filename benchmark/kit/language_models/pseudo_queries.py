@@ -30,8 +30,8 @@ from benchmark.hashing import row_uniform
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
 from benchmark.kit.language_models.tokenizer import texts_of
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import assembled, joined
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.systems.contract import RunContext
 from benchmark.systems.provenance import code_fingerprint, library_versions

@@ -14,8 +14,8 @@ from benchmark.data.dataset import LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path
 from benchmark.kit.pretrained.model_folder import PretrainedFiles
-from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.markers import Markers
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.text.words import training_queries
 from benchmark.systems.view import TrainingView
 

@@ -1,6 +1,6 @@
-"""Texts: ``encoders`` of sentences, ``words`` as numbers, and ``markers`` kept apart from text.
+"""Texts: ``tokens`` and ``encoders`` of sentences, ``words`` as numbers.
 
-``pieces`` puts prompts together from pieces that were tokenised once; ``query_tables`` has what a
-system makes of queries, those of the data set and new ones; ``bi_encoder`` fine-tunes an encoder on
-both tasks.
+``markers`` keeps the names of special tokens in a text apart from the tokens themselves, ``pieces``
+puts prompts together from pieces that were tokenised once; ``query_tables`` has what a system makes
+of queries, those of the data set and new ones; ``bi_encoder`` fine-tunes an encoder on both tasks.
 """

@@ -28,14 +28,13 @@ from benchmark.kit.text.encoders import (
     Activations,
     Pooling,
     SentenceEncoder,
-    Tokenizer,
-    Tokens,
     encode_in_parts,
     encode_tokens,
 )
 from benchmark.kit.text.pieces import joined
+from benchmark.kit.text.tokens import Tokenizer, Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.protocol.negatives import Exclusions
+from benchmark.protocol.exclusions import Exclusions
 from benchmark.systems.contract import FloatArray, RunContext
 from benchmark.systems.view import TrainingView
 

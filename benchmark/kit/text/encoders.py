@@ -1,4 +1,4 @@
-"""Sentence encoders: texts to tokens, tokens to vectors, vectors on disk.
+"""Sentence encoders: tokens to vectors, vectors on disk.
 
 An encoder is a folder that :func:`find_encoder` found. A vector is the mean of the last
 hidden states over a text's tokens, or the state of its first token, brought to length one. Vectors
@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.files import atomic_path, read_json, sha256_of_json
 from benchmark.kit.pretrained.finding import AUTO, PUBLISHED, find_encoder, loadable
 from benchmark.kit.pretrained.model_folder import PretrainedFiles, all_there
-from benchmark.kit.text.markers import Markers
+from benchmark.kit.text.tokens import Tokenizer, Tokens
 from benchmark.systems.contract import FloatArray, PretrainedPart, RunContext
 
 __all__ = [
@@ -33,8 +33,6 @@ __all__ = [
     "Pooling",
     "SentenceEncoder",
     "TextEncoder",
-    "Tokenizer",
-    "Tokens",
     "encode_in_parts",
     "encode_tokens",
     "find_encoder",
@@ -48,7 +46,6 @@ Pooling = Literal["mean", "cls"]
 
 _TOKENS_AT_ONCE = 16_384  # of a batch of texts that are only read, padding included
 _TEXTS_AT_ONCE = 1024
-_TEXTS_TOKENISED_AT_ONCE = 8192
 
 
 def own_pooling(files: PretrainedFiles) -> Pooling:
@@ -59,84 +56,6 @@ def own_pooling(files: PretrainedFiles) -> Pooling:
     settings = read_json(path)
     named = settings.get("pooling_mode", "")
     return "cls" if named == "cls" or settings.get("pooling_mode_cls_token") else "mean"
-
-
-# ------------------------------------------------------------------------------- texts to tokens
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The token ids of many texts in a row, (tokens,): ``t``'s are at offsets[t]:offsets[t + 1]."""
-
-    ids: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-    padding: int
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """(texts,) tokens of each text."""
-        return np.diff(self.offsets)
-
-    def padded(self, rows: NDArray[np.integer]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids (rows, length of the longest) padded on the right, and the mask of real tokens."""
-        start, length = self.offsets[:-1][rows], self.lengths[rows]
-        slot = np.arange(int(length.max(initial=1)))[None, :]
-        mask = slot < length[:, None]
-        ids = np.where(mask, self.ids[np.where(mask, start[:, None] + slot, 0)], self.padding)
-        return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(mask)
-
-
-class Tokenizer:
-    """The tokenizer of an encoder's folder."""
-
-    def __init__(self, files: PretrainedFiles) -> None:
-        from transformers import AutoTokenizer
-
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(
-            files.folder, local_files_only=True, trust_remote_code=False
-        )
-        self.padding = int(self._tokenizer.pad_token_id)
-        self._markers = Markers(
-            self._tokenizer.backend_tokenizer,
-            self._tokenizer.all_special_ids,
-            self._tokenizer.unk_token,
-        )
-
-    def __call__(self, texts: Sequence[str], prompt: str, most_tokens: int) -> Tokens:
-        """``prompt`` and text, special tokens around them, cut after ``most_tokens``.
-
-        The names of special tokens within a text are text: no special token comes out of them.
-        """
-        ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
-        for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
-            part = [prompt + text for text in texts[start : start + _TEXTS_TOKENISED_AT_ONCE]]
-            rows, within = self._rows(part, most_tokens)
-            marked = self._markers.found_in(part, within)
-            if marked:
-                plain = [self._markers.parted(part[row]) for row in marked]
-                again, _ = self._rows(plain, most_tokens)
-                for row, found in zip(marked, again, strict=True):
-                    rows[row] = found
-            # A text of no token at all would be attended to nowhere.
-            ids.extend(np.asarray(row or [self.padding], dtype=np.int32) for row in rows)
-        offsets = np.cumsum([len(row) for row in ids])
-        return Tokens(np.concatenate(ids), offsets, self.padding)
-
-    def _rows(
-        self, texts: Sequence[str], most_tokens: int
-    ) -> tuple[list[list[int]], list[list[int]]]:
-        """The ids of each text, and those of them that came out of the text itself."""
-        found = self._tokenizer(
-            list(texts), truncation=True, max_length=most_tokens, return_special_tokens_mask=True
-        )
-        within = [
-            [number for number, around in zip(row, mask, strict=True) if not around]
-            for row, mask in zip(found["input_ids"], found["special_tokens_mask"], strict=True)
-        ]
-        return found["input_ids"], within
 
 
 # ----------------------------------------------------------------------------- tokens to vectors

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import LongArray
-from benchmark.kit.text.encoders import Tokens
+from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch
 
 IGNORED = -100

@@ -8,42 +8,31 @@ random state, and a run that was killed anywhere ends with the weights of one th
 
 from __future__ import annotations
 
-import json
 import math
 import random as python_random
-import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from benchmark.errors import BenchmarkError, SystemFailure
+from benchmark.errors import SystemFailure
 from benchmark.faults import lacks_memory
-from benchmark.files import (
-    build_folder,
-    check_manifest,
-    is_complete,
-    read_json,
-    write_json,
-    write_text,
-)
-from benchmark.kit.modules import copy_of_state, load_state, save_state
-from benchmark.kit.precision import mixed_precision
+from benchmark.files import write_text
+from benchmark.kit.modules import copy_of_state
 from benchmark.kit.products import WideProducts, is_faster_by_onednn
-from benchmark.kit.training.ahead import built_ahead
+from benchmark.kit.training.accelerator import LossModule, accelerator_of
+from benchmark.kit.training.checkpoint_files import Checkpoint, Checkpoints
 from benchmark.kit.training.checkpoints import CheckpointPace, expected_seconds
-from benchmark.kit.training.graphs import graphs_of, what_graphs_lack
+from benchmark.kit.training.feed import Feed
+from benchmark.kit.training.graphs import graphs_if_possible
+from benchmark.kit.training.history import TrainingHistory, flattened, write_line
 from benchmark.kit.training.instances import Batch, Instances, Part
 from benchmark.kit.training.micro_batches import (
     AUTO,
     Limit,
-    Process,
     measured_costs,
     room_for_parts,
 )
@@ -52,40 +41,6 @@ from benchmark.kit.training.settings import TrainingSettings
 from benchmark.systems.contract import RunContext
 from benchmark.systems.processes import agreed
 from benchmark.systems.view import ValidationMetrics, selection_score
-
-BATCHES_AHEAD = 2
-"""One that waits and one in the making, where a thread builds them."""
-
-CHECKPOINTS_KEPT = 2
-"""The newest, and the one before it in case the newest turns out damaged."""
-
-
-@dataclass
-class TrainingHistory:
-    """What happened: one row an epoch (epoch, step, loss, learning rate, validation metrics)."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_score: float = -math.inf
-    resumed: bool = False
-
-    @property
-    def best_share(self) -> float:
-        """How far training had come when the weights that were kept were reached, 0 to 1."""
-        epochs = self.rows[-1]["epoch"] if self.rows else 0
-        return self.best_epoch / epochs if self.best_epoch else 1.0
-
-
-class _LossModule(nn.Module):
-    """Model and loss as one module, so that autocast and data parallelism wrap both."""
-
-    def __init__(self, model: nn.Module, loss: Callable[[Batch], torch.Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self._loss = loss
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        return self._loss(batch)
 
 
 def train(
@@ -141,7 +96,8 @@ class _Loop:
         self.validate = validate if settings.validate_every else None
         self.selected_by = selected_by or selection_score
         self.selected_from = 0
-        self.accelerator = _accelerator(context)
+        self.accelerator = accelerator_of(context)
+        self.feed = Feed(instances, settings, self.accelerator, context, name)
         model.to(self.accelerator.device)
         self.model, self.loss = model, loss
         # What a graph is made of is compiled as a whole.
@@ -150,7 +106,7 @@ class _Loop:
         groups = parameter_groups if parameter_groups is not None else model.parameters()
         optimizer = make_optimizer(groups, settings)
         self.loss_module, self.optimizer = self.accelerator.prepare(
-            _LossModule(model, loss), optimizer
+            LossModule(model, loss), optimizer
         )
         self.steps_per_epoch = instances.steps(settings.batch_size)
         self.schedule = make_schedule(optimizer, settings, settings.epochs * self.steps_per_epoch)
@@ -159,8 +115,12 @@ class _Loop:
         self.epoch, self.batch_in_epoch, self.step, self.failures = 0, 0, 0, 0
         self.loss_sum, self.loss_weight = 0.0, 0
         self.limit, self.halvings = Limit(), 0
-        self.graphs = _graphs(self.loss_module, instances, settings, self.accelerator, context)
-        self.checkpoints = context.folder / "checkpoint" / name
+        self.graphs = graphs_if_possible(
+            self.loss_module, instances, settings, self.accelerator, context
+        )
+        self.checkpoints = Checkpoints(
+            context.folder / "checkpoint" / name, context.identity, context.logger
+        )
         self.pace = CheckpointPace(
             settings.checkpoint_seconds, settings.checkpoint_share, expected_seconds(model)
         )
@@ -178,7 +138,7 @@ class _Loop:
             self.model.load_state_dict(self.best)
         if self.accelerator.log_with:
             self.accelerator.end_training()
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.checkpoints.remove()
         return self.history
 
     def _is_exhausted(self) -> bool:
@@ -191,7 +151,7 @@ class _Loop:
             return Limit(instances=size, fixed_shapes=fixed)
 
         def forward(instances: int, inputs: int, targets: int) -> torch.Tensor:
-            batch = self._moved(self.instances.probe(instances, inputs, targets))
+            batch = self.feed.moved(self.instances.probe(instances, inputs, targets))
             with self.accelerator.autocast():
                 return self.loss(batch)
 
@@ -209,56 +169,14 @@ class _Loop:
         )
         self.loss_module.train()
         while self.batch_in_epoch < len(batches):
-            with closing(self._built(batches[self.batch_in_epoch :])) as built:
+            rest = batches[self.batch_in_epoch :]
+            with closing(self.feed.built(rest, self.step, self.limit)) as built:
                 for rows, parts in built:
                     if not self._train_step(len(rows), parts):
                         break  # what was built ahead is too large as well
                     self.batch_in_epoch += 1
                     self.step += 1
                     self._checkpoint_if_due()
-
-    def _built(
-        self, batches: list[NDArray[np.int64]]
-    ) -> Generator[tuple[NDArray[np.int64], list[Part]], None, None]:
-        """The rows of each batch with its parts, which are built ahead where that pays."""
-        first, limit = self.step, self.limit
-        device = self.accelerator.device
-        number = self.settings.batches_ahead
-        if number is None:
-            number = 0 if device.type == "cpu" else BATCHES_AHEAD
-        if not self.instances.builds_ahead:
-            number = 0
-
-        card = torch.cuda.current_device() if device.type == "cuda" else None
-
-        def build() -> Iterator[tuple[NDArray[np.int64], list[Part]]]:
-            if card is not None:
-                torch.cuda.set_device(card)  # a new thread begins with the first one
-            for place, rows in enumerate(batches):
-                parts = self._parts(rows, first + place, limit)
-                yield rows, [(self._pinned(batch), share) for batch, share in parts]
-
-        return built_ahead(build(), number)
-
-    def _parts(self, rows: NDArray[np.int64], step: int, limit: Limit) -> list[Part]:
-        """What this process computes of a batch."""
-        process = Process(self.accelerator.process_index, self.accelerator.num_processes)
-        drawn_by = 0 if self.instances.draws_for_all_processes else process.index
-        random = self.context.random(self.name, "batch", step, drawn_by)
-        return self.instances.parts(rows, random, limit, process)
-
-    def _pinned(self, batch: Batch) -> Batch:
-        """The batch in memory that an accelerator can read while others compute."""
-        if self.accelerator.device.type != "cuda":
-            return batch
-        return {
-            key: value.pin_memory() if value.device.type == "cpu" else value
-            for key, value in batch.items()
-        }
-
-    def _moved(self, batch: Batch) -> Batch:
-        device = self.accelerator.device
-        return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
     def _train_step(self, number: int, parts: list[Part]) -> bool:
         """One step of the optimiser; false, and nothing done, where its parts do not fit.
@@ -272,7 +190,7 @@ class _Loop:
         try:
             with self.products:
                 for place, (batch, share) in enumerate(parts):
-                    total += self._backward(self._moved(batch), share, place + 1 < len(parts))
+                    total += self._backward(self.feed.moved(batch), share, place + 1 < len(parts))
         except (RuntimeError, MemoryError) as error:
             is_cut_by_memory = self.settings.micro_batch_size == AUTO
             if (
@@ -365,7 +283,7 @@ class _Loop:
             if self.selected_by is selection_score:
                 self.context.validated(metrics)
         self.history.rows.append(row)
-        self.accelerator.log(_flat(row), step=self.step)
+        self.accelerator.log(flattened(row), step=self.step)
         if self.accelerator.is_main_process:
             lines = [write_line(one) for one in self.history.rows]
             write_text(self.context.folder / f"{self.name}.jsonl", "".join(lines))
@@ -390,72 +308,47 @@ class _Loop:
                 self.save_checkpoint()
 
     def save_checkpoint(self) -> None:
-        """Publish a new checkpoint folder, then remove all but the newest ones."""
-        target = self.checkpoints / f"step-{self.step:012d}"
-
-        def fill(folder: Path) -> None:
-            save_state(copy_of_state(self.model), folder / "model.safetensors")
-            if self.best is not None:
-                save_state(self.best, folder / "best.safetensors")
-            torch.save(
-                {
-                    "optimizer": self.optimizer.state_dict(),
-                    "schedule": self.schedule.state_dict(),
-                },
-                folder / "optimizer.pt",
-            )
-            write_json(
-                folder / "progress.json",
-                {
-                    "identity": self.context.identity,
-                    "epoch": self.epoch,
-                    "batch_in_epoch": self.batch_in_epoch,
-                    "step": self.step,
-                    "failures": self.failures,
-                    "halvings": self.halvings,
-                    "loss_sum": self.loss_sum,
-                    "loss_weight": self.loss_weight,
-                    "rows": self.history.rows,
-                    "best_epoch": self.history.best_epoch,
-                    "best_score": None
-                    if self.history.best_score == -math.inf
-                    else self.history.best_score,
-                },
-            )
-
-        build_folder(target, fill)
-        for older in self._saved()[:-CHECKPOINTS_KEPT]:
-            shutil.rmtree(older, ignore_errors=True)
-
-    def _saved(self) -> list[Path]:
-        return sorted(path for path in self.checkpoints.glob("step-*") if is_complete(path))
+        """Write all that the training hangs on from here."""
+        self.checkpoints.write(
+            self.step,
+            self.model,
+            self.best,
+            {
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+            },
+            {
+                "epoch": self.epoch,
+                "batch_in_epoch": self.batch_in_epoch,
+                "step": self.step,
+                "failures": self.failures,
+                "halvings": self.halvings,
+                "loss_sum": self.loss_sum,
+                "loss_weight": self.loss_weight,
+                "rows": self.history.rows,
+                "best_epoch": self.history.best_epoch,
+                "best_score": None
+                if self.history.best_score == -math.inf
+                else self.history.best_score,
+            },
+        )
 
     def _resume(self) -> None:
-        for folder in reversed(self._saved()):
-            try:
-                check_manifest(folder)
-                if read_json(folder / "progress.json").get("identity") != self.context.identity:
-                    raise BenchmarkError(f"{folder}: is a checkpoint of another job.")
-            except BenchmarkError as error:
-                self.context.logger.warning("checkpoint is not used: %s", error)
-                # Out of the way, or the good one of this step would not be written later.
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            self._restore(folder)
+        checkpoint = self.checkpoints.newest()
+        if checkpoint is not None:
+            self._restore(checkpoint)
             self.context.progress(f"{self.name}: resumed at step {self.step}")
-            return
 
-    def _restore(self, folder: Path) -> None:
+    def _restore(self, checkpoint: Checkpoint) -> None:
         device = self.accelerator.device
         if device.type == "cpu":
             device = torch.device("cpu")  # weights cannot be read to a numbered CPU
-        self.model.load_state_dict(load_state(folder / "model.safetensors", device))
-        if (folder / "best.safetensors").is_file():
-            self.best = load_state(folder / "best.safetensors", device)
-        stored = torch.load(folder / "optimizer.pt", map_location=device, weights_only=True)
+        self.model.load_state_dict(checkpoint.weights(device))
+        self.best = checkpoint.best(device)
+        stored = checkpoint.optimizer(device)
         self.optimizer.load_state_dict(stored["optimizer"])
         self.schedule.load_state_dict(stored["schedule"])
-        progress = read_json(folder / "progress.json")
+        progress = checkpoint.progress()
         self.epoch, self.batch_in_epoch = progress["epoch"], progress["batch_in_epoch"]
         self.step, self.failures = progress["step"], progress["failures"]
         self.halvings = progress["halvings"]
@@ -467,72 +360,3 @@ class _Loop:
             best_score=-math.inf if best is None else best,
             resumed=True,
         )
-
-
-def write_line(row: dict[str, Any]) -> str:
-    """One line of a training log."""
-    return json.dumps(row, sort_keys=True, allow_nan=False) + "\n"
-
-
-def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for key, value in row.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}/"))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _accelerator(context: RunContext) -> Any:
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.state import AcceleratorState
-
-    if context.device.startswith("cuda:"):
-        # accelerate knows no number outside of torchrun: it takes torch's current device.
-        torch.cuda.set_device(context.device)
-    # accelerate keeps its precision for the life of a process; runs in one process may differ.
-    AcceleratorState._reset_state(reset_partial_state=False)
-    return Accelerator(
-        cpu=context.device == "cpu",
-        mixed_precision=mixed_precision(context.precision),
-        log_with=list(context.trackers) or None,
-        project_dir=str(context.folder) if context.trackers else None,
-        # Stages and task mixtures leave weights of a model unused in some steps.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
-
-
-def _graphs(
-    loss_module: nn.Module,
-    instances: Instances,
-    settings: TrainingSettings,
-    accelerator: Any,
-    context: RunContext,
-) -> Callable[[Batch], torch.Tensor] | None:
-    """The loss as graphs, one for each shape; None where it is computed step by step.
-
-    Raises:
-        BenchmarkError: graphs are asked for, but the instances come in any shape.
-    """
-    if not settings.compiled:
-        return None
-    if not instances.has_fixed_shapes:
-        raise BenchmarkError(
-            "training.compiled: this system's training instances come in any shape, so that graphs "
-            "of them cannot be used again; set it to false here."
-        )
-    if not _has_graphs(accelerator.device) or accelerator.num_processes > 1:
-        return None
-    missing = what_graphs_lack()
-    if missing:
-        context.logger.warning(
-            "training.compiled: there is no %s here, so each step is computed as without graphs.",
-            missing,
-        )
-        return None
-    return graphs_of(loss_module)
-
-
-def _has_graphs(device: torch.device) -> bool:
-    return device.type == "cuda"

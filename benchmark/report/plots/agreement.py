@@ -23,13 +23,13 @@ from benchmark.report.plots.style import (
     PAGE_WIDTH,
     SLOPE,
     Look,
+    color_of_name,
     is_column,
     looks_of,
     report_style,
     title_of,
     width_of_text,
 )
-from benchmark.report.reading.collect import REFERENCE_FAMILY
 from benchmark.report.reading.text import clean
 from benchmark.report.reading.views import headline, narrow
 from benchmark.report.statistics.agreement import FEWEST_SYSTEMS, OrdersOfViews
@@ -266,7 +266,7 @@ def _draw_slope(
         zorder=4 if is_moving else 3,
         gid=f"{HOVER}{_name_of(row)}: place {lists + 1} in lists, {all_items + 1} among all items",
     )
-    color = "#5a5a5a" if row.family == REFERENCE_FAMILY else "black"
+    color = color_of_name(row.family)
     for x, y, label, side, align in zip(
         (0.0, 1.0), places, labels, (-6, 6), ("right", "left"), strict=True
     ):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 GREY = "#a8a8a8"
+GREY_OF_NAMES = "#5a5a5a"
 PAGE_WIDTH = 7.1
 """Inches, of the text of a two-column paper: no figure is much wider."""
 COLUMN_WIDTH = 3.35
@@ -69,6 +70,11 @@ def report_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(mpl.rc_params_from_file(STYLE, use_default_template=False))
         yield
+
+
+def color_of_name(family: str) -> str:
+    """In which a system's name stands: those of rankers that learn nothing step back."""
+    return GREY_OF_NAMES if family == REFERENCE_FAMILY else "black"
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -7,12 +7,13 @@ Pareto front, and systems of one task are ticks on that task's axis: what the fr
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from benchmark.report.plots.canvas import height_of_legend
+from benchmark.report.plots.headline import metric_of
 from benchmark.report.plots.labels import Point, spread
 from benchmark.report.plots.style import (
     GREY,
@@ -23,6 +24,7 @@ from benchmark.report.plots.style import (
     Look,
     add_title,
     box_in_points,
+    color_of_name,
     columns_that_fit,
     draw_line,
     draw_name,
@@ -36,15 +38,24 @@ from benchmark.report.plots.style import (
     title_of,
     width_of_text,
 )
-from benchmark.report.reading.collect import REFERENCE_FAMILY
+from benchmark.report.plots.tradeoff_points import (
+    SystemPoint,
+    Tick,
+    ends_of,
+    pareto_front,
+    place_of,
+    range_of_axis,
+    systems_of,
+    tick_of,
+)
 from benchmark.report.reading.text import clean
-from benchmark.report.reading.views import headline
-from benchmark.report.tables.rows import DECIMALS, Cell, Row, Table, common_name
+from benchmark.report.tables.rows import Table
 from benchmark.systems.catalogue import family_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 _RUG_SIZE = 6.5
 _RUG_REACH = 20.0  # points from the axis to a name
@@ -56,36 +67,6 @@ _WHISKERS = "whiskers: 95 % interval of the mean"
 _WHISKERS_AND_ENDS = "whiskers and [ ]: 95 % interval of the mean"
 
 
-@dataclass(frozen=True)
-class _System:
-    """A system's mean of both tasks, NaN where it has no figure, and the ends of its interval."""
-
-    system: str
-    name: str
-    family: str
-    recommendation: float
-    search: float
-    recommendation_ends: Point | None
-    search_ends: Point | None
-
-    @property
-    def is_reference(self) -> bool:
-        return self.family == REFERENCE_FAMILY
-
-    @property
-    def color_of_name(self) -> str:
-        return "#5a5a5a" if self.is_reference else "black"
-
-
-@dataclass(frozen=True)
-class _Tick:
-    """A system of one task, the name it is shown by, and its place on that task's axis."""
-
-    system: _System
-    name: str
-    value: float
-
-
 def tradeoff_figure(
     recommendation: Table, search: Table, width: float = PAGE_WIDTH
 ) -> Figure | None:
@@ -93,7 +74,7 @@ def tradeoff_figure(
 
     In a column names on the axes go without intervals, for which there is no room.
     """
-    systems = _systems(recommendation, search)
+    systems = systems_of(recommendation, search)
     both = [s for s in systems if not math.isnan(s.recommendation + s.search)]
     if not both:
         return None
@@ -102,30 +83,30 @@ def tradeoff_figure(
         trained = systems  # without a trained system to spread out, the references are the picture
     inner = [s for s in both if s in trained]
     ranges = (
-        _range_of_axis(
-            [s.recommendation for s in trained] + _ends(s.recommendation_ends for s in inner),
+        range_of_axis(
+            [s.recommendation for s in trained] + ends_of(s.recommendation_ends for s in inner),
             [s.recommendation for s in systems],
         ),
-        _range_of_axis(
-            [s.search for s in trained] + _ends(s.search_ends for s in inner),
+        range_of_axis(
+            [s.search for s in trained] + ends_of(s.search_ends for s in inner),
             [s.search for s in systems],
         ),
     )
     narrow = is_column(width)
     above = [
-        _tick(s, s.recommendation, None if narrow else s.recommendation_ends, ranges[0])
+        tick_of(s, s.recommendation, None if narrow else s.recommendation_ends, ranges[0])
         for s in systems
         if math.isnan(s.search)
     ]
     beside = [
-        _tick(s, s.search, None if narrow else s.search_ends, ranges[1])
+        tick_of(s, s.search, None if narrow else s.search_ends, ranges[1])
         for s in systems
         if math.isnan(s.recommendation)
     ]
     if narrow:
         beside = [replace(t, name=folded_text(t.name, _FOLDED, _RUG_SIZE)) for t in beside]
     has_ends = any(s.recommendation_ends or s.search_ends for s in (inner if narrow else systems))
-    metric = headline(search.columns, search.view)
+    metric = metric_of(search)
     with report_style():
         looks = looks_of({s.family for s in systems})
         figure, axes = _canvas(
@@ -141,7 +122,7 @@ def tradeoff_figure(
         _draw_points(axes, both, looks, front, metric)
         _draw_rug(axes, above, looks, along_x=True)
         _draw_rug(axes, beside, looks, along_x=False)
-        has_outside = any(_place(s, ranges) != (s.recommendation, s.search) for s in both)
+        has_outside = any(place_of(s, ranges) != (s.recommendation, s.search) for s in both)
         _draw_legend(
             figure,
             looks,
@@ -153,90 +134,7 @@ def tradeoff_figure(
     return figure
 
 
-def _systems(recommendation: Table, search: Table) -> list[_System]:
-    """The systems of both tables that have a figure in either, in the tables' order."""
-    found: dict[str, Row] = {}
-    cells: dict[tuple[str, str], Cell] = {}
-    for table in (recommendation, search):
-        column = table.columns.index(headline(table.columns, table.view))
-        for row in table.rows:
-            if row.cells[column].mean is not None:
-                found.setdefault(row.system, row)
-                cells[row.system, table.task] = row.cells[column]
-
-    def number(value: float | None) -> float:
-        return math.nan if value is None else value
-
-    systems = []
-    for name, row in found.items():
-        x = cells.get((name, recommendation.task), Cell())
-        y = cells.get((name, search.task), Cell())
-        systems.append(
-            _System(
-                system=row.system,
-                name=clean(row.display_name),
-                family=row.family,
-                recommendation=number(x.mean),
-                search=number(y.mean),
-                recommendation_ends=x.interval,
-                search_ends=y.interval,
-            )
-        )
-    return _without_repetitions(systems)
-
-
-def _without_repetitions(systems: Sequence[_System]) -> list[_System]:
-    """Variants of one system of one task with the same printed figures as one with their names.
-
-    (Those of both tasks have marks, which are seen to cover each other when they are drawn.)
-    """
-    found: dict[tuple[Any, ...], _System] = {}
-    for system in systems:
-        values = (system.recommendation, system.search)
-        printed = ("" if math.isnan(value) else round(value, DECIMALS) for value in values)
-        of_both = not math.isnan(system.recommendation + system.search)
-        key = (system.system if of_both else common_name(system.system), *printed)
-        other = found.get(key)
-        found[key] = (
-            system if other is None else replace(other, name=f"{other.name}, {system.name}")
-        )
-    return list(found.values())
-
-
-def _ends(intervals: Iterable[Point | None]) -> list[float]:
-    return [end for interval in intervals if interval is not None for end in interval]
-
-
-def _range_of_axis(trained: Sequence[float], everyone: Sequence[float]) -> Point:
-    """The range of the trained systems; references may lie so far off that all else is one spot."""
-    values = [v for v in trained if not math.isnan(v)]
-    values = values or [v for v in everyone if not math.isnan(v)]
-    room = 0.1 * (max(values) - min(values)) or 0.05
-    return max(min(values) - room, 0.0), max(values) + room
-
-
-def _clamped(value: float, within: Point) -> float:
-    return min(max(value, within[0]), within[1])
-
-
-def _place(system: _System, ranges: tuple[Point, Point]) -> Point:
-    """Where the system's point stands: at its values, or at the edge if they lie outside."""
-    return _clamped(system.recommendation, ranges[0]), _clamped(system.search, ranges[1])
-
-
-def _tick(system: _System, value: float, ends: Point | None, within: Point) -> _Tick:
-    """A tick at ``value``, or at the end of the axis with the figure beside the name.
-
-    Intervals of many ticks on one line would hide each other, so theirs stand beside the names.
-    """
-    at = _clamped(value, within)
-    name = system.name if at == value else f"{system.name} ({value:.3f})"
-    if ends is not None:
-        name += " [{}, {}]".format(*(f"{end:.3f}".removeprefix("0") for end in ends))
-    return _Tick(system, name, at)
-
-
-def _strip(ticks: Sequence[_Tick], slope: float) -> float:
+def _strip(ticks: Sequence[Tick], slope: float) -> float:
     """How many inches the names of ``ticks`` take from their axis, turned by ``slope`` degrees."""
     if not ticks:
         return _NO_STRIP
@@ -274,20 +172,7 @@ def _canvas(
     return figure, axes
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other point exceeds or equals in both values, by ascending x.
-
-    >>> pareto_front([(1.0, 3.0), (2.0, 2.0), (1.5, 1.5), (3.0, 1.0)])
-    [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]
-    """
-    front: list[tuple[float, float]] = []
-    for point in sorted(set(points), reverse=True):
-        if not front or point[1] > front[-1][1]:
-            front.append(point)
-    return front[::-1]
-
-
-def _draw_front(axes: Axes, trained: Sequence[_System]) -> list[tuple[float, float]]:
+def _draw_front(axes: Axes, trained: Sequence[SystemPoint]) -> list[tuple[float, float]]:
     """The border of what the trained systems dominate, as a step line; returns its corners."""
     front = pareto_front([(s.recommendation, s.search) for s in trained])
     if not front:
@@ -303,7 +188,7 @@ def _draw_front(axes: Axes, trained: Sequence[_System]) -> list[tuple[float, flo
 
 def _draw_points(
     axes: Axes,
-    both: Sequence[_System],
+    both: Sequence[SystemPoint],
     looks: Mapping[str, Look],
     front: Sequence[Point],
     metric: str,
@@ -311,7 +196,7 @@ def _draw_points(
     """Each system's marker, the intervals of its means, and its name beside it."""
     lines = list(pairwise(front))
     ranges = (axes.get_xlim(), axes.get_ylim())
-    places = [_place(system, ranges) for system in both]
+    places = [place_of(system, ranges) for system in both]
     shown = spots(axes, [s.system for s in both], [s.name for s in both], places)
     names, points = [], []
     for spot in shown:
@@ -346,7 +231,7 @@ def _draw_points(
             lines += bars
             for bar in bars:
                 axes.plot(*zip(*bar, strict=True), marker="", color=look.color, lw=0.7, zorder=3)
-    colors = [both[spot.place].color_of_name for spot in shown]
+    colors = [color_of_name(both[spot.place].family) for spot in shown]
     label_points(axes, names, colors, points, lines)
 
 
@@ -355,7 +240,7 @@ def _told_ends(task: str, ends: Point | None) -> str:
 
 
 def _draw_rug(
-    axes: Axes, ticks: Sequence[_Tick], looks: Mapping[str, Look], *, along_x: bool
+    axes: Axes, ticks: Sequence[Tick], looks: Mapping[str, Look], *, along_x: bool
 ) -> None:
     """Ticks at the figures of the systems of one task, each led to its name in the strip."""
     left, bottom, right, top = box_in_points(axes)
@@ -377,7 +262,7 @@ def _draw_rug(
         name_begins = at(name_at, _RUG_REACH)
         if "\n" in tick.name:
             how = how | {"va": "center"}
-        draw_name(axes, name_begins, tick.name, _RUG_SIZE, tick.system.color_of_name, **how)
+        draw_name(axes, name_begins, tick.name, _RUG_SIZE, color_of_name(tick.system.family), **how)
 
 
 def _draw_legend(

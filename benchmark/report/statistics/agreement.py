@@ -20,15 +20,10 @@ from numpy.typing import NDArray
 from benchmark.jobs.record import TaskName
 from benchmark.protocol.metrics import VIEWS, View
 from benchmark.randomness import stable_random
+from benchmark.report.reading.collected_events import of_the_same_events, users_of
 from benchmark.report.reading.events import TaskEvents
 from benchmark.report.reading.views import headline
-from benchmark.report.statistics.inference import (
-    CONFIDENCE,
-    SEED,
-    bootstrap_means,
-    of_the_same_events,
-    users_of,
-)
+from benchmark.report.statistics.bootstrap import CONFIDENCE, SEED, bootstrap_means
 from benchmark.report.statistics.simultaneous import all_pairs, judged, largest_by_chance, means_of
 from benchmark.report.statistics.studentised import Differences
 

@@ -16,7 +16,6 @@ is in it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,27 +23,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import BenchmarkError
 from benchmark.jobs.record import Run, TaskName
 from benchmark.protocol.metrics import View
 from benchmark.randomness import stable_random
 from benchmark.report.reading.collect import REFERENCE_FAMILY
-from benchmark.report.reading.events import TaskEvents, read_events
-from benchmark.report.statistics.simultaneous import (
-    all_pairs,
-    judged,
-    largest_by_chance,
-    means_of,
-    sums_of_users,
-)
+from benchmark.report.reading.collected_events import EventsOfRuns, of_the_same_events, users_of
+from benchmark.report.reading.events import TaskEvents
+from benchmark.report.statistics.bootstrap import CONFIDENCE, SEED, bootstrap_means
+from benchmark.report.statistics.simultaneous import all_pairs, judged, largest_by_chance, means_of
 from benchmark.report.statistics.studentised import LEVEL, Differences
 from benchmark.systems.catalogue import base_name
 
-CONFIDENCE = 1.0 - LEVEL
-RESAMPLES = 2000
-SEED = 2024
 NOTABLE_DESIGN_EFFECT = 1.2
-_CELLS_AT_ONCE = 8_000_000  # of the matrix of resampled counts, so that memory stays small
 
 
 @dataclass(frozen=True)
@@ -102,46 +92,6 @@ class Statistics:
     seeds: int = 0
     design_effect: tuple[float, float] = (1.0, 1.0)
     sentences: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class EventsOfRuns:
-    """View → task → system → the events of its finished runs, one entry a seed.
-
-    ``sentences`` say which runs have none.
-    """
-
-    by_view: Mapping[View, Mapping[str, Mapping[str, Sequence[TaskEvents]]]]
-    sentences: tuple[str, ...]
-
-    def of(self, view: View, task: str) -> Mapping[str, Sequence[TaskEvents]]:
-        """System → its events; none if no run has that view of the task."""
-        return self.by_view.get(view, {}).get(task, {})
-
-
-def collect_events(runs: Sequence[Run]) -> EventsOfRuns:
-    """Read the events of comparable runs."""
-    found: dict[View, defaultdict[str, dict[str, list[TaskEvents]]]] = {}
-    sentences: list[str] = []
-    without: list[str] = []
-    for run in sorted(runs, key=lambda run: (run.record.system.name, run.record.seed)):
-        if run.record.status != "finished":
-            continue
-        try:
-            events = read_events(run)
-        except BenchmarkError as error:
-            sentences.append(f"{error} It takes no part in the statistics.")
-            continue
-        if not events:
-            without.append(run.record.system.name)
-        for view, tasks in events.items():
-            of_view = found.setdefault(view, defaultdict(dict))
-            for task, of_task in tasks.items():
-                of_view[task].setdefault(run.record.system.name, []).append(of_task)
-    if without:
-        names = ", ".join(dict.fromkeys(without))
-        sentences.append(f"Without ranks of single events, hence without intervals: {names}.")
-    return EventsOfRuns(found, tuple(sentences))
 
 
 def compare(
@@ -287,86 +237,3 @@ def systems_of(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
     trained = [name for name, family in own.items() if family != REFERENCE_FAMILY]
     references = [name for name, family in own.items() if family == REFERENCE_FAMILY]
     return trained, references
-
-
-def of_the_same_events(
-    task: TaskName, events: Mapping[str, Sequence[TaskEvents]]
-) -> tuple[dict[str, Sequence[TaskEvents]], list[str]]:
-    """The systems whose runs have as many events as most, of the same users; and the others."""
-    lengths = {name: {len(e.gains) for e in seeds} for name, seeds in events.items()}
-    counted: defaultdict[int, int] = defaultdict(int)
-    for of_system in lengths.values():
-        for length in of_system:
-            counted[length] += 1
-    if not counted:
-        return {}, []
-    usual = max(counted, key=lambda length: (counted[length], length))
-    kept = {name: e for name, e in events.items() if lengths[name] == {usual} and usual}
-    sentences = [
-        f"{name}: its number of {task} events differs from others'."
-        for name in sorted(set(events) - set(kept))
-    ]
-    users = users_of(kept)
-    for name in sorted(kept):
-        known = [e.users for e in kept[name] if e.users is not None]
-        if users is not None and any(not np.array_equal(own, users) for own in known):
-            del kept[name]
-            sentences.append(f"{name}: its {task} events are of other users than others'.")
-    return kept, sentences
-
-
-def users_of(events: Mapping[str, Sequence[TaskEvents]]) -> NDArray[np.int64] | None:
-    """The users of test events that all systems share; None if no run says them."""
-    for name in sorted(events):
-        for of_seed in events[name]:
-            if of_seed.users is not None:
-                return of_seed.users
-    return None
-
-
-def bootstrap_means(
-    values: Mapping[str, NDArray[np.float64]],
-    users: NDArray[np.int64],
-    purpose: str = "",
-    resamples: int = RESAMPLES,
-) -> dict[str, NDArray[np.float64]]:
-    """Resampled means of every system: (resamples, metrics).
-
-    Users are drawn with all their events, the same ones for every system. Where a system has
-    several seeds, what the mean of its runs may be off is added: Student's law with the
-    runs' own deviation. Resampling the runs themselves would make their variance too small by the
-    factor (seeds - 1) / seeds, and knows nothing of how badly few runs tell it.
-
-    Args:
-        values: system → (seeds, events, metrics); the number of events is the same for all.
-        users: (events,) the user of each event.
-        purpose: part of the random generator's seed.
-        resamples: how many resampled test sets.
-    """
-    names = sorted(values)
-    over_seeds = np.stack([values[name].mean(axis=0) for name in names], axis=1)
-    _, systems, metrics = over_seeds.shape
-    sums, sizes = sums_of_users(over_seeds, users)
-    columns = sums.reshape(len(sizes), -1)
-    random = stable_random(SEED, "bootstrap", purpose, "users")
-    resampled = np.empty((resamples, systems * metrics))
-    at_once = max(1, _CELLS_AT_ONCE // len(sizes))
-    for start in range(0, resamples, at_once):
-        rows = min(at_once, resamples - start)
-        drawn = random.integers(len(sizes), size=(rows, len(sizes)))
-        drawn += np.arange(rows)[:, None] * len(sizes)
-        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        weights = counts.astype(np.float64)
-        resampled[start : start + rows] = weights @ columns / (weights @ sizes)[:, None]
-    by_system = resampled.reshape(resamples, systems, metrics)
-    means = {}
-    for place, name in enumerate(names):
-        own = by_system[:, place]
-        seeds = len(values[name])
-        if seeds > 1:
-            error = values[name].mean(axis=1).std(axis=0, ddof=1) / np.sqrt(seeds)
-            chance = stable_random(SEED, "bootstrap", purpose, "runs", name)
-            off = chance.standard_t(seeds - 1, size=(resamples, 1)) * error
-            own = np.clip(own + off, 0.0, 1.0)  # which every metric keeps to
-        means[name] = own
-    return means

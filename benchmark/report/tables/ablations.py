@@ -9,14 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from benchmark.report.reading.collected_events import of_the_same_events, users_of
 from benchmark.report.reading.events import TaskEvents
 from benchmark.report.reading.text import clean, counted
-from benchmark.report.statistics.inference import (
-    CONFIDENCE,
-    of_the_same_events,
-    pair_tests,
-    users_of,
-)
+from benchmark.report.statistics.bootstrap import CONFIDENCE
+from benchmark.report.statistics.inference import pair_tests
 from benchmark.report.statistics.studentised import LEVEL
 from benchmark.report.tables.captions import CLEAR, tested_how
 from benchmark.report.tables.differences import difference_entry

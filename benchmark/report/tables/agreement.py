@@ -9,7 +9,7 @@ from itertools import combinations
 from benchmark.report.reading.text import clean
 from benchmark.report.reading.views import headline
 from benchmark.report.statistics.agreement import Agreement, ChangedPlaces, OrdersOfViews
-from benchmark.report.statistics.inference import CONFIDENCE, RESAMPLES
+from benchmark.report.statistics.bootstrap import CONFIDENCE, RESAMPLES
 from benchmark.report.statistics.studentised import LEVEL
 from benchmark.report.tables.captions import tested_how
 from benchmark.report.tables.differences import difference_entry

@@ -10,12 +10,8 @@ from benchmark.protocol.metrics import View
 from benchmark.protocol.settings import DEFAULT_PRESET, PRESETS
 from benchmark.report.reading.text import clean, counted
 from benchmark.report.reading.views import WORDS
-from benchmark.report.statistics.inference import (
-    CONFIDENCE,
-    NOTABLE_DESIGN_EFFECT,
-    RESAMPLES,
-    Statistics,
-)
+from benchmark.report.statistics.bootstrap import CONFIDENCE, RESAMPLES
+from benchmark.report.statistics.inference import NOTABLE_DESIGN_EFFECT, Statistics
 from benchmark.report.statistics.studentised import FLIPS, LEVEL
 from benchmark.report.tables.remarks import list_length
 

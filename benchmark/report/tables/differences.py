@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from benchmark.report.reading.text import clean, counted
-from benchmark.report.statistics.inference import CONFIDENCE, PairTests, Statistics
+from benchmark.report.statistics.bootstrap import CONFIDENCE
+from benchmark.report.statistics.inference import PairTests, Statistics
 from benchmark.report.statistics.studentised import LEVEL, Differences
 from benchmark.report.tables.captions import CLEAR, tested_how
 from benchmark.report.tables.grid import Entry, Grid, GridGroup

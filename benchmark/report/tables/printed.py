@@ -13,7 +13,7 @@ from benchmark.report.reading.collect import REFERENCE_FAMILY
 from benchmark.report.reading.ranks import Ties
 from benchmark.report.reading.text import clean, counted, csv_cell, file_name
 from benchmark.report.reading.views import WORDS, narrow, with_view
-from benchmark.report.statistics.inference import CONFIDENCE
+from benchmark.report.statistics.bootstrap import CONFIDENCE
 from benchmark.report.tables.captions import CLEAR, LEVEL_WITH_BEST, MARKS, intervals_explained
 from benchmark.report.tables.footnotes import Footnotes
 from benchmark.report.tables.grid import DASH, Entry, Grid, GridGroup
