@@ -26,7 +26,6 @@ from pydantic import Field, model_validator
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learning import (
     IdentifierModel,
@@ -34,7 +33,6 @@ from benchmark.kit.identifiers.learning import (
     Sizes,
     checked_epsilons,
     learn_codes,
-    resolved,
 )
 from benchmark.kit.identifiers.quantiser import (
     CodebookChange,
@@ -322,9 +320,9 @@ def learn_joint_identifiers(
         learned = learn_codes(joint, tables if is_trained else alike, config, context, name)
     found, report = {}, {}
     for kind, coded in learned.coded.items():
-        found[kind] = resolved(coded, config, config.epsilons[-1])
-        report[kind] = quality(coded, found[kind], coded_vectors[kind]) | learned.figures()
+        one = learned.finished(coded, coded_vectors[kind], config, config.epsilons[-1])
+        found[kind], report[kind] = one.identifiers, one.figures
     if len(found) == 1:  # one identifier for both tasks
-        (one,) = found.values()
-        return JointIdentifiers(one, one, report)
+        (both,) = found.values()
+        return JointIdentifiers(both, both, report)
     return JointIdentifiers(**found, report=report)

@@ -22,50 +22,47 @@ sentence encoder stand in, and the tables say so.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from baselines.encoders import BGE
+from baselines.generative_recommendation.base import TASK, PromptedCodes, recommendations
 from benchmark.data.dataset import IntArray, Items, LongArray
-from benchmark.errors import SystemFailure
-from benchmark.files import read_json, write_json
-from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.catalogue import CatalogueRanking
 from benchmark.kit.decoding.levels import EncodedPrompts
-from benchmark.kit.decoding.ranking import encode
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
-from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.identifiers.card import card
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
+from benchmark.kit.identifiers.names import code_tokens, identifier_texts
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances
-from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
+from benchmark.kit.language_models.seq2seq import BackboneSettings
 from benchmark.kit.language_models.tokenizer import TextTokenizer
-from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.pretrained.finding import PUBLISHED
 from benchmark.kit.text.encoders import (
     Tokens,
     encoder_part,
-    own_pooling,
-    pretrained_text_encoder,
     text_vectors,
 )
-from benchmark.kit.text.pieces import assembled, assembled_lengths, batches_by_length, joined
+from benchmark.kit.text.pieces import (
+    assembled_lengths,
+    assembled_rows,
+    batches_by_length,
+    joined,
+)
+from benchmark.kit.text.wordings import Wordings, column, listed, without_slots
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.space import LEARNING_RATE, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
-TASK = "recommendation"
 PromptStyle = Literal["instruction", "short"]
 
-_NOTHING = -1
 _ROWS_MEASURED_AT_ONCE = 65_536
 
 
@@ -274,8 +271,6 @@ NEXT, IDENTIFY, DESCRIBE, FUSE = range(4)
 
 SLOTS = ("history", "titles", "item", "title", "details")
 
-_SLOT = re.compile(r"\{(\w+)\}")
-
 
 def wordings_of(style: PromptStyle) -> tuple[tuple[Wording, ...], ...]:
     """The wordings of each task, by its number."""
@@ -285,26 +280,10 @@ def wordings_of(style: PromptStyle) -> tuple[tuple[Wording, ...], ...]:
 def words_of(style: PromptStyle) -> list[str]:
     """What stands around the slots and around titles, for a tokenizer that learns from texts."""
     texts = chain(*chain(*wordings_of(style)))
-    return ['" ,', *(_SLOT.sub("", text) for text in texts)]
+    return ['" ,', *(without_slots(text) for text in texts)]
 
 
 # ---------------------------------------------------------------------------------------- prompts
-
-
-def identifier_texts(identifiers: Identifiers) -> list[str]:
-    """(items + 1,) such as ``<a_7><b_0><c_255><d_31>``; that of item 0 is empty."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    return [
-        "".join(
-            f"<{letter}_{code}>" for letter, code in zip(letters, row, strict=False) if code >= 0
-        )
-        for row in identifiers.codes.tolist()
-    ]
-
-
-def code_tokens(texts: Sequence[str]) -> list[str]:
-    """The code tokens that occur in identifiers, sorted as strings."""
-    return sorted({token for text in texts for token in re.findall(r"<\w+>", text)})
 
 
 def titles_and_details(items: Items) -> tuple[list[str], list[str]]:
@@ -318,49 +297,6 @@ def titles_and_details(items: Items) -> tuple[list[str], list[str]]:
         titles.append(title.rstrip(" .!?,;:`") if has_title else "")
         details.append(text.removeprefix(title).strip() if has_title else text)
     return titles, details
-
-
-class Sentences:
-    """Texts with slots, as rows of pieces: literals around what the slots are filled with."""
-
-    def __init__(self, texts: Sequence[str], first_piece: int) -> None:
-        cut = [_SLOT.split(text) for text in texts]  # literal, slot, literal, …
-        width = max(len(parts) for parts in cut) // 2
-        literals = [[part.strip() for part in parts[::2]] for parts in cut]
-        literals = [row + [""] * (width + 1 - len(row)) for row in literals]
-        self.literals = list(chain(*literals))
-        number = first_piece + np.arange(len(self.literals)).reshape(len(cut), -1)
-        is_empty = np.array([not literal for literal in self.literals]).reshape(number.shape)
-        self._pieces = np.where(is_empty, _NOTHING, number)  # (sentences, literals)
-        self._slots = np.full((len(cut), width), _NOTHING)
-        for row, parts in zip(self._slots, cut, strict=True):
-            row[: len(parts) // 2] = [SLOTS.index(name) for name in parts[1::2]]
-
-    @property
-    def uses(self) -> NDArray[np.int64]:
-        """(sentences, slots) how often a sentence has each of :data:`SLOTS`."""
-        numbers = np.arange(len(SLOTS))
-        return np.count_nonzero(self._slots[:, None] == numbers[:, None], axis=2)
-
-    def literal_lengths(self, tokens: Tokens) -> LongArray:
-        """(sentences,) the tokens of all literals of each."""
-        return assembled_lengths(tokens, self._pieces)
-
-    def pieces(self, sentence: LongArray, values: Mapping[str, LongArray]) -> LongArray:
-        """Texts (rows, pieces).
-
-        Args:
-            sentence: (rows,) which text each row has.
-            values: for each slot that occurs, what fills it, (rows, any number of pieces).
-        """
-        literals, slots = self._pieces[sentence], self._slots[sentence]
-        columns = [literals[:, :1]]
-        for place in range(slots.shape[1]):
-            for name, value in values.items():
-                is_here = slots[:, place, None] == SLOTS.index(name)
-                columns.append(np.where(is_here, value, _NOTHING))
-            columns.append(literals[:, place + 1 : place + 2])
-        return np.concatenate(columns, axis=1).astype(np.int64)
 
 
 class Prompts:
@@ -400,9 +336,9 @@ class Prompts:
         self._quoted_title = add([f'"{title}"' for title in titles], most_text_tokens)
         self._details = add(details, most_text_tokens)
         read, written = zip(*chain(*wordings), strict=True)
-        self.read = Sentences(read, self._details + len(details))
+        self.read = Wordings(read, self._details + len(details), SLOTS)
         add(self.read.literals)
-        self.written = Sentences(written, sum(len(part) for part in parts))
+        self.written = Wordings(written, sum(len(part) for part in parts), SLOTS)
         add(self.written.literals)
         self.tokens = joined(parts)
         self._uses = self.read.uses + self.written.uses  # (wordings, slots)
@@ -442,48 +378,40 @@ class Prompts:
 
     def prompts(self, wording: LongArray, histories: IntArray, items: IntArray) -> LongArray:
         """What is read, (rows, pieces); ``wording`` (rows,) counts through all tasks."""
-        return self.read.pieces(wording, self._filling(histories, items))
+        return self.read.filled(wording, self._filling(histories, items))
 
     def _filling(self, histories: IntArray, items: IntArray) -> dict[str, LongArray]:
         """What fills each slot of what is read, (rows, any number of pieces)."""
         return {
             "history": self._listed(self._identifier, histories, histories > 0),
             "titles": self._listed(self._quoted_title, histories, self.has_title[histories]),
-            "item": _column(self._identifier, items),
-            "title": _column(self._quoted_title, items),
-            "details": _column(self._details, items),
+            "item": column(self._identifier, items),
+            "title": column(self._quoted_title, items),
+            "details": column(self._details, items),
         }
 
     def questions(self, histories: IntArray) -> LongArray:
         """What is read for scoring, (rows, pieces): the first wording."""
         values = {"history": self._listed(self._identifier, histories, histories > 0)}
-        return self.read.pieces(np.zeros(len(histories), dtype=np.int64), values)
+        return self.read.filled(np.zeros(len(histories), dtype=np.int64), values)
 
     def answers(self, wording: LongArray, items: IntArray) -> LongArray:
         """What is written, (rows, pieces)."""
         values = {
-            "item": _column(self._identifier, items),
-            "title": _column(self._title, items),
-            "details": _column(self._details, items),
+            "item": column(self._identifier, items),
+            "title": column(self._title, items),
+            "details": column(self._details, items),
         }
-        return self.written.pieces(wording, values)
+        return self.written.filled(wording, values)
 
     def _listed(self, first: int, items: IntArray, shown: NDArray[np.bool_]) -> LongArray:
         """(rows, 2 * length): of the items that are shown, each but the first after a comma."""
-        follows = shown & (np.cumsum(shown, axis=1) > 1)
-        comma = np.where(follows, self._comma, _NOTHING)
-        item = np.where(shown, first + items, _NOTHING)
-        return np.stack([comma, item], axis=2).reshape(len(items), -1).astype(np.int64)
+        return listed(first, items, shown, self._comma)
 
     def targets(self) -> LongArray:
         """(items + 1, tokens) the identifier of each item and the end, -1 after it."""
-        items = np.arange(len(self.has_title))[:, None] + self._identifier
-        ids, mask = assembled(self.tokens, items, self.end)
-        return ids.masked_fill(~mask, -1).numpy().astype(np.int64)
-
-
-def _column(first: int, numbers: IntArray) -> LongArray:
-    return (first + numbers.astype(np.int64))[:, None]
+        items = np.arange(len(self.has_title))
+        return assembled_rows(self.tokens, column(self._identifier, items), self.end)
 
 
 # -------------------------------------------------------------------------------------- instances
@@ -564,45 +492,30 @@ class Mixture(PromptInstances):
 # -------------------------------------------------------------------------------------- the system
 
 
-class LCRec(IdentifierSystem):
-    """Codes of item texts, a language model, and prompts that align the two.
-
-    After ``fit`` or ``load`` there are ``identifiers``, ``backbone`` and ``prompts``.
-    """
+class LCRec(PromptedCodes):
+    """Codes of item texts, a language model, and prompts that align the two."""
 
     Config: ClassVar[type[SystemConfig]] = LCRecConfig
     config: Any
     tasks = (TASK,)
 
-    identifiers: Identifiers
-    figures: dict[str, float]
-    encoder_stand_in: str
-    backbone: Any
     prompts: Prompts
 
-    backbones: ClassVar[Any] = Backbone
-    """What makes and loads the language model with its tokenizer."""
     made_prompts: ClassVar[type[Prompts]] = Prompts
     """What puts prompts together."""
 
     def fit(self, view: TrainingView) -> None:
         """Learn the identifiers of all items, then the mixture of tasks."""
-        if not len(view.examples(TASK)):
-            raise SystemFailure("there are no recommendation events to learn from.")
+        recommendations(view)
         config, corpus = self.config, view.corpus
-        self._make_identifiers(corpus)
-        self.figures |= card(self.identifiers, view)
+        self._make_identifiers(view)
         added = code_tokens(identifier_texts(self.identifiers))
         # No query is among the texts: a recommender does not see the search log.
         texts = [*corpus.items.text[1:], *words_of(config.prompts)]
         self.backbone = self.backbones.make(config.backbone, texts, added, self.context)
-        self._make_prompts(corpus)
+        self.make_prompts(corpus)
         instances = self.mixture(view)
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * instances.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, instances)
         model = self.backbone.model
         train(
             model,
@@ -613,38 +526,29 @@ class LCRec(IdentifierSystem):
             lambda: view.validate(self, (TASK,)),
         )
 
-    def _make_identifiers(self, corpus: Corpus) -> None:
-        config, context = self.config, self.context
-        files = find_encoder(config.text_encoder, BGE[0])
-        self.encoder_stand_in = files.stand_in(BGE, "item identifiers are learned")
-        encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
+    def _make_identifiers(self, view: TrainingView) -> None:
+        config, context, corpus = self.config, self.context, view.corpus
+        encoder = self.bge(config.text_encoder, "item identifiers are learned")
 
-        def build(folder: Path) -> None:
+        def learn() -> LearnedIdentifiers:
             texts = corpus.items.text[1:]
             vectors = text_vectors(context, encoder, texts, "", config.most_text_tokens)
-            learned = learn_identifiers(np.array(vectors), config.identifiers, context)
-            learned.identifiers.save(folder)
-            write_json(folder / _FIGURES, learned.figures)
+            return learn_identifiers(np.array(vectors), config.identifiers, context)
 
         determined_by = {
             "texts": corpus.fingerprint,
-            "encoder": files.sha256,
+            "encoder": encoder.sha256,
             "most_text_tokens": config.most_text_tokens,
             "settings": config.identifiers.model_dump(mode="json"),
-            "seed": context.seed,
-            "device": torch.device(context.device).type,
-            "precision": context.precision,
-            "code": context.code,
         }
-        folder = context.artifacts.get("identifiers", determined_by, build)
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES)
+        self.take_codes("identifiers", view, determined_by, learn)
 
     def mixture(self, view: TrainingView) -> Mixture:
         """The training instances."""
         return Mixture(view, self.prompts, self.config)
 
-    def _make_prompts(self, corpus: Corpus) -> None:
+    def make_prompts(self, corpus: Corpus) -> None:
+        """Tokenise all wordings and what fills them."""
         self.prompts = self.made_prompts(
             self.backbone.tokenizer,
             identifier_texts(self.identifiers),
@@ -654,57 +558,7 @@ class LCRec(IdentifierSystem):
         )
         self._targets = self.prompts.targets()
 
-    def writer(self) -> Any:
-        """The language model."""
-        return self.backbone.model.eval().t5
-
-    def read(self, pieces: LongArray) -> EncodedPrompts:
-        """What the language model makes of prompts (requests, pieces)."""
-        ids, mask = assembled(self.prompts.tokens, pieces, self.prompts.end)
-        device = self.context.device
-        return encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
-
-    def targets_of(self, task: str) -> LongArray:
-        """The codes of all items, each with its end."""
-        return self._targets
-
     def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, EncodedPrompts]]:
-        """Questions in the first wording, those of similar length together."""
+        """Questions in the first wording."""
         history = requests.history(self.config.history_length, TASK).items
-        pieces = self.prompts.questions(history)
-        for rows in self.batches(requests, assembled_lengths(self.prompts.tokens, pieces)):
-            with torch.inference_mode():
-                read = self.read(pieces[rows])
-            yield rows, read
-
-    def save(self, folder: Path) -> None:
-        """Write the language model and the identifiers."""
-        self.backbone.save(folder / _BACKBONE)
-        self.identifiers.save(folder / _IDENTIFIERS)
-        write_json(folder / _FIGURES, self.figures)
-        write_json(folder / _ORIGIN, {"encoder_stand_in": self.encoder_stand_in})
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read what :meth:`save` wrote; no text is embedded again."""
-        self.backbone = self.backbones.load(folder / _BACKBONE, self.context.device)
-        self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
-        self.figures = read_json(folder / _FIGURES)
-        self.encoder_stand_in = read_json(folder / _ORIGIN)["encoder_stand_in"]
-        self._make_prompts(corpus)
-
-    def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """How well the codes tell items apart, and how many items shared all of them at first."""
-        return {"semantic": self.figures}
-
-    def number_of_parameters(self) -> int:
-        """Weights of the language model."""
-        return sum(weight.numel() for weight in self.backbone.model.parameters())
-
-    def stand_ins(self) -> tuple[str, ...]:
-        """What stands in for the pretrained language model and for the text encoder."""
-        sentences = (self.config.backbone.stand_in(), self.encoder_stand_in)
-        return tuple(sentence for sentence in sentences if sentence)
-
-
-_BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
-_FIGURES, _ORIGIN = "figures.json", "origin.json"
+        return self.read(requests, self.prompts.tokens, self.prompts.questions(history))

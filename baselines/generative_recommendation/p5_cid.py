@@ -568,11 +568,7 @@ class P5CID(IdentifierSystem):
         self._make_model()
         self._make_prompts(corpus)
         instances = PrefixPrompts(view, self.prompts, config)
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * instances.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, instances)
         train(
             self.model,
             instances,

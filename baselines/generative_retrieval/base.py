@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from baselines.encoders import BGE
+from baselines.encoders import BGE, bge_or_stand_in
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path, read_json, write_json
@@ -37,12 +37,10 @@ from benchmark.kit.language_models.pseudo_queries import (
     pseudo_queries,
 )
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
-from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.pretrained.finding import PUBLISHED
 from benchmark.kit.text.encoders import (
     Tokens,
     encoder_part,
-    own_pooling,
-    pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.kit.text.pieces import assembled, joined
@@ -142,9 +140,9 @@ class QueryToIdentifier(System):
 
         The configuration is a :class:`VectorRetrievalConfig`.
         """
-        files = find_encoder(self.config.encoder, BGE[0])
-        self.encoder_stand_in = files.stand_in(BGE, "item identifiers are made")
-        encoder = pretrained_text_encoder(files, own_pooling(files), self.context.device)
+        encoder, self.encoder_stand_in = bge_or_stand_in(
+            self.config.encoder, "item identifiers are made", self.context
+        )
         most = self.config.most_item_tokens
         vectors = text_vectors(self.context, encoder, corpus.items.text[1:], "", most)
         return np.array(vectors)

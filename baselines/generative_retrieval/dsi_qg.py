@@ -118,11 +118,7 @@ class DSIQG(QueryToIdentifier):
             targets=first_answer + np.concatenate([clicked, about])[:, None],
             end=tokenizer.end,
         )
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * pairs.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, pairs)
         model = self.backbone.model
         train(model, pairs, model, settings, self.context, lambda: self.validated(view))
         self.make_inputs(corpus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,6 @@ from baselines.generative_recommendation.lc_rec import (
     Prompts,
     PromptStyle,
     TaskMix,
-    code_tokens,
-    identifier_texts,
     titles_and_details,
     wordings_of,
     words_of,
@@ -34,8 +33,8 @@ from baselines.generative_recommendation.lc_rec import (
 from benchmark.data.dataset import Dataset, Items
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.names import code_tokens, identifier_texts
 from benchmark.kit.language_models.tokenizer import TextTokenizer
-from benchmark.kit.pretrained.model_folder import PretrainedFiles
 from benchmark.kit.text.pieces import IGNORED, assembled, assembled_lengths
 from benchmark.kit.training.micro_batches import Limit
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -44,7 +43,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import recommended, small_t5
+from tests.baselines.planted import recommended, small_t5, toy_encoder
 from tests.training import SEED, expect
 
 UNKNOWN = 2
@@ -105,18 +104,9 @@ def planted() -> Planted:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _toy_encoder() -> Any:
-    """Random vectors in place of an encoder's."""
-
-    def vectors(context: RunContext, encoder: Any, texts: list[str], *rest: Any) -> Any:
-        return np.random.default_rng(0).normal(size=(len(texts), DIM)).astype(np.float32)
-
-    patch = pytest.MonkeyPatch()
-    toy = PretrainedFiles(Path("none"), "toy", "0" * 64)
-    patch.setattr(lc_rec, "find_encoder", lambda *names: toy)
-    patch.setattr(lc_rec, "text_vectors", vectors)
-    yield
-    patch.undo()
+def _toy_encoder() -> Iterator[None]:
+    with toy_encoder(lc_rec, DIM):
+        yield
 
 
 def make(folder: Path, training: dict[str, Any] = QUICK, **changes: Any) -> LCRec:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from baselines.generative_recommendation import lc_rec
-from baselines.generative_recommendation.lc_rec import TaskMix, identifier_texts
+from baselines.generative_recommendation.lc_rec import TaskMix
 from baselines.generative_recommendation.lc_rec_causal import (
     ANSWER,
     CausalMixture,
@@ -19,6 +19,7 @@ from baselines.generative_recommendation.lc_rec_causal import (
     LCRecCausalConfig,
 )
 from benchmark.errors import SystemFailure
+from benchmark.kit.identifiers.names import identifier_texts
 from benchmark.kit.language_models.causal import continued
 from benchmark.kit.text.pieces import IGNORED, assembled
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from benchmark.errors import SystemFailure
+from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import (
     Coded,
     collision_rate,
@@ -29,6 +30,7 @@ from benchmark.kit.identifiers.collisions import (
     with_free_codes,
     with_transported_codes,
 )
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
 from benchmark.kit.identifiers.quantiser import (
     CodebookChange,
     Gradient,
@@ -195,6 +197,24 @@ class LearnedCodes:
         last = steps[max(steps)]
         return {"steps": last, "selected_step": steps.get(self.history.best_epoch, last)}
 
+    def finished(
+        self, coded: Coded, vectors: FloatArray, config: QuantisationConfig, epsilon: float
+    ) -> LearnedIdentifiers:
+        """The identifiers that codes become by :func:`resolved`, and all figures about them.
+
+        Args:
+            coded: nearest codes of one kind.
+            vectors: (items, dim) what they are of.
+            config: the settings.
+            epsilon: as for :func:`resolved`.
+
+        Raises:
+            SystemFailure: as for :func:`resolved`.
+        """
+        identifiers = resolved(coded, config, epsilon)
+        figures = quality(coded, identifiers, vectors) | self.figures()
+        return LearnedIdentifiers(identifiers, figures)
+
 
 def learn_codes(
     model: IdentifierModel,
@@ -298,9 +318,15 @@ def _usable(table: FloatArray, name: str, config: QuantisationConfig) -> FloatAr
     if not np.isfinite(table).all():
         raise SystemFailure(f"the {name} vectors hold a value that is not finite.")
     if config.standardise and config.quantiser == "rq-vae":
-        deviation = table.std(axis=0)
-        table = (table - table.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+        return standardised(table)
     return np.ascontiguousarray(table, dtype=np.float32)
+
+
+def standardised(vectors: FloatArray) -> FloatArray:
+    """Each dimension of (items, dim) with mean 0 and deviation 1; a constant one with 0."""
+    deviation = vectors.std(axis=0)
+    scaled = (vectors - vectors.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    return np.ascontiguousarray(scaled, dtype=np.float32)
 
 
 def training_settings(config: QuantisationConfig, instances: Instances) -> TrainingSettings:

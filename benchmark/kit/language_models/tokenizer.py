@@ -152,6 +152,19 @@ class TextTokenizer:
         texts = self._backend.decode_batch([list(row) for row in ids], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
+    def marks(self) -> dict[str, Any]:
+        """What :meth:`load_marked` needs beside the file of :meth:`save`."""
+        return {"padding": self.padding, "end": self.end}
+
+    @classmethod
+    def load_marked(cls, path: Path, marks: dict[str, Any]) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BenchmarkError: the file is missing or no tokenizer.
+        """
+        return cls.load(path, marks["padding"], marks["end"])
+
     def save(self, path: Path) -> None:
         """Write it as JSON, in the format of the library "tokenizers"."""
         with atomic_path(path) as temporary:
