@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from baselines.encoders import BGE
 from baselines.generative_recommendation.base import TASK, PromptedCodes, recommendations
+from baselines.generative_recommendation.wordings import LC_REC, PromptStyle
 from benchmark.data.dataset import IntArray, Items, LongArray
 from benchmark.kit.decoding.catalogue import CatalogueRanking
 from benchmark.kit.decoding.levels import EncodedPrompts
@@ -60,8 +61,6 @@ from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.space import LEARNING_RATE, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
-
-PromptStyle = Literal["instruction", "short"]
 
 _ROWS_MEASURED_AT_ONCE = 65_536
 
@@ -168,103 +167,7 @@ class LCRecConfig(CodesAndWordsConfig):
         return (self.backbone.part(), encoder_part(self.text_encoder, BGE[0]))
 
 
-# --------------------------------------------------------------------------------------- wordings
-# Each is what is read and what is written. The slots: {history} the codes of the history, {titles}
-# its titles, {item} the codes of the target, {title} and {details} its text.
-
-Wording = tuple[str, str]
-
-NEXT_ITEM: tuple[Wording, ...] = tuple(
-    (instruction, "{item}")
-    for instruction in (
-        "These items were chosen one after another: {history} . Name the item that comes next.",
-        "A customer's history, oldest first, is {history} . What follows?",
-        "Continue the ordered list {history} by one item.",
-        "Somebody went from item to item like this: {history} . Where to now?",
-        "In order of time, the history of a person reads {history} . Write the next entry.",
-        "Take the history {history} into account and recommend an item.",
-        "With {history} behind them, which item will this person want?",
-        "Read the history {history} from left to right and forecast the next item.",
-        "Past choices in their order: {history} . Future choice:",
-        "So far the history holds {history} . Add the item that fits best.",
-        "Judging by the history {history} , pick one more item for this customer.",
-        "The latest items of a customer, the newest at the end, are {history} . Suggest another.",
-        "What would you show to someone whose history is {history} ?",
-        "The history {history} is about to grow by one item. Say which.",
-        "Having seen {history} in this order, guess the item to come.",
-        "From the sequence {history} work out the next item.",
-        "Here is a history: {history} . Give the item with which it goes on.",
-    )
-)
-"""The first one is used for scoring."""
-
-ITEM_OF_TEXT: tuple[Wording, ...] = tuple(
-    (instruction, "{item}")
-    for instruction in (
-        "Which item is called {title} ?",
-        "Give the codes of the item with the title {title} .",
-        "The name of an item is {title} . Identify it.",
-        "Look up {title} in the catalogue.",
-        "Turn the title {title} into item codes.",
-        "An item goes by the name {title} , which one is meant?",
-        "Which item is described by these words: {details}",
-        "Give the codes of the item with this description: {details}",
-        "Identify an item from what is said about it: {details}",
-        "Look up the item whose details are as follows: {details}",
-        "Turn this description into item codes: {details}",
-        "Someone describes an item, which one is meant? {details}",
-        "Which item is called {title} and described as {details}",
-        "Give the codes of the item with the title {title} and this description: {details}",
-        "The name of an item is {title} . Identify it, knowing more about it: {details}",
-        "Look up {title} in the catalogue, where its details read: {details}",
-        "Turn the title {title} and the following description into item codes: {details}",
-        "An item goes by the name {title} , which one is meant? Its details: {details}",
-        "There is an item named {title} . About it we know: {details} Write its codes.",
-    )
-)
-
-TEXT_OF_ITEM: tuple[Wording, ...] = (
-    ("What is the title of {item} ?", "{title}"),
-    ("Name the item {item} in words.", "{title}"),
-    ("How is {item} called?", "{title}"),
-    ("Turn the codes {item} into a title.", "{title}"),
-    ("Look up {item} in the catalogue and give its name.", "{title}"),
-    ("The codes {item} stand for an item with which title?", "{title}"),
-    ("What is the description of {item} ?", "{details}"),
-    ("Describe the item {item} in words.", "{details}"),
-    ("What can be said about {item} ?", "{details}"),
-    ("Turn the codes {item} into a description.", "{details}"),
-    ("Look up {item} in the catalogue and give its details.", "{details}"),
-    ("The codes {item} stand for an item with which details?", "{details}"),
-    ("What are the title and the description of {item} ?", "{title} {details}"),
-    ("Name the item {item} and describe it.", "{title} {details}"),
-    ("Turn the codes {item} into a title with a description.", "{title} {details}"),
-    ("Look up {item} in the catalogue, give its name and details.", "{title} {details}"),
-    ("Write all that the catalogue says about {item} .", "{title} {details}"),
-)
-
-FUSED: tuple[Wording, ...] = (
-    ("Items chosen one after another are {history} . Give the title of the next one.", "{title}"),
-    ("What is the next item of the history {history} called?", "{title}"),
-    ("Name in words the item with which {history} goes on.", "{title}"),
-    ("Someone has chosen {history} so far. Write the title of a good recommendation.", "{title}"),
-    ("Items chosen one after another are {history} . Describe the next one.", "{details}"),
-    ("What can be said about the next item of the history {history} ?", "{details}"),
-    ("Describe in words the item with which {history} goes on.", "{details}"),
-    ("Someone has chosen {history} so far. Write what a good next item is like.", "{details}"),
-    ("A history in its order has the titles {titles} . Give the next item's codes.", "{item}"),
-    ("Somebody chose {titles} , which item should follow?", "{item}"),
-    ("Continue the list of titles {titles} by the codes of one more item.", "{item}"),
-    ("Knowing that a customer went through {titles} , recommend an item.", "{item}"),
-)
-
-SHORT: tuple[tuple[Wording, ...], ...] = (
-    (("{history}", "{item}"),),
-    (("{title}", "{item}"), ("{details}", "{item}"), ("{title} {details}", "{item}")),
-    (("name {item}", "{title}"), ("about {item}", "{details}")),
-    (("name {history}", "{title}"), ("about {history}", "{details}"), ("{titles}", "{item}")),
-)
-"""For small machines: nothing but what tells prompts apart."""
+# ---------------------------------------------------------------------------------------- prompts
 
 NEXT, IDENTIFY, DESCRIBE, FUSE = range(4)
 """The tasks by number."""
@@ -272,18 +175,10 @@ NEXT, IDENTIFY, DESCRIBE, FUSE = range(4)
 SLOTS = ("history", "titles", "item", "title", "details")
 
 
-def wordings_of(style: PromptStyle) -> tuple[tuple[Wording, ...], ...]:
-    """The wordings of each task, by its number."""
-    return SHORT if style == "short" else (NEXT_ITEM, ITEM_OF_TEXT, TEXT_OF_ITEM, FUSED)
-
-
 def words_of(style: PromptStyle) -> list[str]:
     """What stands around the slots and around titles, for a tokenizer that learns from texts."""
-    texts = chain(*chain(*wordings_of(style)))
+    texts = chain(*chain(*LC_REC[style]))
     return ['" ,', *(without_slots(text) for text in texts)]
-
-
-# ---------------------------------------------------------------------------------------- prompts
 
 
 def titles_and_details(items: Items) -> tuple[list[str], list[str]]:
@@ -317,7 +212,7 @@ class Prompts:
         most_text_tokens: int,
     ) -> None:
         self.end = tokenizer.end
-        wordings = wordings_of(style)
+        wordings = LC_REC[style]
         self.task_of = np.repeat(np.arange(len(wordings)), [len(of_task) for of_task in wordings])
         self.has_title = np.array([bool(title) for title in titles])
         self.has_details = np.array([bool(text) for text in details])

@@ -25,13 +25,8 @@ import numpy as np
 from pydantic import Field
 
 from baselines.encoders import BGE
-from baselines.generative_recommendation.lc_rec import (
-    CodesAndWordsConfig,
-    LCRec,
-    Mixture,
-    Prompts,
-    PromptStyle,
-)
+from baselines.generative_recommendation.lc_rec import CodesAndWordsConfig, LCRec, Mixture, Prompts
+from baselines.generative_recommendation.wordings import PromptStyle
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.language_models.causal import CausalBackbone, CausalSettings, CausalTokenizer

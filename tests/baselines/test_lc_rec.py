@@ -14,21 +14,23 @@ from baselines.generative_recommendation import lc_rec
 from baselines.generative_recommendation.lc_rec import (
     DESCRIBE,
     FUSE,
-    FUSED,
     IDENTIFY,
-    ITEM_OF_TEXT,
     NEXT,
-    NEXT_ITEM,
-    TEXT_OF_ITEM,
     LCRec,
     LCRecConfig,
     Mixture,
     Prompts,
-    PromptStyle,
     TaskMix,
     titles_and_details,
-    wordings_of,
     words_of,
+)
+from baselines.generative_recommendation.wordings import (
+    FUSED,
+    ITEM_OF_TEXT,
+    LC_REC,
+    NEXT_ITEM,
+    TEXT_OF_ITEM,
+    PromptStyle,
 )
 from benchmark.data.dataset import Dataset, Items
 from benchmark.errors import SystemFailure
@@ -136,8 +138,8 @@ def prompts_of(style: PromptStyle, most_text_tokens: int = 50) -> tuple[Prompts,
 
 
 def test_there_are_as_many_wordings_as_in_the_original() -> None:
-    assert [len(of_task) for of_task in wordings_of("instruction")] == [17, 19, 17, 12]
-    assert wordings_of("instruction") == (NEXT_ITEM, ITEM_OF_TEXT, TEXT_OF_ITEM, FUSED)
+    assert [len(of_task) for of_task in LC_REC["instruction"]] == [17, 19, 17, 12]
+    assert LC_REC["instruction"] == (NEXT_ITEM, ITEM_OF_TEXT, TEXT_OF_ITEM, FUSED)
     both = [sum("{title}" in r and "{details}" in r for r, _ in ITEM_OF_TEXT)]
     both += [sum(answer == "{title} {details}" for _, answer in TEXT_OF_ITEM)]
     assert both == [7, 5]
@@ -167,7 +169,7 @@ def test_pieces_give_the_tokens_of_whole_sentences(style: PromptStyle) -> None:
     prompts, tokenizer = prompts_of(style)
     histories, items = np.array([[0, 2, 1]]), np.array([1])
     comma = " , " if style == "instruction" else " "
-    wordings = [wording for of_task in wordings_of(style) for wording in of_task]
+    wordings = [wording for of_task in LC_REC[style] for wording in of_task]
     for number, (read, written) in enumerate(wordings):
         wording = np.array([number])
         values = {
