@@ -315,7 +315,7 @@ class GenSAR(PromptedSystem):
 
     def _pseudo_queries(self, view: TrainingView) -> PseudoQueries:
         if self.config.tasks.pseudo_query == 0:
-            return PseudoQueries.of_lists([[]] * (view.corpus.number_of_items + 1))
+            return PseudoQueries.none(view.corpus.number_of_items)
         return pseudo_queries(self.context, view, self.config.pseudo_queries)
 
     # -------------------------------------------------------------------------------- prompts

@@ -14,11 +14,8 @@ from baselines.generative_retrieval.genret import (
     CodeWriter,
     GenRet,
     GenRetNetwork,
-    ItemBatches,
-    ItemQueries,
     LossTerms,
     LossWeights,
-    PairBatches,
     balance,
     balanced_codes,
     balanced_shares,
@@ -27,6 +24,7 @@ from baselines.generative_retrieval.genret import (
     tokens_of_codes,
     with_last_code,
 )
+from baselines.generative_retrieval.item_queries import ItemBatches, ItemQueries, PairBatches
 from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
 from benchmark.kit.decoding.ranking import candidate_scores, encode

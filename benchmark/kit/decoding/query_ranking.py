@@ -26,8 +26,9 @@ from benchmark.kit.decoding.ranking import (
     encode,
     node_log_probabilities,
 )
-from benchmark.kit.decoding.trie import NO_TOKEN, Trie
+from benchmark.kit.decoding.trie import Trie
 from benchmark.kit.precision import autocast
+from benchmark.kit.text.pieces import NO_TOKEN
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.precisions import SINGLE_PRECISION
 

@@ -107,6 +107,11 @@ class PseudoQueries:
         offsets = np.concatenate([[0], np.cumsum([len(own) for own in kept])])
         return cls(list(numbers), np.array(flat, dtype=np.int32), offsets.astype(np.int64))
 
+    @classmethod
+    def none(cls, items: int) -> PseudoQueries:
+        """No query for any of so many items."""
+        return cls.of_lists([[]] * (items + 1))
+
     @cached_property
     def counts(self) -> LongArray:
         """(number_of_items + 1,) how many queries each item has."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.files import atomic_path, read_json, sha256_of_json
+from benchmark.files import read_json, sha256_of_json, write_array
 from benchmark.kit.precision import autocast
 from benchmark.kit.pretrained.finding import AUTO, PUBLISHED, find_encoder, loadable
 from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_model
@@ -330,8 +330,7 @@ def text_vectors(
         vectors = encode_tokens(
             model, tokens, np.arange(len(distinct)), context.precision, context.progress
         )
-        with atomic_path(folder / _VECTORS_FILE) as path, path.open("wb") as opened:
-            np.save(opened, vectors[[place[text] for text in texts]], allow_pickle=False)
+        write_array(folder / _VECTORS_FILE, vectors[[place[text] for text in texts]])
 
     determined_by = {
         "encoder": encoder.sha256,

@@ -29,6 +29,13 @@ def joined(parts: Sequence[Tokens]) -> Tokens:
     return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]), parts[0].padding)
 
 
+def tokens_of_rows(rows: NDArray[np.integer], padding: int) -> Tokens:
+    """Token ids (texts, length), padded with :data:`NO_TOKEN` on the right, as token lists."""
+    is_token = rows != NO_TOKEN
+    offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(is_token, axis=1))])
+    return Tokens(rows[is_token].astype(np.int32), offsets, padding)
+
+
 def assembled(
     tokens: Tokens,
     pieces: NDArray[np.integer],
