@@ -174,4 +174,4 @@ class LanguageBackbone(ABC):
             BenchmarkError: a file is missing, or the weights are not those of the sizes.
         """
         model, marks = cls.models.load(folder, device), read_json(folder / _MARKS)
-        return cls(model, cls.tokenizers.load_marked(folder / _TOKENIZER, marks))
+        return cls(model, cls.tokenizers.load(folder / _TOKENIZER, marks))

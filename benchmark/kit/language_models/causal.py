@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from benchmark.kit.language_models.backbone import (
 )
 from benchmark.kit.language_models.tokenizer import WORD_MARK, TextTokenizer
 from benchmark.kit.pretrained.choice import BackboneChoice
-from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_model
+from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_model, loaded_tokenizer
 from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training import Batch
@@ -94,11 +93,7 @@ class CausalTokenizer(TextTokenizer):
         Raises:
             BenchmarkError: it has no token for the end of a text.
         """
-        from transformers import AutoTokenizer
-
-        loaded: Any = AutoTokenizer.from_pretrained(
-            files.folder, local_files_only=True, trust_remote_code=False
-        )
+        loaded = loaded_tokenizer(files)
         if loaded.eos_token_id is None:
             raise BenchmarkError(f"{files.name}: its tokenizer has no token for the end of a text.")
         end = int(loaded.eos_token_id)
@@ -123,19 +118,8 @@ class CausalTokenizer(TextTokenizer):
         return Tokens(ids, np.array([0, len(ids)]), self.padding)
 
     def marks(self) -> dict[str, Any]:
-        """What :meth:`load_marked` needs beside the file of :meth:`save`."""
+        """What :meth:`load` needs beside the file of :meth:`save`."""
         return {**super().marks(), "opening": list(self.opening), "blank": self.blank}
-
-    @classmethod
-    def load_marked(cls, path: Path, marks: dict[str, Any]) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            BenchmarkError: the file is missing or no tokenizer.
-        """
-        tokenizer = super().load_marked(path, marks)
-        tokenizer.opening, tokenizer.blank = tuple(marks["opening"]), marks["blank"]
-        return tokenizer
 
 
 # ----------------------------------------------------------------------------------------- model

@@ -167,6 +167,15 @@ def _sha256_of_version(path: Path, size: int, time: int) -> str:
     return sha256_of_file(path)
 
 
+def loaded_tokenizer(files: PretrainedFiles) -> Any:
+    """The tokenizer of a folder, without any code of the folder's."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        files.folder, local_files_only=True, trust_remote_code=False
+    )
+
+
 def loaded_model(kind: Any, files: PretrainedFiles, **options: Any) -> Any:
     """The model of a folder in float32, by safetensors and without any code of the folder's.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from benchmark.files import read_json, sha256_of_json, write_array
 from benchmark.kit.precision import autocast
 from benchmark.kit.pretrained.finding import AUTO, PUBLISHED, find_encoder, loadable
-from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_model
+from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_model, loaded_tokenizer
 from benchmark.kit.text.markers import Markers
 from benchmark.systems.contract import FloatArray, PretrainedPart, RunContext
 
@@ -94,11 +94,7 @@ class Tokenizer:
     """The tokenizer of an encoder's folder."""
 
     def __init__(self, files: PretrainedFiles) -> None:
-        from transformers import AutoTokenizer
-
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(
-            files.folder, local_files_only=True, trust_remote_code=False
-        )
+        self._tokenizer = loaded_tokenizer(files)
         self.padding = int(self._tokenizer.pad_token_id)
         self._markers = Markers(
             self._tokenizer.backend_tokenizer,

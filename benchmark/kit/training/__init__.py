@@ -3,7 +3,8 @@
 ``settings`` are what a system's configuration says, ``instances`` what a model learns from,
 ``loop`` trains, keeps the best weights and resumes. Beneath: ``optimizers``, ``micro_batches`` (a
 step in parts that fit into memory), ``ahead`` (batches made by a thread), ``graphs`` (steps that a
-GPU replays), ``checkpoints`` (when the next one is due).
+GPU replays), ``checkpoints`` (when the next one is due). ``stages`` keeps what finished trainings
+of one fit left.
 """
 
 from benchmark.kit.training.instances import Batch, Instances, Part
