@@ -27,13 +27,7 @@ from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.collisions import Coded
-from benchmark.kit.identifiers.learning import (
-    IdentifierModel,
-    QuantisationConfig,
-    Sizes,
-    checked_epsilons,
-    learn_codes,
-)
+from benchmark.kit.identifiers.learning import IdentifierModel, learn_codes
 from benchmark.kit.identifiers.quantiser import (
     CodebookChange,
     Quantised,
@@ -50,6 +44,7 @@ from benchmark.kit.identifiers.rqvae import (
     latent_size,
     residual_quantiser,
 )
+from benchmark.kit.identifiers.settings import QuantisationConfig, Sizes, checked_epsilons
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import FloatArray, RunContext
 

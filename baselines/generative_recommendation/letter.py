@@ -32,7 +32,7 @@ from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.balanced import balanced_assignment, balanced_centres, costs_of
 from benchmark.kit.identifiers.kmeans import kmeans_centres
 from benchmark.kit.identifiers.learned import LearnedIdentifiers
-from benchmark.kit.identifiers.learning import Resolution, learn_codes, standardised
+from benchmark.kit.identifiers.learning import learn_codes, standardised
 from benchmark.kit.identifiers.quantiser import Codebook, CodebookChange, straight_through
 from benchmark.kit.identifiers.rqvae import (
     RQVAE,
@@ -40,6 +40,7 @@ from benchmark.kit.identifiers.rqvae import (
     Reconstructed,
     RQVAEConfig,
 )
+from benchmark.kit.identifiers.settings import Resolution
 from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.contract import FloatArray, RunContext

@@ -36,16 +36,12 @@ from benchmark.kit.decoding.ranking import Encoded, LengthRule, encode
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
-from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph, spectral_clusters
-from benchmark.kit.identifiers.trees import (
-    Paths,
-    counted_clusters,
-    depths,
-    followed_by,
-    is_alone,
-    places_in_leaves,
-    with_branch_of_unseen,
+from benchmark.kit.identifiers.collaborative import (
+    Numbering,
+    Unseen,
+    collaborative_identifiers,
 )
+from benchmark.kit.identifiers.spectral import CountRule
 from benchmark.kit.identifiers.value import PADDING
 from benchmark.kit.language_models.prompted import PromptedSystem
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
@@ -68,9 +64,6 @@ from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.space import LEARNING_RATE, Choice, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
-
-Numbering = Literal["openp5", "method1", "method2", "cid_iid"]
-"""Which token stands for a cluster and for an item in it; see :func:`numbered`."""
 
 Closing = Literal["last_word", "no_word"]
 """Which whole word the end of a prompt belongs to: the last one, as in all rows of an original's
@@ -110,7 +103,7 @@ class P5CIDConfig(SystemConfig):
     """The weight of a pair of items; ``smaller_order`` is what the released code computes."""
     numbering: Numbering = "openp5"
     """The tokens of clusters and items; ``method1`` is the paper's."""
-    unseen_items: Literal["branch", "single_token"] = "branch"
+    unseen_items: Unseen = "branch"
     """Items without a training event: below a top cluster of their own, or, as in OpenP5, one
     token each, which may be another item's first."""
 
@@ -163,94 +156,6 @@ class P5CIDConfig(SystemConfig):
         if self.clusters >= self.largest_cluster:
             raise ValueError("largest_cluster must be larger than clusters")
         return self
-
-
-# ------------------------------------------------------------------------------------- identifiers
-
-
-def cluster_paths(
-    item: NDArray[np.integer],
-    offsets: NDArray[np.integer],
-    number_of_items: int,
-    config: P5CIDConfig,
-    seed: int,
-) -> Paths:
-    """Paths (number_of_items, levels) of the items 1, 2, …; those in no sequence have none.
-
-    Args:
-        item: (events,) all sequences in a row.
-        offsets: (sequences + 1,) where each begins.
-    """
-    graph = co_occurrence_graph(item, offsets, number_of_items, config.co_occurrence)
-    seen = np.unique(item)
-    found = spectral_clusters(
-        graph[seen][:, seen], config.clusters, config.largest_cluster, np.random.default_rng(seed)
-    )
-    paths = np.full((number_of_items, found.shape[1]), PADDING, dtype=np.int64)
-    paths[seen - 1] = found
-    return paths
-
-
-def numbered(
-    paths: Paths, numbering: Numbering, largest: int
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Identifiers from cluster paths.
-
-    Clusters are counted level by level and, in a level, by path, as text. ``openp5`` names them by
-    this count modulo ``largest``, and an item by its place in its leaf, with the same tokens.
-    ``method1`` does so too, but its items count on through all leaves, in the order of the tokens
-    so far, and an item alone in its leaf has neither count nor token. ``method2`` has a token for
-    each cluster and one for each place in a leaf. ``cid_iid`` has one for each cluster and each
-    item; of an item alone in its leaf there is the cluster only, by its number among its siblings.
-
-    Returns:
-        Token numbers (items, levels), -1 after the last, and the names of the tokens.
-    """
-    count, names = counted_clusters(paths)
-    place, alone = places_in_leaves(paths), is_alone(paths)
-    if numbering in ("openp5", "method1"):
-        count = np.where(count == PADDING, PADDING, count % largest)
-        if numbering == "method1":
-            order = np.lexsort([np.arange(len(paths)), *count.T[::-1]])
-            order = order[~alone[order]]
-            place[:] = PADDING
-            place[order] = np.arange(len(order)) % largest
-        codes = followed_by(count, place)
-        return codes, [f"<CI{number}>" for number in range(int(codes.max(initial=-1)) + 1)]
-    if numbering == "method2":
-        last = len(names) + place
-        names += [f"<A0{number}>" for number in range(int(place.max(initial=-1)) + 1)]
-        return followed_by(count, last), names
-    last = np.where(alone, PADDING, len(names) + np.arange(len(paths)))
-    names += [f"<A0{number}>" for number in range(len(paths))]
-    deepest = depths(paths)[alone] - 1
-    siblings, sibling = np.unique(paths[alone, deepest], return_inverse=True)
-    own = [f"<A{number}>" for number in siblings]
-    names += [name for name in own if name not in names]
-    count[alone, deepest] = np.array([names.index(name) for name in own], dtype=np.int64)[sibling]
-    return followed_by(count, last), names
-
-
-def collaborative_identifiers(
-    item: NDArray[np.integer],
-    offsets: NDArray[np.integer],
-    number_of_items: int,
-    config: P5CIDConfig,
-    seed: int = 0,
-) -> tuple[Identifiers, list[str]]:
-    """Identifiers of all items, and the names of their tokens, which all levels share."""
-    paths = cluster_paths(item, offsets, number_of_items, config, seed)
-    if config.unseen_items == "branch":
-        paths = with_branch_of_unseen(paths, config.largest_cluster)
-        codes, names = numbered(paths, config.numbering, config.largest_cluster)
-    else:
-        seen = depths(paths) > 0
-        known, names = numbered(paths[seen], config.numbering, config.largest_cluster)
-        codes = np.full((number_of_items, max(1, known.shape[1])), PADDING, dtype=np.int64)
-        codes[seen, : known.shape[1]] = known
-        codes[~seen, 0] = np.arange(np.count_nonzero(~seen))
-        names += [f"<CI{number}>" for number in range(len(names), int(codes.max()) + 1)]
-    return Identifiers.of_items(codes, (len(names),) * codes.shape[1]), names
 
 
 # ----------------------------------------------------------------------------------------- prompts

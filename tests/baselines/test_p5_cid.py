@@ -13,14 +13,13 @@ from baselines.generative_recommendation.p5_cid import (
     P5CIDConfig,
     PrefixPrompts,
     Prompts,
-    collaborative_identifiers,
     item_text,
     user_texts,
 )
 from baselines.generative_recommendation.wordings import P5_CID, SEQUENTIAL, STRAIGHTFORWARD
 from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
-from benchmark.kit.identifiers.trees import with_branch_of_unseen
+from benchmark.kit.identifiers.collaborative import collaborative_identifiers, with_branch_of_unseen
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings

@@ -21,13 +21,10 @@ from torch import nn
 
 from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learned import LearnedIdentifiers
-from benchmark.kit.identifiers.learning import (
-    IdentifierModel,
-    QuantisationConfig,
-    learn_codes,
-)
+from benchmark.kit.identifiers.learning import IdentifierModel, learn_codes
 from benchmark.kit.identifiers.quantiser import CodebookChange, squared_distances, straight_through
 from benchmark.kit.identifiers.rqvae import VECTORS
+from benchmark.kit.identifiers.settings import QuantisationConfig
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import FloatArray, RunContext
 

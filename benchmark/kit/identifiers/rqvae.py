@@ -20,13 +20,7 @@ from torch import nn
 
 from benchmark.kit.identifiers.collisions import Coded
 from benchmark.kit.identifiers.learned import LearnedIdentifiers
-from benchmark.kit.identifiers.learning import (
-    IdentifierModel,
-    QuantisationConfig,
-    Sizes,
-    checked_epsilons,
-    learn_codes,
-)
+from benchmark.kit.identifiers.learning import IdentifierModel, learn_codes
 from benchmark.kit.identifiers.quantiser import (
     CodebookChange,
     Quantised,
@@ -35,6 +29,7 @@ from benchmark.kit.identifiers.quantiser import (
     squared_errors,
     straight_through,
 )
+from benchmark.kit.identifiers.settings import QuantisationConfig, Sizes, checked_epsilons
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import FloatArray, RunContext
 

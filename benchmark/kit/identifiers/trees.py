@@ -85,39 +85,3 @@ def followed_by(paths: Paths, last: NDArray[np.int64]) -> Paths:
     longer = np.pad(paths, ((0, 0), (0, 1)), constant_values=PADDING)
     longer[np.arange(len(paths)), depths(paths)] = last
     return longer[:, : int(depths(longer).max(initial=0))]
-
-
-def with_branch_of_unseen(paths: Paths, largest: int) -> Paths:
-    """Items without a path get one below a top cluster of their own, ``largest`` items a leaf."""
-    unseen = np.flatnonzero(depths(paths) == 0)
-    if not len(unseen):
-        return paths
-    below = [np.arange(len(unseen)) // largest]
-    while below[0].max() >= largest:
-        below.insert(0, below[0] // largest)
-    digits = [np.full(len(unseen), paths[:, :1].max(initial=-1) + 1)]
-    if below[-1].max() > 0:
-        digits += [column % largest for column in below]
-    branch = np.stack(digits, axis=1)
-    levels = max(paths.shape[1], branch.shape[1])
-    longer = np.full((len(paths), levels), PADDING, dtype=np.int64)
-    longer[:, : paths.shape[1]] = paths
-    longer[unseen, : branch.shape[1]] = branch
-    return longer
-
-
-def counted_clusters(paths: Paths) -> tuple[NDArray[np.int64], list[str]]:
-    """The number of each cluster of a path, (items, levels), and names such as ``<A0-3>`` by path.
-
-    Clusters are counted level by level and, in a level, by path, as text.
-    """
-    count = np.full(paths.shape, PADDING, dtype=np.int64)
-    names: list[str] = []
-    for level in range(paths.shape[1]):
-        rows = np.flatnonzero(paths[:, level] != PADDING)
-        nodes, node = np.unique(paths[rows, : level + 1], axis=0, return_inverse=True)
-        texts = np.array(["-".join(map(str, path)) for path in nodes.tolist()])
-        order = np.argsort(texts, kind="stable")
-        count[rows, level] = len(names) + np.argsort(order)[node.reshape(-1)]
-        names += [f"<A{text}>" for text in texts[order]]
-    return count, names
