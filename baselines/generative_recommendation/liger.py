@@ -40,8 +40,9 @@ from baselines.sequential.base import Prefixes, as_long
 from benchmark.data.dataset import LongArray
 from benchmark.files import sha256_of_arrays
 from benchmark.kit.decoding.catalogue import CatalogueRanking, beam_over
-from benchmark.kit.decoding.ranking import Encoded, candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.seq2seq import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.learning import standardised
 from benchmark.kit.identifiers.moving import (

@@ -32,8 +32,9 @@ from baselines.generative_recommendation.wordings import P5_CID, PromptStyle
 from benchmark.data.dataset import RECOMMENDATION, UNKNOWN_USER, IntArray, LongArray
 from benchmark.files import read_json, write_json
 from benchmark.kit.decoding.catalogue import CatalogueRanking
-from benchmark.kit.decoding.ranking import Encoded, LengthRule, encode
+from benchmark.kit.decoding.ranking import LengthRule
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.seq2seq import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.collaborative import (

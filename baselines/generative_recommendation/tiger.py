@@ -35,8 +35,8 @@ from baselines.generative_recommendation.base import (
 )
 from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
 from benchmark.kit.decoding.catalogue import CatalogueRanking
-from benchmark.kit.decoding.ranking import Encoded, encode
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
+from benchmark.kit.decoding.seq2seq import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.learned import LearnedIdentifiers
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, encode, exact_ranks
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, exact_ranks
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.decoding.trie import CatalogueTrie
 from benchmark.kit.language_models.seq2seq import ScratchSize, Seq2Seq
 from benchmark.speed.measure import Measurement

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.decoding.trie import CatalogueTrie, Trie
 from benchmark.kit.products import has_wide_products
 from benchmark.speed.contest import Line, Peer, Task, Way, race, sizes_up_to

@@ -21,7 +21,8 @@ from baselines.generative_retrieval.genret import (
 from baselines.generative_retrieval.item_queries import ItemBatches, ItemQueries, PairBatches
 from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.identifiers.positions import (
     balance,
     balanced_codes,

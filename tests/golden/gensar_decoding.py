@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.decoding.trie import Trie
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import METRIC_NAMES, gains, ranks_of_targets

@@ -24,7 +24,8 @@ from baselines.generative_retrieval.webultron import (
     text_identifier,
 )
 from benchmark.kit.decoding.query_ranking import QueryRanking
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.identifiers.hierarchical import structured_identifiers
 from benchmark.kit.identifiers.product import ProductQuantiser
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from baselines.generative_recommendation.lc_rec import LCRecConfig
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.identifiers.collisions import (
     collision_rate,
     with_free_codes,

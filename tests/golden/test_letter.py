@@ -19,7 +19,8 @@ from baselines.generative_recommendation.letter import (
     loss_of,
 )
 from benchmark.kit.decoding.catalogue import catalogue_of
-from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.balanced import balanced_assignment, balanced_centres, costs_of
 from benchmark.kit.identifiers.collisions import collision_rate, with_transported_codes

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from baselines.generative_recommendation.p5_cid import P5, P5CIDConfig, mean_over_rows, whole_words
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.identifiers.collaborative import (
     cluster_paths,
     collaborative_identifiers,

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from baselines.generative_recommendation.tiger import TIGERConfig, Vocabulary
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.kit.training.optimizers import rate_factor

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.decoding import ranking as decoding
 from benchmark.kit.decoding.ranking import (
-    Encoded,
     LengthRule,
-    NodeDecoder,
     candidate_scores,
     catalogue_scores,
-    encode,
     exact_ranks,
 )
+from benchmark.kit.decoding.seq2seq import Encoded, NodeDecoder, encode
 from benchmark.kit.decoding.trie import CatalogueTrie
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.protocol.metrics import ranks_of_targets

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.decoding import query_ranking
 from benchmark.kit.decoding.query_ranking import QueryRanking
-from benchmark.kit.decoding.ranking import LengthRule, candidate_scores, encode
+from benchmark.kit.decoding.ranking import LengthRule, candidate_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 
 QUERIES, ITEMS, LENGTH, VOCABULARY = 6, 80, 4, 20

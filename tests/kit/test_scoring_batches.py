@@ -10,8 +10,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmark.kit.decoding.catalogue import catalogue_of
-from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
 from benchmark.kit.decoding.scoring_batches import batches_of, request_costs
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.language_models.seq2seq import ScratchSize, Seq2Seq
 from benchmark.kit.training import micro_batches
 from tests.training import SEED

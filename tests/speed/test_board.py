@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.kit.decoding.ranking import candidate_scores, encode
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.decoding.trie import Trie
 from benchmark.kit.language_models.seq2seq import ScratchSize
 from benchmark.report import board as files

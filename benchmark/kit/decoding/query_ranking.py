@@ -20,12 +20,8 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.decoding.catalogue import catalogue_of
-from benchmark.kit.decoding.ranking import (
-    LengthRule,
-    catalogue_scores,
-    encode,
-    node_log_probabilities,
-)
+from benchmark.kit.decoding.ranking import LengthRule, catalogue_scores, node_log_probabilities
+from benchmark.kit.decoding.seq2seq import encode
 from benchmark.kit.decoding.trie import Trie
 from benchmark.kit.precision import autocast
 from benchmark.kit.text.pieces import NO_TOKEN

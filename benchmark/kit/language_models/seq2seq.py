@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from benchmark.kit.decoding.ranking import Encoded, encode
+from benchmark.kit.decoding.seq2seq import Encoded, encode
 from benchmark.kit.language_models.backbone import (
     LanguageBackbone,
     LanguageModel,
