@@ -35,12 +35,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from baselines.generative_retrieval.base import (
-    NO_TOKEN,
-    QueryToIdentifier,
-    RealPairs,
-    RetrievalConfig,
-)
+from baselines.generative_retrieval.base import QueryToIdentifier, RealPairs, RetrievalConfig
 from baselines.generative_retrieval.item_queries import ItemBatches, ItemQueries, PairBatches
 from benchmark.data.dataset import LongArray
 from benchmark.kit.identifiers import Identifiers
@@ -57,7 +52,7 @@ from benchmark.kit.language_models.seq2seq import Backbone
 from benchmark.kit.language_models.tokenizer import texts_of
 from benchmark.kit.modules import load_state, save_state
 from benchmark.kit.text.encoders import Tokens
-from benchmark.kit.text.pieces import assembled
+from benchmark.kit.text.pieces import NO_TOKEN, assembled
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.training.stages import FinishedStages
 from benchmark.systems.contract import FloatArray
