@@ -40,7 +40,7 @@ from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers.learned import LearnedIdentifiers
 from benchmark.kit.identifiers.names import code_tokens, identifier_texts
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
-from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances
+from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances, measured
 from benchmark.kit.language_models.seq2seq import BackboneSettings
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.pretrained.finding import PUBLISHED
@@ -61,8 +61,6 @@ from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.space import LEARNING_RATE, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
-
-_ROWS_MEASURED_AT_ONCE = 65_536
 
 
 class TaskMix(BaseModel):
@@ -375,13 +373,13 @@ class Mixture(PromptInstances):
 
     def _measure(self) -> LongArray:
         """(rows,) see :meth:`Prompts.longest`; the drawn wordings are not known beforehand."""
-        measured = [np.zeros(0, dtype=np.int64)]
-        for start in range(0, len(self.task), _ROWS_MEASURED_AT_ONCE):
-            part = slice(start, start + _ROWS_MEASURED_AT_ONCE)
-            example = self.example[part]
+
+        def lengths_of(rows: LongArray) -> LongArray:
+            example = self.example[rows]
             histories, items = self.histories[example], self.items[example]
-            measured.append(self.prompts.longest(self.task[part], histories, items))
-        return np.concatenate(measured)
+            return self.prompts.longest(self.task[rows], histories, items)
+
+        return measured(len(self.task), lengths_of)
 
 
 # -------------------------------------------------------------------------------------- the system
