@@ -240,13 +240,6 @@ def closed(tokens: Tokens, end: int) -> Tokens:
     return _closed(tokens.ids, tokens.lengths, end, tokens.padding)
 
 
-def listed(rows: Sequence[Sequence[int]], padding: int) -> Tokens:
-    """Token lists in a row."""
-    ids = np.array([token for row in rows for token in row], dtype=np.int32)
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    return Tokens(ids, offsets.astype(np.int64), padding)
-
-
 @dataclass(frozen=True)
 class IdentifierInstances(Instances):
     """Inputs, complete with their ends, and the item that each is to be answered by.
@@ -448,4 +441,4 @@ def _all_passages(
         rows += found
         about += [item] * len(found)
         start += count
-    return listed(rows, titles.padding), np.array(about, dtype=np.int64)
+    return Tokens.of_lists(rows, titles.padding), np.array(about, dtype=np.int64)

@@ -18,9 +18,15 @@ from benchmark.kit.text.wordings import Wordings, column, listed, slots_of, with
 
 
 def tokens_of(*rows: list[int]) -> Tokens:
-    offsets = np.cumsum([0, *(len(row) for row in rows)])
-    ids = [token for row in rows for token in row]
-    return Tokens(np.array(ids, dtype=np.int32), offsets, 0)
+    return Tokens.of_lists(rows, 0)
+
+
+def test_token_lists_stand_in_a_row() -> None:
+    tokens = tokens_of([5, 6], [], [7])
+    assert tokens.ids.tolist() == [5, 6, 7] and tokens.offsets.tolist() == [0, 2, 2, 3]
+    ids, mask = tokens.padded(np.array([2, 0]))
+    assert ids.tolist() == [[7, 0], [5, 6]] and mask.tolist() == [[True, False], [True, True]]
+    assert len(Tokens.of_lists([], 0)) == 0
 
 
 def test_slots_are_filled_where_a_wording_has_them() -> None:

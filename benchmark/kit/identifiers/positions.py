@@ -1,4 +1,4 @@
-"""Codes of positions that are learned one after another, as GenRet learns them.
+"""Codes of positions that a network learns one after another, which also finds items by queries.
 
 Sun et al., "Learning to Tokenize for Generative Retrieval", NeurIPS 2023; original
 https://github.com/sunnweiwei/GenRet, commit a1d80e1 (no licence; nothing is taken from it). What a

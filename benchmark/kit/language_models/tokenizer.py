@@ -139,9 +139,7 @@ class TextTokenizer:
         return [one.ids for one in found]
 
     def _as_tokens(self, rows: Sequence[Sequence[int]], most_tokens: int | None) -> Tokens:
-        ids = [np.zeros(0, dtype=np.int32)]
-        ids += [np.asarray(row[:most_tokens], dtype=np.int32) for row in rows]
-        return Tokens(np.concatenate(ids), np.cumsum([len(row) for row in ids]), self.padding)
+        return Tokens.of_lists((row[:most_tokens] for row in rows), self.padding)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The texts of token ids; padding and end are left out."""

@@ -9,7 +9,7 @@ read the same texts alike share them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,12 @@ class Tokens:
     offsets: NDArray[np.int64]
     padding: int
 
+    @classmethod
+    def of_lists(cls, rows: Iterable[Sequence[int] | NDArray[np.integer]], padding: int) -> Tokens:
+        """From the ids of each text."""
+        ids = [np.zeros(0, dtype=np.int32), *(np.asarray(row, dtype=np.int32) for row in rows)]
+        return cls(np.concatenate(ids), np.cumsum([len(row) for row in ids]), padding)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -107,7 +113,7 @@ class Tokenizer:
 
         The names of special tokens within a text are text: no special token comes out of them.
         """
-        ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
+        ids: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
             part = [prompt + text for text in texts[start : start + _TEXTS_TOKENISED_AT_ONCE]]
             rows, within = self._rows(part, most_tokens)
@@ -119,8 +125,7 @@ class Tokenizer:
                     rows[row] = found
             # A text of no token at all would be attended to nowhere.
             ids.extend(np.asarray(row or [self.padding], dtype=np.int32) for row in rows)
-        offsets = np.cumsum([len(row) for row in ids])
-        return Tokens(np.concatenate(ids), offsets, self.padding)
+        return Tokens.of_lists(ids, self.padding)
 
     def _rows(
         self, texts: Sequence[str], most_tokens: int
