@@ -111,6 +111,12 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write one array as npy, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as opened:
+        np.save(opened, array, allow_pickle=False)
+
+
 def read_json(path: Path) -> Any:
     """Read JSON as :func:`write_json` writes it: no NaN, no number beyond 64 bits, whole text.
 

@@ -28,10 +28,12 @@ import torch
 from pydantic import Field
 
 from benchmark.data.dataset import BEHAVIOURS, LongArray
-from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.catalogue import CatalogueRanking
+from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
-from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers.card import card
+from benchmark.kit.identifiers.names import identifier_texts
+from benchmark.kit.language_models.prompted import PromptedSystem
 from benchmark.kit.language_models.pseudo_queries import (
     PseudoQueries,
     PseudoQuerySettings,
@@ -48,7 +50,7 @@ from benchmark.kit.text.encoders import (
     pretrained_text_encoder,
     text_vectors,
 )
-from benchmark.kit.text.pieces import assembled, assembled_lengths
+from benchmark.kit.text.pieces import assembled_rows
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
@@ -65,7 +67,6 @@ from gensar.prompts import (
     PromptStyle,
     code_names,
     cut_texts,
-    identifier_texts,
     tokens_of_identifiers,
 )
 from gensar.tasks import TaskInstances, TaskMix
@@ -79,7 +80,7 @@ BGE = ("BAAI/bge-base-en-v1.5", "BAAI/bge-base-zh-v1.5")
 SCORING_FIELDS = frozenset({"scoring", "beam_size", "catalogue", "scoring_batch_size"})
 """What does not change the trained generator."""
 
-_BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
+_IDENTIFIERS = "identifiers"  # a folder
 
 
 class GenSARTraining(TrainingSettings):
@@ -182,7 +183,7 @@ class _Ranked:
     score: Callable[[Requests], FloatArray]
 
 
-class GenSAR(IdentifierSystem):
+class GenSAR(PromptedSystem):
     """Joint identifiers, a T5, and prompts of both tasks.
 
     After ``fit`` or ``load`` there are ``backbone``, ``identifiers`` and ``prompts``.
@@ -193,7 +194,6 @@ class GenSAR(IdentifierSystem):
     tasks = tuple(BEHAVIOURS)
     reads_query_texts = True
 
-    backbone: Backbone
     identifiers: JointIdentifiers
     prompts: Prompts
 
@@ -251,11 +251,7 @@ class GenSAR(IdentifierSystem):
             window=config.length_window,
             loss_group_size=config.loss_group_size,
         )
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * instances.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, instances)
         model = self.backbone.model
         train(model, instances, model, settings, self.context, lambda: self._validate(view))
         self.save(folder)
@@ -319,7 +315,7 @@ class GenSAR(IdentifierSystem):
 
     def _pseudo_queries(self, view: TrainingView) -> PseudoQueries:
         if self.config.tasks.pseudo_query == 0:
-            return PseudoQueries.of_lists([[]] * (view.corpus.number_of_items + 1))
+            return PseudoQueries.none(view.corpus.number_of_items)
         return pseudo_queries(self.context, view, self.config.pseudo_queries)
 
     # -------------------------------------------------------------------------------- prompts
@@ -363,15 +359,12 @@ class GenSAR(IdentifierSystem):
         )
         items = np.arange(corpus.number_of_items + 1)
         self._targets = {
-            "recommendation": self._target_tokens(self.prompts.clicked(items)),
-            "search": self._target_tokens(self.prompts.found(items)),
+            task: assembled_rows(self.prompts.tokens, pieces, self.prompts.end)
+            for task, pieces in (
+                ("recommendation", self.prompts.clicked(items)),
+                ("search", self.prompts.found(items)),
+            )
         }
-
-    def _target_tokens(self, pieces: LongArray) -> LongArray:
-        """(items + 1, tokens) the target of each item with its end, -1 where it is shorter."""
-        ids, mask = assembled(self.prompts.tokens, pieces, self.prompts.end)
-        targets: LongArray = ids.masked_fill(~mask, -1).numpy()
-        return targets
 
     def prompt_pieces(self, requests: Requests, prompts: Prompts) -> LongArray:
         """The prompts of requests in the first wording, as piece numbers (requests, pieces)."""
@@ -383,35 +376,27 @@ class GenSAR(IdentifierSystem):
 
     # -------------------------------------------------------------------------------- ranking
 
-    def writer(self) -> Any:
-        """The trained generator."""
-        return self.backbone.model.eval().t5
-
     def targets_of(self, task: str) -> LongArray:
         """The identifiers of all items for this task, each with its end."""
         return self._targets[task]
 
-    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
-        """Prompts in the first wording, those of similar length together."""
-        config, device = self.config, self.context.device
+    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, EncodedPrompts]]:
+        """Prompts in the first wording."""
+        config = self.config
         prompts = self.prompts.with_queries(requests.new_queries, config.most_query_tokens)
-        tokens, pieces = prompts.tokens, self.prompt_pieces(requests, prompts)
-        for rows in self.batches(requests, assembled_lengths(tokens, pieces)):
-            ids, mask = assembled(tokens, pieces[rows], self.prompts.end, config.most_tokens)
-            with torch.inference_mode():
-                states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
-            yield rows, states
+        pieces = self.prompt_pieces(requests, prompts)
+        return self.read(requests, prompts.tokens, pieces, config.most_tokens)
 
     # ---------------------------------------------------------------------------------- files
 
     def save(self, folder: Path) -> None:
         """Write the backbone and both identifiers."""
-        self.backbone.save(folder / _BACKBONE)
+        super().save(folder)
         self.identifiers.save(folder / _IDENTIFIERS)
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what :meth:`save` wrote, and tokenise what prompts are made of."""
-        self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
+        super().load(folder, corpus)
         self.identifiers = JointIdentifiers.load(folder / _IDENTIFIERS)
         self._make_prompts(corpus)
 
@@ -420,10 +405,6 @@ class GenSAR(IdentifierSystem):
     def identifier_quality(self) -> dict[str, dict[str, float]]:
         """Collisions and use of codes of both kinds of identifiers."""
         return self.identifiers.report
-
-    def number_of_parameters(self) -> int:
-        """Weights of the T5."""
-        return sum(weight.numel() for weight in self.backbone.model.parameters())
 
     def stand_ins(self) -> tuple[str, ...]:
         """What stands in for the pretrained T5, the sentence encoder and the query writer."""

@@ -26,16 +26,8 @@ from pydantic import Field, model_validator
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import Coded
-from benchmark.kit.identifiers.learning import (
-    IdentifierModel,
-    QuantisationConfig,
-    Sizes,
-    checked_epsilons,
-    learn_codes,
-    resolved,
-)
+from benchmark.kit.identifiers.learning import IdentifierModel, learn_codes
 from benchmark.kit.identifiers.quantiser import (
     CodebookChange,
     Quantised,
@@ -52,6 +44,7 @@ from benchmark.kit.identifiers.rqvae import (
     latent_size,
     residual_quantiser,
 )
+from benchmark.kit.identifiers.settings import QuantisationConfig, Sizes, checked_epsilons
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import FloatArray, RunContext
 
@@ -322,9 +315,9 @@ def learn_joint_identifiers(
         learned = learn_codes(joint, tables if is_trained else alike, config, context, name)
     found, report = {}, {}
     for kind, coded in learned.coded.items():
-        found[kind] = resolved(coded, config, config.epsilons[-1])
-        report[kind] = quality(coded, found[kind], coded_vectors[kind]) | learned.figures()
+        one = learned.finished(coded, coded_vectors[kind], config, config.epsilons[-1])
+        found[kind], report[kind] = one.identifiers, one.figures
     if len(found) == 1:  # one identifier for both tasks
-        (one,) = found.values()
-        return JointIdentifiers(one, one, report)
+        (both,) = found.values()
+        return JointIdentifiers(both, both, report)
     return JointIdentifiers(**found, report=report)

@@ -15,7 +15,6 @@ so their tokens are those of the whole text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -26,22 +25,18 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import BEHAVIOURS, SEARCH, LongArray
 from benchmark.errors import BenchmarkError
-from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.names import LETTERS, code_tokens
 from benchmark.kit.language_models.tokenizer import TextTokenizer
-from benchmark.kit.text.pieces import joined
+from benchmark.kit.text.pieces import NO_PIECE, joined
 from benchmark.kit.text.tokens import Tokens
+from benchmark.kit.text.wordings import Wordings, column, slots_of, without_slots
 from benchmark.protocol.requests import Events
 
 REC_ITEM, SRC_QUERY, SRC_ITEM = "<rec_item>", "<src_query>", "<src_item>"
 BEHAVIOUR_TOKENS = (REC_ITEM, SRC_QUERY, SRC_ITEM)
 
-NOTHING = -1
-"""The piece number of an empty place."""
-
 PromptStyle = Literal["instruction", "short"]
 HistoryOf = Literal["both", "recommendation", "search"]
-
-_SLOT = re.compile(r"\{\w+\}")
 
 IDENTIFY = (
     "Name the item that this text describes: {text}",
@@ -123,7 +118,7 @@ SEARCH_QUERY = (
 
 
 @dataclass(frozen=True)
-class Wordings:
+class AllWordings:
     """The wordings of every family; those of one family have the same slots in the same order."""
 
     identify: Sequence[str]
@@ -139,12 +134,12 @@ class Wordings:
         """What stands around the slots, for a tokenizer that learns from texts."""
         before = (*self.identify, *self.describe, *self.recommend, *self.ask)
         wordings = (*before, *self.search_history, *self.search, self.separator)
-        return [_SLOT.sub("", wording) for wording in wordings]
+        return [without_slots(wording) for wording in wordings]
 
 
-WORDINGS: dict[PromptStyle, Wordings] = {
-    "instruction": Wordings(IDENTIFY, DESCRIBE, RECOMMEND, ASK, SEARCH_HISTORY, SEARCH_QUERY),
-    "short": Wordings(
+WORDINGS: dict[PromptStyle, AllWordings] = {
+    "instruction": AllWordings(IDENTIFY, DESCRIBE, RECOMMEND, ASK, SEARCH_HISTORY, SEARCH_QUERY),
+    "short": AllWordings(
         identify=("item: {text}",),
         describe=("text: {identifier}",),
         recommend=("{history} click",),
@@ -159,57 +154,36 @@ WORDINGS: dict[PromptStyle, Wordings] = {
 
 def code_names(number_of_shared_levels: int, kind: str, number_of_levels: int) -> list[str]:
     """The stems of the codes of each level, such as ``shared_a`` or ``semantic_b``."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
     own = number_of_levels - number_of_shared_levels
-    shared = [f"shared_{letter}" for letter in letters[:number_of_shared_levels]]
-    return shared + [f"{kind}_{letter}" for letter in letters[:own]]
-
-
-def identifier_texts(identifiers: Identifiers, stems: Sequence[str]) -> list[str]:
-    """(number_of_items + 1,) the identifier of each item as text; that of item 0 is empty."""
-    return [
-        "".join(f"<{stem}_{code}>" for stem, code in zip(stems, row, strict=False) if code >= 0)
-        for row in identifiers.codes.tolist()
-    ]
+    shared = [f"shared_{letter}" for letter in LETTERS[:number_of_shared_levels]]
+    return shared + [f"{kind}_{letter}" for letter in LETTERS[:own]]
 
 
 def tokens_of_identifiers(
     semantic: Sequence[str], collaborative: Sequence[str], marks_behaviour: bool = True
 ) -> list[str]:
     """All code tokens that occur, and the behaviour tokens if any, sorted as strings."""
-    texts = {*semantic, *collaborative}
-    found = {token for text in texts for token in re.findall(r"<\w+>", text)}
-    return sorted(found | set(BEHAVIOUR_TOKENS)) if marks_behaviour else sorted(found)
+    markers = BEHAVIOUR_TOKENS if marks_behaviour else ()
+    return code_tokens({*semantic, *collaborative, *markers})
 
 
-class Family:
+class Family(Wordings):
     """The wordings of one family as piece numbers: literals around the slots."""
 
     def __init__(self, wordings: Sequence[str], first_piece: int) -> None:
-        cut = [[literal.strip() for literal in _SLOT.split(wording)] for wording in wordings]
-        slots = {tuple(_SLOT.findall(wording)) for wording in wordings}
+        slots = {slots_of(wording) for wording in wordings}
         if len(slots) != 1:
             raise BenchmarkError(f"prompts: the wordings of a family differ in slots: {slots}.")
-        self.texts = [literal for row in cut for literal in row]
-        number = first_piece + np.arange(len(self.texts)).reshape(len(cut), -1)
-        empty = np.array([not literal for literal in self.texts]).reshape(number.shape)
-        self._literals = np.where(empty, NOTHING, number).astype(np.int64)  # (wordings, literals)
+        super().__init__(wordings, first_piece, *slots)
 
-    def __len__(self) -> int:
-        return len(self._literals)
-
-    def pieces(self, wording: LongArray, *slots: LongArray) -> LongArray:
+    def pieces(self, wording: LongArray, *values: LongArray) -> LongArray:
         """Prompts as piece numbers (prompts, pieces).
 
         Args:
             wording: (prompts,) which wording each prompt has.
-            slots: for each slot, what it is filled with, (prompts, any number of pieces).
+            values: for each slot, what it is filled with, (prompts, any number of pieces).
         """
-        literals = self._literals[wording]
-        columns = [literals[:, :1]]
-        for place, slot in enumerate(slots, start=1):
-            columns += [slot, literals[:, place : place + 1]]
-        return np.concatenate(columns, axis=1)
+        return self.filled(wording, dict(zip(self.slots, values, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -319,13 +293,13 @@ class Prompts:
         Raises:
             BenchmarkError: a query has no pieces.
         """
-        pieces = np.full(queries.shape, NOTHING, dtype=np.int64)
+        pieces = np.full(queries.shape, NO_PIECE, dtype=np.int64)
         for part in self._queries:
             inside = (queries >= part.first) & (queries < part.after)
             piece = part.asked_before if is_before else part.asked
             pieces[inside] = piece + queries[inside].astype(np.int64) - part.first
-        if (pieces == NOTHING).any():
-            unknown = queries[pieces == NOTHING][0]
+        if (pieces == NO_PIECE).any():
+            unknown = queries[pieces == NO_PIECE][0]
             raise BenchmarkError(f"query {unknown} has no text to make a prompt of.")
         return pieces
 
@@ -337,18 +311,18 @@ class Prompts:
 
     def _family(self, wordings: Sequence[str]) -> Family:
         family = Family(wordings, self._size)
-        self._add(family.texts)
+        self._add(family.literals)
         return family
 
     # One piece each; every method maps (n,) ids to (n, 1) piece numbers.
 
     def clicked(self, items: NDArray[np.integer]) -> LongArray:
         """``<rec_item>`` and the collaborative identifier."""
-        return _column(self._clicked, items)
+        return column(self._clicked, items)
 
     def found(self, items: NDArray[np.integer]) -> LongArray:
         """``<src_item>`` and the semantic identifier."""
-        return _column(self._found, items)
+        return column(self._found, items)
 
     def asked(self, queries: NDArray[np.integer]) -> LongArray:
         """``<src_query>`` and the query."""
@@ -356,15 +330,15 @@ class Prompts:
 
     def pseudo(self, numbers: NDArray[np.integer]) -> LongArray:
         """``<src_query>`` and the pseudo-query."""
-        return _column(self._pseudo, numbers)
+        return column(self._pseudo, numbers)
 
     def text(self, items: NDArray[np.integer]) -> LongArray:
         """The text of an item."""
-        return _column(self._texts, items)
+        return column(self._texts, items)
 
     def identifier(self, items: NDArray[np.integer], is_semantic: bool) -> LongArray:
         """The semantic or the collaborative identifier alone."""
-        return _column(self._semantic if is_semantic else self._collaborative, items)
+        return column(self._semantic if is_semantic else self._collaborative, items)
 
     def history(self, events: Events) -> LongArray:
         """The histories of events as piece numbers (events, pieces); see the head of this file."""
@@ -390,9 +364,9 @@ class Prompts:
         is_last = np.arange(mask.shape[1])[None, :] == mask.sum(axis=1)[:, None] - 1
         pieces = np.stack(
             [
-                np.where(is_search, self._pieces_of_queries(queries, is_before=True), NOTHING),
-                np.where(mask, item, NOTHING),
-                np.where(mask & ~is_last, self._separator, NOTHING),
+                np.where(is_search, self._pieces_of_queries(queries, is_before=True), NO_PIECE),
+                np.where(mask, item, NO_PIECE),
+                np.where(mask & ~is_last, self._separator, NO_PIECE),
             ],
             axis=2,
         )
@@ -412,13 +386,9 @@ class Prompts:
             history_wording, wording: (prompts,) which wordings.
         """
         sentence = self.search_history.pieces(history_wording, history)
-        is_empty = (history == NOTHING).all(axis=1)
-        sentence[is_empty] = NOTHING
+        is_empty = (history == NO_PIECE).all(axis=1)
+        sentence[is_empty] = NO_PIECE
         return np.concatenate([sentence, self.search.pieces(wording, query)], axis=1)
-
-
-def _column(first: int, numbers: NDArray[np.integer]) -> LongArray:
-    return (first + numbers.astype(np.int64))[:, None]
 
 
 def cut_texts(tokenizer: TextTokenizer, texts: Sequence[str], most_tokens: int) -> list[str]:

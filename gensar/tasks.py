@@ -21,18 +21,16 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.data.dataset import LongArray
-from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances
+from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances, measured
 from benchmark.kit.language_models.pseudo_queries import PseudoQueries
-from benchmark.kit.text.pieces import assembled_lengths, batches_by_length
+from benchmark.kit.text.pieces import assembled_lengths, batches_by_length, stacked
 from benchmark.protocol.requests import TrainingExamples
 from benchmark.systems.view import TrainingView
-from gensar.prompts import NOTHING, Family, Prompts
+from gensar.prompts import Family, Prompts
 
 Samples = Literal["all"] | Annotated[int, Field(ge=0)]
 """How often an epoch sees a task: a number of draws with replacement, 0 for a task that is left
 out, or every row once."""
-
-_ROWS_MEASURED_AT_ONCE = 65_536
 
 
 class TaskMix(BaseModel):
@@ -140,18 +138,17 @@ class TaskInstances(PromptInstances):
             inputs.append(made[0])
             targets.append(made[1])
         order = np.argsort(np.concatenate(places))
-        return _stacked(inputs)[order], _stacked(targets)[order]
+        return stacked(inputs)[order], stacked(targets)[order]
 
     def _measure(self) -> LongArray:
         """(rows,) tokens of each row's prompt in some wording, and of its target."""
         random = np.random.default_rng(0)
-        measured = [np.zeros(0, dtype=np.int64)]
-        for start in range(0, int(self.starts[-1]), _ROWS_MEASURED_AT_ONCE):
-            rows = np.arange(start, min(start + _ROWS_MEASURED_AT_ONCE, int(self.starts[-1])))
+
+        def lengths_of(rows: LongArray) -> LongArray:
             inputs, targets = self.pieces(rows, random)
-            tokens = self.prompts.tokens
-            measured.append(assembled_lengths(tokens, inputs) + assembled_lengths(tokens, targets))
-        return np.concatenate(measured)
+            return assembled_lengths(self.tokens, inputs) + assembled_lengths(self.tokens, targets)
+
+        return measured(int(self.starts[-1]), lengths_of)
 
     # The tasks
 
@@ -222,13 +219,3 @@ class TaskInstances(PromptInstances):
 
 def _epoch_size(block: _Block) -> int:
     return block.size if block.samples == "all" else block.samples
-
-
-def _stacked(parts: list[LongArray]) -> LongArray:
-    """Piece numbers of several blocks one below the other, filled up to one width."""
-    width = max(part.shape[1] for part in parts)
-    filled = [
-        np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=NOTHING)
-        for part in parts
-    ]
-    return np.concatenate(filled)

@@ -80,7 +80,6 @@ def test_no_module_imports_itself_on_a_detour() -> None:
     TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
 
 
-
 # Files that run code when they are read
 
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve"}

@@ -22,51 +22,37 @@ sentence encoder stand in, and the tables say so.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from baselines.encoders import BGE
+from baselines.generative_recommendation.base import TASK, PromptedCodes, recommendations
+from baselines.generative_recommendation.wordings import LC_REC, PromptStyle
 from benchmark.data.dataset import IntArray, Items, LongArray
-from benchmark.errors import SystemFailure
-from benchmark.files import read_json, write_json
-from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.catalogue import CatalogueRanking
 from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
-from benchmark.kit.decoding.t5 import encode
-from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.identifiers.card import card
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
+from benchmark.kit.identifiers.names import code_tokens, identifier_texts
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
-from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances
-from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
+from benchmark.kit.language_models.prompt_instances import Pieces, PromptInstances, measured
+from benchmark.kit.language_models.seq2seq import BackboneSettings
 from benchmark.kit.language_models.tokenizer import TextTokenizer
-from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
-from benchmark.kit.text.encoders import (
-    encoder_part,
-    own_pooling,
-    pretrained_text_encoder,
-    text_vectors,
-)
-from benchmark.kit.text.pieces import assembled, assembled_lengths, batches_by_length, joined
+from benchmark.kit.pretrained.finding import PUBLISHED
+from benchmark.kit.text.encoders import encoder_part, text_vectors
+from benchmark.kit.text.pieces import assembled_lengths, assembled_rows, batches_by_length, joined
 from benchmark.kit.text.tokens import Tokens
+from benchmark.kit.text.wordings import Wordings, column, listed, without_slots
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.space import LEARNING_RATE, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
-
-TASK = "recommendation"
-PromptStyle = Literal["instruction", "short"]
-
-_NOTHING = -1
-_ROWS_MEASURED_AT_ONCE = 65_536
 
 
 class TaskMix(BaseModel):
@@ -171,140 +157,18 @@ class LCRecConfig(CodesAndWordsConfig):
         return (self.backbone.part(), encoder_part(self.text_encoder, BGE[0]))
 
 
-# --------------------------------------------------------------------------------------- wordings
-# Each is what is read and what is written. The slots: {history} the codes of the history, {titles}
-# its titles, {item} the codes of the target, {title} and {details} its text.
-
-Wording = tuple[str, str]
-
-NEXT_ITEM: tuple[Wording, ...] = tuple(
-    (instruction, "{item}")
-    for instruction in (
-        "These items were chosen one after another: {history} . Name the item that comes next.",
-        "A customer's history, oldest first, is {history} . What follows?",
-        "Continue the ordered list {history} by one item.",
-        "Somebody went from item to item like this: {history} . Where to now?",
-        "In order of time, the history of a person reads {history} . Write the next entry.",
-        "Take the history {history} into account and recommend an item.",
-        "With {history} behind them, which item will this person want?",
-        "Read the history {history} from left to right and forecast the next item.",
-        "Past choices in their order: {history} . Future choice:",
-        "So far the history holds {history} . Add the item that fits best.",
-        "Judging by the history {history} , pick one more item for this customer.",
-        "The latest items of a customer, the newest at the end, are {history} . Suggest another.",
-        "What would you show to someone whose history is {history} ?",
-        "The history {history} is about to grow by one item. Say which.",
-        "Having seen {history} in this order, guess the item to come.",
-        "From the sequence {history} work out the next item.",
-        "Here is a history: {history} . Give the item with which it goes on.",
-    )
-)
-"""The first one is used for scoring."""
-
-ITEM_OF_TEXT: tuple[Wording, ...] = tuple(
-    (instruction, "{item}")
-    for instruction in (
-        "Which item is called {title} ?",
-        "Give the codes of the item with the title {title} .",
-        "The name of an item is {title} . Identify it.",
-        "Look up {title} in the catalogue.",
-        "Turn the title {title} into item codes.",
-        "An item goes by the name {title} , which one is meant?",
-        "Which item is described by these words: {details}",
-        "Give the codes of the item with this description: {details}",
-        "Identify an item from what is said about it: {details}",
-        "Look up the item whose details are as follows: {details}",
-        "Turn this description into item codes: {details}",
-        "Someone describes an item, which one is meant? {details}",
-        "Which item is called {title} and described as {details}",
-        "Give the codes of the item with the title {title} and this description: {details}",
-        "The name of an item is {title} . Identify it, knowing more about it: {details}",
-        "Look up {title} in the catalogue, where its details read: {details}",
-        "Turn the title {title} and the following description into item codes: {details}",
-        "An item goes by the name {title} , which one is meant? Its details: {details}",
-        "There is an item named {title} . About it we know: {details} Write its codes.",
-    )
-)
-
-TEXT_OF_ITEM: tuple[Wording, ...] = (
-    ("What is the title of {item} ?", "{title}"),
-    ("Name the item {item} in words.", "{title}"),
-    ("How is {item} called?", "{title}"),
-    ("Turn the codes {item} into a title.", "{title}"),
-    ("Look up {item} in the catalogue and give its name.", "{title}"),
-    ("The codes {item} stand for an item with which title?", "{title}"),
-    ("What is the description of {item} ?", "{details}"),
-    ("Describe the item {item} in words.", "{details}"),
-    ("What can be said about {item} ?", "{details}"),
-    ("Turn the codes {item} into a description.", "{details}"),
-    ("Look up {item} in the catalogue and give its details.", "{details}"),
-    ("The codes {item} stand for an item with which details?", "{details}"),
-    ("What are the title and the description of {item} ?", "{title} {details}"),
-    ("Name the item {item} and describe it.", "{title} {details}"),
-    ("Turn the codes {item} into a title with a description.", "{title} {details}"),
-    ("Look up {item} in the catalogue, give its name and details.", "{title} {details}"),
-    ("Write all that the catalogue says about {item} .", "{title} {details}"),
-)
-
-FUSED: tuple[Wording, ...] = (
-    ("Items chosen one after another are {history} . Give the title of the next one.", "{title}"),
-    ("What is the next item of the history {history} called?", "{title}"),
-    ("Name in words the item with which {history} goes on.", "{title}"),
-    ("Someone has chosen {history} so far. Write the title of a good recommendation.", "{title}"),
-    ("Items chosen one after another are {history} . Describe the next one.", "{details}"),
-    ("What can be said about the next item of the history {history} ?", "{details}"),
-    ("Describe in words the item with which {history} goes on.", "{details}"),
-    ("Someone has chosen {history} so far. Write what a good next item is like.", "{details}"),
-    ("A history in its order has the titles {titles} . Give the next item's codes.", "{item}"),
-    ("Somebody chose {titles} , which item should follow?", "{item}"),
-    ("Continue the list of titles {titles} by the codes of one more item.", "{item}"),
-    ("Knowing that a customer went through {titles} , recommend an item.", "{item}"),
-)
-
-SHORT: tuple[tuple[Wording, ...], ...] = (
-    (("{history}", "{item}"),),
-    (("{title}", "{item}"), ("{details}", "{item}"), ("{title} {details}", "{item}")),
-    (("name {item}", "{title}"), ("about {item}", "{details}")),
-    (("name {history}", "{title}"), ("about {history}", "{details}"), ("{titles}", "{item}")),
-)
-"""For small machines: nothing but what tells prompts apart."""
+# ---------------------------------------------------------------------------------------- prompts
 
 NEXT, IDENTIFY, DESCRIBE, FUSE = range(4)
 """The tasks by number."""
 
 SLOTS = ("history", "titles", "item", "title", "details")
 
-_SLOT = re.compile(r"\{(\w+)\}")
-
-
-def wordings_of(style: PromptStyle) -> tuple[tuple[Wording, ...], ...]:
-    """The wordings of each task, by its number."""
-    return SHORT if style == "short" else (NEXT_ITEM, ITEM_OF_TEXT, TEXT_OF_ITEM, FUSED)
-
 
 def words_of(style: PromptStyle) -> list[str]:
     """What stands around the slots and around titles, for a tokenizer that learns from texts."""
-    texts = chain(*chain(*wordings_of(style)))
-    return ['" ,', *(_SLOT.sub("", text) for text in texts)]
-
-
-# ---------------------------------------------------------------------------------------- prompts
-
-
-def identifier_texts(identifiers: Identifiers) -> list[str]:
-    """(items + 1,) such as ``<a_7><b_0><c_255><d_31>``; that of item 0 is empty."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    return [
-        "".join(
-            f"<{letter}_{code}>" for letter, code in zip(letters, row, strict=False) if code >= 0
-        )
-        for row in identifiers.codes.tolist()
-    ]
-
-
-def code_tokens(texts: Sequence[str]) -> list[str]:
-    """The code tokens that occur in identifiers, sorted as strings."""
-    return sorted({token for text in texts for token in re.findall(r"<\w+>", text)})
+    texts = chain(*chain(*LC_REC[style]))
+    return ['" ,', *(without_slots(text) for text in texts)]
 
 
 def titles_and_details(items: Items) -> tuple[list[str], list[str]]:
@@ -318,49 +182,6 @@ def titles_and_details(items: Items) -> tuple[list[str], list[str]]:
         titles.append(title.rstrip(" .!?,;:`") if has_title else "")
         details.append(text.removeprefix(title).strip() if has_title else text)
     return titles, details
-
-
-class Sentences:
-    """Texts with slots, as rows of pieces: literals around what the slots are filled with."""
-
-    def __init__(self, texts: Sequence[str], first_piece: int) -> None:
-        cut = [_SLOT.split(text) for text in texts]  # literal, slot, literal, …
-        width = max(len(parts) for parts in cut) // 2
-        literals = [[part.strip() for part in parts[::2]] for parts in cut]
-        literals = [row + [""] * (width + 1 - len(row)) for row in literals]
-        self.literals = list(chain(*literals))
-        number = first_piece + np.arange(len(self.literals)).reshape(len(cut), -1)
-        is_empty = np.array([not literal for literal in self.literals]).reshape(number.shape)
-        self._pieces = np.where(is_empty, _NOTHING, number)  # (sentences, literals)
-        self._slots = np.full((len(cut), width), _NOTHING)
-        for row, parts in zip(self._slots, cut, strict=True):
-            row[: len(parts) // 2] = [SLOTS.index(name) for name in parts[1::2]]
-
-    @property
-    def uses(self) -> NDArray[np.int64]:
-        """(sentences, slots) how often a sentence has each of :data:`SLOTS`."""
-        numbers = np.arange(len(SLOTS))
-        return np.count_nonzero(self._slots[:, None] == numbers[:, None], axis=2)
-
-    def literal_lengths(self, tokens: Tokens) -> LongArray:
-        """(sentences,) the tokens of all literals of each."""
-        return assembled_lengths(tokens, self._pieces)
-
-    def pieces(self, sentence: LongArray, values: Mapping[str, LongArray]) -> LongArray:
-        """Texts (rows, pieces).
-
-        Args:
-            sentence: (rows,) which text each row has.
-            values: for each slot that occurs, what fills it, (rows, any number of pieces).
-        """
-        literals, slots = self._pieces[sentence], self._slots[sentence]
-        columns = [literals[:, :1]]
-        for place in range(slots.shape[1]):
-            for name, value in values.items():
-                is_here = slots[:, place, None] == SLOTS.index(name)
-                columns.append(np.where(is_here, value, _NOTHING))
-            columns.append(literals[:, place + 1 : place + 2])
-        return np.concatenate(columns, axis=1).astype(np.int64)
 
 
 class Prompts:
@@ -381,7 +202,7 @@ class Prompts:
         most_text_tokens: int,
     ) -> None:
         self.end = tokenizer.end
-        wordings = wordings_of(style)
+        wordings = LC_REC[style]
         self.task_of = np.repeat(np.arange(len(wordings)), [len(of_task) for of_task in wordings])
         self.has_title = np.array([bool(title) for title in titles])
         self.has_details = np.array([bool(text) for text in details])
@@ -400,9 +221,9 @@ class Prompts:
         self._quoted_title = add([f'"{title}"' for title in titles], most_text_tokens)
         self._details = add(details, most_text_tokens)
         read, written = zip(*chain(*wordings), strict=True)
-        self.read = Sentences(read, self._details + len(details))
+        self.read = Wordings(read, self._details + len(details), SLOTS)
         add(self.read.literals)
-        self.written = Sentences(written, sum(len(part) for part in parts))
+        self.written = Wordings(written, sum(len(part) for part in parts), SLOTS)
         add(self.written.literals)
         self.tokens = joined(parts)
         self._uses = self.read.uses + self.written.uses  # (wordings, slots)
@@ -442,48 +263,40 @@ class Prompts:
 
     def prompts(self, wording: LongArray, histories: IntArray, items: IntArray) -> LongArray:
         """What is read, (rows, pieces); ``wording`` (rows,) counts through all tasks."""
-        return self.read.pieces(wording, self._filling(histories, items))
+        return self.read.filled(wording, self._filling(histories, items))
 
     def _filling(self, histories: IntArray, items: IntArray) -> dict[str, LongArray]:
         """What fills each slot of what is read, (rows, any number of pieces)."""
         return {
             "history": self._listed(self._identifier, histories, histories > 0),
             "titles": self._listed(self._quoted_title, histories, self.has_title[histories]),
-            "item": _column(self._identifier, items),
-            "title": _column(self._quoted_title, items),
-            "details": _column(self._details, items),
+            "item": column(self._identifier, items),
+            "title": column(self._quoted_title, items),
+            "details": column(self._details, items),
         }
 
     def questions(self, histories: IntArray) -> LongArray:
         """What is read for scoring, (rows, pieces): the first wording."""
         values = {"history": self._listed(self._identifier, histories, histories > 0)}
-        return self.read.pieces(np.zeros(len(histories), dtype=np.int64), values)
+        return self.read.filled(np.zeros(len(histories), dtype=np.int64), values)
 
     def answers(self, wording: LongArray, items: IntArray) -> LongArray:
         """What is written, (rows, pieces)."""
         values = {
-            "item": _column(self._identifier, items),
-            "title": _column(self._title, items),
-            "details": _column(self._details, items),
+            "item": column(self._identifier, items),
+            "title": column(self._title, items),
+            "details": column(self._details, items),
         }
-        return self.written.pieces(wording, values)
+        return self.written.filled(wording, values)
 
     def _listed(self, first: int, items: IntArray, shown: NDArray[np.bool_]) -> LongArray:
         """(rows, 2 * length): of the items that are shown, each but the first after a comma."""
-        follows = shown & (np.cumsum(shown, axis=1) > 1)
-        comma = np.where(follows, self._comma, _NOTHING)
-        item = np.where(shown, first + items, _NOTHING)
-        return np.stack([comma, item], axis=2).reshape(len(items), -1).astype(np.int64)
+        return listed(first, items, shown, self._comma)
 
     def targets(self) -> LongArray:
         """(items + 1, tokens) the identifier of each item and the end, -1 after it."""
-        items = np.arange(len(self.has_title))[:, None] + self._identifier
-        ids, mask = assembled(self.tokens, items, self.end)
-        return ids.masked_fill(~mask, -1).numpy().astype(np.int64)
-
-
-def _column(first: int, numbers: IntArray) -> LongArray:
-    return (first + numbers.astype(np.int64))[:, None]
+        items = np.arange(len(self.has_title))
+        return assembled_rows(self.tokens, column(self._identifier, items), self.end)
 
 
 # -------------------------------------------------------------------------------------- instances
@@ -552,57 +365,42 @@ class Mixture(PromptInstances):
 
     def _measure(self) -> LongArray:
         """(rows,) see :meth:`Prompts.longest`; the drawn wordings are not known beforehand."""
-        measured = [np.zeros(0, dtype=np.int64)]
-        for start in range(0, len(self.task), _ROWS_MEASURED_AT_ONCE):
-            part = slice(start, start + _ROWS_MEASURED_AT_ONCE)
-            example = self.example[part]
+
+        def lengths_of(rows: LongArray) -> LongArray:
+            example = self.example[rows]
             histories, items = self.histories[example], self.items[example]
-            measured.append(self.prompts.longest(self.task[part], histories, items))
-        return np.concatenate(measured)
+            return self.prompts.longest(self.task[rows], histories, items)
+
+        return measured(len(self.task), lengths_of)
 
 
 # -------------------------------------------------------------------------------------- the system
 
 
-class LCRec(IdentifierSystem):
-    """Codes of item texts, a language model, and prompts that align the two.
-
-    After ``fit`` or ``load`` there are ``identifiers``, ``backbone`` and ``prompts``.
-    """
+class LCRec(PromptedCodes):
+    """Codes of item texts, a language model, and prompts that align the two."""
 
     Config: ClassVar[type[SystemConfig]] = LCRecConfig
     config: Any
     tasks = (TASK,)
 
-    identifiers: Identifiers
-    figures: dict[str, float]
-    encoder_stand_in: str
-    backbone: Any
     prompts: Prompts
 
-    backbones: ClassVar[Any] = Backbone
-    """What makes and loads the language model with its tokenizer."""
     made_prompts: ClassVar[type[Prompts]] = Prompts
     """What puts prompts together."""
 
     def fit(self, view: TrainingView) -> None:
         """Learn the identifiers of all items, then the mixture of tasks."""
-        if not len(view.examples(TASK)):
-            raise SystemFailure("there are no recommendation events to learn from.")
+        recommendations(view)
         config, corpus = self.config, view.corpus
-        self._make_identifiers(corpus)
-        self.figures |= card(self.identifiers, view)
+        self._make_identifiers(view)
         added = code_tokens(identifier_texts(self.identifiers))
         # No query is among the texts: a recommender does not see the search log.
         texts = [*corpus.items.text[1:], *words_of(config.prompts)]
         self.backbone = self.backbones.make(config.backbone, texts, added, self.context)
-        self._make_prompts(corpus)
+        self.make_prompts(corpus)
         instances = self.mixture(view)
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * instances.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, instances)
         model = self.backbone.model
         train(
             model,
@@ -613,38 +411,29 @@ class LCRec(IdentifierSystem):
             lambda: view.validate(self, (TASK,)),
         )
 
-    def _make_identifiers(self, corpus: Corpus) -> None:
-        config, context = self.config, self.context
-        files = find_encoder(config.text_encoder, BGE[0])
-        self.encoder_stand_in = files.stand_in(BGE, "item identifiers are learned")
-        encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
+    def _make_identifiers(self, view: TrainingView) -> None:
+        config, context, corpus = self.config, self.context, view.corpus
+        encoder = self.bge(config.text_encoder, "item identifiers are learned")
 
-        def build(folder: Path) -> None:
+        def learn() -> LearnedIdentifiers:
             texts = corpus.items.text[1:]
             vectors = text_vectors(context, encoder, texts, "", config.most_text_tokens)
-            learned = learn_identifiers(np.array(vectors), config.identifiers, context)
-            learned.identifiers.save(folder)
-            write_json(folder / _FIGURES, learned.figures)
+            return learn_identifiers(np.array(vectors), config.identifiers, context)
 
         determined_by = {
             "texts": corpus.fingerprint,
-            "encoder": files.sha256,
+            "encoder": encoder.sha256,
             "most_text_tokens": config.most_text_tokens,
             "settings": config.identifiers.model_dump(mode="json"),
-            "seed": context.seed,
-            "device": torch.device(context.device).type,
-            "precision": context.precision,
-            "code": context.code,
         }
-        folder = context.artifacts.get("identifiers", determined_by, build)
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES)
+        self.take_codes("identifiers", view, determined_by, learn)
 
     def mixture(self, view: TrainingView) -> Mixture:
         """The training instances."""
         return Mixture(view, self.prompts, self.config)
 
-    def _make_prompts(self, corpus: Corpus) -> None:
+    def make_prompts(self, corpus: Corpus) -> None:
+        """Tokenise all wordings and what fills them."""
         self.prompts = self.made_prompts(
             self.backbone.tokenizer,
             identifier_texts(self.identifiers),
@@ -654,57 +443,7 @@ class LCRec(IdentifierSystem):
         )
         self._targets = self.prompts.targets()
 
-    def writer(self) -> Any:
-        """The language model."""
-        return self.backbone.model.eval().t5
-
-    def read(self, pieces: LongArray) -> EncodedPrompts:
-        """What the language model makes of prompts (requests, pieces)."""
-        ids, mask = assembled(self.prompts.tokens, pieces, self.prompts.end)
-        device = self.context.device
-        return encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
-
-    def targets_of(self, task: str) -> LongArray:
-        """The codes of all items, each with its end."""
-        return self._targets
-
     def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, EncodedPrompts]]:
-        """Questions in the first wording, those of similar length together."""
+        """Questions in the first wording."""
         history = requests.history(self.config.history_length, TASK).items
-        pieces = self.prompts.questions(history)
-        for rows in self.batches(requests, assembled_lengths(self.prompts.tokens, pieces)):
-            with torch.inference_mode():
-                read = self.read(pieces[rows])
-            yield rows, read
-
-    def save(self, folder: Path) -> None:
-        """Write the language model and the identifiers."""
-        self.backbone.save(folder / _BACKBONE)
-        self.identifiers.save(folder / _IDENTIFIERS)
-        write_json(folder / _FIGURES, self.figures)
-        write_json(folder / _ORIGIN, {"encoder_stand_in": self.encoder_stand_in})
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read what :meth:`save` wrote; no text is embedded again."""
-        self.backbone = self.backbones.load(folder / _BACKBONE, self.context.device)
-        self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
-        self.figures = read_json(folder / _FIGURES)
-        self.encoder_stand_in = read_json(folder / _ORIGIN)["encoder_stand_in"]
-        self._make_prompts(corpus)
-
-    def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """How well the codes tell items apart, and how many items shared all of them at first."""
-        return {"semantic": self.figures}
-
-    def number_of_parameters(self) -> int:
-        """Weights of the language model."""
-        return sum(weight.numel() for weight in self.backbone.model.parameters())
-
-    def stand_ins(self) -> tuple[str, ...]:
-        """What stands in for the pretrained language model and for the text encoder."""
-        sentences = (self.config.backbone.stand_in(), self.encoder_stand_in)
-        return tuple(sentence for sentence in sentences if sentence)
-
-
-_BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
-_FIGURES, _ORIGIN = "figures.json", "origin.json"
+        return self.read(requests, self.prompts.tokens, self.prompts.questions(history))

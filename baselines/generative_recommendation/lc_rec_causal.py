@@ -19,23 +19,16 @@ compared with plain forward passes, and beams with Hugging Face's own search.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from baselines.encoders import BGE
-from baselines.generative_recommendation.lc_rec import (
-    CodesAndWordsConfig,
-    LCRec,
-    Mixture,
-    Prompts,
-    PromptStyle,
-)
+from baselines.generative_recommendation.lc_rec import CodesAndWordsConfig, LCRec, Mixture, Prompts
+from baselines.generative_recommendation.wordings import PromptStyle
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.decoding.causal import read
-from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.language_models.causal import CausalBackbone, CausalSettings, CausalTokenizer
 from benchmark.kit.text.encoders import encoder_part
 from benchmark.kit.text.pieces import assembled, assembled_lengths, joined, labels_of
@@ -130,7 +123,7 @@ class LCRecCausal(LCRec):
     """Codes of item texts, a causal language model, and prompts that align the two."""
 
     Config: ClassVar[type[SystemConfig]] = LCRecCausalConfig
-    backbones: ClassVar[Any] = CausalBackbone
+    backbones = CausalBackbone
     made_prompts: ClassVar[type[Prompts]] = CausalPrompts
     prompts: CausalPrompts
 
@@ -150,12 +143,3 @@ class LCRecCausal(LCRec):
                 "positions of its backbone; most_text_tokens and history_length make them shorter."
             )
         return instances
-
-    def writer(self) -> Any:
-        """The language model."""
-        return self.backbone.model.eval().lm
-
-    def read(self, pieces: LongArray) -> EncodedPrompts:
-        """Prompts as the language model has read them."""
-        ids, mask = assembled(self.prompts.tokens, pieces)
-        return read(self.writer(), ids.to(self.context.device), mask.to(self.context.device))

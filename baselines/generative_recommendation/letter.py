@@ -30,17 +30,17 @@ from baselines.generative_recommendation.tiger import TIGER, TIGERConfig, Vocabu
 from benchmark.data.dataset import IntArray
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.balanced import balanced_assignment, balanced_centres, costs_of
-from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.kmeans import kmeans_centres
-from benchmark.kit.identifiers.learning import Resolution, learn_codes, resolved
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
+from benchmark.kit.identifiers.learning import learn_codes, standardised
 from benchmark.kit.identifiers.quantiser import Codebook, CodebookChange, straight_through
 from benchmark.kit.identifiers.rqvae import (
     RQVAE,
     VECTORS,
-    LearnedIdentifiers,
     Reconstructed,
     RQVAEConfig,
 )
+from benchmark.kit.identifiers.settings import Resolution
 from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.contract import FloatArray, RunContext
@@ -305,8 +305,7 @@ def learn_letter_codes(
     name = "identifiers"
     torch.manual_seed(int(context.random(name, "initialisation").integers(2**62)))
     if config.standardise:
-        deviation = vectors.std(axis=0)
-        vectors = (vectors - vectors.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+        vectors = standardised(vectors)
     changes = {"latent_size": collaborative.shape[1], "standardise": False}
     config = config.model_copy(update=changes)
     model = LETTERModel(vectors.shape[1], config).to(context.device)
@@ -318,9 +317,7 @@ def learn_letter_codes(
     flags = has_events.astype(np.float32)[:, None]
     tables = {VECTORS: vectors, COLLABORATIVE: collaborative, HAS_EVENTS: flags}
     learned = learn_codes(model, tables, config, context, name)
-    coded = learned.coded[VECTORS]
-    identifiers = resolved(coded, config, config.epsilons[-1])
-    return LearnedIdentifiers(identifiers, quality(coded, identifiers, vectors) | learned.figures())
+    return learned.finished(learned.coded[VECTORS], vectors, config, config.epsilons[-1])
 
 
 # ----------------------------------------------------------------------------------- the generator
@@ -382,11 +379,7 @@ class LETTER(TIGER):
 
     def training_settings(self, instances: Instances) -> TrainingSettings:
         """The configured ones, with a share of the steps as the warm-up unless it is given."""
-        training = self.config.training
-        if training.warmup_steps:
-            return training
-        steps = training.epochs * instances.steps(training.batch_size)
-        return training.model_copy(update={"warmup_steps": round(self.config.warmup_share * steps)})
+        return self.config.training.with_warmup(self.config.warmup_share, instances)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Mean cross-entropy of tokens, logits divided by the temperature."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,32 +29,27 @@ from pydantic import Field
 from torch import nn
 
 from baselines.encoders import BGE
-from baselines.generative_recommendation.tiger import LONGEST_TEXT, TASK, Vocabulary
+from baselines.generative_recommendation.base import (
+    LONGEST_TEXT,
+    TASK,
+    CodeGenerator,
+    recommendations,
+)
+from baselines.generative_recommendation.tiger import Vocabulary
 from baselines.sequential.base import Prefixes, as_long
 from benchmark.data.dataset import LongArray
-from benchmark.errors import SystemFailure
-from benchmark.files import read_json, sha256_of_arrays, write_json
-from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem, beam_over
+from benchmark.files import sha256_of_arrays
+from benchmark.kit.decoding.catalogue import CatalogueRanking, beam_over
 from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.identifiers.card import card
-from benchmark.kit.identifiers.moving import (
-    MovingConfig,
-    ResidualPerceptron,
-    learn_moving_codes,
-    standardised,
-)
+from benchmark.kit.identifiers.learning import standardised
+from benchmark.kit.identifiers.moving import MovingConfig, ResidualPerceptron, learn_moving_codes
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
-from benchmark.kit.text.encoders import (
-    encoder_part,
-    own_pooling,
-    pretrained_text_encoder,
-    text_vectors,
-)
+from benchmark.kit.pretrained.finding import PUBLISHED
+from benchmark.kit.text.encoders import encoder_part, text_vectors
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
@@ -279,22 +274,16 @@ def proposed(
     return ((written >= worst) & (written > -torch.inf)) | cold[items]
 
 
-class LIGER(IdentifierSystem):
-    """The unified recommender. After ``fit`` or ``load`` there are ``identifiers``."""
+class LIGER(CodeGenerator):
+    """The unified recommender."""
 
     Config = LIGERConfig
     config: LIGERConfig
-    tasks = (TASK,)
-
-    identifiers: Identifiers
-    figures: dict[str, float]
     model: LIGERModel
-    stand_in: str
 
     def fit(self, view: TrainingView) -> None:
         """Learn the identifiers, then both heads after every prefix."""
-        if not len(view.examples(TASK)):
-            raise SystemFailure("there are no recommendation events to learn from.")
+        recommendations(view)
         config, context = self.config, self.context
         text, trained = self._make_identifiers(view)
         torch.manual_seed(int(context.random("initialisation").integers(2**62)))
@@ -303,16 +292,12 @@ class LIGER(IdentifierSystem):
         self.model.trained[1:] = torch.from_numpy(trained)
         self.model.to(context.device)
         instances = Prefixes(view, config.history_length)
-        training = config.training
-        if not training.warmup_steps:
-            steps = training.epochs * instances.steps(training.batch_size)
-            rise = round(config.warmup_share * steps)
-            training = training.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, instances)
         train(
             self.model,
             instances,
             self.model,
-            training,
+            settings,
             context,
             lambda: view.validate(self, (TASK,)),
         )
@@ -320,36 +305,24 @@ class LIGER(IdentifierSystem):
     def _make_identifiers(self, view: TrainingView) -> tuple[FloatArray, NDArray[np.bool_]]:
         """Set ``identifiers``; returns standardised text vectors, and who has training events."""
         config, context = self.config, self.context
-        files = find_encoder(config.encoder, BGE[0])
-        self.stand_in = files.stand_in(BGE, "item texts become vectors")
-        encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
+        encoder = self.bge(config.encoder, "item texts become vectors")
         vectors = text_vectors(context, encoder, view.corpus.items.text, "", LONGEST_TEXT)
         text = standardised(np.array(vectors[1:]))
         trained = np.bincount(view.log.item, minlength=len(text) + 1)[1:] > 0
 
-        def build(folder: Path) -> None:
-            learned = learn_moving_codes(text, trained, config.identifiers, context)
-            learned.identifiers.save(folder)
-            write_json(folder / _FIGURES, learned.figures)
-
         determined_by = {
             "texts": view.corpus.fingerprint,
-            "encoder": files.sha256,
+            "encoder": encoder.sha256,
             "settings": config.identifiers.model_dump(mode="json"),
             "learned_from": sha256_of_arrays([trained]),
-            "seed": context.seed,
-            "device": torch.device(context.device).type,
-            "precision": context.precision,
-            "code": context.code,
         }
-        folder = context.artifacts.get("moving-codes", determined_by, build)
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES) | card(self.identifiers, view)
+        self.take_codes(
+            "moving-codes",
+            view,
+            determined_by,
+            lambda: learn_moving_codes(text, trained, config.identifiers, context),
+        )
         return text, trained
-
-    def writer(self) -> Any:
-        """The T5 of codes."""
-        return self.model.eval().t5
 
     def targets_of(self, task: str) -> LongArray:
         """The codes of all items."""
@@ -357,12 +330,8 @@ class LIGER(IdentifierSystem):
 
     def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
         """Histories, those of similar length together."""
-        history = requests.history(self.config.history_length, TASK, padding="right")
-        tokens = 1 + history.count.astype(np.int64) * self.model.tokens.shape[1]
-        for rows in self.batches(requests, tokens):
-            longest = max(int(history.count[rows].max()), 1)
-            items = as_long(history.items[rows][:, :longest]).to(self.context.device)
-            yield rows, self.model.encode(items)
+        for rows, items in self.histories(requests):
+            yield rows, self.model.encode(as_long(items).to(self.context.device))
 
     def score(self, requests: Requests) -> FloatArray:
         """By either head or by both; of both, who is not proposed comes last."""
@@ -425,32 +394,16 @@ class LIGER(IdentifierSystem):
 
     def save(self, folder: Path) -> None:
         """Write identifiers and weights."""
-        self.identifiers.save(folder)
+        self.save_codes(folder)
         save_state(self.model.state_dict(), folder / _WEIGHTS)
-        write_json(folder / _FIGURES, self.figures)
-        write_json(folder / _ORIGIN, {"stand_in": self.stand_in})
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what :meth:`save` wrote; no text is encoded again."""
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES)
-        self.stand_in = read_json(folder / _ORIGIN)["stand_in"]
+        self.load_codes(folder)
         state = load_state(folder / _WEIGHTS, self.context.device)
         model = LIGERModel(self.identifiers, state["text"].shape[1], self.config)
         model.load_state_dict(state)
         self.model = model.to(self.context.device)
 
-    def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """How well the codes tell items apart, and how many items shared all but the last one."""
-        return {"semantic": self.figures}
 
-    def number_of_parameters(self) -> int:
-        """Weights of the T5, the projection and the places."""
-        return sum(weight.numel() for weight in self.model.parameters())
-
-    def stand_ins(self) -> tuple[str, ...]:
-        """What stands in for the sentence encoder that was meant."""
-        return (self.stand_in,) if self.stand_in else ()
-
-
-_FIGURES, _ORIGIN, _WEIGHTS = "figures.json", "origin.json", "model.safetensors"
+_WEIGHTS = "model.safetensors"

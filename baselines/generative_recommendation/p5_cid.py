@@ -16,7 +16,6 @@ but the wordings. On small machines a T5 from scratch stands in, and the tables 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,46 +27,40 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
+from baselines.generative_recommendation.base import TASK, recommendations
+from baselines.generative_recommendation.wordings import P5_CID, PromptStyle
 from benchmark.data.dataset import RECOMMENDATION, UNKNOWN_USER, IntArray, LongArray
-from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.catalogue import CatalogueRanking
 from benchmark.kit.decoding.ranking import LengthRule
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
-from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph, spectral_clusters
-from benchmark.kit.identifiers.trees import (
-    Paths,
-    depths,
-    followed_by,
-    is_alone,
-    places_in_leaves,
-)
+from benchmark.kit.identifiers.collaborative import Numbering, Unseen, collaborative_identifiers
+from benchmark.kit.identifiers.spectral import CountRule
 from benchmark.kit.identifiers.value import PADDING
+from benchmark.kit.language_models.prompted import PromptedSystem
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.modules import load_state, save_state
 from benchmark.kit.text.pieces import (
     IGNORED,
+    NO_PIECE,
     assembled,
     assembled_lengths,
-    batches_by_length,
+    assembled_rows,
     joined,
     labels_of,
+    shuffled_by_length,
 )
 from benchmark.kit.text.tokens import Tokens
+from benchmark.kit.text.wordings import Wordings, column, listed, without_slots
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
 from benchmark.systems.space import LEARNING_RATE, Choice, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
-
-TASK = "recommendation"
-
-Numbering = Literal["openp5", "method1", "method2", "cid_iid"]
-"""Which token stands for a cluster and for an item in it; see :func:`numbered`."""
 
 Closing = Literal["last_word", "no_word"]
 """Which whole word the end of a prompt belongs to: the last one, as in all rows of an original's
@@ -75,8 +68,6 @@ batch but the longest, or number 0, as in the longest."""
 
 WHOLE_WORDS = 512
 """Rows of the table of whole-word embeddings; a prompt has at most so many tokens."""
-
-_NOTHING = -1
 
 
 class P5Training(TrainingSettings):
@@ -109,13 +100,13 @@ class P5CIDConfig(SystemConfig):
     """The weight of a pair of items; ``smaller_order`` is what the released code computes."""
     numbering: Numbering = "openp5"
     """The tokens of clusters and items; ``method1`` is the paper's."""
-    unseen_items: Literal["branch", "single_token"] = "branch"
+    unseen_items: Unseen = "branch"
     """Items without a training event: below a top cluster of their own, or, as in OpenP5, one
     token each, which may be another item's first."""
 
     history_length: int = Field(default=5, ge=1)
     """Items of a prompt; 20 in the originals."""
-    prompts: Literal["instruction", "short"] = "instruction"
+    prompts: PromptStyle = "instruction"
     """Sentences in ten wordings, or users and codes alone for small machines."""
     wordings_per_prefix: int = Field(default=1, ge=1)
     """Prompts of a training prefix in an epoch, of drawn wordings; OpenP5 has 3."""
@@ -164,160 +155,7 @@ class P5CIDConfig(SystemConfig):
         return self
 
 
-# ------------------------------------------------------------------------------------- identifiers
-
-
-def cluster_paths(
-    item: NDArray[np.integer],
-    offsets: NDArray[np.integer],
-    number_of_items: int,
-    config: P5CIDConfig,
-    seed: int,
-) -> Paths:
-    """Paths (number_of_items, levels) of the items 1, 2, …; those in no sequence have none.
-
-    Args:
-        item: (events,) all sequences in a row.
-        offsets: (sequences + 1,) where each begins.
-    """
-    graph = co_occurrence_graph(item, offsets, number_of_items, config.co_occurrence)
-    seen = np.unique(item)
-    found = spectral_clusters(
-        graph[seen][:, seen], config.clusters, config.largest_cluster, np.random.default_rng(seed)
-    )
-    paths = np.full((number_of_items, found.shape[1]), PADDING, dtype=np.int64)
-    paths[seen - 1] = found
-    return paths
-
-
-def with_branch_of_unseen(paths: Paths, largest: int) -> Paths:
-    """Items without a path get one below a top cluster of their own, ``largest`` items a leaf."""
-    unseen = np.flatnonzero(depths(paths) == 0)
-    if not len(unseen):
-        return paths
-    below = [np.arange(len(unseen)) // largest]
-    while below[0].max() >= largest:
-        below.insert(0, below[0] // largest)
-    digits = [np.full(len(unseen), paths[:, :1].max(initial=-1) + 1)]
-    if below[-1].max() > 0:
-        digits += [column % largest for column in below]
-    branch = np.stack(digits, axis=1)
-    levels = max(paths.shape[1], branch.shape[1])
-    longer = np.full((len(paths), levels), PADDING, dtype=np.int64)
-    longer[:, : paths.shape[1]] = paths
-    longer[unseen, : branch.shape[1]] = branch
-    return longer
-
-
-def numbered(
-    paths: Paths, numbering: Numbering, largest: int
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Identifiers from cluster paths.
-
-    Clusters are counted level by level and, in a level, by path, as text. ``openp5`` names them by
-    this count modulo ``largest``, and an item by its place in its leaf, with the same tokens.
-    ``method1`` does so too, but its items count on through all leaves, in the order of the tokens
-    so far, and an item alone in its leaf has neither count nor token. ``method2`` has a token for
-    each cluster and one for each place in a leaf. ``cid_iid`` has one for each cluster and each
-    item; of an item alone in its leaf there is the cluster only, by its number among its siblings.
-
-    Returns:
-        Token numbers (items, levels), -1 after the last, and the names of the tokens.
-    """
-    count, names = _counted_clusters(paths)
-    place, alone = places_in_leaves(paths), is_alone(paths)
-    if numbering in ("openp5", "method1"):
-        count = np.where(count == PADDING, PADDING, count % largest)
-        if numbering == "method1":
-            order = np.lexsort([np.arange(len(paths)), *count.T[::-1]])
-            order = order[~alone[order]]
-            place[:] = PADDING
-            place[order] = np.arange(len(order)) % largest
-        codes = followed_by(count, place)
-        return codes, [f"<CI{number}>" for number in range(int(codes.max(initial=-1)) + 1)]
-    if numbering == "method2":
-        last = len(names) + place
-        names += [f"<A0{number}>" for number in range(int(place.max(initial=-1)) + 1)]
-        return followed_by(count, last), names
-    last = np.where(alone, PADDING, len(names) + np.arange(len(paths)))
-    names += [f"<A0{number}>" for number in range(len(paths))]
-    deepest = depths(paths)[alone] - 1
-    siblings, sibling = np.unique(paths[alone, deepest], return_inverse=True)
-    own = [f"<A{number}>" for number in siblings]
-    names += [name for name in own if name not in names]
-    count[alone, deepest] = np.array([names.index(name) for name in own], dtype=np.int64)[sibling]
-    return followed_by(count, last), names
-
-
-def _counted_clusters(paths: Paths) -> tuple[NDArray[np.int64], list[str]]:
-    """The number of each cluster of a path, (items, levels), and the names by path."""
-    count = np.full(paths.shape, PADDING, dtype=np.int64)
-    names: list[str] = []
-    for level in range(paths.shape[1]):
-        rows = np.flatnonzero(paths[:, level] != PADDING)
-        nodes, node = np.unique(paths[rows, : level + 1], axis=0, return_inverse=True)
-        texts = np.array(["-".join(map(str, path)) for path in nodes.tolist()])
-        order = np.argsort(texts, kind="stable")
-        count[rows, level] = len(names) + np.argsort(order)[node.reshape(-1)]
-        names += [f"<A{text}>" for text in texts[order]]
-    return count, names
-
-
-def collaborative_identifiers(
-    item: NDArray[np.integer],
-    offsets: NDArray[np.integer],
-    number_of_items: int,
-    config: P5CIDConfig,
-    seed: int = 0,
-) -> tuple[Identifiers, list[str]]:
-    """Identifiers of all items, and the names of their tokens, which all levels share."""
-    paths = cluster_paths(item, offsets, number_of_items, config, seed)
-    if config.unseen_items == "branch":
-        paths = with_branch_of_unseen(paths, config.largest_cluster)
-        codes, names = numbered(paths, config.numbering, config.largest_cluster)
-    else:
-        seen = depths(paths) > 0
-        known, names = numbered(paths[seen], config.numbering, config.largest_cluster)
-        codes = np.full((number_of_items, max(1, known.shape[1])), PADDING, dtype=np.int64)
-        codes[seen, : known.shape[1]] = known
-        codes[~seen, 0] = np.arange(np.count_nonzero(~seen))
-        names += [f"<CI{number}>" for number in range(len(names), int(codes.max()) + 1)]
-    return Identifiers.of_items(codes, (len(names),) * codes.shape[1]), names
-
-
 # ----------------------------------------------------------------------------------------- prompts
-
-SEQUENTIAL = (
-    "{user} has bought the items {history} . What will this user buy next?",
-    "The purchases of {user} in their order are {history} . Name the next one.",
-    "{user} bought {history} , so predict the item that follows.",
-    "Here is what {user} has bought so far: {history} . Which item comes next?",
-    "After {user} took the items {history} , which item should be offered?",
-    "We know that {user} owns {history} . Recommend one more item.",
-    "Looking at {user} with the purchases {history} , choose the next item.",
-    "The list of {user} reads {history} . Continue it by one item.",
-    "For {user} , who bought {history} , tell the item that will be bought now.",
-    "Since {history} were bought, what is the next purchase of {user} ?",
-)
-"""The first one is used for scoring; in the last one the history comes first."""
-
-STRAIGHTFORWARD = (
-    "What will {user} buy?",
-    "Name an item for {user} .",
-    "Recommend something to {user} .",
-    "Which item suits {user} ?",
-    "Choose an item that {user} is going to buy.",
-    "Predict a purchase of {user} .",
-    "Tell what should be offered to {user} .",
-    "Say which item {user} would like.",
-    "Find the right item for {user} .",
-    "An item is wanted for {user} , which one?",
-)
-
-SHORT = (("{user} {history}",), ("{user}",))
-"""For small machines: nothing but what tells prompts apart."""
-
-_SLOT = re.compile(r"\{\w+\}")
 
 
 class Prompts:
@@ -327,22 +165,17 @@ class Prompts:
     are their tokens, and ``begins`` says of each token whether a whole word begins there.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, items: Sequence[str], users: int, style: str):
-        sequential, straightforward = wordings_of(style)
+    def __init__(
+        self, tokenizer: TextTokenizer, items: Sequence[str], users: int, style: PromptStyle
+    ) -> None:
+        sequential, straightforward = P5_CID[style]
         self.sequential, self.straightforward = len(sequential), len(straightforward)
         self.end, self.style = tokenizer.end, style
-        cut = [[part.strip() for part in _SLOT.split(one)] for one in sequential + straightforward]
-        width = max(len(parts) for parts in cut)
-        literals = [part for parts in cut for part in parts + [""] * (width - len(parts))]
-        order = [_SLOT.findall(wording) for wording in sequential + straightforward]
-        self.user_first = np.array([slots[0] == "{user}" for slots in order])
-        numbers = np.arange(len(literals)).reshape(-1, width)
-        empty = np.array([not literal for literal in literals]).reshape(numbers.shape)
-        self.literals = np.where(empty, _NOTHING, numbers)  # (wordings, literals)
+        self.wordings = Wordings(sequential + straightforward, 0, ("user", "history"))
         parts = [
             tokenizer.marked(texts)
             for texts in (
-                literals,
+                self.wordings.literals,
                 [","],
                 user_texts(users),
                 [item_text(one, style) for one in items],
@@ -366,35 +199,13 @@ class Prompts:
             items: (prompts, length), 0 where padded; not read by straightforward wordings.
             wording: (prompts,), sequential wordings first.
         """
-        shown = np.where((wording < self.sequential)[:, None], items, 0)
-        literal = self.literals[wording]
-        user_first = self.user_first[wording][:, None]
-        named = np.where(user != UNKNOWN_USER, self.first_user + user, _NOTHING)
-        user_piece = named[:, None]
-        return np.concatenate(
-            [
-                literal[:, :1],
-                np.where(user_first, user_piece, _NOTHING),
-                np.where(user_first, literal[:, 1:2], _NOTHING),
-                self._history(shown),
-                np.where(user_first, _NOTHING, literal[:, 1:2]),
-                np.where(user_first, _NOTHING, user_piece),
-                literal[:, 2:3],
-            ],
-            axis=1,
-        ).astype(np.int64)
-
-    def _history(self, items: IntArray) -> LongArray:
-        """(prompts, 2 * length): each item but the first with a comma before it."""
-        present = items > 0
-        follows = np.cumsum(present, axis=1) > 1
-        comma = np.where(present & follows, self.comma, _NOTHING)
-        item = np.where(present, self.first_item + items, _NOTHING)
-        return np.stack([comma, item], axis=2).reshape(len(items), -1).astype(np.int64)
+        user_piece = np.where(user != UNKNOWN_USER, self.first_user + user, NO_PIECE)
+        history = listed(self.first_item, items, items > 0, self.comma)
+        return self.wordings.filled(wording, {"user": user_piece[:, None], "history": history})
 
     def answers(self, items: NDArray[np.integer]) -> LongArray:
         """(items, 1) what is to be written."""
-        return (self.first_item + items)[:, None].astype(np.int64)
+        return column(self.first_item, items)
 
     def inputs(self, pieces: LongArray, closing: Closing) -> Batch:
         """``input_ids``, ``attention_mask`` and ``whole_words``, (prompts, tokens) each."""
@@ -402,11 +213,6 @@ class Prompts:
         begins, _ = assembled(self.begins, pieces, 0, WHOLE_WORDS)
         words = whole_words(begins.bool(), mask, closing)
         return {"input_ids": ids, "attention_mask": mask, "whole_words": words}
-
-
-def wordings_of(style: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The sequential and the straightforward wordings."""
-    return (SEQUENTIAL, STRAIGHTFORWARD) if style == "instruction" else SHORT
 
 
 def user_texts(number: int) -> list[str]:
@@ -515,9 +321,7 @@ class PrefixPrompts(Instances):
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[LongArray]:
         """A fresh shuffle, sorted by length within windows."""
-        rows = random.permutation(len(self)).astype(np.int64)
-        window = self.config.length_window
-        return batches_by_length(rows, self.lengths[rows], batch_size, random, window)
+        return shuffled_by_length(self.lengths, batch_size, random, self.config.length_window)
 
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         """Draw the wordings and put the prompts together."""
@@ -535,27 +339,26 @@ class PrefixPrompts(Instances):
 # -------------------------------------------------------------------------------------- the system
 
 
-class P5CID(IdentifierSystem):
+class P5CID(PromptedSystem):
     """Identifiers from clusters, a T5, and prompts that name user and history.
 
-    After ``fit`` or ``load`` there are ``backbone``, ``model``, ``identifiers`` and ``prompts``.
+    After ``fit`` or ``load`` there are ``model``, ``identifiers`` and ``prompts``.
     """
 
     Config = P5CIDConfig
     config: P5CIDConfig
     tasks = (TASK,)
 
-    backbone: Backbone
     model: P5
     identifiers: Identifiers
     names: list[str]
     figures: dict[str, float]
     prompts: Prompts
+    targets: LongArray
 
     def fit(self, view: TrainingView) -> None:
         """Cluster the training log, then train on all its prefixes."""
-        if not len(view.examples(TASK)):
-            raise SystemFailure("there are no recommendation events to learn from.")
+        recommendations(view)
         config, corpus = self.config, view.corpus
         index = view.log.index_of(RECOMMENDATION)
         seed = int(self.context.random("clusters").integers(2**31))
@@ -563,17 +366,13 @@ class P5CID(IdentifierSystem):
             view.log.item[index.positions], index.offsets, corpus.number_of_items, config, seed
         )
         self.figures = card(self.identifiers, view)
-        wordings = [_SLOT.sub("", one) for part in wordings_of(config.prompts) for one in part]
+        wordings = [without_slots(one) for part in P5_CID[config.prompts] for one in part]
         texts = [*wordings, "item_ ,", *user_texts(corpus.number_of_users)]
         self.backbone = Backbone.make(config.backbone, texts, self.names, self.context)
         self._make_model()
         self._make_prompts(corpus)
         instances = PrefixPrompts(view, self.prompts, config)
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * instances.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, instances)
         train(
             self.model,
             instances,
@@ -596,13 +395,12 @@ class P5CID(IdentifierSystem):
         users, style = corpus.number_of_users, self.config.prompts
         self.prompts = Prompts(self.backbone.tokenizer, texts, users, style)
         items = self.prompts.answers(np.arange(corpus.number_of_items + 1))
-        ids, mask = assembled(self.prompts.tokens, items, self.prompts.end)
-        self.targets: LongArray = ids.masked_fill(~mask, -1).numpy()  # (items + 1, tokens)
+        self.targets = assembled_rows(self.prompts.tokens, items, self.prompts.end)
 
     def writer(self) -> Any:
         """The T5; whole words enter its inputs only."""
         self.model.eval()
-        return self.backbone.model.t5
+        return super().writer()
 
     def targets_of(self, task: str) -> LongArray:
         """The names of all items, each with its end."""
@@ -630,7 +428,7 @@ class P5CID(IdentifierSystem):
 
     def save(self, folder: Path) -> None:
         """Write the T5, the whole-word embeddings and the identifiers."""
-        self.backbone.save(folder / _BACKBONE)
+        super().save(folder)
         self.identifiers.save(folder / _IDENTIFIERS)
         write_json(folder / _NAMES, self.names)
         write_json(folder / _FIGURES, self.figures)
@@ -639,7 +437,7 @@ class P5CID(IdentifierSystem):
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what :meth:`save` wrote; nothing is clustered again."""
-        self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
+        super().load(folder, corpus)
         self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
         self.names = read_json(folder / _NAMES)
         self.figures = read_json(folder / _FIGURES)
@@ -663,6 +461,6 @@ class P5CID(IdentifierSystem):
         return (sentence,) if sentence else ()
 
 
-_BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
+_IDENTIFIERS = "identifiers"  # a folder
 _NAMES, _WHOLE_WORDS = "tokens.json", "whole_words.safetensors"
 _FIGURES = "figures.json"

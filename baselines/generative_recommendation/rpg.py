@@ -27,28 +27,24 @@ from pydantic import Field
 from torch import nn
 
 from baselines.encoders import BGE
+from baselines.generative_recommendation.base import LONGEST_TEXT, ItemCodes
 from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem, as_long
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
-from benchmark.files import read_json, sha256_of_arrays, write_json
+from benchmark.files import sha256_of_arrays
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.identifiers.card import card
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
 from benchmark.kit.identifiers.optimised import parallel_codes
 from benchmark.kit.instances.sequences import target_mask
-from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
+from benchmark.kit.pretrained.finding import PUBLISHED
 from benchmark.kit.text.encoders import (
     encoder_part,
-    own_pooling,
-    pretrained_text_encoder,
     text_vectors,
 )
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.contract import PretrainedPart
 from benchmark.systems.space import DROPOUT, Choice, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
-
-LONGEST_TEXT = 256
-"""Tokens of an item text that the encoder reads."""
 
 
 class RPGConfig(SequentialConfig):
@@ -300,17 +296,15 @@ class UserRows(Instances):
         return {"items": as_long(items[:, :longest]), "targets": as_long(targets)}
 
 
-class RPG(SequentialSystem):
+class RPG(ItemCodes, SequentialSystem):
     """The parallel recommender. After ``fit`` or ``load`` there are ``identifiers``."""
 
     Config = RPGConfig
     config: RPGConfig
     padding = "right"
     reads_empty_histories = True
+    codes_are = "parallel"
 
-    identifiers: Identifiers
-    figures: dict[str, float]
-    stand_in: str
     _alike: torch.Tensor | None = None
 
     def fit(self, view: TrainingView) -> None:
@@ -321,15 +315,13 @@ class RPG(SequentialSystem):
 
     def _make_identifiers(self, view: TrainingView) -> None:
         config, context = self.config, self.context
-        files = find_encoder(config.encoder, BGE[0])
-        self.stand_in = files.stand_in(BGE, "item codes are learned")
-        encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
+        encoder = self.bge(config.encoder, "item codes are learned")
         bought = view.log.item[view.log.recommendation.positions]
         trained = np.bincount(bought, minlength=view.corpus.number_of_items + 1)[1:] > 0
         if not trained.any():
             raise SystemFailure("there are no recommendation events to learn from.")
 
-        def build(folder: Path) -> None:
+        def learn() -> LearnedIdentifiers:
             vectors = text_vectors(context, encoder, view.corpus.items.text, "", LONGEST_TEXT)
             identifiers, error = parallel_codes(
                 np.array(vectors[1:]),
@@ -337,23 +329,16 @@ class RPG(SequentialSystem):
                 (config.pca_width, config.n_codebook, config.codebook_size),
                 context.random("codes"),
             )
-            identifiers.save(folder)
             figures = {**identifiers.report().as_json(), "quantisation_error": error}
-            write_json(folder / _FIGURES, figures)
+            return LearnedIdentifiers(identifiers, figures)
 
         determined_by = {
             "texts": view.corpus.fingerprint,
-            "encoder": files.sha256,
+            "encoder": encoder.sha256,
             "settings": [config.pca_width, config.n_codebook, config.codebook_size],
             "learned_from": sha256_of_arrays([trained]),
-            "seed": context.seed,
-            "device": torch.device(context.device).type,
-            "precision": context.precision,
-            "code": context.code,
         }
-        folder = context.artifacts.get("parallel-codes", determined_by, build)
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES) | card(self.identifiers, view)
+        self.take_codes("parallel-codes", view, determined_by, learn)
 
     def network(self, corpus: Corpus) -> nn.Module:
         """A fresh :class:`RPGNetwork` of the codes."""
@@ -365,11 +350,7 @@ class RPG(SequentialSystem):
 
     def training_settings(self, instances: Instances) -> TrainingSettings:
         """The configured ones, with a share of the steps as the warm-up unless it is given."""
-        training = self.config.training
-        if training.warmup_steps:
-            return training
-        steps = training.epochs * instances.steps(training.batch_size)
-        return training.model_copy(update={"warmup_steps": round(self.config.warmup_share * steps)})
+        return self.config.training.with_warmup(self.config.warmup_share, instances)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Mean cross-entropy over targets, then over digits."""
@@ -421,25 +402,10 @@ class RPG(SequentialSystem):
     def save(self, folder: Path) -> None:
         """Write codes and weights."""
         super().save(folder)
-        self.identifiers.save(folder)
-        write_json(folder / _FIGURES, self.figures)
-        write_json(folder / _ORIGIN, {"stand_in": self.stand_in})
+        self.save_codes(folder)
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what :meth:`save` wrote; no text is encoded again."""
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES)
-        self.stand_in = read_json(folder / _ORIGIN)["stand_in"]
+        self.load_codes(folder)
         self._alike = None
         super().load(folder, corpus)
-
-    def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """How well the codes tell items apart: equal ones tie."""
-        return {"parallel": self.figures}
-
-    def stand_ins(self) -> tuple[str, ...]:
-        """What stands in for the sentence encoder that was meant."""
-        return (self.stand_in,) if self.stand_in else ()
-
-
-_FIGURES, _ORIGIN = "figures.json", "origin.json"

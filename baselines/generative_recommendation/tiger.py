@@ -27,33 +27,28 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from baselines.encoders import BGE
+from baselines.generative_recommendation.base import (
+    LONGEST_TEXT,
+    TASK,
+    CodeGenerator,
+    recommendations,
+)
 from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
-from benchmark.errors import SystemFailure
-from benchmark.files import read_json, write_json
-from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.catalogue import CatalogueRanking
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.identifiers.card import card
-from benchmark.kit.identifiers.rqvae import LearnedIdentifiers, RQVAEConfig, learn_identifiers
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
+from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.language_models.seq2seq import BackboneSettings, Seq2Seq
-from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
-from benchmark.kit.text.encoders import (
-    encoder_part,
-    own_pooling,
-    pretrained_text_encoder,
-    text_vectors,
-)
-from benchmark.kit.text.pieces import batches_by_length
+from benchmark.kit.pretrained.finding import PUBLISHED
+from benchmark.kit.text.encoders import encoder_part, text_vectors
+from benchmark.kit.text.pieces import shuffled_by_length
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
 from benchmark.systems.space import LEARNING_RATE, WEIGHT_DECAY, Real, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
-
-TASK = "recommendation"
-LONGEST_TEXT = 256
-"""Tokens of an item text that the encoder reads."""
 
 PADDING_TOKEN = 0
 """Pads inputs and starts the decoder; codes and users come after it."""
@@ -207,9 +202,8 @@ class Prefixes(Instances):
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
         """A fresh shuffle, sorted by length within windows of some batches."""
-        rows = random.permutation(len(self)).astype(np.int64)
-        lengths = self.lengths[rows].astype(np.int64)
-        return batches_by_length(rows, lengths, batch_size, random, BATCHES_SORTED_TOGETHER)
+        lengths = self.lengths.astype(np.int64)
+        return shuffled_by_length(lengths, batch_size, random, BATCHES_SORTED_TOGETHER)
 
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         """Gather; nothing is drawn."""
@@ -221,25 +215,19 @@ class Prefixes(Instances):
 # ------------------------------------------------------------------------------------- the system
 
 
-class TIGER(IdentifierSystem):
+class TIGER(CodeGenerator):
     """The generative recommender. After ``fit`` or ``load`` there are ``identifiers`` and a T5."""
 
     Config: ClassVar[type[TIGERConfig]] = TIGERConfig
     config: TIGERConfig
-    tasks = (TASK,)
 
-    identifiers: Identifiers
-    figures: dict[str, float]
     vocabulary: Vocabulary
     model: Seq2Seq
-    stand_in: str
 
     def fit(self, view: TrainingView) -> None:
         """Learn the identifiers of all items, then to write the next one after every prefix."""
-        if not len(view.examples(TASK)):
-            raise SystemFailure("there are no recommendation events to learn from.")
+        recommendations(view)
         self._make_identifiers(view)
-        self.figures |= card(self.identifiers, view)
         self._make_model()
         instances = Prefixes(view, self.vocabulary, self.config.history_length)
         train(
@@ -273,30 +261,20 @@ class TIGER(IdentifierSystem):
         return {}
 
     def _make_identifiers(self, view: TrainingView) -> None:
-        config, context, corpus = self.config, self.context, view.corpus
-        files = find_encoder(config.encoder, BGE[0])
-        self.stand_in = files.stand_in(BGE, "item identifiers are learned")
-        encoder = pretrained_text_encoder(files, own_pooling(files), context.device)
+        encoder = self.bge(self.config.encoder, "item identifiers are learned")
+        corpus = view.corpus
 
-        def build(folder: Path) -> None:
-            vectors = text_vectors(context, encoder, corpus.items.text, "", LONGEST_TEXT)
-            learned = self.learned(np.array(vectors[1:]), view)
-            learned.identifiers.save(folder)
-            write_json(folder / _FIGURES, learned.figures)
+        def learn() -> LearnedIdentifiers:
+            vectors = text_vectors(self.context, encoder, corpus.items.text, "", LONGEST_TEXT)
+            return self.learned(np.array(vectors[1:]), view)
 
         determined_by = {
             "texts": corpus.fingerprint,
-            "encoder": files.sha256,
-            "settings": config.identifiers.model_dump(mode="json"),
-            "seed": context.seed,
-            "device": torch.device(context.device).type,
-            "precision": context.precision,
-            "code": context.code,
+            "encoder": encoder.sha256,
+            "settings": self.config.identifiers.model_dump(mode="json"),
             **self.learned_from(view),
         }
-        folder = context.artifacts.get("identifiers", determined_by, build)
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES)
+        self.take_codes("identifiers", view, determined_by, learn)
 
     def _make_model(self) -> None:
         config = self.config
@@ -327,52 +305,31 @@ class TIGER(IdentifierSystem):
             }
         )
 
-    def writer(self) -> Any:
-        """The T5 of codes."""
-        return self.model.eval().t5
-
     def targets_of(self, task: str) -> LongArray:
         """The codes of all items."""
         return self.vocabulary.of_item
 
     def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
         """Histories, those of similar length together."""
-        history = requests.history(self.config.history_length, TASK, padding="right")
-        users, device = requests.user, self.context.device
-        tokens = 1 + history.count * self.vocabulary.of_item.shape[1]
-        for rows in self.batches(requests, tokens):
-            ids, mask = self.vocabulary.inputs(users[rows], history.items[rows])
+        device = self.context.device
+        for rows, items in self.histories(requests):
+            ids, mask = self.vocabulary.inputs(requests.user[rows], items)
             with torch.inference_mode():
                 states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
             yield rows, states
 
     def save(self, folder: Path) -> None:
         """Write identifiers and weights."""
-        self.identifiers.save(folder)
+        self.save_codes(folder)
         self.model.save(folder)
-        write_json(folder / _FIGURES, self.figures)
-        write_json(folder / _ORIGIN, {"stand_in": self.stand_in})
 
     def load(self, folder: Path, corpus: Corpus) -> None:
         """Read what :meth:`save` wrote; no text is encoded again."""
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES)
-        self.stand_in = read_json(folder / _ORIGIN)["stand_in"]
+        self.load_codes(folder)
         self.vocabulary = self.vocabulary_of(self.identifiers)
         self.model = Seq2Seq.load(folder, self.context.device)
-
-    def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """How well the codes tell items apart, and how many items shared all but the last one."""
-        return {"semantic": self.figures}
-
-    def number_of_parameters(self) -> int:
-        """Weights of the T5."""
-        return sum(weight.numel() for weight in self.model.parameters())
 
     def stand_ins(self) -> tuple[str, ...]:
         """What stands in for the sentence encoder and the T5 that were meant."""
         backbone = self.config.backbone.stand_in() if self.config.backbone else ""
-        return tuple(sentence for sentence in (self.stand_in, backbone) if sentence)
-
-
-_FIGURES, _ORIGIN = "figures.json", "origin.json"
+        return (*super().stand_ins(), backbone) if backbone else super().stand_ins()

@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from baselines.encoders import BGE
+from baselines.encoders import BGE, bge_or_stand_in
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.files import atomic_path, read_json, write_json
+from benchmark.files import read_json, write_array, write_json
 from benchmark.kit.decoding.catalogue import CatalogueRanking, beam_over, ranking_by
 from benchmark.kit.decoding.query_ranking import QueryRanking
 from benchmark.kit.decoding.ranking import LengthRule
@@ -37,23 +37,16 @@ from benchmark.kit.language_models.pseudo_queries import (
     pseudo_queries,
 )
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
-from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
-from benchmark.kit.text.encoders import (
-    encoder_part,
-    own_pooling,
-    pretrained_text_encoder,
-    text_vectors,
-)
-from benchmark.kit.text.pieces import assembled, joined
+from benchmark.kit.language_models.tokenizer import TextTokenizer
+from benchmark.kit.pretrained.finding import PUBLISHED
+from benchmark.kit.text.encoders import encoder_part, text_vectors
+from benchmark.kit.text.pieces import NO_TOKEN, assembled, assembled_rows, joined
 from benchmark.kit.text.tokens import Tokens
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.contract import FloatArray, PretrainedPart, System, SystemConfig
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "search"
-
-NO_TOKEN = -1
-"""Pads the identifiers of items."""
 
 RealPairs = Literal["distinct", "every_event", "none"]
 """The (query, item) pairs of the training log: once each, once an event, or not at all."""
@@ -134,17 +127,32 @@ class QueryToIdentifier(System):
     def written_queries(self, view: TrainingView) -> PseudoQueries:
         """The pseudo-queries of all items; none if none are learned."""
         if self.config.queries_per_item == 0:
-            return PseudoQueries.of_lists([[]] * (view.corpus.number_of_items + 1))
+            return PseudoQueries.none(view.corpus.number_of_items)
         return pseudo_queries(self.context, view, self.config.pseudo_queries)
+
+    def all_pairs(
+        self, view: TrainingView, queries: PseudoQueries
+    ) -> tuple[Tokens, LongArray, LongArray]:
+        """Queries of the training log, then written ones, with the items that answer them.
+
+        Returns:
+            Tokens of queries; which of them is asked, and for which item, (pairs,) each.
+        """
+        config, searches, real = self.config, view.examples(TASK), view.corpus.queries.text
+        asked, clicked = real_pairs(searches.query, searches.target, config.real_pairs)
+        written, about = written_pairs(queries, config.queries_per_item)
+        tokens = joined([self.query_tokens(real), self.query_tokens(queries.texts)])
+        row = np.concatenate([asked, len(real) + written])
+        return tokens, row, np.concatenate([clicked, about])
 
     def item_vectors(self, corpus: Corpus) -> FloatArray:
         """(number_of_items, dim) vectors of the item texts, of length one.
 
         The configuration is a :class:`VectorRetrievalConfig`.
         """
-        files = find_encoder(self.config.encoder, BGE[0])
-        self.encoder_stand_in = files.stand_in(BGE, "item identifiers are made")
-        encoder = pretrained_text_encoder(files, own_pooling(files), self.context.device)
+        encoder, self.encoder_stand_in = bge_or_stand_in(
+            self.config.encoder, "item identifiers are made", self.context
+        )
         most = self.config.most_item_tokens
         vectors = text_vectors(self.context, encoder, corpus.items.text[1:], "", most)
         return np.array(vectors)
@@ -175,7 +183,7 @@ class QueryToIdentifier(System):
 
     def writer(self) -> Any:
         """The model that writes identifiers, as :class:`QueryRanking` reads it."""
-        return self.backbone.model.t5
+        return self.backbone.writer()
 
     def score(self, requests: Requests) -> FloatArray:
         """Log-probabilities of the candidates' identifiers; -inf for what the beam dropped."""
@@ -228,8 +236,7 @@ class QueryToIdentifier(System):
     def save(self, folder: Path) -> None:
         """Write the backbone and the identifiers."""
         self.backbone.save(folder / _BACKBONE)
-        with atomic_path(folder / _TARGETS) as path, path.open("wb") as opened:
-            np.save(opened, self.targets, allow_pickle=False)
+        write_array(folder / _TARGETS, self.targets)
         facts = {"encoder_stand_in": self.encoder_stand_in, "card": dict(self.card_figures)}
         write_json(folder / _FACTS, facts)
 
@@ -270,29 +277,29 @@ class QueryToIdentifier(System):
 # ------------------------------------------------------------------------------------- identifiers
 
 
-def identifier_tokens(identifiers: Identifiers) -> tuple[list[str], LongArray]:
-    """A token for each code of each level, and where those of a level begin, (levels + 1,)."""
-    names = [
+def identifier_tokens(identifiers: Identifiers) -> list[str]:
+    """A token for each code of each level."""
+    return [
         f"<{level}_{code}>"
         for level, size in enumerate(identifiers.sizes, start=1)
         for code in range(size)
     ]
-    return names, np.cumsum([0, *identifiers.sizes]).astype(np.int64)
 
 
 def targets_of_codes(
-    identifiers: Identifiers, first_of_level: LongArray, token_ids: LongArray, end: int | None
+    identifiers: Identifiers, tokenizer: TextTokenizer, end: int | None = None
 ) -> LongArray:
     """(number_of_items + 1, tokens) identifiers as token ids, -1 padded; row 0 has none.
 
     Args:
-        first_of_level: as :func:`identifier_tokens` gives it.
-        token_ids: the id of each of its tokens.
+        tokenizer: has the tokens of :func:`identifier_tokens`.
         end: what closes each identifier, if anything.
     """
+    ids = tokenizer.marked(identifier_tokens(identifiers)).ids.astype(np.int64)
+    first_of_level = np.cumsum([0, *identifiers.sizes])[:-1]
     codes = identifiers.codes.astype(np.int64)
-    place = np.where(codes >= 0, codes + first_of_level[:-1], 0)
-    targets = np.where(codes >= 0, token_ids[place], NO_TOKEN)
+    place = np.where(codes >= 0, codes + first_of_level, 0)
+    targets = np.where(codes >= 0, ids[place], NO_TOKEN)
     if end is None:
         return targets
     closed = np.pad(targets, ((0, 0), (0, 1)), constant_values=NO_TOKEN)
@@ -303,10 +310,8 @@ def targets_of_codes(
 
 def targets_of_texts(tokens: Tokens, end: int) -> LongArray:
     """The same of texts of the items 1, 2, …."""
-    ids, mask = assembled(tokens, np.arange(len(tokens))[:, None], end)
-    targets = np.full((len(tokens) + 1, ids.shape[1]), NO_TOKEN, dtype=np.int64)
-    targets[1:] = ids.masked_fill(~mask, NO_TOKEN).numpy()
-    return targets
+    rows = assembled_rows(tokens, np.arange(len(tokens))[:, None], end)
+    return np.concatenate([np.full((1, rows.shape[1]), NO_TOKEN), rows])
 
 
 def identifiers_of_tokens(targets: NDArray[np.integer], end: int) -> Identifiers:

@@ -28,17 +28,15 @@ from baselines.generative_retrieval.base import (
     RealPairs,
     VectorRetrievalConfig,
     identifier_tokens,
-    real_pairs,
     targets_of_codes,
     targets_of_texts,
-    written_pairs,
 )
 from benchmark.data.dataset import LongArray
 from benchmark.kit.identifiers.hierarchical import STARTS, structured_identifiers
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.seq2seq import Backbone
 from benchmark.kit.language_models.tokenizer import texts_of
-from benchmark.kit.text.pieces import joined
+from benchmark.kit.text.pieces import NO_TOKEN, joined, tokens_of_rows
 from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole
@@ -94,7 +92,7 @@ class DSIQG(QueryToIdentifier):
     def fit(self, view: TrainingView) -> None:
         """Give every item its identifier, then learn all pairs."""
         config, corpus = self.config, view.corpus
-        examples = self.training_searches(view)
+        self.training_searches(view)
         queries = self.written_queries(view)
         if config.docid == "numeric":
             self._make_numeric(view)
@@ -103,26 +101,16 @@ class DSIQG(QueryToIdentifier):
         self.make_inputs(corpus)
         self.note_prefixes(view)
 
-        tokenizer, most = self.backbone.tokenizer, config.most_query_tokens - 1
-        asked, clicked = real_pairs(examples.query, examples.target, config.real_pairs)
-        written, about = written_pairs(queries, config.queries_per_item)
-        answers = answers_of(self.targets, tokenizer.padding)
-        tokens = joined(
-            [self.query_tokens(corpus.queries.text), tokenizer(queries.texts, most), answers]
-        )
-        first_written = len(corpus.queries.text)
-        first_answer = first_written + len(queries.texts)
+        end = self.backbone.tokenizer.end
+        asked, row, item = self.all_pairs(view, queries)
+        answers = tokens_of_rows(without_last(self.targets), asked.padding)
         pairs = TokenPairs(
-            tokens=tokens,
-            inputs=np.concatenate([asked, first_written + written])[:, None],
-            targets=first_answer + np.concatenate([clicked, about])[:, None],
-            end=tokenizer.end,
+            tokens=joined([asked, answers]),
+            inputs=row[:, None],
+            targets=len(asked) + item[:, None],
+            end=end,
         )
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * pairs.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, pairs)
         model = self.backbone.model
         train(model, pairs, model, settings, self.context, lambda: self.validated(view))
         self.make_inputs(corpus)
@@ -147,11 +135,10 @@ class DSIQG(QueryToIdentifier):
             self.context.random("clusters"),
             config.kmeans_starts,
         )
-        names, first_of_level = identifier_tokens(identifiers)
+        names = identifier_tokens(identifiers)
         self.backbone = Backbone.make(config.backbone, texts_of(view), names, self.context)
         tokenizer = self.backbone.tokenizer
-        ids = tokenizer.marked(names).ids.astype(np.int64)
-        self.targets = targets_of_codes(identifiers, first_of_level, ids, tokenizer.end)
+        self.targets = targets_of_codes(identifiers, tokenizer, tokenizer.end)
 
     def query_tokens(self, queries: Sequence[str]) -> Tokens:
         """The queries without a prompt."""
@@ -159,10 +146,8 @@ class DSIQG(QueryToIdentifier):
         return self.backbone.tokenizer(queries, most)
 
 
-def answers_of(targets: LongArray, padding: int) -> Tokens:
-    """The identifiers of all items as token lists without their end."""
-    is_token = targets >= 0
-    lengths = np.maximum(np.count_nonzero(is_token, axis=1) - 1, 0)
-    kept = np.arange(targets.shape[1]) < lengths[:, None]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Tokens(targets[kept].astype(np.int32), offsets, padding)
+def without_last(targets: LongArray) -> LongArray:
+    """Identifiers (items + 1, tokens), padded with -1, without the end of each."""
+    lengths = np.count_nonzero(targets != NO_TOKEN, axis=1)
+    kept = np.arange(targets.shape[1]) < lengths[:, None] - 1
+    return np.where(kept, targets, NO_TOKEN)

@@ -23,7 +23,6 @@ presets ask for stand-ins, the tables name them.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,38 +32,35 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from baselines.generative_retrieval.base import (
-    NO_TOKEN,
-    QueryToIdentifier,
-    RealPairs,
-    RetrievalConfig,
-    real_pairs,
-    written_pairs,
-)
+from baselines.generative_retrieval.base import QueryToIdentifier, RealPairs, RetrievalConfig
+from baselines.generative_retrieval.item_queries import ItemBatches, ItemQueries, PairBatches
 from benchmark.data.dataset import LongArray
-from benchmark.errors import BenchmarkError
-from benchmark.files import atomic_path, build_folder, check_manifest, is_complete
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.balanced import ROUNDS, STARTS, balanced_centres
-from benchmark.kit.identifiers.collisions import with_counter
-from benchmark.kit.identifiers.value import groups_of
+from benchmark.kit.identifiers.positions import (
+    balance,
+    balanced_codes,
+    centred_by_prefix,
+    size_bounds,
+    with_last_code,
+)
+from benchmark.kit.identifiers.trees import is_alone
 from benchmark.kit.language_models.seq2seq import Backbone
 from benchmark.kit.language_models.tokenizer import texts_of
 from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.text.pieces import assembled, batches_by_length, joined
+from benchmark.kit.text.pieces import NO_TOKEN, assembled
 from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training.stages import FinishedStages
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import LEARNING_RATE, Choice, SearchSpace, Whole
 from benchmark.systems.view import Corpus, TrainingView
 
 _ITEMS_AT_ONCE = 256  # texts that are encoded together for clustering and coding
-_BATCHES_SORTED_TOGETHER = 16
-_TABLES, _WEIGHTS, _CODES = "codebooks.safetensors", "model.safetensors", "codes.npy"
+_TABLES = "codebooks.safetensors"
 
 
 class GenRetStage(TrainingSettings):
@@ -273,28 +269,6 @@ def code_loss(logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1), codes.flatten())
 
 
-def balanced_shares(scores: torch.Tensor) -> torch.Tensor:
-    """How much of each code goes to each row of a batch, (batch, codes) float64; sums to one.
-
-    The original alternates two normalisations a hundred times, but divides by the sum of the matrix
-    where the rows' sums are meant. One round is then a fixed point: scores are moved and scaled
-    into [-1, 1], and their softmax over the batch is shared equally among the codes.
-
-    Args:
-        scores: (batch, codes).
-    """
-    scores = scores.float()
-    largest, smallest = scores.max(), scores.min()
-    middle, half = (largest + smallest) / 2, (largest - smallest) / 2
-    centred = (scores - middle) / (half + 1e-5)
-    return centred.double().softmax(dim=0) / scores.shape[1]
-
-
-def balanced_codes(scores: torch.Tensor) -> torch.Tensor:
-    """(batch,) the code that each row has the largest share of; ``scores`` (batch, codes)."""
-    return balanced_shares(scores).argmax(dim=1)
-
-
 class CodeWriter:
     """The network as the decoding engine reads a T5, with the weights that it has now.
 
@@ -326,183 +300,6 @@ def tokens_of_codes(codes: LongArray, size: int) -> LongArray:
     return np.concatenate([np.full((1, codes.shape[1]), NO_TOKEN), tokens]).astype(np.int64)
 
 
-# ---------------------------------------------------------------------------------------- the codes
-
-
-def centred_by_prefix(states: FloatArray, prefixes: LongArray) -> FloatArray:
-    """States (items, dim) moved so that the items of each prefix have the mean of all items.
-
-    Args:
-        prefixes: (items, positions).
-    """
-    group = groups_of(prefixes)
-    order = np.argsort(group, kind="stable")
-    counts = np.bincount(group)
-    sums = np.add.reduceat(states[order], np.cumsum(counts) - counts, axis=0)
-    means = sums / counts[:, None].astype(states.dtype)
-    return states - means[group] + states.mean(axis=0)
-
-
-def size_bounds(rows: int, codes: int) -> tuple[int, int]:
-    """The least and the most items of a cluster, when ``rows`` items begin ``codes`` codes."""
-    largest = 2 * codes if rows <= 2 * codes**2 else -(-3 * rows // (2 * codes))
-    return min(rows // (2 * codes), codes // 4), largest
-
-
-def with_last_code(codes: LongArray, size: int) -> LongArray:
-    """(items, positions + 1): behind the codes the number of equal ones so far, itself included.
-
-    It begins anew after ``size`` - 1, so more equal items than that go on sharing.
-    """
-    counted = with_counter(codes)
-    counted[:, -1] = (counted[:, -1] + 1) % size
-    return counted
-
-
-def balance(codes: NDArray[np.integer], size: int) -> float:
-    """How evenly items are spread over ``size`` codes: 1 if no code has more than its share.
-
-    Args:
-        codes: (items,).
-    """
-    counts = np.bincount(codes, minlength=size)
-    return float(1 - np.abs(counts - len(codes) // size).sum() / (2 * len(codes)))
-
-
-# --------------------------------------------------------------------------------------- instances
-
-
-@dataclass(frozen=True)
-class ItemQueries:
-    """The queries of each item: ``i``'s are at ``rows[offsets[i]:offsets[i + 1]]`` in ``tokens``.
-
-    ``offsets`` is (number_of_items + 2,); item 0, the padding, has none.
-    """
-
-    tokens: Tokens
-    rows: LongArray
-    offsets: LongArray
-
-    @classmethod
-    def of_pairs(cls, tokens: Tokens, row: LongArray, item: LongArray, items: int) -> ItemQueries:
-        """From pairs (pairs,) of a query and an item."""
-        counts = np.bincount(item, minlength=items + 1)
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        return cls(tokens, row[np.argsort(item, kind="stable")], offsets)
-
-    def draw(self, items: LongArray, random: np.random.Generator) -> LongArray:
-        """A query for each item, (items,) places in ``tokens``; every item must have some."""
-        counts = self.offsets[items + 1] - self.offsets[items]
-        return self.rows[self.offsets[items] + random.integers(counts)]
-
-
-class ItemBatches(Instances):
-    """Items with queries; those of a batch share the codes so far with its first one.
-
-    If these are too few, others fill the batch. With no codes it is a shuffle cut into batches; the
-    items behind the last whole one wait for the next epoch.
-
-    Args:
-        texts: tokens of all items, padding item first.
-        queries: of all items.
-        prefixes: (number_of_items, positions) the codes so far.
-        codes: (number_of_items, any positions) what a batch brings as ``codes``.
-        end: what closes texts and queries.
-    """
-
-    def __init__(
-        self, texts: Tokens, queries: ItemQueries, prefixes: LongArray, codes: LongArray, end: int
-    ) -> None:
-        self.texts, self.queries, self.end = texts, queries, end
-        self.items = np.flatnonzero(np.diff(queries.offsets))
-        self.codes = codes[self.items - 1]
-        group = groups_of(prefixes[self.items - 1])
-        counts = np.bincount(group)
-        self.order = np.argsort(group, kind="stable")
-        self.place = np.argsort(self.order, kind="stable")
-        self.first = (np.cumsum(counts) - counts)[group]
-        self.end_of_group = np.cumsum(counts)[group]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def steps(self, batch_size: int) -> int:
-        """Whole batches of items."""
-        return max(1, len(self) // batch_size)
-
-    def batches(self, batch_size: int, random: np.random.Generator) -> list[LongArray]:
-        """Each batch is drawn around an item, a different one each time."""
-        size, steps = min(batch_size, len(self)), self.steps(batch_size)
-        shuffled = random.permutation(len(self)).astype(np.int64)
-        if self.end_of_group[0] - self.first[0] == len(self):
-            return list(shuffled[: steps * size].reshape(steps, size))
-        return [self._around(int(row), size, random) for row in shuffled[:steps]]
-
-    def _around(self, row: int, size: int, random: np.random.Generator) -> LongArray:
-        """``size`` distinct rows of the group of ``row``, or all of it and others."""
-        first, end = int(self.first[row]), int(self.end_of_group[row])
-        if end - first >= size:
-            others = first + random.choice(end - first - 1, size - 1, replace=False)
-            others += others >= self.place[row]
-            return np.append(self.order[others], row)
-        others = random.choice(len(self) - (end - first), size - (end - first), replace=False)
-        others[others >= first] += end - first
-        return np.concatenate([self.order[first:end], self.order[others]])
-
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """Texts, a drawn query of each, and codes; see :meth:`GenRetNetwork.terms`."""
-        items = self.items[rows]
-        drawn = self.queries.draw(items, random)
-        codes = self.codes[rows]
-        return batch_of(self.texts, items, self.queries.tokens, drawn, codes, self.end)
-
-
-@dataclass(frozen=True)
-class PairBatches(Instances):
-    """Every pair of an item and one of its queries, as often as it occurs.
-
-    Fields as for :class:`ItemBatches`. Batches hold texts of similar length.
-    """
-
-    texts: Tokens
-    queries: ItemQueries
-    codes: LongArray
-    end: int
-
-    def __len__(self) -> int:
-        return len(self.queries.rows)
-
-    def batches(self, batch_size: int, random: np.random.Generator) -> list[LongArray]:
-        """A fresh shuffle, sorted by length within windows."""
-        rows = random.permutation(len(self)).astype(np.int64)
-        lengths = self.texts.lengths[self._items(rows)]
-        return batches_by_length(rows, lengths, batch_size, random, _BATCHES_SORTED_TOGETHER)
-
-    def _items(self, rows: LongArray) -> LongArray:
-        return np.searchsorted(self.queries.offsets, rows, side="right").astype(np.int64) - 1
-
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """Texts, queries and codes; nothing is drawn."""
-        items = self._items(rows)
-        asked, codes = self.queries.rows[rows], self.codes[items - 1]
-        return batch_of(self.texts, items, self.queries.tokens, asked, codes, self.end)
-
-
-def batch_of(
-    texts: Tokens, items: LongArray, queries: Tokens, asked: LongArray, codes: LongArray, end: int
-) -> Batch:
-    """The batch of :meth:`GenRetNetwork.terms`; ``items``, ``asked`` are places in the tokens."""
-    text_ids, text_mask = assembled(texts, items[:, None], end)
-    query_ids, query_mask = assembled(queries, asked[:, None], end)
-    return {
-        "text_ids": text_ids,
-        "text_mask": text_mask,
-        "query_ids": query_ids,
-        "query_mask": query_mask,
-        "codes": torch.from_numpy(codes),
-    }
-
-
 # -------------------------------------------------------------------------------------- the system
 
 
@@ -518,10 +315,12 @@ class GenRet(QueryToIdentifier):
         """Learn the identifiers of all items together with the way from queries to them."""
         config = self.config
         self._prepare(view)
-        learned = self._resumed()
+        kept = FinishedStages(self.context, "positions", "a learned position", config.positions)
+        none = np.zeros((view.corpus.number_of_items, 0), dtype=np.int64)
+        learned = kept.resumed(self.network, none)
         while learned.shape[1] < config.positions and _share_alone(learned) < config.enough_alone:
             learned = self._with_position(learned)
-            self._keep(learned)
+            kept.keep(learned.shape[1], self.network, learned)
         codes = with_last_code(learned, config.codes)
         self.network.tables.keep(codes.shape[1])
         self.targets = tokens_of_codes(codes, config.codes)
@@ -532,25 +331,18 @@ class GenRet(QueryToIdentifier):
         instances, loss = self._final_instances(codes), self.network.whole_loss
         self._train(instances, loss, "final", config.final, lambda: self.validated(view))
         self.make_inputs(view.corpus)
-        shutil.rmtree(self._kept, ignore_errors=True)
+        kept.forget()
 
     def _prepare(self, view: TrainingView) -> None:
         """Backbone, tables, texts and queries."""
         config, corpus = self.config, view.corpus
-        examples, queries = self.training_searches(view), self.written_queries(view)
+        self.training_searches(view)
+        queries = self.written_queries(view)
         self.backbone = Backbone.make(config.backbone, texts_of(view), (), self.context)
         self.network = self._new_network(config.positions + 1)
-        tokenizer = self.backbone.tokenizer
-        self._texts = tokenizer(corpus.items.text, config.most_text_tokens - 1)
-        asked, clicked = real_pairs(examples.query, examples.target, config.real_pairs)
-        written, about = written_pairs(queries, config.queries_per_item)
-        written_tokens = tokenizer(queries.texts, config.most_query_tokens - 1)
-        self._item_queries = ItemQueries.of_pairs(
-            joined([self.query_tokens(corpus.queries.text), written_tokens]),
-            np.concatenate([asked, len(corpus.queries.text) + written]),
-            np.concatenate([clicked, about]),
-            corpus.number_of_items,
-        )
+        self._texts = self.backbone.tokenizer(corpus.items.text, config.most_text_tokens - 1)
+        pairs = self.all_pairs(view, queries)
+        self._item_queries = ItemQueries.of_pairs(*pairs, corpus.number_of_items)
 
     def _new_network(self, positions: int) -> GenRetNetwork:
         torch.manual_seed(int(self.context.random("tables").integers(2**62)))
@@ -604,7 +396,7 @@ class GenRet(QueryToIdentifier):
         """(codes, dim) centres of the states of all items that share their prefix with others."""
         config = self.config
         states = centred_by_prefix(self._states(learned), learned)
-        shared = states[_is_sharing(learned)]
+        shared = states[~is_alone(learned)]
         smallest, largest = size_bounds(len(shared), config.codes)
         return balanced_centres(
             shared,
@@ -630,43 +422,6 @@ class GenRet(QueryToIdentifier):
             found = self.network(ids.to(device), mask.to(device), codes.to(device))
             states[rows] = found[:, -1].float().cpu().numpy()
         return states
-
-    # ------------------------------------------------------------------- positions that are kept
-
-    @property
-    def _kept(self) -> Path:
-        """Where finished positions are until the system is fitted."""
-        return self.context.folder / "checkpoint" / "positions"
-
-    def _keep(self, learned: LongArray) -> None:
-        """Write the network and the codes, so that a run that is killed later begins here."""
-
-        def fill(folder: Path) -> None:
-            save_state(self.network.state_dict(), folder / _WEIGHTS)
-            with atomic_path(folder / _CODES) as path, path.open("wb") as opened:
-                np.save(opened, learned, allow_pickle=False)
-
-        build_folder(self._kept / str(learned.shape[1]), fill)
-        shutil.rmtree(self._kept / str(learned.shape[1] - 1), ignore_errors=True)
-
-    def _resumed(self) -> LongArray:
-        """(items, positions) the codes that are there already, with the network read for them."""
-        for positions in range(self.config.positions, 0, -1):
-            folder = self._kept / str(positions)
-            if is_complete(folder) and self._is_sound(folder):
-                self.network.load_state_dict(load_state(folder / _WEIGHTS, self.context.device))
-                learned: LongArray = np.load(folder / _CODES, allow_pickle=False)
-                return learned
-        return np.zeros((len(self._texts) - 1, 0), dtype=np.int64)
-
-    def _is_sound(self, folder: Path) -> bool:
-        try:
-            check_manifest(folder)
-        except BenchmarkError as error:
-            self.context.logger.warning("a learned position is not used: %s", error)
-            shutil.rmtree(folder)
-            return False
-        return True
 
     # -------------------------------------------------------------------------------- ranking
 
@@ -715,11 +470,5 @@ class GenRet(QueryToIdentifier):
         return sum(weight.numel() for weight in self.network.parameters())
 
 
-def _is_sharing(codes: LongArray) -> NDArray[np.bool_]:
-    """(items,) whether another item has the same codes."""
-    group = groups_of(codes)
-    return np.bincount(group)[group] > 1
-
-
 def _share_alone(codes: LongArray) -> float:
-    return 1.0 - float(_is_sharing(codes).mean())
+    return 1.0 - float((~is_alone(codes)).mean())

@@ -29,7 +29,6 @@ from pydantic import Field
 from torch import nn
 
 from baselines.generative_retrieval.base import (
-    NO_TOKEN,
     QueryToIdentifier,
     RealPairs,
     VectorRetrievalConfig,
@@ -44,7 +43,7 @@ from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.product import ROUNDS, ProductQuantiser
 from benchmark.kit.language_models.seq2seq import Backbone
 from benchmark.kit.language_models.tokenizer import texts_of
-from benchmark.kit.text.pieces import IGNORED, batches_by_length, joined
+from benchmark.kit.text.pieces import IGNORED, NO_TOKEN, joined, shuffled_by_length, tokens_of_rows
 from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.systems.contract import FloatArray
@@ -235,13 +234,6 @@ def closed(tokens: Tokens, end: int) -> Tokens:
     return _closed(tokens.ids, tokens.lengths, end, tokens.padding)
 
 
-def listed(rows: Sequence[Sequence[int]], padding: int) -> Tokens:
-    """Token lists in a row."""
-    ids = np.array([token for row in rows for token in row], dtype=np.int32)
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    return Tokens(ids, offsets.astype(np.int64), padding)
-
-
 @dataclass(frozen=True)
 class IdentifierInstances(Instances):
     """Inputs, complete with their ends, and the item that each is to be answered by.
@@ -261,9 +253,8 @@ class IdentifierInstances(Instances):
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[LongArray]:
         """A fresh shuffle, sorted by length within windows."""
-        rows = random.permutation(len(self)).astype(np.int64)
-        lengths = self.tokens.lengths[self.row[rows]]
-        return batches_by_length(rows, lengths, batch_size, random, self.window)
+        lengths = self.tokens.lengths[self.row]
+        return shuffled_by_length(lengths, batch_size, random, self.window)
 
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         """Input ids, mask and labels."""
@@ -298,7 +289,7 @@ class WebUltron(QueryToIdentifier):
         queries = self.written_queries(view)
         texts = [self._text_identifier(corpus.items, item) for item in _items(corpus)]
         codes = self._product_codes(corpus)
-        names, first_of_level = identifier_tokens(codes) if codes else ([], np.zeros(1, np.int64))
+        names = identifier_tokens(codes) if codes else []
         self.backbone = Backbone.make(
             config.backbone, [*texts_of(view), *texts], names, self.context
         )
@@ -306,8 +297,7 @@ class WebUltron(QueryToIdentifier):
         words = targets_of_texts(tokenizer(texts, config.text_tokens - 1), tokenizer.end)
         kinds = {"text": words}
         if codes:
-            ids = tokenizer.marked(names).ids.astype(np.int64)
-            kinds["pq"] = targets_of_codes(codes, first_of_level, ids, None)
+            kinds["pq"] = targets_of_codes(codes, tokenizer)
         self.targets = kinds[config.docid]
         if config.docid == "pq":
             give_own_output_layer(self.backbone)
@@ -396,9 +386,7 @@ class WebUltron(QueryToIdentifier):
             parts.append(terms)
             answered.append(used + 1)
         if other is not None:
-            is_token = other[1:] != NO_TOKEN
-            offsets = np.concatenate([[0], np.cumsum(is_token.sum(axis=1))])
-            parts.append(Tokens(other[1:][is_token].astype(np.int32), offsets, tokenizer.padding))
+            parts.append(tokens_of_rows(other[1:], tokenizer.padding))
             answered.append(np.arange(1, len(other)))
         item = np.concatenate(answered).astype(np.int64)
         return self._instances(joined(parts), np.arange(len(item)), item)
@@ -447,4 +435,4 @@ def _all_passages(
         rows += found
         about += [item] * len(found)
         start += count
-    return listed(rows, titles.padding), np.array(about, dtype=np.int64)
+    return Tokens.of_lists(rows, titles.padding), np.array(about, dtype=np.int64)

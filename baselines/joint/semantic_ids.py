@@ -22,22 +22,20 @@ prompts and scores with plain ones written there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
-from baselines.generative_recommendation.lc_rec import code_tokens, identifier_texts
+from baselines.generative_recommendation.base import PromptedCodes
 from benchmark.data.dataset import BEHAVIOURS, LongArray
 from benchmark.errors import SystemFailure
-from benchmark.files import read_json, write_json
-from benchmark.kit.decoding.catalogue import CatalogueRanking, IdentifierSystem
+from benchmark.kit.decoding.catalogue import CatalogueRanking
+from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
-from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers
-from benchmark.kit.identifiers.card import card
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
+from benchmark.kit.identifiers.names import code_tokens, identifier_texts
 from benchmark.kit.identifiers.rqvae import RQVAEConfig, learn_identifiers
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings
@@ -45,8 +43,9 @@ from benchmark.kit.language_models.tokenizer import TextTokenizer, texts_of
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, joint_item_vectors
 from benchmark.kit.text.encoders import encoder_part, own_pooling
-from benchmark.kit.text.pieces import assembled, assembled_lengths, joined
+from benchmark.kit.text.pieces import NO_PIECE, assembled_rows, joined, stacked
 from benchmark.kit.text.tokens import Tokens
+from benchmark.kit.text.wordings import column
 from benchmark.kit.training import TrainingSettings, train
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import PretrainedPart, SystemConfig
@@ -134,8 +133,6 @@ LITERALS: dict[PromptStyle, tuple[str, str, str, str]] = {
 }
 """What stands before and after a history, and before and after a query."""
 
-_NOTHING = -1
-
 
 class Prompts:
     """Literals, identifiers and queries, tokenised once; a prompt is a row of their numbers.
@@ -170,9 +167,9 @@ class Prompts:
             events: of one task; queries beyond those of the corpus are in ``tokens`` too.
         """
         if events.task == "search":
-            return self._between(2, self._first_query + events.query[:, None].astype(np.int64))
+            return self._between(2, column(self._first_query, events.query))
         items = events.history(history_length, "recommendation").items.astype(np.int64)
-        return self._between(0, np.where(items > 0, self._first_item + items, _NOTHING))
+        return self._between(0, np.where(items > 0, self._first_item + items, NO_PIECE))
 
     def _between(self, before: int, middle: LongArray) -> LongArray:
         """``middle`` (events, pieces) between two literals."""
@@ -181,13 +178,12 @@ class Prompts:
 
     def items(self, items: LongArray) -> LongArray:
         """(items, 1) the pieces of their identifiers."""
-        return (self._first_item + items.astype(np.int64))[:, None]
+        return column(self._first_item, items)
 
     def targets(self) -> LongArray:
         """(items + 1, tokens) the identifier of each item and the end, -1 after it."""
         every = np.arange(self._first_query - self._first_item)
-        ids, mask = assembled(self.tokens, self.items(every), self.end)
-        return ids.masked_fill(~mask, -1).numpy().astype(np.int64)
+        return assembled_rows(self.tokens, self.items(every), self.end)
 
 
 def training_pairs(
@@ -204,54 +200,37 @@ def training_pairs(
     for task in BEHAVIOURS:
         events = view.examples(task)
         pieces = prompts.of_events(events, config.history_length)
-        kept = (pieces[:, 1:-1] != _NOTHING).any(axis=1)
+        kept = (pieces[:, 1:-1] != NO_PIECE).any(axis=1)
         inputs.append(pieces[kept])
         targets.append(prompts.items(events.target[kept]))
     if not sum(len(part) for part in inputs):
         raise SystemFailure("there are neither searches nor histories to learn from.")
-    width = max(part.shape[1] for part in inputs)
-    filled = [
-        np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=_NOTHING)
-        for part in inputs
-    ]
-    return TokenPairs(prompts.tokens, np.concatenate(filled), np.concatenate(targets), prompts.end)
+    return TokenPairs(prompts.tokens, stacked(inputs), np.concatenate(targets), prompts.end)
 
 
 # -------------------------------------------------------------------------------------- the system
 
 
-class JointSemanticIDs(IdentifierSystem):
-    """Identifiers of the jointly trained bi-encoder, and one T5 that writes them for both tasks.
-
-    After ``fit`` or ``load`` there are ``identifiers``, ``backbone`` and ``prompts``.
-    """
+class JointSemanticIDs(PromptedCodes):
+    """Identifiers of the jointly trained bi-encoder, and one T5 that writes them for both tasks."""
 
     Config = JointSemanticIDsConfig
     config: JointSemanticIDsConfig
     tasks = tuple(BEHAVIOURS)
     reads_query_texts = True
 
-    identifiers: Identifiers
-    figures: dict[str, float]
-    encoder_stand_in: str
-    backbone: Backbone
     prompts: Prompts
 
     def fit(self, view: TrainingView) -> None:
         """Fine-tune the bi-encoder, quantise its item vectors, then train the T5 on both tasks."""
         config = self.config
         self._make_identifiers(view)
-        self.figures |= card(self.identifiers, view)
         words = [*texts_of(view), *LITERALS[config.prompts]]
         added = code_tokens(identifier_texts(self.identifiers))
         self.backbone = Backbone.make(config.backbone, words, added, self.context)
-        self._make_prompts(view.corpus)
+        self.make_prompts(view.corpus)
         instances = training_pairs(view, self.prompts, config)
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * instances.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, instances)
         model = self.backbone.model
         train(model, instances, model, settings, self.context, lambda: view.validate(self))
 
@@ -261,13 +240,11 @@ class JointSemanticIDs(IdentifierSystem):
         files = find_encoder(config.text_encoder, MPNET[0])
         self.encoder_stand_in = files.stand_in(MPNET, "the bi-encoder starts")
 
-        def build(folder: Path) -> None:
+        def learn() -> LearnedIdentifiers:
             vectors = joint_item_vectors(
                 view, files, own_pooling(files), config.bi_encoder, config.most_item_tokens, context
             )
-            learned = learn_identifiers(vectors, config.identifiers, context)
-            learned.identifiers.save(folder)
-            write_json(folder / _FIGURES, learned.figures)
+            return learn_identifiers(vectors, config.identifiers, context)
 
         determined_by = {
             "view": view.fingerprint,
@@ -275,16 +252,11 @@ class JointSemanticIDs(IdentifierSystem):
             "most_item_tokens": config.most_item_tokens,
             "bi_encoder": config.bi_encoder.model_dump(mode="json"),
             "settings": config.identifiers.model_dump(mode="json"),
-            "seed": context.seed,
-            "device": torch.device(context.device).type,
-            "precision": context.precision,
-            "code": context.code,
         }
-        folder = context.artifacts.get("identifiers", determined_by, build)
-        self.identifiers = Identifiers.load(folder)
-        self.figures = read_json(folder / _FIGURES)
+        self.take_codes("identifiers", view, determined_by, learn)
 
-    def _make_prompts(self, corpus: Corpus) -> None:
+    def make_prompts(self, corpus: Corpus) -> None:
+        """Tokenise literals, identifiers and queries."""
         config, tokenizer = self.config, self.backbone.tokenizer
         self.prompts = Prompts(
             tokenizer,
@@ -295,56 +267,11 @@ class JointSemanticIDs(IdentifierSystem):
         )
         self._targets = self.prompts.targets()
 
-    def writer(self) -> Any:
-        """The T5."""
-        return self.backbone.model.eval().t5
-
-    def targets_of(self, task: str) -> LongArray:
-        """The codes of all items, each with its end, for either task."""
-        return self._targets
-
-    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, Encoded]]:
-        """Prompts of either task, those of similar length together."""
-        config, device = self.config, self.context.device
-        tokens = self.prompts.tokens
+    def encoded(self, requests: Requests) -> Iterator[tuple[LongArray, EncodedPrompts]]:
+        """Prompts of either task."""
+        config, tokens = self.config, self.prompts.tokens
         if requests.new_queries:
             new = self.backbone.tokenizer(requests.new_queries, config.most_query_tokens)
             tokens = joined([tokens, new])
         pieces = self.prompts.of_events(requests, config.history_length)
-        for rows in self.batches(requests, assembled_lengths(tokens, pieces)):
-            ids, mask = assembled(tokens, pieces[rows], self.prompts.end)
-            with torch.inference_mode():
-                states = encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))
-            yield rows, states
-
-    def save(self, folder: Path) -> None:
-        """Write the T5 and the identifiers."""
-        self.backbone.save(folder / _BACKBONE)
-        self.identifiers.save(folder / _IDENTIFIERS)
-        write_json(folder / _FIGURES, self.figures)
-        write_json(folder / _ORIGIN, {"encoder_stand_in": self.encoder_stand_in})
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read what :meth:`save` wrote; no encoder is fine-tuned again."""
-        self.backbone = Backbone.load(folder / _BACKBONE, self.context.device)
-        self.identifiers = Identifiers.load(folder / _IDENTIFIERS)
-        self.figures = read_json(folder / _FIGURES)
-        self.encoder_stand_in = read_json(folder / _ORIGIN)["encoder_stand_in"]
-        self._make_prompts(corpus)
-
-    def identifier_quality(self) -> dict[str, dict[str, float]]:
-        """How well the codes tell items apart, and how many items shared all of them at first."""
-        return {"semantic": self.figures}
-
-    def number_of_parameters(self) -> int:
-        """Weights of the T5."""
-        return sum(weight.numel() for weight in self.backbone.model.parameters())
-
-    def stand_ins(self) -> tuple[str, ...]:
-        """What stands in for the pretrained T5 and for the sentence encoder."""
-        sentences = (self.config.backbone.stand_in(), self.encoder_stand_in)
-        return tuple(sentence for sentence in sentences if sentence)
-
-
-_BACKBONE, _IDENTIFIERS = "backbone", "identifiers"  # folders
-_FIGURES, _ORIGIN = "figures.json", "origin.json"
+        return self.read(requests, tokens, pieces)

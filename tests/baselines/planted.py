@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from baselines import encoders
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.kit.pretrained.model_folder import PretrainedFiles
 from benchmark.systems.contract import RunContext
@@ -69,7 +70,7 @@ def toy_encoder(module: ModuleType, width: int) -> Iterator[None]:
 
     found = PretrainedFiles(Path("none"), "toy", "0" * 64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "find_encoder", lambda *names: found)
+        patch.setattr(encoders, "find_encoder", lambda *names: found)
         patch.setattr(module, "text_vectors", vectors)
         yield
 

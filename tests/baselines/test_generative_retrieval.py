@@ -19,7 +19,6 @@ from baselines.generative_retrieval.webultron import (
     IdentifierInstances,
     WebUltron,
     key_terms_of,
-    listed,
     passages_of,
     text_identifier,
 )
@@ -28,6 +27,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.decoding.query_ranking import QueryRanking
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.pseudo_queries import PseudoQueries
+from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import IGNORED
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
@@ -269,7 +269,7 @@ def test_a_passage_begins_with_the_title_and_holds_whole_sentences() -> None:
 
 
 def test_key_terms_are_the_rarest_tokens_in_their_order() -> None:
-    texts = listed([[5, 1, 6, 1, 7, 1, 8, 1, 1, 1], [1] * 10, [5, 6]], padding=0)
+    texts = Tokens.of_lists([[5, 1, 6, 1, 7, 1, 8, 1, 1, 1], [1] * 10, [5, 6]], padding=0)
     weights = np.array([0.0, 0.1, 0, 0, 0, 1.0, 1.0, 1.0, 1.0])
     terms, used = key_terms_of(texts, weights, end=9, longest=5)
     assert used.tolist() == [0]  # the others have one distinct token, or too few

@@ -14,23 +14,23 @@ from baselines.generative_retrieval.genret import (
     CodeWriter,
     GenRet,
     GenRetNetwork,
-    ItemBatches,
-    ItemQueries,
     LossTerms,
     LossWeights,
-    PairBatches,
+    tokens_of_codes,
+)
+from baselines.generative_retrieval.item_queries import ItemBatches, ItemQueries, PairBatches
+from benchmark.data.dataset import Dataset
+from benchmark.errors import SystemFailure
+from benchmark.kit.decoding.ranking import candidate_scores
+from benchmark.kit.decoding.t5 import encode
+from benchmark.kit.identifiers.positions import (
     balance,
     balanced_codes,
     balanced_shares,
     centred_by_prefix,
     size_bounds,
-    tokens_of_codes,
     with_last_code,
 )
-from benchmark.data.dataset import Dataset
-from benchmark.errors import SystemFailure
-from benchmark.kit.decoding.ranking import candidate_scores
-from benchmark.kit.decoding.t5 import encode
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.kit.text.tokens import Tokens
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,29 @@ from baselines.generative_recommendation import lc_rec
 from baselines.generative_recommendation.lc_rec import (
     DESCRIBE,
     FUSE,
-    FUSED,
     IDENTIFY,
-    ITEM_OF_TEXT,
     NEXT,
-    NEXT_ITEM,
-    TEXT_OF_ITEM,
     LCRec,
     LCRecConfig,
     Mixture,
     Prompts,
-    PromptStyle,
     TaskMix,
-    code_tokens,
-    identifier_texts,
     titles_and_details,
-    wordings_of,
     words_of,
+)
+from baselines.generative_recommendation.wordings import (
+    FUSED,
+    ITEM_OF_TEXT,
+    LC_REC,
+    NEXT_ITEM,
+    TEXT_OF_ITEM,
+    PromptStyle,
 )
 from benchmark.data.dataset import Dataset, Items
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.names import code_tokens, identifier_texts
 from benchmark.kit.language_models.tokenizer import TextTokenizer
-from benchmark.kit.pretrained.model_folder import PretrainedFiles
 from benchmark.kit.text.pieces import IGNORED, assembled, assembled_lengths
 from benchmark.kit.training.micro_batches import Limit
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -44,7 +45,7 @@ from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import recommended, small_t5
+from tests.baselines.planted import recommended, small_t5, toy_encoder
 from tests.training import SEED, expect
 
 UNKNOWN = 2
@@ -105,18 +106,9 @@ def planted() -> Planted:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _toy_encoder() -> Any:
-    """Random vectors in place of an encoder's."""
-
-    def vectors(context: RunContext, encoder: Any, texts: list[str], *rest: Any) -> Any:
-        return np.random.default_rng(0).normal(size=(len(texts), DIM)).astype(np.float32)
-
-    patch = pytest.MonkeyPatch()
-    toy = PretrainedFiles(Path("none"), "toy", "0" * 64)
-    patch.setattr(lc_rec, "find_encoder", lambda *names: toy)
-    patch.setattr(lc_rec, "text_vectors", vectors)
-    yield
-    patch.undo()
+def _toy_encoder() -> Iterator[None]:
+    with toy_encoder(lc_rec, DIM):
+        yield
 
 
 def make(folder: Path, training: dict[str, Any] = QUICK, **changes: Any) -> LCRec:
@@ -146,8 +138,8 @@ def prompts_of(style: PromptStyle, most_text_tokens: int = 50) -> tuple[Prompts,
 
 
 def test_there_are_as_many_wordings_as_in_the_original() -> None:
-    assert [len(of_task) for of_task in wordings_of("instruction")] == [17, 19, 17, 12]
-    assert wordings_of("instruction") == (NEXT_ITEM, ITEM_OF_TEXT, TEXT_OF_ITEM, FUSED)
+    assert [len(of_task) for of_task in LC_REC["instruction"]] == [17, 19, 17, 12]
+    assert LC_REC["instruction"] == (NEXT_ITEM, ITEM_OF_TEXT, TEXT_OF_ITEM, FUSED)
     both = [sum("{title}" in r and "{details}" in r for r, _ in ITEM_OF_TEXT)]
     both += [sum(answer == "{title} {details}" for _, answer in TEXT_OF_ITEM)]
     assert both == [7, 5]
@@ -177,7 +169,7 @@ def test_pieces_give_the_tokens_of_whole_sentences(style: PromptStyle) -> None:
     prompts, tokenizer = prompts_of(style)
     histories, items = np.array([[0, 2, 1]]), np.array([1])
     comma = " , " if style == "instruction" else " "
-    wordings = [wording for of_task in wordings_of(style) for wording in of_task]
+    wordings = [wording for of_task in LC_REC[style] for wording in of_task]
     for number, (read, written) in enumerate(wordings):
         wording = np.array([number])
         values = {

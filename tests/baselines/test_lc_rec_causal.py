@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from baselines.generative_recommendation import lc_rec
-from baselines.generative_recommendation.lc_rec import TaskMix, identifier_texts
+from baselines.generative_recommendation.lc_rec import TaskMix
 from baselines.generative_recommendation.lc_rec_causal import (
     ANSWER,
     CausalMixture,
     LCRecCausal,
     LCRecCausalConfig,
 )
+from baselines.generative_recommendation.wordings import NEXT_ITEM
 from benchmark.errors import SystemFailure
+from benchmark.kit.identifiers.names import identifier_texts
 from benchmark.kit.language_models.causal import continued
 from benchmark.kit.text.pieces import IGNORED, assembled
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -169,7 +171,7 @@ def test_a_named_model_with_a_tokenizer_of_its_own_is_tuned(
     ids, mask = assembled(system.prompts.tokens, question)
     first = [1] if opens else []
     texts = identifier_texts(system.identifiers)
-    before, after = lc_rec.NEXT_ITEM[0][0].split("{history}")
+    before, after = NEXT_ITEM[0][0].split("{history}")
     tokenizer = system.backbone.tokenizer
     written = f" {before.strip()}{texts[3]} ,{texts[4]} {after.strip()} {ANSWER}"
     assert ids[mask].tolist() == [*first, *tokenizer.marked([written]).ids.tolist()]

@@ -12,11 +12,11 @@ import torch
 
 from baselines.generative_recommendation import liger
 from baselines.generative_recommendation.liger import LIGER, LIGERConfig, proposed
+from benchmark.kit.identifiers.learning import standardised
 from benchmark.kit.identifiers.moving import (
     MovingConfig,
     MovingRQVAE,
     repeated,
-    standardised,
 )
 from benchmark.kit.identifiers.rqvae import VECTORS
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets

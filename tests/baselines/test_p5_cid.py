@@ -10,19 +10,16 @@ import pytest
 
 from baselines.generative_recommendation.p5_cid import (
     P5CID,
-    SEQUENTIAL,
-    STRAIGHTFORWARD,
     P5CIDConfig,
     PrefixPrompts,
     Prompts,
-    collaborative_identifiers,
     item_text,
     user_texts,
-    with_branch_of_unseen,
-    wordings_of,
 )
+from baselines.generative_recommendation.wordings import P5_CID, SEQUENTIAL, STRAIGHTFORWARD
 from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
+from benchmark.kit.identifiers.collaborative import collaborative_identifiers, with_branch_of_unseen
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
@@ -113,7 +110,7 @@ def test_clusters_must_be_fewer_than_the_items_of_the_largest() -> None:
 
 
 def prompts_of(style: str) -> tuple[Prompts, TextTokenizer]:
-    texts = [part for family in wordings_of(style) for part in family]
+    texts = [part for family in P5_CID[style] for part in family]
     tokenizer = TextTokenizer.trained_on([*texts, "item_ ,", *user_texts(3)], 300)
     tokenizer.add(["<CI0>", "<CI1>"])
     return Prompts(tokenizer, ["", "<CI0><CI1>", "<CI1><CI1>"], 3, style), tokenizer
@@ -142,7 +139,7 @@ def test_users_and_items_are_one_word_each() -> None:
 @pytest.mark.parametrize("style", ["short", "instruction"])
 def test_the_unknown_user_is_not_named(style: str) -> None:
     prompts, tokenizer = prompts_of(style)
-    for number, wording in enumerate(wordings := sum(wordings_of(style), ())):
+    for number, wording in enumerate(wordings := sum(P5_CID[style], ())):
         pieces = prompts.pieces(np.array([0]), np.array([[0, 1]]), np.array([number]))
         sentence = wording.format(user="", history=item_text("<CI0><CI1>", style))
         found = prompts.inputs(pieces, "last_word")["input_ids"][0].tolist()

@@ -53,7 +53,7 @@ class WithCodes(RPG):
         codes = np.random.default_rng(2).integers(6, size=(ITEMS, 4))
         codes[-1] = codes[-2]
         self.identifiers = Identifiers.of_items(codes, (6,) * 4)
-        self.figures, self.stand_in = {}, ""
+        self.figures, self.encoder_stand_in = {}, ""
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import torch
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from sklearn.cluster import KMeans
 
-from baselines.generative_recommendation.lc_rec import identifier_texts
 from baselines.joint.semantic_ids import (
     LITERALS,
     JointSemanticIDs,
@@ -25,6 +24,7 @@ from baselines.joint.semantic_ids import (
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.names import identifier_texts
 from benchmark.kit.identifiers.rqvae import learn_identifiers
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, pair_loss

@@ -11,6 +11,7 @@ import pytest
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, EventLog
 from benchmark.errors import BenchmarkError
 from benchmark.kit.identifiers import Identifiers
+from benchmark.kit.identifiers.names import identifier_texts
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.text.pieces import assembled
 from benchmark.protocol.histories import EventSet
@@ -23,7 +24,6 @@ from gensar.prompts import (
     PromptStyle,
     code_names,
     cut_texts,
-    identifier_texts,
     tokens_of_identifiers,
 )
 

@@ -19,7 +19,6 @@ from baselines.generative_retrieval.webultron import (
     give_own_output_layer,
     inverse_document_frequencies,
     key_terms_of,
-    listed,
     passages_of,
     text_identifier,
 )
@@ -30,6 +29,7 @@ from benchmark.kit.identifiers.hierarchical import structured_identifiers
 from benchmark.kit.identifiers.product import ProductQuantiser
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
 from benchmark.kit.language_models.tokenizer import TextTokenizer
+from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.training import Batch
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from tests.golden.loading import Golden, golden_stems, load_golden
@@ -222,7 +222,7 @@ def check_instances(golden: Golden) -> None:
     assert passages == unpadded(golden.outputs["passage_input_ids"])
     assert about == golden.outputs["passage_doc"].tolist()
 
-    whole = listed([ids(f"{one['title']} {one['body']}") for one in documents], 0)
+    whole = Tokens.of_lists([ids(f"{one['title']} {one['body']}") for one in documents], 0)
     weights = inverse_document_frequencies(whole, len(vocabulary))
     expected = json.loads(str(golden.outputs["idf_json"]))
     close([weights[vocabulary[word]] for word in expected], list(expected.values()), "idf")  # type: ignore[arg-type]

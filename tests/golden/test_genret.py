@@ -16,16 +16,18 @@ from baselines.generative_retrieval.genret import (
     GenRetNetwork,
     LossTerms,
     LossWeights,
-    balance,
-    balanced_codes,
-    balanced_shares,
-    centred_by_prefix,
     tokens_of_codes,
-    with_last_code,
 )
 from benchmark.kit.decoding.query_ranking import QueryRanking
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.balanced import balanced_assignment, costs_of
+from benchmark.kit.identifiers.positions import (
+    balance,
+    balanced_codes,
+    balanced_shares,
+    centred_by_prefix,
+    with_last_code,
+)
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 from tests.golden.loading import Golden, golden_stems, load_golden
 

@@ -15,11 +15,11 @@ from baselines.generative_recommendation.liger import LIGER, LIGERModel, propose
 from baselines.generative_recommendation.tiger import Vocabulary
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.collisions import with_counter
+from benchmark.kit.identifiers.learning import standardised
 from benchmark.kit.identifiers.moving import (
     MovingConfig,
     MovingRQVAE,
     repeated,
-    standardised,
 )
 from benchmark.kit.identifiers.rqvae import VECTORS
 from benchmark.kit.training.optimizers import make_optimizer, rate_factor

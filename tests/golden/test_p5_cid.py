@@ -9,17 +9,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from baselines.generative_recommendation.p5_cid import (
-    P5,
-    P5CIDConfig,
-    cluster_paths,
-    collaborative_identifiers,
-    mean_over_rows,
-    numbered,
-    whole_words,
-)
+from baselines.generative_recommendation.p5_cid import P5, P5CIDConfig, mean_over_rows, whole_words
 from benchmark.kit.decoding.ranking import candidate_scores
 from benchmark.kit.decoding.t5 import encode
+from benchmark.kit.identifiers.collaborative import (
+    cluster_paths,
+    collaborative_identifiers,
+    numbered,
+)
 from benchmark.kit.identifiers.spectral import CountRule, co_occurrence_graph
 from benchmark.kit.identifiers.value import groups_of
 from benchmark.kit.language_models.seq2seq import Seq2Seq

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.kit.language_models import seq2seq
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, ScratchSize, Seq2Seq
 from benchmark.kit.language_models.tokenizer import TextTokenizer
+from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import (
     assembled,
     assembled_lengths,
@@ -167,7 +167,7 @@ def test_texts_without_markers_are_tokenised_as_they_were() -> None:
 
 
 def test_prompts_are_padded_on_the_right_closed_and_cut() -> None:
-    tokens = seq2seq.Tokens(np.array([5, 6, 7, 8], dtype=np.int32), np.array([0, 2, 2, 3, 4]), 0)
+    tokens = Tokens(np.array([5, 6, 7, 8], dtype=np.int32), np.array([0, 2, 2, 3, 4]), 0)
     pieces = np.array([[0, -1, 2], [1, 3, -1], [-1, -1, -1], [2, 0, 0]])
     assert assembled_lengths(tokens, pieces).tolist() == [3, 1, 0, 5]
     ids, mask = assembled(tokens, pieces, end=1, most_tokens=5)

@@ -24,8 +24,9 @@ from benchmark.data.dataset import LongArray
 from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.decoding.ranking import LengthRule, candidate_scores, catalogue_scores
 from benchmark.kit.decoding.scoring_batches import batches_of
-from benchmark.kit.decoding.trie import NO_TOKEN, CatalogueTrie
+from benchmark.kit.decoding.trie import CatalogueTrie
 from benchmark.kit.precision import autocast
+from benchmark.kit.text.pieces import NO_TOKEN
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, System
 

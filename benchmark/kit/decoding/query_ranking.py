@@ -22,8 +22,9 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.decoding.catalogue import catalogue_of
 from benchmark.kit.decoding.ranking import LengthRule, catalogue_scores, node_log_probabilities
 from benchmark.kit.decoding.t5 import encode
-from benchmark.kit.decoding.trie import NO_TOKEN, Trie
+from benchmark.kit.decoding.trie import Trie
 from benchmark.kit.precision import autocast
+from benchmark.kit.text.pieces import NO_TOKEN
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.precisions import SINGLE_PRECISION
 

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
-
-NO_TOKEN = -1
-"""Pads the end of identifiers that are shorter than the longest."""
+from benchmark.kit.text.pieces import NO_TOKEN
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Learning identifiers: what a model must offer, its settings, and the way from vectors to codes.
+"""Learning identifiers: what a model must offer, and the way from vectors to codes.
 
 The codebooks start as k-means centres, the model is trained by the suite's loop and keeps the
 weights with the fewest collisions, every item gets its nearest codes, and collisions are resolved.
@@ -13,15 +13,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import nn
 
 from benchmark.errors import SystemFailure
+from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import (
     Coded,
     collision_rate,
@@ -29,17 +28,16 @@ from benchmark.kit.identifiers.collisions import (
     with_free_codes,
     with_transported_codes,
 )
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
 from benchmark.kit.identifiers.quantiser import (
     CodebookChange,
-    Gradient,
-    Reduction,
     kmeans_start,
     restart_unused,
 )
-from benchmark.kit.identifiers.sinkhorn import SMALLEST_EPSILON
+from benchmark.kit.identifiers.settings import QuantisationConfig
 from benchmark.kit.identifiers.value import Identifiers
 from benchmark.kit.training import Batch, Instances, TrainingHistory, TrainingSettings, train
-from benchmark.systems.contract import FloatArray, RunContext, SystemConfig
+from benchmark.systems.contract import FloatArray, RunContext
 from benchmark.systems.view import ValidationMetrics
 
 COLLISION_RATE = "collision rate"
@@ -50,99 +48,6 @@ _ITEMS_AT_ONCE = 8192
 
 EARLY = 0.25
 """Weights that were selected in this first part of training are reported as an early choice."""
-
-Resolution = Literal["released", "assignment", "counter", "none"]
-Quantiser = Literal["rq-vae", "rq-kmeans"]
-Selected = Literal["any_time", "after_warmup"]
-
-
-class QuantisationConfig(SystemConfig):
-    """What all models that quantise vectors by auto-encoders have in common."""
-
-    quantiser: Quantiser = "rq-vae"
-    """"rq-kmeans" learns no auto-encoder: the codes of a level are the k-means centres of what the
-    levels before it leave of the vectors themselves, over all items (as in arXiv 2508.10478)."""
-    hidden_sizes: tuple[int, ...] = (512, 256, 128, 64)
-    """Widths between the vectors and the latent; decoders have them in reverse."""
-    latent_size: int = Field(default=32, ge=1)
-    """Width of an encoder's output."""
-    bias: bool = True
-    """Whether linear layers have biases."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Before each linear layer."""
-    batch_norm: bool = False
-    """After each linear layer but the last."""
-    initialisation: Literal["xavier-normal", "torch"] = "xavier-normal"
-    """Of the linear layers; Xavier's comes with biases of zero."""
-    commitment: float = Field(default=0.25, ge=0)
-    """Weight of pulling a residual to its code, relative to pulling the code to the residual."""
-    quantisation_weight: float = Field(default=1.0, ge=0)
-    """Weight of the codebook and commitment terms beside the reconstruction."""
-    reduction: Reduction = "mean"
-    """Of every error: the mean over elements and levels, or the sum over them."""
-    gradient: Gradient = "first_level"
-    """Which levels' commitment reaches the encoder."""
-    kmeans_iterations: int | None = Field(default=100, ge=1)
-    """Most iterations of the codebooks' k-means start; a uniform start if absent."""
-    kmeans_rows: Literal["batch", "all"] = "batch"
-    """What is clustered: the first training batch or all items."""
-    restart_unused: bool = False
-    """At every validation, move codes that no item has to the residuals of random items."""
-    sinkhorn_rounds: int = Field(default=50, ge=1)
-    """Normalisations of rows and columns where a level is assigned evenly."""
-    standardise: bool = False
-    """Bring each dimension of the vectors to mean 0 and deviation 1. The elements of vectors of
-    length one are tiny, and so is their reconstruction error beside other terms; residual k-means,
-    which has none, takes the vectors as they are."""
-    collisions: Resolution = "released"
-    """What happens to items with equal identifiers; see ``benchmark.kit.identifiers.collisions``.
-    "released" may leave some."""
-    steps: int | None = Field(default=None, ge=1)
-    """Optimiser steps of training, rounded up to whole validations; ``training.epochs`` if absent.
-    The same number of epochs is many steps or few, as items are many or few."""
-    validations: int = Field(default=20, ge=1)
-    """With ``steps``, how often collisions are counted; else ``training.validate_every`` says."""
-    warmup_epochs: float = Field(default=50, ge=0)
-    """Epochs in which the learning rate rises; counted in steps of this data."""
-    warmup_steps: int | None = Field(default=None, ge=0)
-    """Steps in which it rises, instead of ``warmup_epochs``."""
-    selected: Selected = "any_time"
-    """Which validations the weights with the fewest collisions are chosen from."""
-    training: TrainingSettings = TrainingSettings(
-        epochs=500,
-        batch_size=1024,
-        optimizer="adamw",
-        learning_rate=1e-3,
-        weight_decay=1e-5,
-        schedule="linear",
-        gradient_clip=1.0,
-        patience=None,
-        validate_every=10,
-    )
-    """A batch counts items; validation counts collisions of nearest codes over all items."""
-
-    @model_validator(mode="after")
-    def _settings_act(self) -> QuantisationConfig:
-        """Refuse what would change nothing, or leave nothing to choose from."""
-        if self.quantiser == "rq-kmeans" and self.kmeans_iterations is None:
-            raise ValueError("quantiser rq-kmeans needs kmeans_iterations, at least 1")
-        if self.training.warmup_steps:
-            raise ValueError("training.warmup_steps has no effect here; set warmup_steps beside it")
-        if self.steps is not None and (self.warmup_steps or 0) >= self.steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
-        return self
-
-
-Sizes = tuple[Annotated[int, Field(ge=1)], ...]
-"""Codes of each level."""
-
-
-def checked_epsilons(sizes: tuple[int, ...], epsilons: tuple[float, ...]) -> None:
-    """Raise ``ValueError`` unless there is an epsilon for each level, 0 or large enough."""
-    if len(sizes) != len(epsilons):
-        raise ValueError(f"there are {len(sizes)} levels and {len(epsilons)} epsilons")
-    if any(0 < epsilon < SMALLEST_EPSILON for epsilon in epsilons):
-        raise ValueError(f"an epsilon must be 0 (nearest codes) or at least {SMALLEST_EPSILON}")
 
 
 class IdentifierModel(nn.Module, ABC):
@@ -194,6 +99,24 @@ class LearnedCodes:
         steps = {row["epoch"]: float(row["step"]) for row in self.history.rows}
         last = steps[max(steps)]
         return {"steps": last, "selected_step": steps.get(self.history.best_epoch, last)}
+
+    def finished(
+        self, coded: Coded, vectors: FloatArray, config: QuantisationConfig, epsilon: float
+    ) -> LearnedIdentifiers:
+        """The identifiers that codes become by :func:`resolved`, and all figures about them.
+
+        Args:
+            coded: nearest codes of one kind.
+            vectors: (items, dim) what they are of.
+            config: the settings.
+            epsilon: as for :func:`resolved`.
+
+        Raises:
+            SystemFailure: as for :func:`resolved`.
+        """
+        identifiers = resolved(coded, config, epsilon)
+        figures = quality(coded, identifiers, vectors) | self.figures()
+        return LearnedIdentifiers(identifiers, figures)
 
 
 def learn_codes(
@@ -298,9 +221,15 @@ def _usable(table: FloatArray, name: str, config: QuantisationConfig) -> FloatAr
     if not np.isfinite(table).all():
         raise SystemFailure(f"the {name} vectors hold a value that is not finite.")
     if config.standardise and config.quantiser == "rq-vae":
-        deviation = table.std(axis=0)
-        table = (table - table.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+        return standardised(table)
     return np.ascontiguousarray(table, dtype=np.float32)
+
+
+def standardised(vectors: FloatArray) -> FloatArray:
+    """Each dimension of (items, dim) with mean 0 and deviation 1; a constant one with 0."""
+    deviation = vectors.std(axis=0)
+    scaled = (vectors - vectors.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    return np.ascontiguousarray(scaled, dtype=np.float32)
 
 
 def training_settings(config: QuantisationConfig, instances: Instances) -> TrainingSettings:

@@ -19,16 +19,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import Coded
-from benchmark.kit.identifiers.learning import (
-    IdentifierModel,
-    QuantisationConfig,
-    learn_codes,
-    resolved,
-)
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
+from benchmark.kit.identifiers.learning import IdentifierModel, learn_codes
 from benchmark.kit.identifiers.quantiser import CodebookChange, squared_distances, straight_through
-from benchmark.kit.identifiers.rqvae import VECTORS, LearnedIdentifiers
+from benchmark.kit.identifiers.rqvae import VECTORS
+from benchmark.kit.identifiers.settings import QuantisationConfig
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import FloatArray, RunContext
 
@@ -199,13 +195,6 @@ def repeated(vectors: torch.Tensor, number: int, noise: torch.Tensor | None = No
     return tiled + noise * NOISE / vectors.shape[1] ** 0.5
 
 
-def standardised(vectors: FloatArray) -> FloatArray:
-    """Each dimension of (items, dim) with mean 0 and deviation 1; a constant one with 0."""
-    deviation = vectors.std(axis=0)
-    scaled = (vectors - vectors.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
-    return np.ascontiguousarray(scaled, dtype=np.float32)
-
-
 def learn_moving_codes(
     vectors: FloatArray, trained: NDArray[np.bool_], config: MovingConfig, context: RunContext
 ) -> LearnedIdentifiers:
@@ -221,5 +210,4 @@ def learn_moving_codes(
     with torch.no_grad():
         every = torch.from_numpy(vectors).to(context.device)
         coded = model.coded(model.encode({VECTORS: every}))[VECTORS]
-    identifiers = resolved(coded, config, epsilon=0.0)
-    return LearnedIdentifiers(identifiers, quality(coded, identifiers, vectors) | learned.figures())
+    return learned.finished(coded, vectors, config, epsilon=0.0)

@@ -18,16 +18,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import nn
 
-from benchmark.kit.identifiers.card import quality
 from benchmark.kit.identifiers.collisions import Coded
-from benchmark.kit.identifiers.learning import (
-    IdentifierModel,
-    QuantisationConfig,
-    Sizes,
-    checked_epsilons,
-    learn_codes,
-    resolved,
-)
+from benchmark.kit.identifiers.learned import LearnedIdentifiers
+from benchmark.kit.identifiers.learning import IdentifierModel, learn_codes
 from benchmark.kit.identifiers.quantiser import (
     CodebookChange,
     Quantised,
@@ -36,7 +29,7 @@ from benchmark.kit.identifiers.quantiser import (
     squared_errors,
     straight_through,
 )
-from benchmark.kit.identifiers.value import Identifiers
+from benchmark.kit.identifiers.settings import QuantisationConfig, Sizes, checked_epsilons
 from benchmark.kit.training import Batch
 from benchmark.systems.contract import FloatArray, RunContext
 
@@ -176,14 +169,6 @@ def coded_by(quantiser: ResidualQuantiser, latent: torch.Tensor) -> Coded:
     )
 
 
-@dataclass(frozen=True)
-class LearnedIdentifiers:
-    """Identifiers of items 1, 2, … and figures about them, for ``System.identifier_quality``."""
-
-    identifiers: Identifiers
-    figures: dict[str, float]
-
-
 def learn_identifiers(
     vectors: FloatArray, config: RQVAEConfig, context: RunContext, name: str = "identifiers"
 ) -> LearnedIdentifiers:
@@ -201,7 +186,4 @@ def learn_identifiers(
     torch.manual_seed(int(context.random(name, "initialisation").integers(2**62)))
     model = RQVAE(vectors.shape[1], config)
     learned = learn_codes(model, {VECTORS: vectors}, config, context, name)
-    coded = learned.coded[VECTORS]
-    identifiers = resolved(coded, config, config.epsilons[-1])
-    figures = quality(coded, identifiers, vectors) | learned.figures()
-    return LearnedIdentifiers(identifiers, figures)
+    return learned.finished(learned.coded[VECTORS], vectors, config, config.epsilons[-1])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, SystemFailure
-from benchmark.files import atomic_path, read_json, write_json
+from benchmark.files import read_json, write_array, write_json
 
 PADDING = -1
 
@@ -123,8 +123,7 @@ class Identifiers:
 
     def save(self, folder: Path) -> None:
         """Write the codes and sizes into ``folder``."""
-        with atomic_path(folder / _CODES_FILE) as temporary, temporary.open("wb") as opened:
-            np.save(opened, self.codes, allow_pickle=False)
+        write_array(folder / _CODES_FILE, self.codes)
         write_json(folder / _SIZES_FILE, {"sizes": list(self.sizes)})
 
     @classmethod

@@ -1,40 +1,35 @@
 """The other backbone of generative systems: a causal language model, which reads on as it writes.
 
-It is a pretrained one by hub name or folder, of any architecture that can be decoded node by node
-(``benchmark.kit.decoding.causal``), or ``scratch``: a LLaMA of any size with random weights and a
-tokenizer trained on the data set's own texts. It learns from the same instances as a T5: what a T5
-writes follows what it reads, and the loss counts that part alone. Codes of items are added as
-ordinary tokens of one id each.
+A pretrained one may be of any architecture that can be decoded node by node
+(``benchmark.kit.decoding.causal``); one from scratch is a LLaMA. It learns from the same instances
+as a T5: what a T5 writes follows what it reads, and the loss counts that part alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
 
 from benchmark.errors import BenchmarkError
-from benchmark.files import read_json, write_json
-from benchmark.kit.decoding.causal import can_decode
-from benchmark.kit.language_models.seq2seq import fused_attention, rounded_up
+from benchmark.kit.decoding.causal import ReadPrompts, can_decode, read
+from benchmark.kit.language_models.backbone import (
+    LanguageBackbone,
+    LanguageModel,
+    fused_attention,
+    rounded_up,
+)
 from benchmark.kit.language_models.tokenizer import WORD_MARK, TextTokenizer
-from benchmark.kit.modules import load_state, load_untied_state, save_state, untied_state
 from benchmark.kit.pretrained.choice import BackboneChoice
-from benchmark.kit.pretrained.model_folder import PretrainedFiles, all_there
+from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_model, loaded_tokenizer
 from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch
-from benchmark.systems.contract import RunContext
-
-_WEIGHTS, _CONFIG = "model.safetensors", "backbone.json"
-_TOKENIZER, _MARKS = "tokenizer.json", "marks.json"
 
 
 class CausalSize(BaseModel):
@@ -98,11 +93,7 @@ class CausalTokenizer(TextTokenizer):
         Raises:
             BenchmarkError: it has no token for the end of a text.
         """
-        from transformers import AutoTokenizer
-
-        loaded: Any = AutoTokenizer.from_pretrained(
-            files.folder, local_files_only=True, trust_remote_code=False
-        )
+        loaded = loaded_tokenizer(files)
         if loaded.eos_token_id is None:
             raise BenchmarkError(f"{files.name}: its tokenizer has no token for the end of a text.")
         end = int(loaded.eos_token_id)
@@ -127,35 +118,24 @@ class CausalTokenizer(TextTokenizer):
         return Tokens(ids, np.array([0, len(ids)]), self.padding)
 
     def marks(self) -> dict[str, Any]:
-        """What :meth:`load_marked` needs beside the file of :meth:`save`."""
-        return {
-            "padding": self.padding,
-            "end": self.end,
-            "opening": list(self.opening),
-            "blank": self.blank,
-        }
-
-    @classmethod
-    def load_marked(cls, path: Path, marks: dict[str, Any]) -> CausalTokenizer:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            BenchmarkError: the file is missing or no tokenizer.
-        """
-        tokenizer = cls.load(path, marks["padding"], marks["end"])
-        tokenizer.opening, tokenizer.blank = tuple(marks["opening"]), marks["blank"]
-        return tokenizer
+        """What :meth:`load` needs beside the file of :meth:`save`."""
+        return {**super().marks(), "opening": list(self.opening), "blank": self.blank}
 
 
 # ----------------------------------------------------------------------------------------- model
 
 
-class CausalLM(nn.Module):
+class CausalLM(LanguageModel):
     """A causal language model of transformers, ``lm``, and its loss on what follows a prompt."""
 
     def __init__(self, lm: Any) -> None:
         super().__init__()
         self.lm = lm
+
+    @property
+    def inner(self) -> Any:
+        """The causal language model."""
+        return self.lm
 
     @classmethod
     def of_files(cls, files: PretrainedFiles) -> CausalLM:
@@ -166,16 +146,7 @@ class CausalLM(nn.Module):
         """
         from transformers import AutoModelForCausalLM
 
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            files.folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation=fused_attention(),
-            output_loading_info=True,
-        )
-        lm = all_there(loaded, files)
+        lm = loaded_model(AutoModelForCausalLM, files, attn_implementation=fused_attention())
         if not can_decode(lm):
             raise BenchmarkError(
                 f"{files.name}: a model of the kind {lm.config.model_type} cannot be decoded as a "
@@ -197,7 +168,7 @@ class CausalLM(nn.Module):
         return cls(lm)
 
     @classmethod
-    def of_size(cls, size: CausalSize, tokenizer: TextTokenizer) -> CausalLM:
+    def of_scratch(cls, size: CausalSize, tokenizer: TextTokenizer) -> CausalLM:
         """A LLaMA of this size with random weights, drawn from torch's generator.
 
         Raises:
@@ -254,22 +225,15 @@ class CausalLM(nn.Module):
         total: torch.Tensor = (losses * batch["weights"][row]).sum()
         return total
 
-    def save(self, folder: Path) -> None:
-        """Write weights and sizes."""
-        save_state(untied_state(self.lm), folder / _WEIGHTS)
-        config = self.lm.config.to_diff_dict() | {"model_type": self.lm.config.model_type}
-        write_json(folder / _CONFIG, config)
+    def sizes(self) -> dict[str, Any]:
+        """The configuration of transformers."""
+        config: dict[str, Any] = self.lm.config.to_diff_dict()
+        return config | {"model_type": self.lm.config.model_type}
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> CausalLM:
-        """Read what :meth:`save` wrote, to the bit.
-
-        Raises:
-            BenchmarkError: a file is missing, or the weights are not those of the sizes.
-        """
-        model = cls.of_config(read_json(folder / _CONFIG))
-        load_untied_state(model.lm, load_state(folder / _WEIGHTS))
-        return model.to(device).eval()
+    def of_sizes(cls, sizes: dict[str, Any]) -> CausalLM:
+        """A model of these with random weights."""
+        return cls.of_config(sizes)
 
 
 def continued(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -292,54 +256,20 @@ def continued(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @dataclass
-class CausalBackbone:
-    """A model with its tokenizer."""
+class CausalBackbone(LanguageBackbone):
+    """A causal language model with its tokenizer."""
 
     model: CausalLM
     tokenizer: CausalTokenizer
 
-    @classmethod
-    def make(
-        cls,
-        settings: CausalSettings,
-        texts: Sequence[str],
-        added_tokens: Sequence[str],
-        context: RunContext,
-    ) -> CausalBackbone:
-        """A backbone as it is before training, on the run's device.
+    models = CausalLM
+    tokenizers = CausalTokenizer
 
-        Args:
-            texts: what a scratch tokenizer learns from.
-            added_tokens: become ordinary tokens of one id each, in this order.
-        """
-        torch.manual_seed(int(context.random("backbone").integers(2**62)))
-        files = settings.find()
-        if files is None:
-            tokenizer = CausalTokenizer.trained_on(texts, settings.scratch.text_tokens)
-            tokenizer.add(added_tokens)
-            model = CausalLM.of_size(settings.scratch, tokenizer)
-        else:
-            tokenizer = CausalTokenizer.of_files(files)
-            tokenizer.add(added_tokens)
-            model = CausalLM.of_files(files)
-            if added_tokens:
-                model.grow(tokenizer.size)
-        model.to(context.device)
-        return cls(model, tokenizer)
+    @property
+    def end_of_prompts(self) -> None:
+        """None: what is written goes on from what is read."""
 
-    def save(self, folder: Path) -> None:
-        """Write weights, sizes and tokenizer."""
-        self.model.save(folder)
-        write_json(folder / _MARKS, self.tokenizer.marks())
-        self.tokenizer.save(folder / _TOKENIZER)
-
-    @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> CausalBackbone:
-        """Read what :meth:`save` wrote, to the bit.
-
-        Raises:
-            BenchmarkError: a file is missing, or the weights are not those of the sizes.
-        """
-        marks = read_json(folder / _MARKS)
-        tokenizer = CausalTokenizer.load_marked(folder / _TOKENIZER, marks)
-        return cls(CausalLM.load(folder, device), tokenizer)
+    def read(self, ids: torch.Tensor, mask: torch.Tensor) -> ReadPrompts:
+        """Its keys and values, and the state of each prompt's last token."""
+        device = self.model.lm.device
+        return read(self.writer(), ids.to(device), mask.to(device))

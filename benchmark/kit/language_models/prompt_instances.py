@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +17,8 @@ from benchmark.kit.text.pieces import IGNORED, assembled_lengths, batches_by_len
 from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import Batch, Instances, Part
 from benchmark.kit.training.micro_batches import ALONE, Cut, Limit, Process, cuts, loss_weights
+
+_ROWS_MEASURED_AT_ONCE = 65_536
 
 Pieces = tuple[LongArray, LongArray]
 """Prompts and targets as piece numbers, each (rows, pieces), -1 for none."""
@@ -116,6 +119,14 @@ class PromptInstances(Instances):
             "labels": torch.full((instances, targets), self.end),
             "weights": torch.full((instances,), 1.0 / (instances * targets)),
         }
+
+
+def measured(number: int, lengths_of: Callable[[LongArray], LongArray]) -> LongArray:
+    """(number,) what ``lengths_of`` gives for rows (rows,), asked for some of them at a time."""
+    found = [np.zeros(0, dtype=np.int64)]
+    for start in range(0, number, _ROWS_MEASURED_AT_ONCE):
+        found.append(lengths_of(np.arange(start, min(start + _ROWS_MEASURED_AT_ONCE, number))))
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ depends neither on the items that are read with it nor on how many queries are a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from benchmark.hashing import row_uniform
 from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.seq2seq import Backbone, BackboneSettings, Seq2Seq
 from benchmark.kit.language_models.tokenizer import texts_of
+from benchmark.kit.precision import autocast
 from benchmark.kit.text.pieces import assembled, joined
 from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.training import TrainingSettings, train
@@ -106,6 +106,11 @@ class PseudoQueries:
         flat = [numbers.setdefault(text, len(numbers)) for own in kept for text in own]
         offsets = np.concatenate([[0], np.cumsum([len(own) for own in kept])])
         return cls(list(numbers), np.array(flat, dtype=np.int32), offsets.astype(np.int64))
+
+    @classmethod
+    def none(cls, items: int) -> PseudoQueries:
+        """No query for any of so many items."""
+        return cls.of_lists([[]] * (items + 1))
 
     @cached_property
     def counts(self) -> LongArray:
@@ -251,7 +256,7 @@ class QueryWriter:
     def _write_some(self, tokens: Tokens, rows: LongArray) -> NDArray[np.int64]:
         ids, mask = assembled(tokens, rows[:, None], self.tokenizer.end)
         ids, mask = ids.to(self.device), mask.to(self.device)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), autocast(self.context.precision, self.device):
             if self.settings.decoding == "beam":
                 found = beam_queries(self.model, ids, mask, self.settings)
             else:
@@ -259,10 +264,6 @@ class QueryWriter:
                     self.model, ids, mask, rows, self.context.seed, self.settings
                 )
         return found.reshape(len(rows), self.settings.queries_per_item, -1).cpu().numpy()
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        is_bf16 = self.context.precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16)
 
 
 def beam_queries(

@@ -1,18 +1,13 @@
 """The backbone of the generative systems: a T5 and its tokenizer.
 
-A backbone is a pretrained T5 by hub name or folder, or ``scratch``: a T5 of any size with random
-weights and a tokenizer trained on the data set's own texts, which stands in where no pretrained
-model can be had. Codes of item identifiers and other markers are added as ordinary tokens of one id
-each. Prompts are put together from pieces (:mod:`benchmark.kit.text.pieces`): both the scratch
-tokenizer and those of T5 cut a text at blanks first, so the pieces of a text that is cut at blanks
-or around added tokens give the tokens of the whole text.
+Prompts are put together from pieces (:mod:`benchmark.kit.text.pieces`): both the scratch tokenizer
+and those of T5 cut a text at blanks first, so the pieces of a text that is cut at blanks or around
+added tokens give the tokens of the whole text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,18 +15,18 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from benchmark.files import read_json, write_json
+from benchmark.kit.decoding.t5 import Encoded, encode
+from benchmark.kit.language_models.backbone import (
+    LanguageBackbone,
+    LanguageModel,
+    fused_attention,
+    rounded_up,
+)
 from benchmark.kit.language_models.tokenizer import TextTokenizer
-from benchmark.kit.modules import load_state, load_untied_state, save_state, untied_state
 from benchmark.kit.pretrained.choice import BackboneChoice
-from benchmark.kit.pretrained.model_folder import PretrainedFiles, all_there
+from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_model
 from benchmark.kit.text.pieces import IGNORED
 from benchmark.kit.training import Batch
-from benchmark.systems.contract import RunContext
-
-_ROWS_ARE_MULTIPLES_OF = 8  # rows of the embedding, which tensor cores like
-_WEIGHTS, _CONFIG = "model.safetensors", "backbone.json"
-_TOKENIZER, _MARKS = "tokenizer.json", "marks.json"
 
 
 class ScratchSize(BaseModel):
@@ -79,12 +74,7 @@ class BackboneSettings(BackboneChoice):
 # ----------------------------------------------------------------------------------------- model
 
 
-def fused_attention() -> str:
-    """Torch's, which is made for GPUs; small models on a CPU learn faster without it: "eager"."""
-    return "sdpa" if torch.cuda.is_available() else "eager"
-
-
-class Seq2Seq(nn.Module):
+class Seq2Seq(LanguageModel):
     """A T5 and its loss. ``t5`` is a Hugging Face ``T5ForConditionalGeneration`` (or mT5).
 
     A pretrained T5 v1.1 or mT5 has an output layer of its own and does not scale its hidden states
@@ -96,6 +86,11 @@ class Seq2Seq(nn.Module):
         self.t5 = t5
 
     @property
+    def inner(self) -> Any:
+        """The T5."""
+        return self.t5
+
+    @property
     def is_tied(self) -> bool:
         """Whether the output layer is the table of token vectors."""
         return bool(self.t5.lm_head.weight is self.t5.shared.weight)
@@ -105,16 +100,9 @@ class Seq2Seq(nn.Module):
         """The pretrained model of a folder, in float32."""
         from transformers import AutoModelForSeq2SeqLM
 
-        loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(
-            files.folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation=fused_attention(),
-            output_loading_info=True,
+        return cls(
+            loaded_model(AutoModelForSeq2SeqLM, files, attn_implementation=fused_attention())
         )
-        return cls(all_there(loaded, files))
 
     @classmethod
     def of_config(cls, config: dict[str, Any], is_tied: bool = True) -> Seq2Seq:
@@ -147,6 +135,11 @@ class Seq2Seq(nn.Module):
         )
         nn.init.normal_(model.t5.shared.weight, std=size.embedding_deviation)
         return model
+
+    @classmethod
+    def of_scratch(cls, size: ScratchSize, tokenizer: TextTokenizer) -> Seq2Seq:
+        """The same for the tokens of a tokenizer."""
+        return cls.of_size(size, tokenizer.size)
 
     def grow(self, number_of_tokens: int) -> None:
         """Give the tables at least ``number_of_tokens`` rows; new ones are drawn as T5 draws them.
@@ -219,91 +212,33 @@ class Seq2Seq(nn.Module):
             return {"input_ids": batch["input_ids"]}
         return {"inputs_embeds": self.t5.shared(batch["input_ids"]) + batch["input_vectors"]}
 
-    def own_state(self) -> dict[str, torch.Tensor]:
-        """All weights by the names of transformers, each tied one under its first name only."""
-        return untied_state(self.t5)
-
-    def load_own_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take weights as :meth:`own_state` gives them.
-
-        Raises:
-            BenchmarkError: their names or shapes are not those of this model.
-        """
-        load_untied_state(self.t5, state)
-
-    def save(self, folder: Path) -> None:
-        """Write weights and sizes."""
-        save_state(self.own_state(), folder / _WEIGHTS)
+    def sizes(self) -> dict[str, Any]:
+        """The configuration of transformers, and whether the output layer is tied."""
         config = self.t5.config.to_diff_dict() | {"model_type": self.t5.config.model_type}
-        write_json(folder / _CONFIG, {"config": config, "is_tied": self.is_tied})
+        return {"config": config, "is_tied": self.is_tied}
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Seq2Seq:
-        """Read what :meth:`save` wrote, to the bit.
-
-        Raises:
-            BenchmarkError: a file is missing, or the weights are not those of the sizes.
-        """
-        stored = read_json(folder / _CONFIG)
-        model = cls.of_config(stored["config"], stored["is_tied"])
-        model.load_own_state(load_state(folder / _WEIGHTS))
-        return model.to(device).eval()
-
-
-def rounded_up(number: int) -> int:
-    """Rows of a table of so many tokens."""
-    return -(-number // _ROWS_ARE_MULTIPLES_OF) * _ROWS_ARE_MULTIPLES_OF
+    def of_sizes(cls, sizes: dict[str, Any]) -> Seq2Seq:
+        """A model of these with random weights."""
+        return cls.of_config(sizes["config"], sizes["is_tied"])
 
 
 @dataclass
-class Backbone:
-    """A model with its tokenizer."""
+class Backbone(LanguageBackbone):
+    """A T5 with its tokenizer."""
 
     model: Seq2Seq
     tokenizer: TextTokenizer
 
-    @classmethod
-    def make(
-        cls,
-        settings: BackboneSettings,
-        texts: Sequence[str],
-        added_tokens: Sequence[str],
-        context: RunContext,
-    ) -> Backbone:
-        """A backbone as it is before training, on the run's device.
+    models = Seq2Seq
+    tokenizers = TextTokenizer
 
-        Args:
-            texts: what a scratch tokenizer learns from; see :func:`texts_of`.
-            added_tokens: become ordinary tokens of one id each, in this order.
-        """
-        torch.manual_seed(int(context.random("backbone").integers(2**62)))
-        files = settings.find()
-        if files is None:
-            tokenizer = TextTokenizer.trained_on(texts, settings.scratch.text_tokens)
-            tokenizer.add(added_tokens)
-            model = Seq2Seq.of_size(settings.scratch, tokenizer.size)
-        else:
-            tokenizer = TextTokenizer.of_files(files)
-            tokenizer.add(added_tokens)
-            model = Seq2Seq.of_files(files)
-            if added_tokens:
-                model.grow(tokenizer.size)
-        model.to(context.device)
-        return cls(model, tokenizer)
+    @property
+    def end_of_prompts(self) -> int:
+        """The tokenizer's end of a text."""
+        return self.tokenizer.end
 
-    def save(self, folder: Path) -> None:
-        """Write weights, sizes and tokenizer."""
-        self.model.save(folder)
-        write_json(folder / _MARKS, {"padding": self.tokenizer.padding, "end": self.tokenizer.end})
-        self.tokenizer.save(folder / _TOKENIZER)
-
-    @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Backbone:
-        """Read what :meth:`save` wrote, to the bit.
-
-        Raises:
-            BenchmarkError: a file is missing, or the weights are not those of the sizes.
-        """
-        model, marks = Seq2Seq.load(folder, device), read_json(folder / _MARKS)
-        tokenizer = TextTokenizer.load(folder / _TOKENIZER, marks["padding"], marks["end"])
-        return cls(model, tokenizer)
+    def read(self, ids: torch.Tensor, mask: torch.Tensor) -> Encoded:
+        """The states of its encoder."""
+        device = self.model.t5.device
+        return encode(self.writer(), {"input_ids": ids.to(device)}, mask.to(device))

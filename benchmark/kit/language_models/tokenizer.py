@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import atomic_path
-from benchmark.kit.pretrained.model_folder import PretrainedFiles
+from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_tokenizer
 from benchmark.kit.text.markers import Markers
 from benchmark.kit.text.tokens import Tokens
 from benchmark.kit.text.words import training_queries
@@ -46,11 +46,7 @@ class TextTokenizer:
     @classmethod
     def of_files(cls, files: PretrainedFiles) -> TextTokenizer:
         """The tokenizer of a pretrained model's folder."""
-        from transformers import AutoTokenizer
-
-        loaded: Any = AutoTokenizer.from_pretrained(
-            files.folder, local_files_only=True, trust_remote_code=False
-        )
+        loaded = loaded_tokenizer(files)
         return cls(loaded.backend_tokenizer, int(loaded.pad_token_id), int(loaded.eos_token_id))
 
     @classmethod
@@ -143,14 +139,16 @@ class TextTokenizer:
         return [one.ids for one in found]
 
     def _as_tokens(self, rows: Sequence[Sequence[int]], most_tokens: int | None) -> Tokens:
-        ids = [np.zeros(0, dtype=np.int32)]
-        ids += [np.asarray(row[:most_tokens], dtype=np.int32) for row in rows]
-        return Tokens(np.concatenate(ids), np.cumsum([len(row) for row in ids]), self.padding)
+        return Tokens.of_lists((row[:most_tokens] for row in rows), self.padding)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The texts of token ids; padding and end are left out."""
         texts = self._backend.decode_batch([list(row) for row in ids], skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+    def marks(self) -> dict[str, Any]:
+        """What :meth:`load` needs beside the file of :meth:`save`: arguments of the class."""
+        return {"padding": self.padding, "end": self.end}
 
     def save(self, path: Path) -> None:
         """Write it as JSON, in the format of the library "tokenizers"."""
@@ -158,7 +156,7 @@ class TextTokenizer:
             self._backend.save(str(temporary))
 
     @classmethod
-    def load(cls, path: Path, padding: int, end: int) -> Self:
+    def load(cls, path: Path, marks: dict[str, Any]) -> Self:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -167,7 +165,7 @@ class TextTokenizer:
         from tokenizers import Tokenizer
 
         try:
-            return cls(Tokenizer.from_file(str(path)), padding, end)
+            return cls(Tokenizer.from_file(str(path)), **marks)
         except Exception as error:  # the library raises bare exceptions
             raise BenchmarkError(f"{path}: is not readable as a tokenizer ({error}).") from None
 

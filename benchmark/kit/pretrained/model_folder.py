@@ -167,13 +167,36 @@ def _sha256_of_version(path: Path, size: int, time: int) -> str:
     return sha256_of_file(path)
 
 
-def all_there(loaded: tuple[Any, dict[str, Any]], files: PretrainedFiles) -> Any:
-    """A model as transformers loads it with ``output_loading_info``, if no weight is missing.
+def loaded_tokenizer(files: PretrainedFiles) -> Any:
+    """The tokenizer of a folder, without any code of the folder's."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        files.folder, local_files_only=True, trust_remote_code=False
+    )
+
+
+def loaded_model(kind: Any, files: PretrainedFiles, **options: Any) -> Any:
+    """The model of a folder in float32, by safetensors and without any code of the folder's.
+
+    Args:
+        kind: one of transformers' ``AutoModel`` classes.
+        options: further ones of its ``from_pretrained``.
 
     Raises:
         BenchmarkError: the files lack weights, which transformers would draw at random.
     """
-    model, info = loaded
+    import torch
+
+    model, info = kind.from_pretrained(
+        files.folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **options,
+    )
     missing = sorted(info["missing_keys"]) + sorted(map(str, info["mismatched_keys"]))
     if missing:
         raise BenchmarkError(

@@ -1,6 +1,7 @@
 """Texts: ``tokens`` and ``encoders`` of sentences, ``words`` as numbers.
 
 ``markers`` keeps the names of special tokens in a text apart from the tokens themselves, ``pieces``
-puts prompts together from pieces that were tokenised once; ``query_tables`` has what a system makes
-of queries, those of the data set and new ones; ``bi_encoder`` fine-tunes an encoder on both tasks.
+puts prompts together from pieces that were tokenised once, and ``wordings`` has those around the
+slots of a sentence; ``query_tables`` has what a system makes of queries, those of the data set and
+new ones; ``bi_encoder`` fine-tunes an encoder on both tasks.
 """

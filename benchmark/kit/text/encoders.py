@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.files import atomic_path, read_json, sha256_of_json
+from benchmark.files import read_json, sha256_of_json, write_array
+from benchmark.kit.precision import autocast
 from benchmark.kit.pretrained.finding import AUTO, PUBLISHED, find_encoder, loadable
-from benchmark.kit.pretrained.model_folder import PretrainedFiles, all_there
+from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_model
 from benchmark.kit.text.tokens import Tokenizer, Tokens
 from benchmark.systems.contract import FloatArray, PretrainedPart, RunContext
 
@@ -91,16 +92,7 @@ class SentenceEncoder(nn.Module):
         # BERT and its like have a pooler behind the first token, which is no part of the vectors.
         without = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
         with _quiet_transformers():
-            loaded: Any = AutoModel.from_pretrained(
-                files.folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                **without,
-            )
-        encoder = all_there(loaded, files)
+            encoder = loaded_model(AutoModel, files, **without)
         return cls(encoder, pooling).eval()
 
     def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -190,7 +182,7 @@ def encode_tokens(
     encoder.eval()
     vectors: FloatArray | None = None
     done = 0
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, precision == "bf16"):
+    with torch.inference_mode(), autocast(precision, device):
         for part in _batches_by_length(tokens.lengths[rows]):
             ids, mask = tokens.padded(rows[part])
             found = encoder(ids.to(device), mask.to(device)).float().cpu().numpy()
@@ -257,8 +249,7 @@ def text_vectors(
         vectors = encode_tokens(
             model, tokens, np.arange(len(distinct)), context.precision, context.progress
         )
-        with atomic_path(folder / _VECTORS_FILE) as path, path.open("wb") as opened:
-            np.save(opened, vectors[[place[text] for text in texts]], allow_pickle=False)
+        write_array(folder / _VECTORS_FILE, vectors[[place[text] for text in texts]])
 
     determined_by = {
         "encoder": encoder.sha256,

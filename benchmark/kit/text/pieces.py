@@ -15,12 +15,25 @@ from benchmark.kit.training import Batch
 IGNORED = -100
 """The label of a position that is no part of the loss."""
 
+NO_PIECE = -1
+"""The piece number of an empty place."""
+
+NO_TOKEN = -1
+"""Pads token ids of different lengths where no tokenizer's padding is meant."""
+
 
 def joined(parts: Sequence[Tokens]) -> Tokens:
     """Several collections of token lists as one, in order."""
     ids = np.concatenate([part.ids for part in parts])
     lengths = np.concatenate([part.lengths for part in parts])
     return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]), parts[0].padding)
+
+
+def tokens_of_rows(rows: NDArray[np.integer], padding: int) -> Tokens:
+    """Token ids (texts, length), padded with :data:`NO_TOKEN` on the right, as token lists."""
+    is_token = rows != NO_TOKEN
+    offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(is_token, axis=1))])
+    return Tokens(rows[is_token].astype(np.int32), offsets, padding)
 
 
 def assembled(
@@ -63,6 +76,26 @@ def assembled(
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
+def assembled_rows(
+    tokens: Tokens, pieces: NDArray[np.integer], end: int | None = None
+) -> LongArray:
+    """The same as one array (prompts, length of the longest), padded with :data:`NO_TOKEN`."""
+    ids, mask = assembled(tokens, pieces, end)
+    rows: LongArray = ids.masked_fill(~mask, NO_TOKEN).numpy()
+    return rows
+
+
+def stacked(parts: Sequence[LongArray]) -> LongArray:
+    """Piece numbers (prompts, pieces) one below the other, filled up to one width."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate(
+        [
+            np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=NO_PIECE)
+            for part in parts
+        ]
+    )
+
+
 def assembled_lengths(tokens: Tokens, pieces: NDArray[np.integer]) -> LongArray:
     """How many tokens each prompt of :func:`assembled` has, (prompts,), without an end."""
     lengths = np.where(pieces >= 0, tokens.lengths[np.maximum(pieces, 0)], 0).sum(axis=1)
@@ -98,6 +131,14 @@ def batches_by_length(
             ordered[place : place + batch_size] for place in range(0, len(ordered), batch_size)
         ]
     return [batches[number] for number in random.permutation(len(batches))]
+
+
+def shuffled_by_length(
+    lengths: LongArray, batch_size: int, random: np.random.Generator, window: int
+) -> list[LongArray]:
+    """A fresh shuffle of all instances, whose lengths these are, by :func:`batches_by_length`."""
+    rows = random.permutation(len(lengths)).astype(np.int64)
+    return batches_by_length(rows, lengths[rows], batch_size, random, window)
 
 
 def seq2seq_batch(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.kit.pretrained.model_folder import PretrainedFiles
+from benchmark.kit.pretrained.model_folder import PretrainedFiles, loaded_tokenizer
 from benchmark.kit.text.markers import Markers
 
 _TEXTS_TOKENISED_AT_ONCE = 8192
@@ -23,6 +22,12 @@ class Tokens:
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
     padding: int
+
+    @classmethod
+    def of_lists(cls, rows: Iterable[Sequence[int] | NDArray[np.integer]], padding: int) -> Tokens:
+        """From the ids of each text."""
+        ids = [np.zeros(0, dtype=np.int32), *(np.asarray(row, dtype=np.int32) for row in rows)]
+        return cls(np.concatenate(ids), np.cumsum([len(row) for row in ids]), padding)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -45,11 +50,7 @@ class Tokenizer:
     """The tokenizer of an encoder's folder."""
 
     def __init__(self, files: PretrainedFiles) -> None:
-        from transformers import AutoTokenizer
-
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(
-            files.folder, local_files_only=True, trust_remote_code=False
-        )
+        self._tokenizer = loaded_tokenizer(files)
         self.padding = int(self._tokenizer.pad_token_id)
         self._markers = Markers(
             self._tokenizer.backend_tokenizer,
@@ -62,7 +63,7 @@ class Tokenizer:
 
         The names of special tokens within a text are text: no special token comes out of them.
         """
-        ids: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
+        ids: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), _TEXTS_TOKENISED_AT_ONCE):
             part = [prompt + text for text in texts[start : start + _TEXTS_TOKENISED_AT_ONCE]]
             rows, within = self._rows(part, most_tokens)
@@ -74,8 +75,7 @@ class Tokenizer:
                     rows[row] = found
             # A text of no token at all would be attended to nowhere.
             ids.extend(np.asarray(row or [self.padding], dtype=np.int32) for row in rows)
-        offsets = np.cumsum([len(row) for row in ids])
-        return Tokens(np.concatenate(ids), offsets, self.padding)
+        return Tokens.of_lists(ids, self.padding)
 
     def _rows(
         self, texts: Sequence[str], most_tokens: int
