@@ -28,7 +28,7 @@ from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.modules import TorchSystem
+from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.pretrained.model_folder import PretrainedFiles
 from benchmark.kit.text.encoders import (
@@ -250,10 +250,10 @@ class SearchPairs(Instances):
         return {
             "query_ids": query_ids,
             "query_mask": query_mask,
-            "queries": torch.from_numpy(query_rows.astype(np.int64)),
+            "queries": as_long(query_rows),
             "passage_ids": passage_ids,
             "passage_mask": passage_mask,
-            "passages": torch.from_numpy(passage_rows.astype(np.int64)),
+            "passages": as_long(passage_rows),
             "struck": torch.from_numpy(self._struck(queries, passages)),
         }
 

@@ -30,7 +30,7 @@ from torch import nn
 
 from baselines.encoders import BGE
 from baselines.generative_recommendation.tiger import LONGEST_TEXT, TASK, Vocabulary
-from baselines.sequential.base import Prefixes, as_long
+from baselines.sequential.base import Prefixes
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, sha256_of_arrays, write_json
@@ -46,7 +46,7 @@ from benchmark.kit.identifiers.moving import (
     standardised,
 )
 from benchmark.kit.language_models.seq2seq import Seq2Seq
-from benchmark.kit.modules import load_state, save_state
+from benchmark.kit.modules import as_long, load_state, save_state
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.encoders import (
     encoder_part,

@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import nn
 
 from baselines.encoders import BGE
-from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem, as_long
+from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, sha256_of_arrays, write_json
@@ -35,6 +35,7 @@ from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.optimised import parallel_codes
 from benchmark.kit.instances.sequences import target_mask
+from benchmark.kit.modules import as_long
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.text.encoders import (
     encoder_part,

@@ -73,11 +73,6 @@ def tasks_with_events(view: TrainingView, tasks: Sequence[str] = TASKS) -> tuple
     return tuple(task for task in tasks if task in view.tasks and len(view.examples(task)))
 
 
-def longs(ids: NDArray[np.integer]) -> torch.Tensor:
-    """Ids as a tensor of its own that indexes."""
-    return torch.from_numpy(ids.astype(np.int64))
-
-
 def logistic_loss(logits: torch.Tensor) -> torch.Tensor:
     """The mean cross-entropy of logits (events, candidates) whose column 0 is the target."""
     labels = torch.zeros_like(logits)

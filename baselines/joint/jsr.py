@@ -39,11 +39,11 @@ from baselines.joint.base import (
     JointSystem,
     TwoTaskInstances,
     logistic_loss,
-    longs,
     tasks_with_events,
 )
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
+from benchmark.kit.modules import as_long
 from benchmark.kit.text.words import PADDING_WORD, TextWords, Vocabulary, training_queries
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.protocol.requests import Requests, TrainingExamples
@@ -209,11 +209,11 @@ class JSRInstances(TwoTaskInstances):
         self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
     ) -> Batch:
         """``recommendation`` and ``search`` (events, candidates), ``users``, ``words``."""
-        batch = {task: longs(candidates) for task, (_, candidates) in chosen.items()}
+        batch = {task: as_long(candidates) for task, (_, candidates) in chosen.items()}
         if "recommendation" in chosen:
-            batch["users"] = longs(chosen["recommendation"][0].user)
+            batch["users"] = as_long(chosen["recommendation"][0].user)
         if "search" in chosen:
-            batch["words"] = longs(self.words.queries[chosen["search"][0].query])
+            batch["words"] = as_long(self.words.queries[chosen["search"][0].query])
         return batch
 
 
@@ -239,7 +239,7 @@ class JSR(JointSystem):
             item_rows=corpus.number_of_items + 1,
             user_rows=corpus.number_of_users + 1,
             word_rows=self.vocabulary.number_of_ids,
-            item_texts=longs(self.words.items) if config.item_text else None,
+            item_texts=as_long(self.words.items) if config.item_text else None,
         )
 
     def fit(self, view: TrainingView) -> None:
@@ -272,8 +272,8 @@ class JSR(JointSystem):
         if self.config.item_text:
             words = np.concatenate([words, self.words.items.ravel()])
         self.model.replace_untrained(
-            users=longs(np.unique(view.examples("recommendation").user)).to(self.device),
-            words=longs(np.unique(words[words != PADDING_WORD])).to(self.device),
+            users=self.on_device(np.unique(view.examples("recommendation").user)),
+            words=self.on_device(np.unique(words[words != PADDING_WORD])),
         )
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
@@ -298,16 +298,15 @@ class JSR(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """A user or query is encoded once and multiplied with all candidates."""
-        candidates = longs(requests.candidates).to(self.device)
+        candidates = self.on_device(requests.candidates)
         if requests.task == "recommendation":
-            users = longs(requests.user).to(self.device)
+            users = self.on_device(requests.user)
             return self.model.recommendation_scores(users, candidates)
-        words = self._words_of(requests.query, requests).to(self.device)
-        return self.model.search_scores(words, candidates)
+        return self.model.search_scores(self._words_of(requests.query, requests), candidates)
 
     def _words_of(self, queries: NDArray[np.integer], requests: Requests) -> torch.Tensor:
         """The word ids (queries, words) of some queries of the requests."""
-        return longs(self.words.of_queries(queries, requests.new_queries))
+        return self.on_device(self.words.of_queries(queries, requests.new_queries))
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """A user or query that asks more than once is multiplied with the catalogue once."""
@@ -317,15 +316,15 @@ class JSR(JointSystem):
         )
         model, network = self.model, self.model.networks[requests.task]
         vectors = (
-            model.texts(self._words_of(asking, requests).to(self.device))
+            model.texts(self._words_of(asking, requests))
             if is_search
-            else model.users(longs(asking).to(self.device))
+            else model.users(self.on_device(asking))
         )
         every = torch.arange(requests.number_of_items + 1, device=self.device)
         items = model.encode_items(every)  # (items + 1, size)
         some = items.split(max(1, PAIRS_AT_ONCE // len(vectors)))
         scores = torch.cat([network(vectors, part[None]) for part in some], dim=1)
-        return scores[longs(place).to(self.device)]
+        return scores[self.on_device(place)]
 
     def stand_ins(self) -> tuple[str, ...]:
         """The authors published no code and, to us, no architecture; and what it does not read."""

@@ -41,11 +41,11 @@ from baselines.joint.base import (
     encode_once,
     history_window,
     logistic_loss,
-    longs,
     tasks_with_events,
 )
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
+from benchmark.kit.modules import as_long
 from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
@@ -449,15 +449,15 @@ def history_tensors(events: Events, config: SESRecConfig) -> Batch:
     missing = config.search_history - window.queries.shape[1]
     queries = np.pad(window.queries, [(0, 0), (0, missing)])
     return {
-        "history": longs(
+        "history": as_long(
             np.pad(
                 window.items,
                 [(0, 0), (0, config.recommendation_history - window.items.shape[1])],
             )
         ),
-        "queries": longs(queries),
-        "sources": longs(np.zeros_like(queries)),
-        "clicks": longs(np.pad(window.clicks, [(0, 0), (0, missing), (0, 0)])),
+        "queries": as_long(queries),
+        "sources": as_long(np.zeros_like(queries)),
+        "clicks": as_long(np.pad(window.clicks, [(0, 0), (0, missing), (0, 0)])),
     }
 
 
@@ -477,17 +477,17 @@ class SESRecInstances(TwoTaskInstances):
         parts = [
             history_tensors(events, self.config)
             | {
-                "users": longs(events.user),
-                "candidates": longs(candidates),
-                "asked": longs(events.query),
+                "users": as_long(events.user),
+                "candidates": as_long(candidates),
+                "asked": as_long(events.query),
                 "is_search": torch.full((len(events),), task == "search"),
             }
             for task, (events, candidates) in chosen.items()
         ]
         batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         size = self.config.alignment_negatives
-        batch["negative_items"] = longs(1 + random.permutation(self.number_of_items)[:size])
-        batch["negative_queries"] = longs(random.permutation(self.trained_queries)[:size])
+        batch["negative_items"] = as_long(1 + random.permutation(self.number_of_items)[:size])
+        batch["negative_queries"] = as_long(random.permutation(self.trained_queries)[:size])
         return batch
 
 
@@ -521,7 +521,7 @@ class SESRec(JointSystem):
             item_rows=corpus.number_of_items + 1,
             user_rows=corpus.number_of_users + 1,
             word_rows=self.vocabulary.number_of_ids,
-            query_words=longs(words),
+            query_words=as_long(words),
         )
 
     def fit(self, view: TrainingView) -> None:
@@ -552,7 +552,7 @@ class SESRec(JointSystem):
             (self.model.words, read),
         ):
             untrained = torch.ones(table.num_embeddings, dtype=torch.bool)
-            untrained[longs(np.unique(ids))] = False
+            untrained[as_long(np.unique(ids))] = False
             table.weight[untrained.to(table.weight.device)] = 0.0
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -582,7 +582,7 @@ class SESRec(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for all candidates by one product."""
-        return self._logits_of(requests)(longs(requests.candidates).to(self.device))
+        return self._logits_of(requests)(self.on_device(requests.candidates))
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for some items of the catalogue at a time."""
@@ -596,12 +596,12 @@ class SESRec(JointSystem):
         batch = history_tensors(requests, self.config)
         if requests.new_queries:
             words = self.vocabulary.encode(requests.new_queries, self.config.query_words)
-            batch["new_words"] = longs(words)
+            batch["new_words"] = as_long(words)
         batch = {key: value.to(self.device) for key, value in batch.items()}
         histories, new_words = self.model.histories(batch), batch.get("new_words")
-        users = longs(requests.user).to(self.device)
+        users = self.on_device(requests.user)
         is_search = requests.task == "search"
-        queries = longs(requests.query).to(self.device) if is_search else None
+        queries = self.on_device(requests.query) if is_search else None
         return lambda candidates: self.model.logits(
             histories, users, candidates, queries, new_words
         )

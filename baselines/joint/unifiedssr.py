@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
-from baselines.joint.base import TASKS, JointSystem, longs
+from baselines.joint.base import TASKS, JointSystem
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import SequenceWindows, left_to_right, sequence_windows
-from benchmark.kit.modules import load_state, save_state
+from benchmark.kit.modules import as_long, load_state, save_state
 from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.text.words import Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
@@ -539,7 +539,7 @@ class QueryWords:
         """(...) queries → (..., words), as wide as these need; ``new_texts`` have the last ids."""
         words = rows_of_queries(self.ids, queries, new_texts, self._encode)
         used = np.flatnonzero((words > 0).reshape(-1, words.shape[-1]).any(axis=0))
-        return longs(words[..., : 1 + int(used.max(initial=0))])
+        return as_long(words[..., : 1 + int(used.max(initial=0))])
 
 
 class SequenceInstances(Instances):
@@ -601,16 +601,16 @@ class SequenceInstances(Instances):
         events, _ = left_to_right(windows.rows[chosen] + 1)  # log rows, 0 where padded
         events = events.astype(np.int64) - 1
         is_target = _moved_alike(windows.rows[chosen], windows.is_target[chosen])
-        users = longs(windows.user[chosen])
+        users = as_long(windows.user[chosen])
         if task == "recommendation":
             batch = self._with_negatives(task, events[:, 1:], is_target[:, 1:], random)
-            return batch | {"users": users, "products": longs(items[:, :-1])}
+            return batch | {"users": users, "products": as_long(items[:, :-1])}
         queries = np.where(events >= 0, self.log.query[np.maximum(events, 0)], 0)
         is_target[:, 0] &= self.config.first_searches & self._is_first(events[:, 0])
         batch = self._with_negatives(task, events, is_target, random)
         return batch | {
             "users": users,
-            "products": longs(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
+            "products": as_long(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
             "words": self.words.of(queries),
             "asked": torch.from_numpy(events >= 0),
         }
@@ -636,7 +636,7 @@ class SequenceInstances(Instances):
         negatives = np.zeros((*events.shape, number), dtype=np.int64)
         negatives[is_target] = self.samplers[task].draw(events[is_target], number, random, further)
         return {
-            "targets": longs(np.where(events >= 0, self.log.item[np.maximum(events, 0)], 0)),
+            "targets": as_long(np.where(events >= 0, self.log.item[np.maximum(events, 0)], 0)),
             "is_target": torch.from_numpy(is_target),
             "negatives": torch.from_numpy(negatives),
         }
@@ -699,7 +699,7 @@ class UnifiedSSR(JointSystem):
         for task in TASKS:
             table = self._network_of(task).u_embed.lut.weight
             silent = torch.ones(len(table), dtype=torch.bool, device=table.device)
-            silent[longs(np.unique(np.concatenate(read)))] = False
+            silent[as_long(np.unique(np.concatenate(read)))] = False
             table[silent] = 0.0
 
     def _pretrain(self, view: TrainingView, tasks: tuple[str, ...]) -> None:
@@ -742,7 +742,7 @@ class UnifiedSSR(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a request, one product a candidate."""
-        candidates = longs(requests.candidates).to(self.device)
+        candidates = self.on_device(requests.candidates)
         return self._network_of(requests.task).products_with(self._vectors(requests), candidates)
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
@@ -753,7 +753,7 @@ class UnifiedSSR(JointSystem):
         """What products are compared with, (batch, size)."""
         network = self._network_of(requests.task)
         history = requests.history(self.config.history_length, requests.task, "right")
-        users, products = (longs(ids).to(self.device) for ids in (requests.user, history.items))
+        users, products = (self.on_device(ids) for ids in (requests.user, history.items))
         if requests.task == "recommendation":
             return network.recommendation_vectors(users, products)
         every = np.arange(len(requests))

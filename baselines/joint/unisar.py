@@ -41,12 +41,12 @@ from baselines.joint.base import (
     alternating,
     history_window,
     logistic_loss,
-    longs,
     tasks_with_events,
 )
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import atomic_path
+from benchmark.kit.modules import as_long
 from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.text.words import Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
@@ -628,13 +628,13 @@ class BatchBuilder:
         queries = Compact(len(self.words) + len(new), (searched, asked, negatives[1]))
         batch = {
             "items": torch.from_numpy(items.ids),
-            "words": longs(rows_of_queries(self.words, queries.ids, new, self._encode)),
+            "words": as_long(rows_of_queries(self.words, queries.ids, new, self._encode)),
             "history/items": items.rows(bought),
             "history/queries": queries.rows(searched),
             "history/clicks": items.rows(clicks),
             "history/item_places": torch.from_numpy(item_places),
             "history/session_places": torch.from_numpy(session_places),
-            "users": longs(users),
+            "users": as_long(users),
             "query": queries.rows(asked),
             "candidates": items.rows(candidates),
             "sizes": torch.tensor(
@@ -772,7 +772,7 @@ class UniSAR(JointSystem):
         texts = None
         if config.item_words:
             words = self.vocabulary.encode(corpus.items.text, config.query_words)
-            texts = longs(words)
+            texts = as_long(words)
         self.builder = BatchBuilder(config, corpus, self.vocabulary)
         model = UniSARModel(
             config,

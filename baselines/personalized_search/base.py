@@ -24,7 +24,7 @@ from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.modules import TorchSystem
+from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
@@ -206,11 +206,6 @@ class SearchInstances(Instances):
         }
 
 
-def as_long(values: NDArray[np.integer]) -> torch.Tensor:
-    """Ids as a tensor that indexes, same shape."""
-    return torch.from_numpy(values.astype(np.int64))
-
-
 # --------------------------------------------------------------------------------------- system
 
 
@@ -279,7 +274,7 @@ class ProductSearch(TorchSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One vector a request, one product a candidate."""
-        candidates = as_long(requests.candidates).to(self.device)
+        candidates = self.on_device(requests.candidates)
         return self.model.scores(self._user_vectors(requests), candidates)
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
@@ -291,8 +286,8 @@ class ProductSearch(TorchSystem):
             self.query_words, requests.query, requests.new_queries, self.words_of
         )
         return self.model.user_vectors(
-            as_long(words).to(self.device),
-            as_long(self.history_items(requests)).to(self.device),
+            self.on_device(words),
+            self.on_device(self.history_items(requests)),
         )
 
     def save(self, folder: Path) -> None:

@@ -28,12 +28,12 @@ from baselines.personalized_search.base import (
     SearchInstances,
     SearchNetwork,
     as_false,
-    as_long,
     as_true,
     initialise,
     mean_of_words,
 )
 from benchmark.data.dataset import IntArray
+from benchmark.kit.modules import as_long
 from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.space import Real, SearchSpace

@@ -21,7 +21,7 @@ from torch import nn
 
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import sequence_windows
-from benchmark.kit.modules import TorchSystem
+from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.histories import Padding
 from benchmark.protocol.requests import Requests
@@ -138,7 +138,7 @@ class SequentialSystem(TorchSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Popularity where the history is empty, the network elsewhere."""
-        candidates = self._tensor(requests.candidates)
+        candidates = self.on_device(requests.candidates)
         return self._by_network_where_it_can(
             requests,
             self.model.popularity[candidates],  # (batch, candidates)
@@ -164,24 +164,16 @@ class SequentialSystem(TorchSystem):
         can = (history.count > 0) | self.reads_empty_histories
         rows = np.flatnonzero(can)
         if len(rows):
-            chosen = self._tensor(rows)
+            chosen = self.on_device(rows)
             asked = Asked(
-                items=self._tensor(history.items[rows]),
-                lengths=self._tensor(history.count[rows]),
-                users=self._tensor(requests.user[rows]),
-                times=self._tensor(history.timestamps[rows]),
-                asked_at=self._tensor(requests.timestamp[rows]),
+                items=self.on_device(history.items[rows]),
+                lengths=self.on_device(history.count[rows]),
+                users=self.on_device(requests.user[rows]),
+                times=self.on_device(history.timestamps[rows]),
+                asked_at=self.on_device(requests.timestamp[rows]),
             )
             scores[chosen] = network(chosen, asked).to(scores.dtype)
         return scores
-
-    def _tensor(self, values: NDArray[np.integer]) -> torch.Tensor:
-        return as_long(values).to(self.device)
-
-
-def as_long(values: NDArray[np.integer]) -> torch.Tensor:
-    """The values as an int64 tensor of its own."""
-    return torch.from_numpy(values.astype(np.int64))
 
 
 class Prefixes(Instances):

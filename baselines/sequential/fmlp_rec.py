@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import TASK, as_long
+from baselines.sequential.base import TASK
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.modules import TorchSystem
+from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
@@ -271,11 +271,9 @@ class FMLPRec(TorchSystem):
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a history, then products with the candidates."""
         history = requests.history(self.config.history_length, TASK, "left")
-        return self.model.scores(
-            as_long(history.items).to(self.device), as_long(requests.candidates).to(self.device)
-        )
+        return self.model.scores(self.on_device(history.items), self.on_device(requests.candidates))
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a history, then one product with the item table."""
         history = requests.history(self.config.history_length, TASK, "left")
-        return self.model.scores_of_all(as_long(history.items).to(self.device))
+        return self.model.scores_of_all(self.on_device(history.items))

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import TASK, as_long
+from baselines.sequential.base import TASK
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import sequence_windows
-from benchmark.kit.modules import TorchSystem
+from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
@@ -383,7 +383,7 @@ class LRURec(TorchSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a history, then products with the candidates."""
-        candidates = as_long(requests.candidates).to(self.device)
+        candidates = self.on_device(requests.candidates)
         return self.model.logits(self._last_states(requests), candidates)
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
@@ -394,7 +394,7 @@ class LRURec(TorchSystem):
         """(batch, dim) the state at the end of each history."""
         history = requests.history(self.config.history_length, TASK, "left")
         longest = max(int(history.count.max()), 1)
-        items = as_long(history.items[:, -longest:]).to(self.device)
+        items = self.on_device(history.items[:, -longest:])
         needed = items > 0
         needed[:, -1] = True
         last = needed.sum(dim=1).cumsum(dim=0) - 1  # (batch,)

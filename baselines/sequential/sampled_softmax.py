@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from baselines.sequential.base import TASK, as_long
+from baselines.sequential.base import TASK
 from benchmark.kit.instances.sequences import sequence_windows
+from benchmark.kit.modules import as_long
 from benchmark.kit.training import Batch, Instances
 from benchmark.protocol.histories import Padding
 from benchmark.systems.view import TrainingView
