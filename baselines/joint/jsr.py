@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.modules import as_long
 from benchmark.kit.text.words import PADDING_WORD, TextWords, Vocabulary, training_queries
 from benchmark.kit.training import Batch, TrainingSettings, train
+from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
@@ -188,6 +189,11 @@ class JSRNetwork(nn.Module):
                 table[others] = table[trained].mean(dim=0)
 
 
+def _decays(name: str) -> bool:
+    """All parameters decay but the words, the search network and the biases."""
+    return not name.startswith(("texts.", "networks.search.")) and not name.endswith("bias")
+
+
 def hinge_loss(logits: torch.Tensor) -> torch.Tensor:
     """How much the targets, in column 0, lack of a lead of 1 over each negative, on average."""
     return torch.relu(1.0 - (logits[:, :1] - logits[:, 1:])).mean()
@@ -258,7 +264,7 @@ class JSR(JointSystem):
             self.config.training,
             self.context,
             partial(self._validate, view, tasks),
-            parameter_groups=self._parameter_groups(),
+            parameter_groups=decay_groups(self.model, _decays),
         )
         self._replace_untrained(view)
 
@@ -275,14 +281,6 @@ class JSR(JointSystem):
             users=self.on_device(np.unique(view.examples("recommendation").user)),
             words=self.on_device(np.unique(words[words != PADDING_WORD])),
         )
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """All decay but the words, the search network and the biases."""
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for name, parameter in self.model.named_parameters():
-            is_of_search = name.startswith(("texts.", "networks.search."))
-            groups[not is_of_search and not name.endswith("bias")].append(parameter)
-        return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The recommendation loss plus the weighted search loss, of the tasks in the batch."""

@@ -20,7 +20,6 @@ later papers on joint models describe it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
@@ -45,6 +44,7 @@ from baselines.joint.base import (
 )
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
+from benchmark.kit.layers import hidden_layers
 from benchmark.kit.modules import as_long
 from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, TrainingSettings, train
@@ -317,10 +317,8 @@ class SESRecNetwork(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def _predictor(self, inputs: int) -> nn.Sequential:
-        layers: list[nn.Module] = []
-        for before, after in pairwise((inputs, *self.config.predictor_sizes)):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(self.config.dropout)]
-        return nn.Sequential(*layers, nn.Linear(self.config.predictor_sizes[-1], 1))
+        sizes, dropout = (inputs, *self.config.predictor_sizes), self.config.dropout
+        return nn.Sequential(*hidden_layers(*sizes, dropout=dropout), nn.Linear(sizes[-1], 1))
 
     def encode_items(self, items: torch.Tensor) -> torch.Tensor:
         """Ids of any shape → (…, size); the padding item has a vector too."""

@@ -38,6 +38,7 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import SequenceWindows, left_to_right, sequence_windows
+from benchmark.kit.layers import attend, sinusoids
 from benchmark.kit.modules import as_long, load_state, save_state
 from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.text.words import Vocabulary, training_queries
@@ -182,20 +183,16 @@ class Attention(nn.Module):
             visible: (batch, 1, length, length) which of ``others`` each state may look at, at
                 least one.
         """
-        inputs = (states, others, others)
-        # (batch, heads, length, size / heads)
-        query, keys, values = (
-            linear(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for linear, x in zip(self.linears[:3], inputs, strict=True)
+        of_queries, of_keys, of_values, of_context = self.linears
+        context = attend(
+            of_queries(states),
+            of_keys(others),
+            of_values(others),
+            self.heads,
+            visible,
+            self.dropout if self.training else 0.0,
         )
-        context = F.scaled_dot_product_attention(
-            query,
-            keys,
-            values,
-            attn_mask=visible,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.linears[3](context.transpose(1, 2).flatten(2))
+        return of_context(context)
 
 
 class FeedForward(nn.Module):
@@ -283,16 +280,6 @@ def visible_keys(is_real: torch.Tensor, causal: bool) -> torch.Tensor:
     visible = is_real[:, None, :] & (every.tril() if causal else every)
     itself = torch.eye(length, dtype=torch.bool, device=is_real.device)
     return (visible | (itself & ~visible.any(dim=2, keepdim=True)))[:, None]
-
-
-def sinusoids(length: int, size: int) -> torch.Tensor:
-    """Position vectors (length, size): sines in even columns, cosines in odd ones."""
-    pair = torch.arange(0, size, 2, dtype=torch.float32)
-    angle = torch.arange(length)[:, None] * torch.exp(pair * (-math.log(10000.0) / size))
-    table = torch.zeros(length, size)
-    table[:, 0::2] = torch.sin(angle)
-    table[:, 1::2] = torch.cos(angle)[:, : size // 2]
-    return table
 
 
 class Sessions(NamedTuple):

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
@@ -46,10 +45,12 @@ from baselines.joint.base import (
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import atomic_path
+from benchmark.kit.layers import attend, hidden_layers
 from benchmark.kit.modules import as_long
 from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.text.words import Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
@@ -182,18 +183,18 @@ class Attention(nn.Module):
         self, queries: torch.Tensor, keys: torch.Tensor, visible: torch.Tensor
     ) -> torch.Tensor:
         """From (batch, length, size) to (batch, others, size), ``visible`` (batch, others)."""
-        query, key, value = (self._by_head(part) for part in self._projected(queries, keys))
         any_visible = visible.any(dim=1)
         # A row of nothing attends to all of its padding, and the result is struck out below.
         mask = visible | ~any_visible[:, None]
-        context = F.scaled_dot_product_attention(
+        query, key, value = self._projected(queries, keys)
+        context = attend(
             query,
             key,
             value,
-            attn_mask=mask[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
+            self.heads,
+            mask[:, None, None, :],
+            self.dropout if self.training else 0.0,
         )
-        context = context.transpose(1, 2).flatten(2)  # (batch, length, size)
         return self.out_proj(context) * any_visible[:, None, None]
 
     def _projected(self, queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -205,9 +206,6 @@ class Attention(nn.Module):
         biases = self.in_proj_bias.split([size, 2 * size])
         both = F.linear(keys, weights[1], biases[1]).chunk(2, dim=-1)
         return (F.linear(queries, weights[0], biases[0]), *both)
-
-    def _by_head(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, length, dim)
 
 
 class EncoderLayer(nn.Module):
@@ -270,14 +268,6 @@ class TargetPooling(nn.Module):
         return (weights @ history) * any_visible[:, None, None]
 
 
-def _layers(*sizes: int, dropout: float) -> list[nn.Module]:
-    """Linear layers, each with ReLU and dropout."""
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-    return layers
-
-
 class TaskExperts(nn.Module):
     """Experts of each task and shared ones, a gate a task over its own and the shared, towers.
 
@@ -293,7 +283,9 @@ class TaskExperts(nn.Module):
         self.gates = nn.ModuleList(nn.Linear(inputs, self.number) for _ in TASKS)
         self.dropout = nn.Dropout(config.dropout)
         self.towers = nn.ModuleList(
-            nn.Sequential(*_layers(config.expert_size, *config.tower_sizes, dropout=config.dropout))
+            nn.Sequential(
+                *hidden_layers(config.expert_size, *config.tower_sizes, dropout=config.dropout)
+            )
             for _ in TASKS
         )
 
@@ -429,7 +421,7 @@ class UniSARModel(nn.Module):
         self.experts = TaskExperts(config, 5 * size)
         sizes = config.tower_sizes[-1], *config.predictor_sizes
         self.predictors = nn.ModuleList(
-            nn.Sequential(*_layers(*sizes, dropout=config.dropout), nn.Linear(sizes[-1], 1))
+            nn.Sequential(*hidden_layers(*sizes, dropout=config.dropout), nn.Linear(sizes[-1], 1))
             for _ in TASKS
         )
         self.query_item = QueryItemContrast(size, config.query_item_temperature)
@@ -802,7 +794,7 @@ class UniSAR(JointSystem):
             self.config.training,
             self.context,
             partial(view.validate, self, tasks),
-            parameter_groups=self._parameter_groups(),
+            parameter_groups=decay_groups(self.model),
         )
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -924,14 +916,3 @@ class UniSAR(JointSystem):
         )
         candidates = F.embedding(batch["candidates"][rows], items)
         return self.model.logits(TASKS.index(task), interests, candidates, users, query)
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """All but the biases decay."""
-        named = list(self.model.named_parameters())
-        return [
-            {"params": [parameter for name, parameter in named if "bias" not in name]},
-            {
-                "params": [parameter for name, parameter in named if "bias" in name],
-                "weight_decay": 0.0,
-            },
-        ]

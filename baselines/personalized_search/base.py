@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (
@@ -269,7 +270,7 @@ class ProductSearch(TorchSystem):
             self.config.training,
             self.context,
             lambda: view.validate(self, (TASK,)),
-            parameter_groups=_decaying_and_biases(network),
+            parameter_groups=decay_groups(network),
         )
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
@@ -299,12 +300,3 @@ class ProductSearch(TorchSystem):
         """Read the vocabulary, encode the queries, and read the weights."""
         self.read_queries(Vocabulary.load(folder / _VOCABULARY), corpus)
         super().load(folder, corpus)
-
-
-def _decaying_and_biases(network: nn.Module) -> list[dict[str, Any]]:
-    """Optimiser groups: biases do not decay."""
-    named = list(network.named_parameters())
-    return [
-        {"params": [parameter for name, parameter in named if "bias" not in name]},
-        {"params": [parameter for name, parameter in named if "bias" in name], "weight_decay": 0.0},
-    ]

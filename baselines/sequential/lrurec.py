@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import sequence_windows
 from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (
@@ -365,7 +366,9 @@ class LRURec(TorchSystem):
             self.config.training,
             self.context,
             lambda: view.validate(self, (TASK,)),
-            parameter_groups=self._parameter_groups(),
+            parameter_groups=decay_groups(
+                self.model, lambda name: "bias" not in name and "layer_norm" not in name
+            ),
         )
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -399,10 +402,3 @@ class LRURec(TorchSystem):
         needed[:, -1] = True
         last = needed.sum(dim=1).cumsum(dim=0) - 1  # (batch,)
         return self.model(items, needed)[last]
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """All but the biases and LayerNorms decay."""
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for name, parameter in self.model.named_parameters():
-            groups["bias" not in name and "layer_norm" not in name].append(parameter)
-        return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]
