@@ -14,7 +14,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,8 +26,6 @@ from torch import nn
 from benchmark.data.dataset import IntArray
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import Law, NegativeSampler
-from benchmark.kit.modules import TorchSystem
-from benchmark.kit.text.words import Vocabulary
 from benchmark.kit.training import Batch, Instances
 from benchmark.protocol.requests import Events, TrainingExamples
 from benchmark.systems.contract import SystemConfig
@@ -40,32 +37,12 @@ from benchmark.systems.space import (
     SearchSpace,
     UntilPatience,
 )
-from benchmark.systems.view import Corpus, TrainingView
+from benchmark.systems.view import TrainingView
 
 TASKS = ("recommendation", "search")
 
 PAIRS_AT_ONCE = 16_384
 """Pairs of a request and an item that a network looks at together when it ranks the catalogue."""
-
-_VOCABULARY = "vocabulary.json"
-
-
-class JointSystem(TorchSystem):
-    """A torch system whose queries are words; ``vocabulary`` exists before ``build`` is called."""
-
-    reads_query_texts = True
-
-    vocabulary: Vocabulary
-
-    def save(self, folder: Path) -> None:
-        """Write weights and vocabulary."""
-        super().save(folder)
-        self.vocabulary.save(folder / _VOCABULARY)
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read the vocabulary, build the network and read its weights."""
-        self.vocabulary = Vocabulary.load(folder / _VOCABULARY)
-        super().load(folder, corpus)
 
 
 def tasks_with_events(view: TrainingView, tasks: Sequence[str] = TASKS) -> tuple[str, ...]:

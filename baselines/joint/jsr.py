@@ -36,7 +36,6 @@ from baselines.joint.base import (
     SPACE,
     TASKS,
     JointNegativesConfig,
-    JointSystem,
     TwoTaskInstances,
     logistic_loss,
     tasks_with_events,
@@ -44,7 +43,8 @@ from baselines.joint.base import (
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.modules import as_long
-from benchmark.kit.text.words import PADDING_WORD, TextWords, Vocabulary, training_queries
+from benchmark.kit.text.word_system import WordSystem
+from benchmark.kit.text.words import PADDING_WORD, QueryWords, Vocabulary, training_queries
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Requests, TrainingExamples
@@ -206,7 +206,7 @@ class JSRInstances(TwoTaskInstances):
     """Rows of user or query, target and negatives."""
 
     def __init__(
-        self, view: TrainingView, config: JSRConfig, tasks: Sequence[str], words: TextWords
+        self, view: TrainingView, config: JSRConfig, tasks: Sequence[str], words: QueryWords
     ) -> None:
         super().__init__(view, config, tasks)
         self.words = words
@@ -219,33 +219,32 @@ class JSRInstances(TwoTaskInstances):
         if "recommendation" in chosen:
             batch["users"] = as_long(chosen["recommendation"][0].user)
         if "search" in chosen:
-            batch["words"] = as_long(self.words.queries[chosen["search"][0].query])
+            batch["words"] = as_long(self.words.ids[chosen["search"][0].query])
         return batch
 
 
-class JSR(JointSystem):
+class JSR(WordSystem):
     """Both tasks by one set of tables, trained on both in every step."""
 
     Config = JSRConfig
     config: JSRConfig
     model: JSRNetwork
-    words: TextWords
+    words: QueryWords
+    item_texts: IntArray | None
 
     def build(self, corpus: Corpus) -> JSRNetwork:
         """The network for the vocabulary at hand."""
         config = self.config
-        self.words = TextWords.of_corpus(
-            self.vocabulary,
-            corpus,
-            longest_item=config.item_words,
-            longest_query=config.query_words,
-        )
+        self.words = QueryWords.of_corpus(self.vocabulary, corpus, config.query_words)
+        self.item_texts = None
+        if config.item_text:
+            self.item_texts = self.vocabulary.encode(corpus.items.text, config.item_words)
         return JSRNetwork(
             config,
             item_rows=corpus.number_of_items + 1,
             user_rows=corpus.number_of_users + 1,
             word_rows=self.vocabulary.number_of_ids,
-            item_texts=as_long(self.words.items) if config.item_text else None,
+            item_texts=None if self.item_texts is None else as_long(self.item_texts),
         )
 
     def fit(self, view: TrainingView) -> None:
@@ -253,9 +252,7 @@ class JSR(JointSystem):
         tasks = tasks_with_events(view, TASKS)
         if not tasks:
             raise SystemFailure("JSR: the view has no training event of any task.")
-        queries = [view.corpus.queries.text[query] for query in training_queries(view)]
-        texts = view.corpus.items.text if self.config.item_text else ()
-        self.vocabulary = Vocabulary.of_texts(texts, queries)
+        self.vocabulary = Vocabulary.of_view(view, reads_items=self.config.item_text)
         self.model = cast(JSRNetwork, self.seeded_build(view.corpus))
         train(
             self.model,
@@ -274,9 +271,9 @@ class JSR(JointSystem):
         return view.validate(self, tasks)
 
     def _replace_untrained(self, view: TrainingView) -> None:
-        words = self.words.queries[training_queries(view)].ravel()
-        if self.config.item_text:
-            words = np.concatenate([words, self.words.items.ravel()])
+        words = self.words.ids[training_queries(view)].ravel()
+        if self.item_texts is not None:
+            words = np.concatenate([words, self.item_texts.ravel()])
         self.model.replace_untrained(
             users=self.on_device(np.unique(view.examples("recommendation").user)),
             words=self.on_device(np.unique(words[words != PADDING_WORD])),
@@ -304,7 +301,7 @@ class JSR(JointSystem):
 
     def _words_of(self, queries: NDArray[np.integer], requests: Requests) -> torch.Tensor:
         """The word ids (queries, words) of some queries of the requests."""
-        return self.on_device(self.words.of_queries(queries, requests.new_queries))
+        return self.on_device(self.words.of(queries, requests.new_queries))
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """A user or query that asks more than once is multiplied with the catalogue once."""

@@ -34,7 +34,6 @@ from baselines.joint.base import (
     TASKS,
     Attribute,
     JointHistoryConfig,
-    JointSystem,
     QueryItemContrast,
     TwoTaskInstances,
     encode_once,
@@ -46,6 +45,7 @@ from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.layers import hidden_layers
 from benchmark.kit.modules import as_long
+from benchmark.kit.text.word_system import WordSystem
 from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
 from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
@@ -498,7 +498,7 @@ class Losses(NamedTuple):
     total: torch.Tensor
 
 
-class SESRec(JointSystem):
+class SESRec(WordSystem):
     """Recommendation with both histories; search by the optional head only."""
 
     Config = SESRecConfig
@@ -527,8 +527,7 @@ class SESRec(JointSystem):
         tasks = tasks_with_events(view, self.tasks)
         if not tasks:
             raise SystemFailure(f"SESRec: no training event of {' or '.join(self.tasks)}.")
-        asked = training_queries(view)
-        self.vocabulary = Vocabulary.of_texts((), [view.corpus.queries.text[q] for q in asked])
+        self.vocabulary = Vocabulary.of_view(view)
         self.model = cast(SESRecNetwork, self.seeded_build(view.corpus))
         self._silence_untrained(view)
         train(

@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
@@ -33,15 +31,16 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
-from baselines.joint.base import TASKS, JointSystem
+from baselines.joint.base import TASKS
+from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import SequenceWindows, left_to_right, sequence_windows
 from benchmark.kit.layers import attend, sinusoids
 from benchmark.kit.modules import as_long, load_state, save_state
-from benchmark.kit.text.query_tables import rows_of_queries
-from benchmark.kit.text.words import Vocabulary, training_queries
+from benchmark.kit.text.word_system import WordSystem
+from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
@@ -515,18 +514,10 @@ def _mean_over(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 # ------------------------------------------------------------------------------------ instances
 
 
-class QueryWords:
-    """The word ids of every query of a corpus, (queries + 1, words)."""
-
-    def __init__(self, vocabulary: Vocabulary, corpus: Corpus, longest: int) -> None:
-        self._encode = partial(vocabulary.encode, longest=longest)
-        self.ids = self._encode(corpus.queries.text)
-
-    def of(self, queries: NDArray[np.integer], new_texts: Sequence[str] = ()) -> torch.Tensor:
-        """(...) queries → (..., words), as wide as these need; ``new_texts`` have the last ids."""
-        words = rows_of_queries(self.ids, queries, new_texts, self._encode)
-        used = np.flatnonzero((words > 0).reshape(-1, words.shape[-1]).any(axis=0))
-        return as_long(words[..., : 1 + int(used.max(initial=0))])
+def as_wide_as_needed(words: IntArray) -> torch.Tensor:
+    """Words (…, any width) as a tensor without the last columns, in which no text has a word."""
+    used = np.flatnonzero((words > 0).reshape(-1, words.shape[-1]).any(axis=0))
+    return as_long(words[..., : 1 + int(used.max(initial=0))])
 
 
 class SequenceInstances(Instances):
@@ -598,7 +589,7 @@ class SequenceInstances(Instances):
         return batch | {
             "users": users,
             "products": as_long(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
-            "words": self.words.of(queries),
+            "words": as_wide_as_needed(self.words.of(queries)),
             "asked": torch.from_numpy(events >= 0),
         }
 
@@ -638,7 +629,7 @@ def _moved_alike(rows: NDArray[np.int64], values: NDArray[np.bool_]) -> NDArray[
 # --------------------------------------------------------------------------------------- system
 
 
-class UnifiedSSR(JointSystem):
+class UnifiedSSR(WordSystem):
     """One network a task, both from the same pre-training."""
 
     Config = UnifiedSSRConfig
@@ -657,7 +648,7 @@ class UnifiedSSR(JointSystem):
 
     def build(self, corpus: Corpus) -> nn.ModuleDict:
         """A network for each task, both alike."""
-        self.words = QueryWords(self.vocabulary, corpus, self.config.query_words)
+        self.words = QueryWords.of_corpus(self.vocabulary, corpus, self.config.query_words)
         network = self.network(corpus)
         return nn.ModuleDict({task: copy.deepcopy(network) for task in TASKS})
 
@@ -667,8 +658,7 @@ class UnifiedSSR(JointSystem):
         The network of a task without training sequences stays as pre-trained.
         """
         config: UnifiedSSRConfig = self.config
-        texts = [view.corpus.queries.text[number] for number in training_queries(view)]
-        self.vocabulary = Vocabulary.of_texts((), texts)
+        self.vocabulary = Vocabulary.of_view(view)
         self.model = cast(nn.ModuleDict, self.seeded_build(view.corpus))
         instances = {task: SequenceInstances(view, self.words, config, (task,)) for task in TASKS}
         tasks = tuple(task for task in TASKS if len(instances[task]))
@@ -750,6 +740,6 @@ class UnifiedSSR(JointSystem):
         return network.search_vectors(
             users,
             F.pad(products, (1, 0)),
-            self.words.of(queries, requests.new_queries).to(self.device),
+            as_wide_as_needed(self.words.of(queries, requests.new_queries)).to(self.device),
             torch.from_numpy(asked).to(self.device),
         )

@@ -35,7 +35,6 @@ from baselines.joint.base import (
     Attribute,
     Candidates,
     JointHistoryConfig,
-    JointSystem,
     QueryItemContrast,
     alternating,
     history_window,
@@ -47,8 +46,8 @@ from benchmark.errors import SystemFailure
 from benchmark.files import atomic_path
 from benchmark.kit.layers import attend, hidden_layers
 from benchmark.kit.modules import as_long
-from benchmark.kit.text.query_tables import rows_of_queries
-from benchmark.kit.text.words import Vocabulary, training_queries
+from benchmark.kit.text.word_system import WordSystem
+from benchmark.kit.text.words import QueryWords, Vocabulary, training_queries
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
@@ -592,8 +591,7 @@ class BatchBuilder:
     def __init__(self, config: UniSARConfig, corpus: Corpus, vocabulary: Vocabulary) -> None:
         self.config = config
         self.number_of_items = corpus.number_of_items
-        self._encode = partial(vocabulary.encode, longest=config.query_words)
-        self.words = self._encode(corpus.queries.text)
+        self.words = QueryWords.of_corpus(vocabulary, corpus, config.query_words)
 
     def __call__(
         self,
@@ -617,10 +615,10 @@ class BatchBuilder:
         negatives = contrast or (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
         items = Compact(self.number_of_items + 1, (bought, clicks, candidates, negatives[0]))
         new = events[0].new_queries  # all of one set of requests, or none in training
-        queries = Compact(len(self.words) + len(new), (searched, asked, negatives[1]))
+        queries = Compact(len(self.words.ids) + len(new), (searched, asked, negatives[1]))
         batch = {
             "items": torch.from_numpy(items.ids),
-            "words": as_long(rows_of_queries(self.words, queries.ids, new, self._encode)),
+            "words": as_long(self.words.of(queries.ids, new)),
             "history/items": items.rows(bought),
             "history/queries": queries.rows(searched),
             "history/clicks": items.rows(clicks),
@@ -749,7 +747,7 @@ def _rows_of_tasks(batch: Batch) -> dict[str, slice]:
     }
 
 
-class UniSAR(JointSystem):
+class UniSAR(WordSystem):
     """One network for both tasks, trained on both in every step."""
 
     Config = UniSARConfig
@@ -782,11 +780,8 @@ class UniSAR(JointSystem):
         tasks = tasks_with_events(view)
         if not tasks:
             raise SystemFailure("UniSAR: the view has no training event of any task.")
-        corpus = view.corpus
-        queries = [corpus.queries.text[number] for number in training_queries(view)]
-        items = corpus.items.text if self.config.item_words else ()
-        self.vocabulary = Vocabulary.of_texts(items, queries)
-        self.model = cast(UniSARModel, self.seeded_build(corpus))
+        self.vocabulary = Vocabulary.of_view(view, reads_items=self.config.item_words)
+        self.model = cast(UniSARModel, self.seeded_build(view.corpus))
         train(
             self.model,
             JointInstances(view, self.config, self.builder),

@@ -9,8 +9,6 @@ selected on the suite's validation lists.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar, Literal, cast
 
 import numpy as np
@@ -24,9 +22,9 @@ from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.modules import TorchSystem, as_long
-from benchmark.kit.text.query_tables import rows_of_queries
-from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
+from benchmark.kit.modules import as_long
+from benchmark.kit.text.word_system import WordSystem
+from benchmark.kit.text.words import PADDING_WORD, QueryWords, Vocabulary
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Events, Requests
@@ -42,8 +40,6 @@ from benchmark.systems.space import (
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "search"
-
-_VOCABULARY = "vocabulary.json"
 
 
 class ProductSearchConfig(SystemConfig):
@@ -200,7 +196,7 @@ class SearchInstances(Instances):
         number = self.number + self.number_of_hits
         negatives = self.negatives.draw(chosen.position, number, random, self.number_of_hits)
         return {
-            "queries": as_long(self.system.query_words[chosen.query]),
+            "queries": as_long(self.system.words.ids[chosen.query]),
             "history": as_long(self.system.history_items(chosen)),
             "targets": as_long(chosen.target),
             "negatives": as_long(negatives),
@@ -210,17 +206,11 @@ class SearchInstances(Instances):
 # --------------------------------------------------------------------------------------- system
 
 
-class ProductSearch(TorchSystem):
-    """Base of the family's systems.
-
-    ``query_words`` is (queries + 1, words), the word ids of every query of the corpus.
-    """
-
-    reads_query_texts = True
+class ProductSearch(WordSystem):
+    """Base of the family's systems. ``words`` exists once the network is built."""
 
     model: SearchNetwork
-    vocabulary: Vocabulary
-    query_words: IntArray
+    words: QueryWords
 
     @abstractmethod
     def network(self, number_of_items: int, word_rows: int) -> SearchNetwork:
@@ -240,27 +230,18 @@ class ProductSearch(TorchSystem):
 
     def vocabulary_of(self, view: TrainingView) -> Vocabulary:
         """The words of the training queries: others have no vector that is ever trained."""
-        texts = view.corpus.queries.text
-        return Vocabulary.of_texts((), [texts[query] for query in training_queries(view)])
-
-    def read_queries(self, vocabulary: Vocabulary, corpus: Corpus) -> None:
-        """Take a vocabulary, and encode the queries of a corpus with it."""
-        self.vocabulary = vocabulary
-        self.query_words = self.words_of(corpus.queries.text)
-
-    def words_of(self, queries: Sequence[str]) -> IntArray:
-        """The word ids (queries, words) of texts."""
-        return self.vocabulary.encode(queries, self.config.query_words)
+        return Vocabulary.of_view(view)
 
     def build(self, corpus: Corpus) -> SearchNetwork:
         """The network for the words at hand."""
+        self.words = QueryWords.of_corpus(self.vocabulary, corpus, self.config.query_words)
         return self.network(corpus.number_of_items, self.vocabulary.number_of_ids)
 
     def fit(self, view: TrainingView) -> None:
         """Train on searches; keep the weights of the best validation."""
         if TASK not in view.tasks:
             raise SystemFailure(f"{type(self).__name__} learns from searches, and there are none.")
-        self.read_queries(self.vocabulary_of(view), view.corpus)
+        self.vocabulary = self.vocabulary_of(view)
         instances = self.instances(view)
         self.model = network = cast(SearchNetwork, self.seeded_build(view.corpus))
         train(
@@ -283,20 +264,8 @@ class ProductSearch(TorchSystem):
         return self.model.scores_of_all(self._user_vectors(requests))
 
     def _user_vectors(self, requests: Requests) -> torch.Tensor:
-        words = rows_of_queries(
-            self.query_words, requests.query, requests.new_queries, self.words_of
-        )
+        words = self.words.of(requests.query, requests.new_queries)
         return self.model.user_vectors(
             self.on_device(words),
             self.on_device(self.history_items(requests)),
         )
-
-    def save(self, folder: Path) -> None:
-        """Write the weights and the vocabulary."""
-        super().save(folder)
-        self.vocabulary.save(folder / _VOCABULARY)
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read the vocabulary, encode the queries, and read the weights."""
-        self.read_queries(Vocabulary.load(folder / _VOCABULARY), corpus)
-        super().load(folder, corpus)

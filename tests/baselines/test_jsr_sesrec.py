@@ -18,7 +18,7 @@ from benchmark.data.dataset import Queries as QueryTable
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.touched import FirstTouches
-from benchmark.kit.text.words import TextWords, Vocabulary
+from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
@@ -243,7 +243,7 @@ def test_an_epoch_has_every_event_once_and_both_tasks_in_every_step(
 ) -> None:
     view = tastes[2]
     if name == "jsr":
-        words = TextWords.of_view(view)
+        words = QueryWords.of_corpus(Vocabulary.of_view(view), view.corpus, longest=50)
         instances: Any = JSRInstances(view, make_jsr(tmp_path).config, TASKS, words)
     else:
         instances = SESRecInstances(view, make_sesrec(tmp_path).config, TASKS)
