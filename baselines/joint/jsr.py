@@ -39,6 +39,7 @@ from baselines.joint.base import (
     TwoTaskInstances,
     logistic_loss,
     tasks_with_events,
+    untrained,
 )
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
@@ -184,9 +185,7 @@ class JSRNetwork(nn.Module):
         """Give every user and word but those the mean of the vectors of those; ids (any,)."""
         for table, trained in ((self.users.weight, users), (self.texts.words.weight, words)):
             if len(trained):
-                others = torch.ones(len(table), dtype=torch.bool, device=table.device)
-                others[trained] = False
-                table[others] = table[trained].mean(dim=0)
+                table[untrained(table, trained)] = table[trained].mean(dim=0)
 
 
 def _decays(name: str) -> bool:

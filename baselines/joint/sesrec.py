@@ -29,17 +29,21 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from baselines.joint.base import (
-    PAIRS_AT_ONCE,
     SPACE,
     TASKS,
-    Attribute,
-    JointHistoryConfig,
-    QueryItemContrast,
-    TwoTaskInstances,
-    encode_once,
-    history_window,
+    ContrastingInstances,
     logistic_loss,
+    logits_of_all,
+    silence_untrained,
     tasks_with_events,
+)
+from baselines.joint.histories import JointHistoryConfig, distinct_clicks, history_window
+from baselines.joint.layers import (
+    Attribute,
+    EntityTables,
+    QueryItemContrast,
+    bilinear_form,
+    encode_once,
 )
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
@@ -120,28 +124,6 @@ class SESRecConfig(JointHistoryConfig):
         return self
 
 
-class EntityTables(nn.Module):
-    """The vector of an id beside those of its attributes."""
-
-    def __init__(self, rows: int, id_size: int, attributes: Sequence[Attribute] = ()) -> None:
-        super().__init__()
-        self.ids = nn.Embedding(rows, id_size)
-        self.tables = nn.ModuleDict()
-        for attribute in attributes:
-            self.tables[attribute.name] = nn.Embedding(attribute.number_of_values, attribute.size)
-            self.register_buffer(f"{attribute.name}_values", attribute.values, persistent=False)
-        self.size = id_size + sum(attribute.size for attribute in attributes)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Ids of any shape → (…, size)."""
-        parts = [self.ids(ids)]
-        parts += [table(getattr(self, f"{name}_values")[ids]) for name, table in self._named()]
-        return torch.cat(parts, dim=-1)
-
-    def _named(self) -> list[tuple[str, nn.Module]]:
-        return list(self.tables.items())
-
-
 class EncoderLayer(nn.Module):
     """Self-attention, then two layers at each position; norms after the sums."""
 
@@ -185,10 +167,10 @@ class CoAttention(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.affinity = nn.Parameter(torch.empty(size, size))
+        self.affinity = bilinear_form(size)
         self.by_recommendation = nn.Parameter(torch.empty(1, size))
         self.by_search = nn.Parameter(torch.empty(1, size))
-        for parameter in self.parameters():
+        for parameter in (self.by_recommendation, self.by_search):
             nn.init.xavier_normal_(parameter)
 
     def forward(
@@ -253,8 +235,7 @@ class TargetPooling(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        nn.init.xavier_normal_(self.weight)
+        self.weight = bilinear_form(size)
 
     def forward(self, history: History, candidates: torch.Tensor) -> torch.Tensor:
         """Candidates (batch, candidates, size) → (batch, candidates, 3 · size)."""
@@ -341,7 +322,7 @@ class SESRecNetwork(nn.Module):
         return self._joined(torch.where(is_new[..., None], 0.0, ids), F.embedding(queries, means))
 
     def _items(self, items: torch.Tensor) -> torch.Tensor:
-        return self.item_projection(self.item_tables(items))
+        return self.item_projection(torch.cat(self.item_tables.vectors_of(items), dim=-1))
 
     def _queries(self, queries: torch.Tensor) -> torch.Tensor:
         mean = self._means(self.query_words[queries.flatten()]).unflatten(0, queries.shape)
@@ -405,7 +386,8 @@ class SESRecNetwork(nn.Module):
         """
         number = candidates.shape[1]
         targets = self.encode_items(candidates)
-        user = self.users(users)[:, None].expand(-1, number, -1)
+        user = torch.cat(self.users.vectors_of(users), dim=-1)
+        user = user[:, None].expand(-1, number, -1)
         parts = [*self.interests(histories, targets), user, targets]
         predictor: nn.Module = self.predictor
         if queries is not None:
@@ -418,15 +400,13 @@ class SESRecNetwork(nn.Module):
 
     def alignment_loss(self, batch: Batch) -> torch.Tensor:
         """The mean over the clicks of all search histories; a click that recurs counts again."""
-        clicks = batch["clicks"]
-        where = torch.nonzero(clicks, as_tuple=True)
-        if not len(where[0]):
+        rows = self.item_tables.ids.num_embeddings
+        pairs, _, pair = distinct_clicks(batch["queries"], batch["clicks"], rows)
+        if not len(pair):
             return 0.0 * (self.alignment.weight.sum() + self.alignment.temperature)
-        number_of_items = self.item_tables.ids.num_embeddings
-        keys = batch["queries"][where[:2]] * number_of_items + clicks[where]
-        pairs, count = keys.unique(return_counts=True)
-        queries, query = (pairs // number_of_items).unique(return_inverse=True)
-        items, item = (pairs % number_of_items).unique(return_inverse=True)
+        count = torch.bincount(pair)
+        queries, query = pairs[0].unique(return_inverse=True)
+        items, item = pairs[1].unique(return_inverse=True)
         of_pair = self.alignment(
             self.encode_queries(queries),
             self.encode_items(items),
@@ -459,14 +439,12 @@ def history_tensors(events: Events, config: SESRecConfig) -> Batch:
     }
 
 
-class SESRecInstances(TwoTaskInstances):
+class SESRecInstances(ContrastingInstances):
     """Events with both histories, target and negatives, and what the alignment contrasts."""
 
     def __init__(self, view: TrainingView, config: SESRecConfig, tasks: Sequence[str]) -> None:
-        super().__init__(view, config, tasks)
+        super().__init__(view, config, tasks, config.alignment_negatives)
         self.config = config
-        self.number_of_items = view.corpus.number_of_items
-        self.trained_queries = training_queries(view)
 
     def tensors(
         self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
@@ -483,10 +461,8 @@ class SESRecInstances(TwoTaskInstances):
             for task, (events, candidates) in chosen.items()
         ]
         batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        size = self.config.alignment_negatives
-        batch["negative_items"] = as_long(1 + random.permutation(self.number_of_items)[:size])
-        batch["negative_queries"] = as_long(random.permutation(self.trained_queries)[:size])
-        return batch
+        items, queries = self.contrast(random)
+        return batch | {"negative_items": as_long(items), "negative_queries": as_long(queries)}
 
 
 class Losses(NamedTuple):
@@ -539,18 +515,12 @@ class SESRec(WordSystem):
             lambda: view.validate(self, tasks),
         )
 
-    @torch.no_grad()
     def _silence_untrained(self, view: TrainingView) -> None:
         """Users, queries and words that training never reads start, and stay, at zero."""
         read = self.model.query_words.cpu().numpy()[training_queries(view)]
-        for table, ids in (
-            (self.model.users.ids, view.log.user),
-            (self.model.query_ids, view.log.query),
-            (self.model.words, read),
-        ):
-            untrained = torch.ones(table.num_embeddings, dtype=torch.bool)
-            untrained[as_long(np.unique(ids))] = False
-            table.weight[untrained.to(table.weight.device)] = 0.0
+        silence_untrained(self.model.users.ids.weight, view.log.user)
+        silence_untrained(self.model.query_ids.weight, view.log.query)
+        silence_untrained(self.model.words.weight, read)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The weighted sum of all losses."""
@@ -583,10 +553,7 @@ class SESRec(WordSystem):
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for some items of the catalogue at a time."""
-        logits_of = self._logits_of(requests)
-        every = torch.arange(requests.number_of_items + 1, device=self.device)
-        some = every.split(max(1, PAIRS_AT_ONCE // len(requests)))
-        return torch.cat([logits_of(part.expand(len(requests), -1)) for part in some], dim=1)
+        return logits_of_all(self._logits_of(requests), requests, self.device)
 
     def _logits_of(self, requests: Requests) -> Callable[[torch.Tensor], torch.Tensor]:
         """The logits of candidates (requests, candidates), given the encoded histories."""

@@ -31,13 +31,21 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
-from baselines.joint.base import TASKS
+from baselines.joint.annotated_transformer import (
+    Attention,
+    Embeddings,
+    FeedForward,
+    LayerNorm,
+    Sublayer,
+    visible_keys,
+)
+from baselines.joint.base import TASKS, silence_untrained
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import SequenceWindows, left_to_right, sequence_windows
-from benchmark.kit.layers import attend, sinusoids
+from benchmark.kit.layers import sinusoids
 from benchmark.kit.modules import as_long, load_state, save_state
 from benchmark.kit.text.word_system import WordSystem
 from benchmark.kit.text.words import QueryWords, Vocabulary
@@ -125,97 +133,6 @@ class UnifiedSSRConfig(SystemConfig):
 # ------------------------------------------------------------------------------------- networks
 
 
-class Embeddings(nn.Module):
-    """A table whose vectors are scaled by the root of their size: ids (...) → (..., size)."""
-
-    def __init__(self, rows: int, size: int) -> None:
-        super().__init__()
-        self.lut = nn.Embedding(rows, size)
-        self.scale = math.sqrt(size)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Look up."""
-        return self.lut(ids) * self.scale
-
-    def means(self, ids: torch.Tensor) -> torch.Tensor:
-        """The mean vector of the ids but 0, (..., ids) → (..., size); that of 0 if all are 0."""
-        counted = ids > 0
-        counted = counted | F.pad(~counted.any(dim=-1, keepdim=True), (0, ids.shape[-1] - 1))
-        weights = counted / counted.sum(dim=-1, keepdim=True)
-        means = F.embedding_bag(
-            ids.flatten(0, -2),
-            self.lut.weight,
-            mode="sum",
-            per_sample_weights=weights.flatten(0, -2).to(self.lut.weight.dtype),
-        )
-        return means.view(*ids.shape[:-1], -1) * self.scale
-
-
-class LayerNorm(nn.Module):
-    """Divides by the unbiased deviation, to which a constant is added: (..., size) → the same."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.a_2 = nn.Parameter(torch.ones(size))
-        self.b_2 = nn.Parameter(torch.zeros(size))
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Normalise the last dimension."""
-        centred = states - states.mean(dim=-1, keepdim=True)
-        return self.a_2 * centred / (states.std(dim=-1, keepdim=True) + 1e-6) + self.b_2
-
-
-class Attention(nn.Module):
-    """Multi-head attention; the four linears are of queries, keys, values and of the result."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.linears = nn.ModuleList(nn.Linear(size, size) for _ in range(4))
-
-    def forward(
-        self, states: torch.Tensor, others: torch.Tensor, visible: torch.Tensor
-    ) -> torch.Tensor:
-        """From ``states`` to ``others``, both (batch, length, size).
-
-        Args:
-            visible: (batch, 1, length, length) which of ``others`` each state may look at, at
-                least one.
-        """
-        of_queries, of_keys, of_values, of_context = self.linears
-        context = attend(
-            of_queries(states),
-            of_keys(others),
-            of_values(others),
-            self.heads,
-            visible,
-            self.dropout if self.training else 0.0,
-        )
-        return of_context(context)
-
-
-class FeedForward(nn.Module):
-    """Two layers at each position, (batch, length, size) → the same."""
-
-    def __init__(self, size: int, dropout: float) -> None:
-        super().__init__()
-        self.w_1 = nn.Linear(size, 2 * size)
-        self.w_2 = nn.Linear(2 * size, size)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Apply both layers."""
-        return self.w_2(self.dropout(torch.relu(self.w_1(states))))
-
-
-class Sublayer(nn.Module):
-    """The layer norm before a sublayer."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.norm = LayerNorm(size)
-
-
 class EncoderLayer(nn.Module):
     """Attention to the own branch, attention to the other one, feed-forward."""
 
@@ -267,18 +184,6 @@ class Encoder(nn.Module):
                 for states, others, mask in zip(branches, seen, visible, strict=True)
             ]
         return [self.norm(states) for states in branches]
-
-
-def visible_keys(is_real: torch.Tensor, causal: bool) -> torch.Tensor:
-    """Which positions each one may attend to, (batch, 1, length, length) of (batch, length).
-
-    A position to which nothing is left attends to itself, so no result is undefined.
-    """
-    length = is_real.shape[1]
-    every = torch.ones(length, length, dtype=torch.bool, device=is_real.device)
-    visible = is_real[:, None, :] & (every.tril() if causal else every)
-    itself = torch.eye(length, dtype=torch.bool, device=is_real.device)
-    return (visible | (itself & ~visible.any(dim=2, keepdim=True)))[:, None]
 
 
 class Sessions(NamedTuple):
@@ -669,15 +574,11 @@ class UnifiedSSR(WordSystem):
         for task in tasks:
             self._train(task, self._network_of(task), instances[task], config.training, view)
 
-    @torch.no_grad()
     def _silence_users_without_sequences(self, instances: dict[str, SequenceInstances]) -> None:
         """Users whom training never reads start, and stay, at zero, as the unknown user does."""
         read = [windows.user for one in instances.values() for windows in one.windows.values()]
         for task in TASKS:
-            table = self._network_of(task).u_embed.lut.weight
-            silent = torch.ones(len(table), dtype=torch.bool, device=table.device)
-            silent[as_long(np.unique(np.concatenate(read)))] = False
-            table[silent] = 0.0
+            silence_untrained(self._network_of(task).u_embed.lut.weight, np.concatenate(read))
 
     def _pretrain(self, view: TrainingView, tasks: tuple[str, ...]) -> None:
         """Train one network on ``tasks``, or read it where an interrupted run has written it."""

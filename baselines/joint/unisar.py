@@ -29,25 +29,38 @@ from pydantic import Field
 from torch import nn
 
 from baselines.joint.base import (
-    PAIRS_AT_ONCE,
     SPACE,
     TASKS,
-    Attribute,
-    Candidates,
-    JointHistoryConfig,
-    QueryItemContrast,
+    ContrastingInstances,
     alternating,
-    history_window,
     logistic_loss,
+    logits_of_all,
     tasks_with_events,
 )
-from benchmark.data.dataset import LongArray
+from baselines.joint.histories import (
+    Compact,
+    JointHistoryConfig,
+    distinct_clicks,
+    history_window,
+    merged_places,
+    stacked,
+)
+from baselines.joint.layers import (
+    Attribute,
+    EncoderLayer,
+    EntityTables,
+    FusionLayer,
+    QueryItemContrast,
+    TaskExperts,
+    bilinear_form,
+)
+from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.files import atomic_path
-from benchmark.kit.layers import attend, hidden_layers
+from benchmark.kit.layers import hidden_layers
 from benchmark.kit.modules import as_long
 from benchmark.kit.text.word_system import WordSystem
-from benchmark.kit.text.words import QueryWords, Vocabulary, training_queries
+from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
@@ -126,7 +139,7 @@ class QueryEncoder(nn.Module):
         return torch.tanh(self.projection(self.words(words)))
 
 
-class EntityEncoder(nn.Module):
+class EntityEncoder(EntityTables):
     """Items or users: the vector of the id and of each attribute, then a layer.
 
     Args:
@@ -146,106 +159,15 @@ class EntityEncoder(nn.Module):
         texts: torch.Tensor | None = None,
         text_size: int = 0,
     ) -> None:
-        super().__init__()
-        self.ids = nn.Embedding(rows, id_size)
-        self.tables = nn.ModuleDict()
-        for attribute in attributes:
-            self.tables[attribute.name] = nn.Embedding(attribute.number_of_values, attribute.size)
-            self.register_buffer(f"{attribute.name}_values", attribute.values, persistent=False)
+        super().__init__(rows, id_size, attributes)
         self.register_buffer("texts", texts, persistent=False)
-        width = id_size + (text_size if texts is not None else 0)
-        width += sum(attribute.size for attribute in attributes)
-        self.projection = nn.Linear(width, size)
+        self.projection = nn.Linear(self.size + (0 if texts is None else text_size), size)
 
     def forward(self, ids: torch.Tensor, query_encoder: QueryEncoder) -> torch.Tensor:
         """(ids,) → (ids, size) in (-1, 1)."""
-        parts = [self.ids(ids)]
-        if self.texts is not None:
-            parts.append(query_encoder(self.texts[ids]))
-        for name, table in self.tables.items():
-            parts.append(table(getattr(self, f"{name}_values")[ids]))
-        return torch.tanh(self.projection(torch.cat(parts, dim=-1)))
-
-
-class Attention(nn.Module):
-    """Multi-head attention that gives zero where there is nothing to attend to."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * size, size))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * size))
-        self.out_proj = nn.Linear(size, size)
-        nn.init.xavier_uniform_(self.in_proj_weight)
-
-    def forward(
-        self, queries: torch.Tensor, keys: torch.Tensor, visible: torch.Tensor
-    ) -> torch.Tensor:
-        """From (batch, length, size) to (batch, others, size), ``visible`` (batch, others)."""
-        any_visible = visible.any(dim=1)
-        # A row of nothing attends to all of its padding, and the result is struck out below.
-        mask = visible | ~any_visible[:, None]
-        query, key, value = self._projected(queries, keys)
-        context = attend(
-            query,
-            key,
-            value,
-            self.heads,
-            mask[:, None, None, :],
-            self.dropout if self.training else 0.0,
-        )
-        return self.out_proj(context) * any_visible[:, None, None]
-
-    def _projected(self, queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Queries, keys and values; all by one product where states attend to themselves."""
-        if queries is keys:
-            return F.linear(keys, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        size = queries.shape[-1]
-        weights = self.in_proj_weight.split([size, 2 * size])
-        biases = self.in_proj_bias.split([size, 2 * size])
-        both = F.linear(keys, weights[1], biases[1]).chunk(2, dim=-1)
-        return (F.linear(queries, weights[0], biases[0]), *both)
-
-
-class EncoderLayer(nn.Module):
-    """Attention to a list of events, then two layers at each position; norms after the sums."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.self_attn = Attention(size, heads, dropout)
-        self.linear1 = nn.Linear(size, size)
-        self.linear2 = nn.Linear(size, size)
-        self.norm1 = nn.LayerNorm(size)
-        self.norm2 = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: torch.Tensor, keys: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-        """States ``x`` (batch, length, size) that attend to ``keys`` (batch, others, size)."""
-        x = self.norm1(x + self.dropout(self.self_attn(x, keys, visible)))
-        hidden = self.linear2(self.dropout(torch.relu(self.linear1(x))))
-        return self.norm2(x + self.dropout(hidden))
-
-
-class FusionLayer(nn.Module):
-    """The decoder layer of the transformer without a causal mask."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.self_attn = Attention(size, heads, dropout)
-        self.multihead_attn = Attention(size, heads, dropout)
-        self.linear1 = nn.Linear(size, size)
-        self.linear2 = nn.Linear(size, size)
-        self.norm1 = nn.LayerNorm(size)
-        self.norm2 = nn.LayerNorm(size)
-        self.norm3 = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: torch.Tensor, memory: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-        """Attend within ``x``, then to ``memory``: two views (batch, length, size) of one list."""
-        x = self.norm1(x + self.dropout(self.self_attn(x, x, visible)))
-        x = self.norm2(x + self.dropout(self.multihead_attn(x, memory, visible)))
-        hidden = self.linear2(self.dropout(torch.relu(self.linear1(x))))
-        return self.norm3(x + self.dropout(hidden))
+        vector, *attributes = self.vectors_of(ids)
+        text = [] if self.texts is None else [query_encoder(self.texts[ids])]
+        return torch.tanh(self.projection(torch.cat([vector, *text, *attributes], dim=-1)))
 
 
 class TargetPooling(nn.Module):
@@ -253,8 +175,7 @@ class TargetPooling(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        nn.init.xavier_normal_(self.weight)
+        self.weight = bilinear_form(size)
 
     def forward(
         self, history: torch.Tensor, visible: torch.Tensor, candidates: torch.Tensor
@@ -267,54 +188,13 @@ class TargetPooling(nn.Module):
         return (weights @ history) * any_visible[:, None, None]
 
 
-class TaskExperts(nn.Module):
-    """Experts of each task and shared ones, a gate a task over its own and the shared, towers.
-
-    The experts of a group are one layer, their outputs side by side.
-    """
-
-    def __init__(self, config: UniSARConfig, inputs: int) -> None:
-        super().__init__()
-        outputs = config.experts * config.expert_size
-        self.size, self.number = config.expert_size, 2 * config.experts
-        self.shared = nn.Linear(inputs, outputs)
-        self.own = nn.ModuleList(nn.Linear(inputs, outputs) for _ in TASKS)
-        self.gates = nn.ModuleList(nn.Linear(inputs, self.number) for _ in TASKS)
-        self.dropout = nn.Dropout(config.dropout)
-        self.towers = nn.ModuleList(
-            nn.Sequential(
-                *hidden_layers(config.expert_size, *config.tower_sizes, dropout=config.dropout)
-            )
-            for _ in TASKS
-        )
-
-    def forward(
-        self, task: int, per_candidate: torch.Tensor, per_request: torch.Tensor
-    ) -> torch.Tensor:
-        """The tower's output (batch, candidates, tower_sizes[1]).
-
-        The inputs of the experts are ``per_candidate`` (batch, candidates, any) followed by
-        ``per_request`` (batch, any), which is multiplied once and not once a candidate.
-        """
-        layers: list[Any] = [self.own[task], self.shared, self.gates[task]]
-        weight = torch.cat([layer.weight for layer in layers])
-        bias = torch.cat([layer.bias for layer in layers])
-        first, rest = weight.split([per_candidate.shape[-1], per_request.shape[-1]], dim=1)
-        sums = F.linear(per_candidate, first) + F.linear(per_request, rest, bias)[:, None]
-        hidden, gate = sums.split([self.number * self.size, self.number], dim=-1)
-        experts = self.dropout(torch.relu(hidden)).unflatten(-1, (self.number, self.size))
-        mixed = gate.softmax(dim=-1).unsqueeze(-2) @ experts  # (batch, candidates, 1, expert_size)
-        return self.towers[task](mixed.squeeze(-2))
-
-
 class TransitionContrast(nn.Module):
     """InfoNCE between the two views of one user's events, against the views of all others."""
 
     def __init__(self, size: int, temperature: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
+        self.weight = bilinear_form(size)
         self.temperature = nn.Parameter(torch.tensor(temperature))
-        nn.init.xavier_normal_(self.weight)
 
     def forward(
         self, first: torch.Tensor, second: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor
@@ -417,7 +297,9 @@ class UniSARModel(nn.Module):
         self.recommendation_pooling = TargetPooling(size)
         self.search_pooling = TargetPooling(size)
         self.no_query = nn.Parameter(torch.empty(1, size))
-        self.experts = TaskExperts(config, 5 * size)
+        self.experts = TaskExperts(
+            5 * size, config.experts, config.expert_size, config.tower_sizes, config.dropout
+        )
         sizes = config.tower_sizes[-1], *config.predictor_sizes
         self.predictors = nn.ModuleList(
             nn.Sequential(*hidden_layers(*sizes, dropout=config.dropout), nn.Linear(sizes[-1], 1))
@@ -544,41 +426,6 @@ def _stack(
     return nn.ModuleList(layer(size, heads, dropout) for _ in range(number))
 
 
-def merged_places(
-    recommendation_times: NDArray[np.float64], search_times: NDArray[np.float64]
-) -> tuple[LongArray, LongArray]:
-    """The place of each event among both lists ordered by time, recommendation first where equal.
-
-    Args:
-        recommendation_times, search_times: (events, length), infinite at padding, which comes last.
-
-    Returns:
-        The places in the recommendation list and in the search list, shapes as given.
-    """
-    times = np.concatenate([recommendation_times, search_times], axis=1)
-    order = np.argsort(times, axis=1, kind="stable")
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.arange(order.shape[1])[None, :], axis=1)
-    length = recommendation_times.shape[1]
-    return places[:, :length], places[:, length:]
-
-
-class Compact:
-    """The distinct ones of many ids, so that each is encoded once; the padding id 0 is row 0."""
-
-    def __init__(self, size: int, arrays: Sequence[NDArray[np.integer]]) -> None:
-        present = np.zeros(size, dtype=bool)
-        present[0] = True
-        for array in arrays:
-            present[array] = True
-        self.ids = np.flatnonzero(present)
-        self._row = np.cumsum(present) - 1
-
-    def rows(self, ids: NDArray[np.integer]) -> torch.Tensor:
-        """The rows of ``ids`` among :attr:`ids`, same shape."""
-        return torch.from_numpy(self._row[ids])
-
-
 class BatchBuilder:
     """Makes the tensors of events: distinct items and queries once, all else as rows of these.
 
@@ -607,7 +454,7 @@ class BatchBuilder:
             contrast: negative items and negative queries of the contrastive loss. Then the batch
                 has ``negative_items``, ``negative_queries``, ``pairs`` and ``clicks`` too.
         """
-        bought, searched, clicks, item_places, session_places = _stacked(
+        bought, searched, clicks, item_places, session_places = stacked(
             [self._history(some) for some in events]
         )
         asked = np.concatenate([some.query for some in events])
@@ -644,19 +491,6 @@ class BatchBuilder:
         return (window.items, window.queries, window.clicks, *places)
 
 
-def _stacked(histories: Sequence[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
-    """The arrays of several tasks below each other, padded to equal lengths."""
-    stacked: list[NDArray[Any]] = []
-    for arrays in zip(*histories, strict=True):
-        length = max(array.shape[1] for array in arrays)
-        padded = [
-            np.pad(array, [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
-            for array in arrays
-        ]
-        stacked.append(np.concatenate(padded))
-    return stacked
-
-
 def clicked_pairs(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """The distinct clicks of a batch's histories.
 
@@ -664,30 +498,26 @@ def clicked_pairs(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         The rows of query and item, (2, pairs), and how often the histories of each task's events
         hold them, (tasks, pairs).
     """
-    clicks, sizes = batch["history/clicks"], batch["sizes"]
-    event, place, _ = where = torch.nonzero(clicks, as_tuple=True)
-    item, query = clicks[where], batch["history/queries"][event, place]
-    width = len(batch["items"])
-    keys, pair = (query * width + item).unique(return_inverse=True)
-    is_search = (event >= sizes[0]).long()
-    count = torch.bincount(is_search * len(keys) + pair, minlength=2 * len(keys))
-    return torch.stack([keys // width, keys % width]), count.view(2, len(keys))
+    pairs, event, pair = distinct_clicks(
+        batch["history/queries"], batch["history/clicks"], len(batch["items"])
+    )
+    number = pairs.shape[1]
+    is_search = (event >= batch["sizes"][0]).long()
+    count = torch.bincount(is_search * number + pair, minlength=2 * number)
+    return pairs, count.view(2, number)
 
 
-class JointInstances(Instances):
+class JointInstances(ContrastingInstances):
     """Training events of both tasks; every step takes some of each.
 
-    Rows are the recommendation events, then the search events. An epoch is one pass over the
-    recommendation events, or over the search events where there are no others.
+    An epoch is one pass over the recommendation events, or over the search events where there are
+    no others.
     """
 
     def __init__(self, view: TrainingView, config: UniSARConfig, builder: BatchBuilder) -> None:
-        self.config, self.builder = config, builder
-        self.examples: dict[str, TrainingExamples] = {task: view.examples(task) for task in TASKS}
+        super().__init__(view, config, TASKS, config.contrastive_negatives)
+        self.builder = builder
         self.sizes = tuple(len(self.examples[task]) for task in TASKS)
-        self.number_of_items = view.corpus.number_of_items
-        self.trained_queries = training_queries(view)
-        self.candidates = Candidates(view, config)
 
     def __len__(self) -> int:
         return self.sizes[0] or self.sizes[1]
@@ -696,7 +526,7 @@ class JointInstances(Instances):
         """Shuffle both tasks; the search events of a batch stand evenly among the others."""
         recommendation, search = self.sizes
         if not recommendation or not search:
-            return super().batches(batch_size, random)
+            return Instances.batches(self, batch_size, random)
         order = random.permutation(recommendation)
         steps = -(-recommendation // batch_size)
         share = search // (recommendation // batch_size + 1) + 1
@@ -714,20 +544,12 @@ class JointInstances(Instances):
             for step in range(steps)
         ]
 
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """Targets in column 0 of the candidates, negatives after it."""
-        number = self.sizes[0]
-        parts = (rows[rows < number], rows[rows >= number] - number)
-        chosen = [
-            self.examples[task].select(part)
-            for task, part in zip(TASKS, parts, strict=True)
-            if len(part)
-        ]
-        candidates = np.concatenate([self.candidates.of(some, random) for some in chosen])
-        size = self.config.contrastive_negatives
-        items = 1 + random.permutation(self.number_of_items)[:size]
-        queries = random.permutation(self.trained_queries)[:size]
-        return self.builder(chosen, candidates, (items, queries))
+    def tensors(
+        self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
+    ) -> Batch:
+        """What the builder makes of the events, with items and queries to contrast."""
+        events, candidates = zip(*chosen.values(), strict=True)
+        return self.builder(events, np.concatenate(candidates), self.contrast(random))
 
 
 class TaskLosses(NamedTuple):
@@ -835,14 +657,15 @@ class UniSAR(WordSystem):
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for some items of the catalogue at a time."""
         batch, _, queries, interests = self._encoded(requests)
-        rows = slice(0, len(requests))
+        everything = slice(0, len(requests))
         every = torch.arange(requests.number_of_items + 1, device=self.device)
-        vectors = self.model.encode_items(every)  # (items + 1, size)
-        parts = []
-        for part in every.split(max(1, PAIRS_AT_ONCE // len(requests))):
-            batch["candidates"] = part.expand(len(requests), -1)
-            parts.append(self.logits(requests.task, interests, batch, rows, vectors, queries))
-        return torch.cat(parts, dim=1)
+        items = self.model.encode_items(every)  # (items + 1, size)
+
+        def logits_of(candidates: torch.Tensor) -> torch.Tensor:
+            asked = batch | {"candidates": candidates}
+            return self.logits(requests.task, interests, asked, everything, items, queries)
+
+        return logits_of_all(logits_of, requests, self.device)
 
     def _encoded(self, requests: Requests) -> tuple[Batch, torch.Tensor, torch.Tensor, Interests]:
         """A batch, the vectors of its distinct items and queries, and the fused histories."""

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.joint.base import TASKS, Candidates, JointNegativesConfig, encode_once
+from baselines.joint.base import TASKS, Candidates, JointNegativesConfig
 from baselines.joint.jsr import JSR, JSRConfig, JSRInstances, JSRTraining
+from baselines.joint.layers import encode_once
 from baselines.joint.sesrec import SESRec, SESRecConfig, SESRecInstances, SESRecTraining
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, IntArray, Items
 from benchmark.data.dataset import Queries as QueryTable

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.joint.base import history_window
+from baselines.joint.histories import history_window, merged_places
 from baselines.joint.unisar import (
     BatchBuilder,
     JointInstances,
     UniSAR,
     UniSARConfig,
     UniSARTraining,
-    merged_places,
 )
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.kit.text.words import Vocabulary
