@@ -47,7 +47,7 @@ from benchmark.kit.text.encoders import (
     text_vectors,
 )
 from benchmark.kit.text.query_tables import rows_of_queries
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training import Batch, Instances, TrainingSettings, in_batches, train
 from benchmark.protocol.negatives import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
@@ -227,8 +227,7 @@ class SearchPairs(Instances):
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
         """A fresh shuffle of the pairs, or of as many as an epoch draws."""
-        order = random.permutation(len(self))[: self._pairs()]
-        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return in_batches(random.permutation(len(self))[: self._pairs()], batch_size)
 
     def steps(self, batch_size: int) -> int:
         """The batches of an epoch."""
@@ -337,11 +336,7 @@ class DenseRetrieval(TorchSystem):
         queries = tokenizer(corpus.queries.text, recipe.query_prompt, config.query_tokens)
         items = tokenizer(corpus.items.text, recipe.item_prompt, config.item_tokens)
         pairs = SearchPairs(view, config, queries, items)
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * pairs.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, pairs)
 
         def validate() -> ValidationMetrics:
             asked = view.validation_requests(TASK)

@@ -6,8 +6,7 @@ query with the items that were clicked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -102,35 +101,6 @@ def merged_places(
     np.put_along_axis(places, order, np.arange(order.shape[1])[None, :], axis=1)
     length = recommendation_times.shape[1]
     return places[:, :length], places[:, length:]
-
-
-def stacked(histories: Sequence[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
-    """The arrays of several tasks below each other, padded to equal lengths."""
-    found: list[NDArray[Any]] = []
-    for arrays in zip(*histories, strict=True):
-        length = max(array.shape[1] for array in arrays)
-        padded = [
-            np.pad(array, [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
-            for array in arrays
-        ]
-        found.append(np.concatenate(padded))
-    return found
-
-
-class Compact:
-    """The distinct ones of many ids, so that each is encoded once; the padding id 0 is row 0."""
-
-    def __init__(self, size: int, arrays: Sequence[NDArray[np.integer]]) -> None:
-        present = np.zeros(size, dtype=bool)
-        present[0] = True
-        for array in arrays:
-            present[array] = True
-        self.ids = np.flatnonzero(present)
-        self._row = np.cumsum(present) - 1
-
-    def rows(self, ids: NDArray[np.integer]) -> torch.Tensor:
-        """The rows of ``ids`` among :attr:`ids`, same shape."""
-        return torch.from_numpy(self._row[ids])
 
 
 def distinct_clicks(

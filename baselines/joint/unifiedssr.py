@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
@@ -44,12 +45,12 @@ from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.instances.sequences import SequenceWindows, left_to_right, sequence_windows
+from benchmark.kit.instances.sequences import SequenceWindows, padded_right, sequence_windows
 from benchmark.kit.layers import sinusoids
 from benchmark.kit.modules import as_long, load_state, save_state
 from benchmark.kit.text.word_system import WordSystem
 from benchmark.kit.text.words import QueryWords, Vocabulary
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training import Batch, Instances, TrainingSettings, in_batches, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import DROPOUT, LEARNING_RATE, Real, SearchSpace, UntilPatience
@@ -452,38 +453,35 @@ class SequenceInstances(Instances):
             for task in tasks
         }
         self.tasks = tasks
-        self.sizes = [len(self.windows[task]) for task in tasks]
+        self.first = np.cumsum([0, *(len(self.windows[task]) for task in tasks)])
         needs_hits = config.bm25_negatives and len(self.windows.get("search", ()))
         hits = HardNegatives(view, config.bm25_pool) if needs_hits else None
         self.samplers = {task: NegativeSampler(view, task, hits=hits) for task in tasks}
 
     def __len__(self) -> int:
-        return sum(self.sizes)
+        return int(self.first[-1])
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
         """Batches of one task each, in random order."""
         found: list[NDArray[np.int64]] = []
-        first = 0
-        for size in self.sizes:
-            order = first + random.permutation(size)
-            found += [order[start : start + batch_size] for start in range(0, size, batch_size)]
-            first += size
+        for start, stop in pairwise(self.first):
+            found += in_batches(start + random.permutation(stop - start), batch_size)
         return [found[number] for number in random.permutation(len(found))]
 
     def steps(self, batch_size: int) -> int:
         """The batches of all tasks."""
-        return sum(math.ceil(size / batch_size) for size in self.sizes)
+        return sum(math.ceil(size / batch_size) for size in np.diff(self.first).tolist())
 
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         """Gather windows of the task of the first row; draw their negatives."""
-        ends = np.cumsum(self.sizes)
-        number = int(np.searchsorted(ends, rows[0], side="right"))
+        number = int(np.searchsorted(self.first, rows[0], side="right")) - 1
         task = self.tasks[number]
-        windows, chosen = self.windows[task], rows - (ends[number] - self.sizes[number])
-        items, _ = left_to_right(windows.items(self.log, chosen))
-        events, _ = left_to_right(windows.rows[chosen] + 1)  # log rows, 0 where padded
-        events = events.astype(np.int64) - 1
-        is_target = _moved_alike(windows.rows[chosen], windows.is_target[chosen])
+        windows, chosen = self.windows[task], rows - self.first[number]
+        rows = windows.rows[chosen]  # of the log, -1 where padded
+        count = (rows >= 0).sum(axis=1)
+        items = padded_right(windows.items(self.log, chosen), count)
+        events = padded_right(rows + 1, count) - 1
+        is_target = padded_right(windows.is_target[chosen], count)
         users = as_long(windows.user[chosen])
         if task == "recommendation":
             batch = self._with_negatives(task, events[:, 1:], is_target[:, 1:], random)
@@ -523,12 +521,6 @@ class SequenceInstances(Instances):
             "is_target": torch.from_numpy(is_target),
             "negatives": torch.from_numpy(negatives),
         }
-
-
-def _moved_alike(rows: NDArray[np.int64], values: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Move ``values`` (rows, length) as :func:`left_to_right` moves what is not padding."""
-    moved, _ = left_to_right(np.where(rows >= 0, values + 1, 0))
-    return moved > 1
 
 
 # --------------------------------------------------------------------------------------- system

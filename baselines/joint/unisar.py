@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -37,13 +37,9 @@ from baselines.joint.base import (
     logits_of_all,
     tasks_with_events,
 )
+from baselines.joint.batches import BatchBuilder
 from baselines.joint.histories import (
-    Compact,
     JointHistoryConfig,
-    distinct_clicks,
-    history_window,
-    merged_places,
-    stacked,
 )
 from baselines.joint.layers import (
     Attribute,
@@ -63,7 +59,7 @@ from benchmark.kit.text.word_system import WordSystem
 from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.kit.training.optimizers import decay_groups
-from benchmark.protocol.requests import Events, Requests, TrainingExamples
+from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
 
@@ -426,87 +422,6 @@ def _stack(
     return nn.ModuleList(layer(size, heads, dropout) for _ in range(number))
 
 
-class BatchBuilder:
-    """Makes the tensors of events: distinct items and queries once, all else as rows of these.
-
-    A batch has ``items`` (distinct items,) and ``words`` (distinct queries, words), row 0 of both
-    for padding; under ``history/`` the lists of :class:`HistoryWindow` and their merged places;
-    ``users`` and ``query`` (events,), ``candidates`` (events, candidates); and ``sizes``, how many
-    events of each task it holds, recommendation first.
-    """
-
-    def __init__(self, config: UniSARConfig, corpus: Corpus, vocabulary: Vocabulary) -> None:
-        self.config = config
-        self.number_of_items = corpus.number_of_items
-        self.words = QueryWords.of_corpus(vocabulary, corpus, config.query_words)
-
-    def __call__(
-        self,
-        events: Sequence[Events],
-        candidates: NDArray[np.integer],
-        contrast: tuple[NDArray[np.integer], NDArray[np.integer]] | None = None,
-    ) -> Batch:
-        """The batch of some events.
-
-        Args:
-            events: those of recommendation, those of search, or both, in this order.
-            candidates: (all events, candidates).
-            contrast: negative items and negative queries of the contrastive loss. Then the batch
-                has ``negative_items``, ``negative_queries``, ``pairs`` and ``clicks`` too.
-        """
-        bought, searched, clicks, item_places, session_places = stacked(
-            [self._history(some) for some in events]
-        )
-        asked = np.concatenate([some.query for some in events])
-        users = np.concatenate([some.user for some in events])
-        negatives = contrast or (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-        items = Compact(self.number_of_items + 1, (bought, clicks, candidates, negatives[0]))
-        new = events[0].new_queries  # all of one set of requests, or none in training
-        queries = Compact(len(self.words.ids) + len(new), (searched, asked, negatives[1]))
-        batch = {
-            "items": torch.from_numpy(items.ids),
-            "words": as_long(self.words.of(queries.ids, new)),
-            "history/items": items.rows(bought),
-            "history/queries": queries.rows(searched),
-            "history/clicks": items.rows(clicks),
-            "history/item_places": torch.from_numpy(item_places),
-            "history/session_places": torch.from_numpy(session_places),
-            "users": as_long(users),
-            "query": queries.rows(asked),
-            "candidates": items.rows(candidates),
-            "sizes": torch.tensor(
-                [sum(len(some) for some in events if some.task == task) for task in TASKS]
-            ),
-        }
-        if contrast is not None:
-            batch["negative_items"] = items.rows(negatives[0])
-            batch["negative_queries"] = queries.rows(negatives[1])
-            batch["pairs"], batch["clicks"] = clicked_pairs(batch)
-        return batch
-
-    def _history(self, events: Events) -> tuple[NDArray[Any], ...]:
-        """Items, queries and clicks of the histories, and the merged places of both lists."""
-        window = history_window(events, self.config)
-        places = merged_places(window.item_times, window.session_times)
-        return (window.items, window.queries, window.clicks, *places)
-
-
-def clicked_pairs(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The distinct clicks of a batch's histories.
-
-    Returns:
-        The rows of query and item, (2, pairs), and how often the histories of each task's events
-        hold them, (tasks, pairs).
-    """
-    pairs, event, pair = distinct_clicks(
-        batch["history/queries"], batch["history/clicks"], len(batch["items"])
-    )
-    number = pairs.shape[1]
-    is_search = (event >= batch["sizes"][0]).long()
-    count = torch.bincount(is_search * number + pair, minlength=2 * number)
-    return pairs, count.view(2, number)
-
-
 class JointInstances(ContrastingInstances):
     """Training events of both tasks; every step takes some of each.
 
@@ -583,9 +498,9 @@ class UniSAR(WordSystem):
         config = self.config
         texts = None
         if config.item_words:
-            words = self.vocabulary.encode(corpus.items.text, config.query_words)
-            texts = as_long(words)
-        self.builder = BatchBuilder(config, corpus, self.vocabulary)
+            texts = as_long(self.vocabulary.encode(corpus.items.text, config.query_words))
+        words = QueryWords.of_corpus(self.vocabulary, corpus, config.query_words)
+        self.builder = BatchBuilder(config, words, corpus.number_of_items)
         model = UniSARModel(
             config,
             item_rows=corpus.number_of_items + 1,

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import nn
 
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.instances.sequences import sequence_windows
+from benchmark.kit.instances.sequences import padded_right, sequence_windows
 from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.training import Batch, Instances, TrainingSettings, train
 from benchmark.protocol.histories import Padding
@@ -246,13 +246,13 @@ class AllPositionTargets(Instances):
         windows = sequence_windows(view, length + 1, TASK)
         items = windows.items(view.log, np.arange(len(windows)))
         targets = np.where(windows.is_target, items, 0)
-        # Padding to the right; a stable sort keeps the order of the items.
-        order = np.argsort(items == 0, axis=1, kind="stable")
-        items = np.take_along_axis(items, order, axis=1)[:, :-1]  # (windows, length)
-        targets = np.take_along_axis(targets, order, axis=1)[:, 1:]
-        keep = targets.any(axis=1)
-        self.items, self.targets = items[keep], targets[keep]
-        self.events = np.take_along_axis(windows.rows, order, axis=1)[keep, 1:]
+        count = (items > 0).sum(axis=1)
+        items, targets, rows = (
+            padded_right(column, count) for column in (items, targets, windows.rows)
+        )
+        keep = targets[:, 1:].any(axis=1)
+        self.items, self.targets = items[keep, :-1], targets[keep, 1:]  # (windows, length)
+        self.events = rows[keep, 1:]
         self.targets_of_window = np.count_nonzero(self.targets, axis=1)
         self.negatives = negatives
 

@@ -6,8 +6,16 @@ step in parts that fit into memory), ``ahead`` (batches made by a thread), ``gra
 GPU replays), ``checkpoints`` (when the next one is due).
 """
 
-from benchmark.kit.training.instances import Batch, Instances, Part
+from benchmark.kit.training.instances import Batch, Instances, Part, in_batches
 from benchmark.kit.training.loop import TrainingHistory, train
 from benchmark.kit.training.settings import TrainingSettings
 
-__all__ = ["Batch", "Instances", "Part", "TrainingHistory", "TrainingSettings", "train"]
+__all__ = [
+    "Batch",
+    "Instances",
+    "Part",
+    "TrainingHistory",
+    "TrainingSettings",
+    "in_batches",
+    "train",
+]

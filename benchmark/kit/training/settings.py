@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from benchmark.kit.training.instances import Instances
 
 
 class TrainingSettings(BaseModel):
@@ -63,6 +65,13 @@ class TrainingSettings(BaseModel):
     """The most of the time of training that checkpoints may take, by the time that they took so
     far, but for the first one, which two minutes after the start is due whatever it takes; it does
     not change the result."""
+
+    def with_warmup(self, share: float, instances: Instances) -> Self:
+        """The same with a warm-up of this share of all steps, unless one is given in steps."""
+        if self.warmup_steps:
+            return self
+        steps = self.epochs * instances.steps(self.batch_size)
+        return self.model_copy(update={"warmup_steps": round(share * steps)})
 
     @model_validator(mode="after")
     def _a_plateau_can_act(self) -> TrainingSettings:
