@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -84,8 +84,46 @@ class Asked:
     asked_at: torch.Tensor
 
 
-class SequentialSystem(TorchSystem):
-    """Fits :meth:`loss` on :meth:`instances`; scores by :meth:`candidate_scores`."""
+class HistorySystem(TorchSystem):
+    """Fits :meth:`loss` on :meth:`instances`."""
+
+    @abstractmethod
+    def instances(self, view: TrainingView) -> Instances:
+        """What the network learns from."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The mean loss of a batch of :meth:`instances`."""
+
+    def fit(self, view: TrainingView) -> None:
+        """Train on the recommendation task; keep the weights of the best validation."""
+        instances = self.instances(view)
+        self.model = self.seeded_build(view.corpus)
+        self.count(view)
+        train(
+            self.model,
+            instances,
+            self.loss,
+            self.training_settings(instances),
+            self.context,
+            lambda: view.validate(self, (TASK,)),
+            parameter_groups=self.parameter_groups(),
+        )
+
+    def count(self, view: TrainingView) -> None:
+        """Take from the view what is known without training, before it begins; here nothing."""
+
+    def training_settings(self, instances: Instances) -> TrainingSettings:
+        """How the network is trained on these instances."""
+        return self.config.training
+
+    def parameter_groups(self) -> list[dict[str, Any]] | None:
+        """The optimiser's groups of parameters; one of all if absent."""
+        return None
+
+
+class SequentialSystem(HistorySystem):
+    """Scores by :meth:`candidate_scores`, and by popularity where there is no history."""
 
     model: SequentialModule
     padding: Padding = "right"
@@ -95,14 +133,6 @@ class SequentialSystem(TorchSystem):
     @abstractmethod
     def network(self, corpus: Corpus) -> nn.Module:
         """A freshly initialised network."""
-
-    @abstractmethod
-    def instances(self, view: TrainingView) -> Instances:
-        """What the network learns from."""
-
-    @abstractmethod
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """The mean loss of a batch of :meth:`instances`."""
 
     @abstractmethod
     def candidate_scores(self, asked: Asked, candidates: torch.Tensor) -> torch.Tensor:
@@ -116,25 +146,11 @@ class SequentialSystem(TorchSystem):
         """The network with a place for the item counts."""
         return SequentialModule(self.network(corpus), corpus.number_of_items)
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the recommendation task; keep the weights of the best validation."""
-        instances = self.instances(view)
-        self.model = cast(SequentialModule, self.seeded_build(view.corpus))
+    def count(self, view: TrainingView) -> None:
+        """Count the items of the training events."""
         bought = view.log.item[view.log.recommendation.positions]
         counts = np.bincount(bought, minlength=view.corpus.number_of_items + 1)
         self.model.popularity.copy_(torch.from_numpy(counts))
-        train(
-            self.model,
-            instances,
-            self.loss,
-            self.training_settings(instances),
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-        )
-
-    def training_settings(self, instances: Instances) -> TrainingSettings:
-        """How the network is trained on these instances."""
-        return self.config.training
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Popularity where the history is empty, the network elsewhere."""

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import TASK
+from baselines.sequential.base import TASK, HistorySystem
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.modules import TorchSystem, as_long
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.modules import as_long
+from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (
@@ -233,7 +233,7 @@ class PrefixInstances(Instances):
         }
 
 
-class FMLPRec(TorchSystem):
+class FMLPRec(HistorySystem):
     """The filter-enhanced MLP. A history of nothing is scored like any other: it was trained."""
 
     Config = FMLPRecConfig
@@ -247,18 +247,6 @@ class FMLPRec(TorchSystem):
     def instances(self, view: TrainingView) -> PrefixInstances:
         """What the network learns from."""
         return PrefixInstances(view, self.config)
-
-    def fit(self, view: TrainingView) -> None:
-        """Train on the recommendation task; keep the weights of the best validation."""
-        self.model = cast(FMLPRecNetwork, self.seeded_build(view.corpus))
-        train(
-            self.model,
-            self.instances(view),
-            self.loss,
-            self.config.training,
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-        )
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The mean loss of a batch of :class:`PrefixInstances`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import TASK
+from baselines.sequential.base import TASK, HistorySystem
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import sequence_windows
-from benchmark.kit.modules import TorchSystem, as_long
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.modules import as_long
+from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
@@ -341,7 +341,7 @@ def _is_newest(user: NDArray[np.int32], is_long: NDArray[np.bool_]) -> NDArray[n
     return is_long | ~repeated
 
 
-class LRURec(TorchSystem):
+class LRURec(HistorySystem):
     """The linear recurrent recommender. A history of nothing is a slot of padding, trained too."""
 
     Config = LRURecConfig
@@ -356,19 +356,10 @@ class LRURec(TorchSystem):
         """What the network learns from."""
         return UserWindows(view, self.config.history_length, self.config.train_negatives)
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the recommendation task; keep the weights of the best validation."""
-        self.model = cast(LRURecNetwork, self.seeded_build(view.corpus))
-        train(
-            self.model,
-            self.instances(view),
-            self.loss,
-            self.config.training,
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-            parameter_groups=decay_groups(
-                self.model, lambda name: "bias" not in name and "layer_norm" not in name
-            ),
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All but the biases and LayerNorms decay."""
+        return decay_groups(
+            self.model, lambda name: "bias" not in name and "layer_norm" not in name
         )
 
     def loss(self, batch: Batch) -> torch.Tensor:
