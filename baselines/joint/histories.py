@@ -45,10 +45,14 @@ class HistoryWindow(NamedTuple):
     session_times: NDArray[np.float64]
 
 
-def history_window(events: Events, config: JointHistoryConfig) -> HistoryWindow:
+def history_window(
+    events: Events, config: JointHistoryConfig, *, whole: bool = False
+) -> HistoryWindow:
     """Cut the latest recommendation events and the latest search sessions of many events.
 
-    Columns that are padding for all of these events are left out, but for the first one.
+    Args:
+        whole: whether all columns are there, as many as the configuration says, or only those that
+            are no padding for all of these events, and the first one.
     """
     bought = events.history(config.recommendation_history, "recommendation", "right")
     searched = events.history(config.search_history * config.session_items, "search")
@@ -73,8 +77,10 @@ def history_window(events: Events, config: JointHistoryConfig) -> HistoryWindow:
     queries[row, session[row, column]] = searched.queries[row, column]
     times[row, session[row, column]] = searched.timestamps[row, column]
     bought_times = np.where(bought.mask, bought.timestamps.astype(np.float64), np.inf)
-    longest = max(1, int(bought.count.max(initial=0)))
-    most = max(1, int(np.count_nonzero(np.isfinite(times), axis=1).max(initial=0)))
+    longest, most = config.recommendation_history, config.search_history
+    if not whole:
+        longest = max(1, int(bought.count.max(initial=0)))
+        most = max(1, int(np.count_nonzero(np.isfinite(times), axis=1).max(initial=0)))
     return HistoryWindow(
         items=bought.items[:, :longest],
         queries=queries[:, :most],

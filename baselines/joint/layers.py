@@ -1,7 +1,9 @@
-"""Parts of the joint systems' networks: tables, attention that bears empty histories, experts.
+"""Parts of the joint systems' networks: tables, a contrast, encoders of histories, experts.
 
-The contrast of queries with their clicked items is UniSAR's and SESRec's alike. The transformer's
-layers are torch's, under torch's names, but for histories of nothing, which give zero and not NaN.
+The tables and the contrast of queries with their clicked items are UniSAR's and SESRec's alike. Of
+the encoders, UniSAR's layers are torch's transformer under torch's names and can look at another
+history too; SESRec's have positions and a leaky ReLU. A history without events gives zero and not
+NaN in both.
 The experts are those of Progressive Layered Extraction (Tang et al., RecSys 2020), in one level.
 """
 
@@ -17,6 +19,8 @@ from torch import nn
 
 from baselines.joint.base import TASKS
 from benchmark.kit.layers import attend, hidden_layers
+
+_SMALL_EPSILON = 1e-8  # of the layer norms of a history's own encoder
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,44 @@ class FusionLayer(nn.Module):
         x = self.norm2(x + self.dropout(self.multihead_attn(x, memory, visible)))
         hidden = self.linear2(self.dropout(torch.relu(self.linear1(x))))
         return self.norm3(x + self.dropout(hidden))
+
+
+class PostNormLayer(nn.Module):
+    """Self-attention, then two layers with a leaky ReLU at each position; norms after the sums."""
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(size, heads, batch_first=True)
+        self.attention_norm = nn.LayerNorm(size, eps=_SMALL_EPSILON)
+        self.inner = nn.Linear(size, size)
+        self.outer = nn.Linear(size, size)
+        self.feed_forward_norm = nn.LayerNorm(size, eps=_SMALL_EPSILON)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+        """(batch, length, size), ``padding`` (batch, length) true for no event; one is not."""
+        attended, _ = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)
+        x = self.attention_norm(x + self.dropout(attended))
+        hidden = self.outer(F.leaky_relu(self.inner(x)))
+        return self.feed_forward_norm(x + self.dropout(hidden))
+
+
+class HistoryEncoder(nn.Module):
+    """Positions and layers over one history."""
+
+    def __init__(self, length: int, layers: int, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(length, size)
+        self.layers = nn.ModuleList(PostNormLayer(size, heads, dropout) for _ in range(layers))
+
+    def forward(self, x: torch.Tensor, is_event: torch.Tensor) -> torch.Tensor:
+        """(batch, length, size) → the same, zeros for a history without events."""
+        has_event = is_event.any(dim=1)
+        padding = ~is_event & has_event[:, None]
+        x = x + self.positions.weight
+        for layer in self.layers:
+            x = layer(x, padding)
+        return torch.where(has_event[:, None, None], x, 0.0)
 
 
 class TaskExperts(nn.Module):

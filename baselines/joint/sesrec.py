@@ -41,6 +41,7 @@ from baselines.joint.histories import JointHistoryConfig, distinct_clicks, histo
 from baselines.joint.layers import (
     Attribute,
     EntityTables,
+    HistoryEncoder,
     QueryItemContrast,
     bilinear_form,
     encode_once,
@@ -56,7 +57,6 @@ from benchmark.protocol.requests import Events, Requests, TrainingExamples
 from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
 
-_NORM_EPSILON = 1e-8
 _PADDING_LOGIT = -1e12  # finite: the co-attention of a history without events is uniform
 
 
@@ -122,44 +122,6 @@ class SESRecConfig(JointHistoryConfig):
         if self.item_size % self.heads:
             raise ValueError(f"{self.heads} heads do not divide the size {self.item_size}")
         return self
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention, then two layers at each position; norms after the sums."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(size, heads, batch_first=True)
-        self.attention_norm = nn.LayerNorm(size, eps=_NORM_EPSILON)
-        self.inner = nn.Linear(size, size)
-        self.outer = nn.Linear(size, size)
-        self.feed_forward_norm = nn.LayerNorm(size, eps=_NORM_EPSILON)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
-        """(batch, length, size), ``padding`` (batch, length) true for no event; one is not."""
-        attended, _ = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)
-        x = self.attention_norm(x + self.dropout(attended))
-        hidden = self.outer(F.leaky_relu(self.inner(x)))
-        return self.feed_forward_norm(x + self.dropout(hidden))
-
-
-class HistoryEncoder(nn.Module):
-    """Positions and layers over one history."""
-
-    def __init__(self, length: int, layers: int, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.positions = nn.Embedding(length, size)
-        self.layers = nn.ModuleList(EncoderLayer(size, heads, dropout) for _ in range(layers))
-
-    def forward(self, x: torch.Tensor, is_event: torch.Tensor) -> torch.Tensor:
-        """(batch, length, size) → the same, zeros for a history without events."""
-        has_event = is_event.any(dim=1)
-        padding = ~is_event & has_event[:, None]
-        x = x + self.positions.weight
-        for layer in self.layers:
-            x = layer(x, padding)
-        return torch.where(has_event[:, None, None], x, 0.0)
 
 
 class CoAttention(nn.Module):
@@ -423,19 +385,12 @@ def history_tensors(events: Events, config: SESRecConfig) -> Batch:
     ``history`` (events, recommendation_history); ``queries`` and ``sources`` (events,
     search_history), ``clicks`` (events, search_history, session_items).
     """
-    window = history_window(events, config)
-    missing = config.search_history - window.queries.shape[1]
-    queries = np.pad(window.queries, [(0, 0), (0, missing)])
+    window = history_window(events, config, whole=True)
     return {
-        "history": as_long(
-            np.pad(
-                window.items,
-                [(0, 0), (0, config.recommendation_history - window.items.shape[1])],
-            )
-        ),
-        "queries": as_long(queries),
-        "sources": as_long(np.zeros_like(queries)),
-        "clicks": as_long(np.pad(window.clicks, [(0, 0), (0, missing), (0, 0)])),
+        "history": as_long(window.items),
+        "queries": as_long(window.queries),
+        "sources": as_long(np.zeros_like(window.queries)),
+        "clicks": as_long(window.clicks),
     }
 
 
