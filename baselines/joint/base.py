@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from benchmark.data.dataset import IntArray, LongArray
+from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import Law, NegativeSampler
 from benchmark.kit.modules import as_long
+from benchmark.kit.text.word_system import TrainedWordSystem
 from benchmark.kit.text.words import training_queries
 from benchmark.kit.training import Batch, Instances
 from benchmark.protocol.requests import Requests, TrainingExamples
@@ -44,9 +46,25 @@ PAIRS_AT_ONCE = 16_384
 """Pairs of a request and an item that a network looks at together when it ranks the catalogue."""
 
 
-def tasks_with_events(view: TrainingView, tasks: Sequence[str] = TASKS) -> tuple[str, ...]:
-    """Those of ``tasks`` that the view has training events of."""
-    return tuple(task for task in tasks if task in view.tasks and len(view.examples(task)))
+class JointSystem(TrainedWordSystem):
+    """A system of one network for both tasks, trained on both in every step."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that this configuration ranks for."""
+        return TASKS
+
+    def tasks_of(self, view: TrainingView) -> tuple[str, ...]:
+        """Those of them that the view has training events of."""
+        return tuple(task for task in self.tasks if task in view.tasks and len(view.examples(task)))
+
+    def trained_tasks(self, view: TrainingView) -> tuple[str, ...]:
+        """Those that the view has training events of."""
+        tasks = self.tasks_of(view)
+        if not tasks:
+            name = type(self).__name__
+            raise SystemFailure(f"{name}: the view has no training event of any task.")
+        return tasks
 
 
 def logistic_loss(logits: torch.Tensor) -> torch.Tensor:

@@ -20,9 +20,8 @@ model of the same name of WSDM 2020 is another one, and not here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,17 +35,15 @@ from baselines.joint.base import (
     SPACE,
     TASKS,
     JointNegativesConfig,
+    JointSystem,
     TwoTaskInstances,
     logistic_loss,
-    tasks_with_events,
     untrained,
 )
 from benchmark.data.dataset import IntArray
-from benchmark.errors import SystemFailure
 from benchmark.kit.modules import as_long
-from benchmark.kit.text.word_system import WordSystem
 from benchmark.kit.text.words import PADDING_WORD, QueryWords, Vocabulary, training_queries
-from benchmark.kit.training import Batch, TrainingSettings, train
+from benchmark.kit.training import Batch, TrainingSettings
 from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
@@ -188,11 +185,6 @@ class JSRNetwork(nn.Module):
                 table[untrained(table, trained)] = table[trained].mean(dim=0)
 
 
-def _decays(name: str) -> bool:
-    """All parameters decay but the words, the search network and the biases."""
-    return not name.startswith(("texts.", "networks.search.")) and not name.endswith("bias")
-
-
 def hinge_loss(logits: torch.Tensor) -> torch.Tensor:
     """How much the targets, in column 0, lack of a lead of 1 over each negative, on average."""
     return torch.relu(1.0 - (logits[:, :1] - logits[:, 1:])).mean()
@@ -222,19 +214,17 @@ class JSRInstances(TwoTaskInstances):
         return batch
 
 
-class JSR(WordSystem):
+class JSR(JointSystem):
     """Both tasks by one set of tables, trained on both in every step."""
 
     Config = JSRConfig
     config: JSRConfig
     model: JSRNetwork
-    words: QueryWords
     item_texts: IntArray | None
 
     def build(self, corpus: Corpus) -> JSRNetwork:
         """The network for the vocabulary at hand."""
         config = self.config
-        self.words = QueryWords.of_corpus(self.vocabulary, corpus, config.query_words)
         self.item_texts = None
         if config.item_text:
             self.item_texts = self.vocabulary.encode(corpus.items.text, config.item_words)
@@ -246,28 +236,32 @@ class JSR(WordSystem):
             item_texts=None if self.item_texts is None else as_long(self.item_texts),
         )
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the tasks that the view has; keep the weights of the best validation."""
-        tasks = tasks_with_events(view, TASKS)
-        if not tasks:
-            raise SystemFailure("JSR: the view has no training event of any task.")
-        self.vocabulary = Vocabulary.of_view(view, reads_items=self.config.item_text)
-        self.model = cast(JSRNetwork, self.seeded_build(view.corpus))
-        train(
+    def vocabulary_of(self, view: TrainingView) -> Vocabulary:
+        """The words of the training queries and, if they are read, of the item texts."""
+        return Vocabulary.of_view(view, reads_items=self.config.item_text)
+
+    def instances(self, view: TrainingView) -> JSRInstances:
+        """Events of both tasks."""
+        return JSRInstances(view, self.config, self.trained_tasks(view), self.words)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All decay but the words, the search network and the biases."""
+        return decay_groups(
             self.model,
-            JSRInstances(view, self.config, tasks, self.words),
-            self.loss,
-            self.config.training,
-            self.context,
-            partial(self._validate, view, tasks),
-            parameter_groups=decay_groups(self.model, _decays),
+            lambda name: (
+                not (name.startswith(("texts.", "networks.search.")) or name.endswith("bias"))
+            ),
         )
+
+    def fit(self, view: TrainingView) -> None:
+        """Train both networks, then give what training never read a vector."""
+        super().fit(view)
         self._replace_untrained(view)
 
-    def _validate(self, view: TrainingView, tasks: tuple[str, ...]) -> ValidationMetrics:
+    def validate(self, view: TrainingView, tasks: tuple[str, ...]) -> ValidationMetrics:
         """Validate with the vectors that will be scored with; training reads none of the others."""
         self._replace_untrained(view)
-        return view.validate(self, tasks)
+        return super().validate(view, tasks)
 
     def _replace_untrained(self, view: TrainingView) -> None:
         words = self.words.ids[training_queries(view)].ravel()

@@ -20,7 +20,7 @@ later papers on joint models describe it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,10 +32,10 @@ from baselines.joint.base import (
     SPACE,
     TASKS,
     ContrastingInstances,
+    JointSystem,
     logistic_loss,
     logits_of_all,
     silence_untrained,
-    tasks_with_events,
 )
 from baselines.joint.histories import JointHistoryConfig, distinct_clicks, history_window
 from baselines.joint.layers import (
@@ -50,9 +50,8 @@ from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.layers import hidden_layers
 from benchmark.kit.modules import as_long
-from benchmark.kit.text.word_system import WordSystem
-from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
-from benchmark.kit.training import Batch, TrainingSettings, train
+from benchmark.kit.text.words import PADDING_WORD, training_queries
+from benchmark.kit.training import Batch, TrainingSettings
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
 from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
@@ -429,7 +428,7 @@ class Losses(NamedTuple):
     total: torch.Tensor
 
 
-class SESRec(WordSystem):
+class SESRec(JointSystem):
     """Recommendation with both histories; search by the optional head only."""
 
     Config = SESRecConfig
@@ -444,33 +443,26 @@ class SESRec(WordSystem):
 
     def build(self, corpus: Corpus) -> SESRecNetwork:
         """The network for the vocabulary at hand."""
-        words = self.vocabulary.encode(corpus.queries.text, self.config.query_words)
         return SESRecNetwork(
             self.config,
             item_rows=corpus.number_of_items + 1,
             user_rows=corpus.number_of_users + 1,
             word_rows=self.vocabulary.number_of_ids,
-            query_words=as_long(words),
+            query_words=as_long(self.words.ids),
         )
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the tasks that the model ranks for; keep the weights of the best validation."""
-        tasks = tasks_with_events(view, self.tasks)
+    def trained_tasks(self, view: TrainingView) -> tuple[str, ...]:
+        """The tasks that the model ranks for, if there are events of them."""
+        tasks = self.tasks_of(view)
         if not tasks:
             raise SystemFailure(f"SESRec: no training event of {' or '.join(self.tasks)}.")
-        self.vocabulary = Vocabulary.of_view(view)
-        self.model = cast(SESRecNetwork, self.seeded_build(view.corpus))
-        self._silence_untrained(view)
-        train(
-            self.model,
-            SESRecInstances(view, self.config, tasks),
-            self.loss,
-            self.config.training,
-            self.context,
-            lambda: view.validate(self, tasks),
-        )
+        return tasks
 
-    def _silence_untrained(self, view: TrainingView) -> None:
+    def instances(self, view: TrainingView) -> SESRecInstances:
+        """Events of these tasks."""
+        return SESRecInstances(view, self.config, self.trained_tasks(view))
+
+    def prepare(self, view: TrainingView) -> None:
         """Users, queries and words that training never reads start, and stay, at zero."""
         read = self.model.query_words.cpu().numpy()[training_queries(view)]
         silence_untrained(self.model.users.ids.weight, view.log.user)

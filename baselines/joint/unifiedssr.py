@@ -532,7 +532,6 @@ class UnifiedSSR(WordSystem):
     Config = UnifiedSSRConfig
 
     model: nn.ModuleDict
-    words: QueryWords
 
     def network(self, corpus: Corpus) -> UnifiedSSRNetwork:
         """A freshly initialised network for the words at hand."""
@@ -545,7 +544,6 @@ class UnifiedSSR(WordSystem):
 
     def build(self, corpus: Corpus) -> nn.ModuleDict:
         """A network for each task, both alike."""
-        self.words = QueryWords.of_corpus(self.vocabulary, corpus, self.config.query_words)
         network = self.network(corpus)
         return nn.ModuleDict({task: copy.deepcopy(network) for task in TASKS})
 
@@ -555,7 +553,7 @@ class UnifiedSSR(WordSystem):
         The network of a task without training sequences stays as pre-trained.
         """
         config: UnifiedSSRConfig = self.config
-        self.vocabulary = Vocabulary.of_view(view)
+        self.read_words(Vocabulary.of_view(view), view.corpus)
         self.model = cast(nn.ModuleDict, self.seeded_build(view.corpus))
         instances = {task: SequenceInstances(view, self.words, config, (task,)) for task in TASKS}
         tasks = tuple(task for task in TASKS if len(instances[task]))

@@ -17,9 +17,8 @@ among the contrastive negatives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,10 +31,10 @@ from baselines.joint.base import (
     SPACE,
     TASKS,
     ContrastingInstances,
+    JointSystem,
     alternating,
     logistic_loss,
     logits_of_all,
-    tasks_with_events,
 )
 from baselines.joint.batches import BatchBuilder
 from baselines.joint.histories import (
@@ -51,13 +50,11 @@ from baselines.joint.layers import (
     bilinear_form,
 )
 from benchmark.data.dataset import IntArray
-from benchmark.errors import SystemFailure
 from benchmark.files import atomic_path
 from benchmark.kit.layers import hidden_layers
 from benchmark.kit.modules import as_long
-from benchmark.kit.text.word_system import WordSystem
-from benchmark.kit.text.words import QueryWords, Vocabulary
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.text.words import Vocabulary
+from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
@@ -484,7 +481,7 @@ def _rows_of_tasks(batch: Batch) -> dict[str, slice]:
     }
 
 
-class UniSAR(WordSystem):
+class UniSAR(JointSystem):
     """One network for both tasks, trained on both in every step."""
 
     Config = UniSARConfig
@@ -499,8 +496,6 @@ class UniSAR(WordSystem):
         texts = None
         if config.item_words:
             texts = as_long(self.vocabulary.encode(corpus.items.text, config.query_words))
-        words = QueryWords.of_corpus(self.vocabulary, corpus, config.query_words)
-        self.builder = BatchBuilder(config, words, corpus.number_of_items)
         model = UniSARModel(
             config,
             item_rows=corpus.number_of_items + 1,
@@ -512,22 +507,22 @@ class UniSAR(WordSystem):
             model.users.ids.weight[0] = 0.0
         return model
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the tasks that the view has; keep the weights of the best validation."""
-        tasks = tasks_with_events(view)
-        if not tasks:
-            raise SystemFailure("UniSAR: the view has no training event of any task.")
-        self.vocabulary = Vocabulary.of_view(view, reads_items=self.config.item_words)
-        self.model = cast(UniSARModel, self.seeded_build(view.corpus))
-        train(
-            self.model,
-            JointInstances(view, self.config, self.builder),
-            self.loss,
-            self.config.training,
-            self.context,
-            partial(view.validate, self, tasks),
-            parameter_groups=decay_groups(self.model),
-        )
+    def vocabulary_of(self, view: TrainingView) -> Vocabulary:
+        """The words of the training queries and, if they are read, of the item texts."""
+        return Vocabulary.of_view(view, reads_items=self.config.item_words)
+
+    def read_words(self, vocabulary: Vocabulary, corpus: Corpus) -> None:
+        """Take a vocabulary, and make batches of the queries' words."""
+        super().read_words(vocabulary, corpus)
+        self.builder = BatchBuilder(self.config, self.words, corpus.number_of_items)
+
+    def instances(self, view: TrainingView) -> JointInstances:
+        """Events of both tasks."""
+        return JointInstances(view, self.config, self.builder)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All but the biases decay."""
+        return decay_groups(self.model)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The weighted sum of the losses of the tasks."""

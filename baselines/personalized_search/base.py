@@ -9,7 +9,7 @@ selected on the suite's validation lists.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.modules import as_long
-from benchmark.kit.text.word_system import WordSystem
-from benchmark.kit.text.words import PADDING_WORD, QueryWords, Vocabulary
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.text.word_system import TrainedWordSystem
+from benchmark.kit.text.words import PADDING_WORD
+from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import SystemConfig
@@ -206,11 +206,10 @@ class SearchInstances(Instances):
 # --------------------------------------------------------------------------------------- system
 
 
-class ProductSearch(WordSystem):
-    """Base of the family's systems. ``words`` exists once the network is built."""
+class ProductSearch(TrainedWordSystem):
+    """Base of the family's systems."""
 
     model: SearchNetwork
-    words: QueryWords
 
     @abstractmethod
     def network(self, number_of_items: int, word_rows: int) -> SearchNetwork:
@@ -228,31 +227,23 @@ class ProductSearch(WordSystem):
         behaviour = None if config.history_of == "both" else config.history_of
         return events.history(config.history_length, behaviour, "right").items
 
-    def vocabulary_of(self, view: TrainingView) -> Vocabulary:
-        """The words of the training queries: others have no vector that is ever trained."""
-        return Vocabulary.of_view(view)
-
     def build(self, corpus: Corpus) -> SearchNetwork:
         """The network for the words at hand."""
-        self.words = QueryWords.of_corpus(self.vocabulary, corpus, self.config.query_words)
         return self.network(corpus.number_of_items, self.vocabulary.number_of_ids)
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on searches; keep the weights of the best validation."""
+    def trained_tasks(self, view: TrainingView) -> tuple[str, ...]:
+        """Search, if there are any."""
         if TASK not in view.tasks:
             raise SystemFailure(f"{type(self).__name__} learns from searches, and there are none.")
-        self.vocabulary = self.vocabulary_of(view)
-        instances = self.instances(view)
-        self.model = network = cast(SearchNetwork, self.seeded_build(view.corpus))
-        train(
-            network,
-            instances,
-            network.loss,
-            self.config.training,
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-            parameter_groups=decay_groups(network),
-        )
+        return (TASK,)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The network's."""
+        return self.model.loss(batch)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All but the biases decay."""
+        return decay_groups(self.model)
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One vector a request, one product a candidate."""

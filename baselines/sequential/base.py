@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from torch import nn
 
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import padded_right, sequence_windows
-from benchmark.kit.modules import TorchSystem, as_long
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.modules import as_long
+from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.kit.training.system import TrainedSystem
 from benchmark.protocol.histories import Padding
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
@@ -84,42 +85,12 @@ class Asked:
     asked_at: torch.Tensor
 
 
-class HistorySystem(TorchSystem):
-    """Fits :meth:`loss` on :meth:`instances`."""
+class HistorySystem(TrainedSystem):
+    """Learns from recommendation events, and is selected on them."""
 
-    @abstractmethod
-    def instances(self, view: TrainingView) -> Instances:
-        """What the network learns from."""
-
-    @abstractmethod
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """The mean loss of a batch of :meth:`instances`."""
-
-    def fit(self, view: TrainingView) -> None:
-        """Train on the recommendation task; keep the weights of the best validation."""
-        instances = self.instances(view)
-        self.model = self.seeded_build(view.corpus)
-        self.count(view)
-        train(
-            self.model,
-            instances,
-            self.loss,
-            self.training_settings(instances),
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-            parameter_groups=self.parameter_groups(),
-        )
-
-    def count(self, view: TrainingView) -> None:
-        """Take from the view what is known without training, before it begins; here nothing."""
-
-    def training_settings(self, instances: Instances) -> TrainingSettings:
-        """How the network is trained on these instances."""
-        return self.config.training
-
-    def parameter_groups(self) -> list[dict[str, Any]] | None:
-        """The optimiser's groups of parameters; one of all if absent."""
-        return None
+    def trained_tasks(self, view: TrainingView) -> tuple[str, ...]:
+        """Recommendation."""
+        return (TASK,)
 
 
 class SequentialSystem(HistorySystem):
@@ -146,7 +117,7 @@ class SequentialSystem(HistorySystem):
         """The network with a place for the item counts."""
         return SequentialModule(self.network(corpus), corpus.number_of_items)
 
-    def count(self, view: TrainingView) -> None:
+    def prepare(self, view: TrainingView) -> None:
         """Count the items of the training events."""
         bought = view.log.item[view.log.recommendation.positions]
         counts = np.bincount(bought, minlength=view.corpus.number_of_items + 1)

@@ -341,9 +341,10 @@ def test_jsr_validates_with_the_vectors_that_it_scores_with(tastes: World, tmp_p
 
 def test_words_search_network_and_biases_of_jsr_do_not_decay(tastes: World, tmp_path: Path) -> None:
     system = make_jsr(tmp_path)
-    system.vocabulary = Vocabulary.of_texts((), tastes[2].corpus.queries.text)
+    corpus = tastes[2].corpus
+    system.read_words(Vocabulary.of_texts((), corpus.queries.text), corpus)
     system.model = system.build(tastes[2].corpus)
-    decaying, spared = system._parameter_groups()
+    decaying, spared = system.parameter_groups()
     assert "weight_decay" not in decaying and spared["weight_decay"] == 0.0
     names = {id(parameter): name for name, parameter in system.model.named_parameters()}
     assert {names[id(parameter)] for parameter in decaying["params"]} == {
@@ -404,7 +405,7 @@ def test_the_loss_of_events_without_a_history_has_finite_gradients(
 ) -> None:
     view = cycle[2]
     system = make_sesrec(tmp_path)
-    system.vocabulary = Vocabulary.of_texts((), view.corpus.queries.text)
+    system.read_words(Vocabulary.of_texts((), view.corpus.queries.text), view.corpus)
     system.model = system.build(view.corpus)
     instances = SESRecInstances(view, system.config, TASKS)
     first = int(np.flatnonzero(view.examples("recommendation").user == 1)[0])

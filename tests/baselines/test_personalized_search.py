@@ -236,8 +236,7 @@ def test_bm25_negatives_are_hits_behind_the_lists_and_else_uniform(
         view.evaluation_depth = negatives + 1
         assert view.evaluation_depth == depth
         system = make(QEM, tmp_path, uniform_negatives=1, bm25_negatives=2, word_loss_weight=0)
-        system.vocabulary = system.vocabulary_of(view)
-        system.build(view.corpus)
+        system.read_words(system.vocabulary_of(view), view.corpus)
         batch = SearchInstances(view, system).batch(rows, np.random.default_rng(0))
         targets, drawn = batch["targets"][:, None], batch["negatives"]
         assert drawn.shape == (50, 3)

@@ -183,7 +183,7 @@ def test_the_loss_of_events_without_a_history_has_finite_gradients(
 ) -> None:
     view = planted[2]
     system = make(tmp_path)
-    system.vocabulary = Vocabulary.of_texts((), view.corpus.queries.text)
+    system.read_words(Vocabulary.of_texts((), view.corpus.queries.text), view.corpus)
     system.model = system.seeded_build(view.corpus)
     instances = JointInstances(view, system.config, system.builder)
     first = {
