@@ -3,8 +3,8 @@
 The tables and the contrast of queries with their clicked items are UniSAR's and SESRec's alike. Of
 the encoders, UniSAR's layers are torch's transformer under torch's names and can look at another
 history too; SESRec's have positions and a leaky ReLU. A history without events gives zero and not
-NaN in both.
-The experts are those of Progressive Layered Extraction (Tang et al., RecSys 2020), in one level.
+NaN in both. The experts are those of Progressive Layered Extraction (Tang et al., RecSys 2020), in
+one level.
 """
 
 from __future__ import annotations

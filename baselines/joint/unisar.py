@@ -37,9 +37,7 @@ from baselines.joint.base import (
     logits_of_all,
 )
 from baselines.joint.batches import BatchBuilder
-from baselines.joint.histories import (
-    JointHistoryConfig,
-)
+from baselines.joint.histories import JointHistoryConfig
 from baselines.joint.layers import (
     Attribute,
     EncoderLayer,

@@ -1,9 +1,10 @@
 """The one training loop of the suite, and what steps, memory and kills ask of it.
 
 ``settings`` are what a system's configuration says, ``instances`` what a model learns from,
-``loop`` trains, keeps the best weights and resumes. Beneath: ``optimizers``, ``micro_batches`` (a
-step in parts that fit into memory), ``ahead`` (batches made by a thread), ``graphs`` (steps that a
-GPU replays), ``checkpoints`` (when the next one is due).
+``loop`` trains, keeps the best weights and resumes; ``system`` is the base class of systems that
+are fitted in this way. Beneath: ``optimizers``, ``micro_batches`` (a step in parts that fit into
+memory), ``ahead`` (batches made by a thread), ``graphs`` (steps that a GPU replays),
+``checkpoints`` (when the next one is due).
 """
 
 from benchmark.kit.training.instances import Batch, Instances, Part, in_batches
