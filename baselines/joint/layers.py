@@ -72,13 +72,17 @@ def bilinear_form(size: int) -> nn.Parameter:
     return form
 
 
-class QueryItemContrast(nn.Module):
-    """InfoNCE between queries and clicked items in both directions, one bilinear form for both."""
+class BilinearContrast(nn.Module):
+    """The weights of a contrast: a bilinear form, and a temperature that is learned."""
 
     def __init__(self, size: int, temperature: float) -> None:
         super().__init__()
         self.weight = bilinear_form(size)
         self.temperature = nn.Parameter(torch.tensor(temperature))
+
+
+class QueryItemContrast(BilinearContrast):
+    """InfoNCE between queries and clicked items in both directions, one bilinear form for both."""
 
     def forward(
         self,

@@ -40,6 +40,7 @@ from baselines.joint.batches import BatchBuilder
 from baselines.joint.histories import JointHistoryConfig
 from baselines.joint.layers import (
     Attribute,
+    BilinearContrast,
     EncoderLayer,
     EntityTables,
     FusionLayer,
@@ -179,13 +180,8 @@ class TargetPooling(nn.Module):
         return (weights @ history) * any_visible[:, None, None]
 
 
-class TransitionContrast(nn.Module):
+class TransitionContrast(BilinearContrast):
     """InfoNCE between the two views of one user's events, against the views of all others."""
-
-    def __init__(self, size: int, temperature: float) -> None:
-        super().__init__()
-        self.weight = bilinear_form(size)
-        self.temperature = nn.Parameter(torch.tensor(temperature))
 
     def forward(
         self, first: torch.Tensor, second: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor
