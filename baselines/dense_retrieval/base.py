@@ -28,7 +28,7 @@ from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.modules import TorchSystem
+from benchmark.kit.modules import TorchSystem, as_long
 from benchmark.kit.pretrained.finding import PUBLISHED, find_encoder
 from benchmark.kit.pretrained.model_folder import PretrainedFiles
 from benchmark.kit.text.encoders import (
@@ -46,7 +46,7 @@ from benchmark.kit.text.encoders import (
 )
 from benchmark.kit.text.query_tables import rows_of_queries
 from benchmark.kit.text.tokens import Tokenizer, Tokens
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training import Batch, Instances, TrainingSettings, in_batches, train
 from benchmark.protocol.exclusions import Exclusions
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import FloatArray, PretrainedPart, SystemConfig
@@ -226,8 +226,7 @@ class SearchPairs(Instances):
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
         """A fresh shuffle of the pairs, or of as many as an epoch draws."""
-        order = random.permutation(len(self))[: self._pairs()]
-        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return in_batches(random.permutation(len(self))[: self._pairs()], batch_size)
 
     def steps(self, batch_size: int) -> int:
         """The batches of an epoch."""
@@ -249,10 +248,10 @@ class SearchPairs(Instances):
         return {
             "query_ids": query_ids,
             "query_mask": query_mask,
-            "queries": torch.from_numpy(query_rows.astype(np.int64)),
+            "queries": as_long(query_rows),
             "passage_ids": passage_ids,
             "passage_mask": passage_mask,
-            "passages": torch.from_numpy(passage_rows.astype(np.int64)),
+            "passages": as_long(passage_rows),
             "struck": torch.from_numpy(self._struck(queries, passages)),
         }
 
@@ -336,11 +335,7 @@ class DenseRetrieval(TorchSystem):
         queries = tokenizer(corpus.queries.text, recipe.query_prompt, config.query_tokens)
         items = tokenizer(corpus.items.text, recipe.item_prompt, config.item_tokens)
         pairs = SearchPairs(view, config, queries, items)
-        settings = config.training
-        if not settings.warmup_steps:
-            steps = settings.epochs * pairs.steps(settings.batch_size)
-            rise = round(config.warmup_share * steps)
-            settings = settings.model_copy(update={"warmup_steps": rise})
+        settings = config.training.with_warmup(config.warmup_share, pairs)
 
         def validate() -> ValidationMetrics:
             asked = view.validation_requests(TASK)

@@ -36,7 +36,7 @@ from baselines.generative_recommendation.base import (
     recommendations,
 )
 from baselines.generative_recommendation.tiger import Vocabulary
-from baselines.sequential.base import Prefixes, as_long
+from baselines.sequential.base import Prefixes
 from benchmark.data.dataset import LongArray
 from benchmark.files import sha256_of_arrays
 from benchmark.kit.decoding.catalogue import CatalogueRanking, beam_over
@@ -47,7 +47,7 @@ from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.learning import standardised
 from benchmark.kit.identifiers.moving import MovingConfig, ResidualPerceptron, learn_moving_codes
 from benchmark.kit.language_models.seq2seq import Seq2Seq
-from benchmark.kit.modules import load_state, save_state
+from benchmark.kit.modules import as_long, load_state, save_state
 from benchmark.kit.pretrained.finding import PUBLISHED
 from benchmark.kit.text.encoders import encoder_part, text_vectors
 from benchmark.kit.training import Batch, TrainingSettings, train

@@ -28,7 +28,7 @@ from torch import nn
 
 from baselines.encoders import BGE
 from baselines.generative_recommendation.base import LONGEST_TEXT, ItemCodes
-from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem, as_long
+from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem
 from benchmark.data.dataset import LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import sha256_of_arrays
@@ -36,11 +36,9 @@ from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.learned import LearnedIdentifiers
 from benchmark.kit.identifiers.optimised import parallel_codes
 from benchmark.kit.instances.sequences import target_mask
+from benchmark.kit.modules import as_long
 from benchmark.kit.pretrained.finding import PUBLISHED
-from benchmark.kit.text.encoders import (
-    encoder_part,
-    text_vectors,
-)
+from benchmark.kit.text.encoders import encoder_part, text_vectors
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.contract import PretrainedPart
 from benchmark.systems.space import DROPOUT, Choice, Real, SearchSpace, Whole

@@ -1,36 +1,34 @@
-"""What the joint systems share: negatives of both tasks, histories of search sessions, one loss.
+"""What the joint systems share: events of both tasks with negatives, one loss, one way to rank.
 
 A joint system learns from recommendation and search events at once and may read both histories of a
-user: the items, and the searches with what was clicked. The contrast of queries with their clicked
-items is UniSAR's and SESRec's alike. The originals fix a search's negatives in their data: the best
-BM25 hits of its query. Here these are the items of the evaluation lists, so hard negatives are hits
-behind the lists (:mod:`benchmark.kit.instances.hard_negatives`), and all negatives are drawn in
-every step.
+user (``histories.py``); its network's common parts are in ``layers.py``. The originals fix a
+search's negatives in their data: the best BM25 hits of its query. Here these are the items of the
+evaluation lists, so hard negatives are hits behind the lists
+(:mod:`benchmark.kit.instances.hard_negatives`), and all negatives are drawn in every step.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import nn
 
-from benchmark.data.dataset import IntArray
+from benchmark.data.dataset import IntArray, LongArray
+from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import Law, NegativeSampler
-from benchmark.kit.modules import TorchSystem
-from benchmark.kit.text.words import Vocabulary
+from benchmark.kit.modules import as_long
+from benchmark.kit.text.word_system import TrainedWordSystem
+from benchmark.kit.text.words import training_queries
 from benchmark.kit.training import Batch, Instances
-from benchmark.protocol.requests import Events, TrainingExamples
+from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (
     LEARNING_RATE,
@@ -40,42 +38,33 @@ from benchmark.systems.space import (
     SearchSpace,
     UntilPatience,
 )
-from benchmark.systems.view import Corpus, TrainingView
+from benchmark.systems.view import TrainingView
 
 TASKS = ("recommendation", "search")
 
 PAIRS_AT_ONCE = 16_384
 """Pairs of a request and an item that a network looks at together when it ranks the catalogue."""
 
-_VOCABULARY = "vocabulary.json"
 
+class JointSystem(TrainedWordSystem):
+    """A system of one network for both tasks, trained on both in every step."""
 
-class JointSystem(TorchSystem):
-    """A torch system whose queries are words; ``vocabulary`` exists before ``build`` is called."""
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that this configuration ranks for."""
+        return TASKS
 
-    reads_query_texts = True
+    def tasks_of(self, view: TrainingView) -> tuple[str, ...]:
+        """Those of them that the view has training events of."""
+        return tuple(task for task in self.tasks if task in view.tasks and len(view.examples(task)))
 
-    vocabulary: Vocabulary
-
-    def save(self, folder: Path) -> None:
-        """Write weights and vocabulary."""
-        super().save(folder)
-        self.vocabulary.save(folder / _VOCABULARY)
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read the vocabulary, build the network and read its weights."""
-        self.vocabulary = Vocabulary.load(folder / _VOCABULARY)
-        super().load(folder, corpus)
-
-
-def tasks_with_events(view: TrainingView, tasks: Sequence[str] = TASKS) -> tuple[str, ...]:
-    """Those of ``tasks`` that the view has training events of."""
-    return tuple(task for task in tasks if task in view.tasks and len(view.examples(task)))
-
-
-def longs(ids: NDArray[np.integer]) -> torch.Tensor:
-    """Ids as a tensor of its own that indexes."""
-    return torch.from_numpy(ids.astype(np.int64))
+    def trained_tasks(self, view: TrainingView) -> tuple[str, ...]:
+        """Those that the view has training events of."""
+        tasks = self.tasks_of(view)
+        if not tasks:
+            name = type(self).__name__
+            raise SystemFailure(f"{name}: the view has no training event of any task.")
+        return tasks
 
 
 def logistic_loss(logits: torch.Tensor) -> torch.Tensor:
@@ -83,6 +72,32 @@ def logistic_loss(logits: torch.Tensor) -> torch.Tensor:
     labels = torch.zeros_like(logits)
     labels[:, 0] = 1.0
     return F.binary_cross_entropy_with_logits(logits, labels)
+
+
+def logits_of_all(
+    logits_of: Callable[[torch.Tensor], torch.Tensor], requests: Requests, device: torch.device
+) -> torch.Tensor:
+    """Logits (requests, number_of_items + 1) of the catalogue, computed some items at a time.
+
+    Args:
+        logits_of: gives those of candidates, ids (requests, some items), for these requests.
+    """
+    every = torch.arange(requests.number_of_items + 1, device=device)
+    some = every.split(max(1, PAIRS_AT_ONCE // len(requests)))
+    return torch.cat([logits_of(part.expand(len(requests), -1)) for part in some], dim=1)
+
+
+@torch.no_grad()
+def silence_untrained(table: torch.Tensor, trained: NDArray[np.integer]) -> None:
+    """Set the rows of ``table`` (ids, size) to zero but for those of the ids ``trained`` (any,)."""
+    table[untrained(table, as_long(np.unique(trained)))] = 0.0
+
+
+def untrained(table: torch.Tensor, trained: torch.Tensor) -> torch.Tensor:
+    """Which rows of ``table`` (ids, size) are of none of the ids ``trained`` (any,), (ids,)."""
+    others = torch.ones(len(table), dtype=torch.bool, device=table.device)
+    others[trained] = False
+    return others
 
 
 SPACE: SearchSpace = {
@@ -180,152 +195,32 @@ class TwoTaskInstances(Instances):
         """The batch of some events of each task and their candidates, targets in column 0."""
 
 
+class ContrastingInstances(TwoTaskInstances):
+    """:class:`TwoTaskInstances` of a system that contrasts queries with their clicked items.
+
+    Args:
+        contrasted: how many items, and queries, a step contrasts with those of the histories.
+    """
+
+    def __init__(
+        self,
+        view: TrainingView,
+        config: JointNegativesConfig,
+        tasks: Sequence[str],
+        contrasted: int,
+    ) -> None:
+        super().__init__(view, config, tasks)
+        self.number_of_items = view.corpus.number_of_items
+        self.trained_queries = training_queries(view)
+        self._contrasted = contrasted
+
+    def contrast(self, random: np.random.Generator) -> tuple[LongArray, IntArray]:
+        """Distinct items of the catalogue, and distinct queries of training, for one step."""
+        items = 1 + random.permutation(self.number_of_items)[: self._contrasted]
+        return items, random.permutation(self.trained_queries)[: self._contrasted]
+
+
 def alternating(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """The arrays in one, each spread evenly, so that any stretch of it holds its share of each."""
     places = [(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in parts]
     return np.concatenate(parts)[np.argsort(np.concatenate(places), kind="stable")]
-
-
-# ------------------------------------------------------------------------------------- histories
-
-
-class JointHistoryConfig(JointNegativesConfig):
-    """How much of both histories is read."""
-
-    recommendation_history: int = Field(default=30, ge=1)
-    """How many of the user's latest recommendation events are read."""
-    search_history: int = Field(default=30, ge=1)
-    """How many of the user's latest search sessions are read."""
-    session_items: int = Field(default=1, ge=1)
-    """Clicked items a search session. 1 makes every search event a session of its own; with more,
-    the events of one search are one session, of which the first clicks are kept."""
-
-
-class HistoryWindow(NamedTuple):
-    """What a network reads of a history: both lists padded on the right, and when they happened.
-
-    Shapes: ``items`` and ``item_times`` (events, recommendation length), ``queries`` and
-    ``session_times`` (events, search length), ``clicks`` (events, search length, session_items).
-    Times are seconds since 1970, infinite at padding.
-    """
-
-    items: IntArray
-    queries: IntArray
-    clicks: IntArray
-    item_times: NDArray[np.float64]
-    session_times: NDArray[np.float64]
-
-
-def history_window(events: Events, config: JointHistoryConfig) -> HistoryWindow:
-    """Cut the latest recommendation events and the latest search sessions of many events.
-
-    Columns that are padding for all of these events are left out, but for the first one.
-    """
-    bought = events.history(config.recommendation_history, "recommendation", "right")
-    searched = events.history(config.search_history * config.session_items, "search")
-    number, length = searched.items.shape
-    starts = searched.mask.copy()
-    if config.session_items > 1:
-        starts[:, 1:] &= (searched.sessions[:, 1:] != searched.sessions[:, :-1]) | (
-            ~searched.mask[:, :-1]
-        )
-    ordinal: NDArray[np.int64] = np.cumsum(starts, axis=1)  # counted from 1
-    first = 1 + np.maximum(ordinal[:, -1:] - config.search_history, 0)  # the latest ones remain
-    session = ordinal - first
-    columns = np.broadcast_to(np.arange(length), (number, length))
-    within = columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=1)
-    row, column = np.nonzero(searched.mask & (session >= 0) & (within < config.session_items))
-    place = session[row, column]
-    clicks = np.zeros((number, config.search_history, config.session_items), dtype=np.int32)
-    clicks[row, place, within[row, column]] = searched.items[row, column]
-    queries = np.zeros((number, config.search_history), dtype=np.int32)
-    times = np.full((number, config.search_history), np.inf)
-    row, column = np.nonzero(starts & (session >= 0))
-    queries[row, session[row, column]] = searched.queries[row, column]
-    times[row, session[row, column]] = searched.timestamps[row, column]
-    bought_times = np.where(bought.mask, bought.timestamps.astype(np.float64), np.inf)
-    longest = max(1, int(bought.count.max(initial=0)))
-    most = max(1, int(np.count_nonzero(np.isfinite(times), axis=1).max(initial=0)))
-    return HistoryWindow(
-        items=bought.items[:, :longest],
-        queries=queries[:, :most],
-        clicks=clicks[:, :most],
-        item_times=bought_times[:, :longest],
-        session_times=times[:, :most],
-    )
-
-
-# --------------------------------------------------------------------------------------- modules
-
-
-def encode_once(
-    encode: Callable[[torch.Tensor], torch.Tensor], ids: torch.Tensor, rows: int
-) -> torch.Tensor:
-    """``encode(ids)`` for ids of any shape, computed once an id where that is less work.
-
-    Args:
-        encode: maps ids of any shape to (…, size).
-        rows: how many ids there are.
-    """
-    if ids.numel() <= rows:
-        return encode(ids)
-    return F.embedding(ids, encode(torch.arange(rows, device=ids.device)))
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """A categorical attribute of items or users: a value for every id, shape (ids,)."""
-
-    name: str
-    values: torch.Tensor
-    number_of_values: int
-    size: int  # width of its table
-
-
-class QueryItemContrast(nn.Module):
-    """InfoNCE between queries and clicked items in both directions, one bilinear form for both."""
-
-    def __init__(self, size: int, temperature: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        self.temperature = nn.Parameter(torch.tensor(temperature))
-        nn.init.xavier_normal_(self.weight)
-
-    def forward(
-        self,
-        queries: torch.Tensor,
-        items: torch.Tensor,
-        pairs: torch.Tensor,
-        negative_queries: torch.Tensor,
-        negative_items: torch.Tensor,
-    ) -> torch.Tensor:
-        """The loss of each pair, (pairs,).
-
-        Args:
-            queries, items: (rows, size), each distinct one once.
-            pairs: (2, pairs): row of the query and row of the clicked item.
-            negative_queries, negative_items: (negatives, size), contrasted with every pair.
-        """
-        query, item = pairs
-        to_items = self._directed(queries, query, items, item, negative_items)
-        to_queries = self._directed(items, item, queries, query, negative_queries)
-        return 0.5 * (to_items + to_queries)
-
-    def _directed(
-        self,
-        sources: torch.Tensor,
-        source: torch.Tensor,
-        targets: torch.Tensor,
-        target: torch.Tensor,
-        negatives: torch.Tensor,
-    ) -> torch.Tensor:
-        """Cross-entropy (pairs,) of the target among the negatives.
-
-        The sum over the negatives depends on the source alone, so it is taken once a source.
-        """
-        asked, place = source.unique(return_inverse=True)
-        projected = F.embedding(asked, sources) @ self.weight  # (sources, size)
-        against = (torch.tanh(projected @ negatives.T) / self.temperature).logsumexp(dim=1)
-        product = (F.embedding(place, projected) * F.embedding(target, targets)).sum(dim=-1)
-        positive = torch.tanh(product) / self.temperature
-        return torch.logaddexp(positive, F.embedding(place, against[:, None])[:, 0]) - positive

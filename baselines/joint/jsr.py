@@ -20,9 +20,8 @@ model of the same name of WSDM 2020 is another one, and not here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -39,13 +38,13 @@ from baselines.joint.base import (
     JointSystem,
     TwoTaskInstances,
     logistic_loss,
-    longs,
-    tasks_with_events,
+    untrained,
 )
 from benchmark.data.dataset import IntArray
-from benchmark.errors import SystemFailure
-from benchmark.kit.text.words import PADDING_WORD, TextWords, Vocabulary, training_queries
-from benchmark.kit.training import Batch, TrainingSettings, train
+from benchmark.kit.modules import as_long
+from benchmark.kit.text.words import PADDING_WORD, QueryWords, Vocabulary, training_queries
+from benchmark.kit.training import Batch, TrainingSettings
+from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView, ValidationMetrics
@@ -183,9 +182,7 @@ class JSRNetwork(nn.Module):
         """Give every user and word but those the mean of the vectors of those; ids (any,)."""
         for table, trained in ((self.users.weight, users), (self.texts.words.weight, words)):
             if len(trained):
-                others = torch.ones(len(table), dtype=torch.bool, device=table.device)
-                others[trained] = False
-                table[others] = table[trained].mean(dim=0)
+                table[untrained(table, trained)] = table[trained].mean(dim=0)
 
 
 def hinge_loss(logits: torch.Tensor) -> torch.Tensor:
@@ -200,7 +197,7 @@ class JSRInstances(TwoTaskInstances):
     """Rows of user or query, target and negatives."""
 
     def __init__(
-        self, view: TrainingView, config: JSRConfig, tasks: Sequence[str], words: TextWords
+        self, view: TrainingView, config: JSRConfig, tasks: Sequence[str], words: QueryWords
     ) -> None:
         super().__init__(view, config, tasks)
         self.words = words
@@ -209,11 +206,11 @@ class JSRInstances(TwoTaskInstances):
         self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
     ) -> Batch:
         """``recommendation`` and ``search`` (events, candidates), ``users``, ``words``."""
-        batch = {task: longs(candidates) for task, (_, candidates) in chosen.items()}
+        batch = {task: as_long(candidates) for task, (_, candidates) in chosen.items()}
         if "recommendation" in chosen:
-            batch["users"] = longs(chosen["recommendation"][0].user)
+            batch["users"] = as_long(chosen["recommendation"][0].user)
         if "search" in chosen:
-            batch["words"] = longs(self.words.queries[chosen["search"][0].query])
+            batch["words"] = as_long(self.words.ids[chosen["search"][0].query])
         return batch
 
 
@@ -223,66 +220,57 @@ class JSR(JointSystem):
     Config = JSRConfig
     config: JSRConfig
     model: JSRNetwork
-    words: TextWords
+    item_texts: IntArray | None
 
     def build(self, corpus: Corpus) -> JSRNetwork:
         """The network for the vocabulary at hand."""
         config = self.config
-        self.words = TextWords.of_corpus(
-            self.vocabulary,
-            corpus,
-            longest_item=config.item_words,
-            longest_query=config.query_words,
-        )
+        self.item_texts = None
+        if config.item_text:
+            self.item_texts = self.vocabulary.encode(corpus.items.text, config.item_words)
         return JSRNetwork(
             config,
             item_rows=corpus.number_of_items + 1,
             user_rows=corpus.number_of_users + 1,
             word_rows=self.vocabulary.number_of_ids,
-            item_texts=longs(self.words.items) if config.item_text else None,
+            item_texts=None if self.item_texts is None else as_long(self.item_texts),
+        )
+
+    def vocabulary_of(self, view: TrainingView) -> Vocabulary:
+        """The words of the training queries and, if they are read, of the item texts."""
+        return Vocabulary.of_view(view, reads_items=self.config.item_text)
+
+    def instances(self, view: TrainingView) -> JSRInstances:
+        """Events of both tasks."""
+        return JSRInstances(view, self.config, self.trained_tasks(view), self.words)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All decay but the words, the search network and the biases."""
+        return decay_groups(
+            self.model,
+            lambda name: (
+                not (name.startswith(("texts.", "networks.search.")) or name.endswith("bias"))
+            ),
         )
 
     def fit(self, view: TrainingView) -> None:
-        """Train on the tasks that the view has; keep the weights of the best validation."""
-        tasks = tasks_with_events(view, TASKS)
-        if not tasks:
-            raise SystemFailure("JSR: the view has no training event of any task.")
-        queries = [view.corpus.queries.text[query] for query in training_queries(view)]
-        texts = view.corpus.items.text if self.config.item_text else ()
-        self.vocabulary = Vocabulary.of_texts(texts, queries)
-        self.model = cast(JSRNetwork, self.seeded_build(view.corpus))
-        train(
-            self.model,
-            JSRInstances(view, self.config, tasks, self.words),
-            self.loss,
-            self.config.training,
-            self.context,
-            partial(self._validate, view, tasks),
-            parameter_groups=self._parameter_groups(),
-        )
+        """Train both networks, then give what training never read a vector."""
+        super().fit(view)
         self._replace_untrained(view)
 
-    def _validate(self, view: TrainingView, tasks: tuple[str, ...]) -> ValidationMetrics:
+    def validate(self, view: TrainingView, tasks: tuple[str, ...]) -> ValidationMetrics:
         """Validate with the vectors that will be scored with; training reads none of the others."""
         self._replace_untrained(view)
-        return view.validate(self, tasks)
+        return super().validate(view, tasks)
 
     def _replace_untrained(self, view: TrainingView) -> None:
-        words = self.words.queries[training_queries(view)].ravel()
-        if self.config.item_text:
-            words = np.concatenate([words, self.words.items.ravel()])
+        words = self.words.ids[training_queries(view)].ravel()
+        if self.item_texts is not None:
+            words = np.concatenate([words, self.item_texts.ravel()])
         self.model.replace_untrained(
-            users=longs(np.unique(view.examples("recommendation").user)).to(self.device),
-            words=longs(np.unique(words[words != PADDING_WORD])).to(self.device),
+            users=self.on_device(np.unique(view.examples("recommendation").user)),
+            words=self.on_device(np.unique(words[words != PADDING_WORD])),
         )
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """All decay but the words, the search network and the biases."""
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for name, parameter in self.model.named_parameters():
-            is_of_search = name.startswith(("texts.", "networks.search."))
-            groups[not is_of_search and not name.endswith("bias")].append(parameter)
-        return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The recommendation loss plus the weighted search loss, of the tasks in the batch."""
@@ -298,16 +286,15 @@ class JSR(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """A user or query is encoded once and multiplied with all candidates."""
-        candidates = longs(requests.candidates).to(self.device)
+        candidates = self.on_device(requests.candidates)
         if requests.task == "recommendation":
-            users = longs(requests.user).to(self.device)
+            users = self.on_device(requests.user)
             return self.model.recommendation_scores(users, candidates)
-        words = self._words_of(requests.query, requests).to(self.device)
-        return self.model.search_scores(words, candidates)
+        return self.model.search_scores(self._words_of(requests.query, requests), candidates)
 
     def _words_of(self, queries: NDArray[np.integer], requests: Requests) -> torch.Tensor:
         """The word ids (queries, words) of some queries of the requests."""
-        return longs(self.words.of_queries(queries, requests.new_queries))
+        return self.on_device(self.words.of(queries, requests.new_queries))
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """A user or query that asks more than once is multiplied with the catalogue once."""
@@ -317,15 +304,15 @@ class JSR(JointSystem):
         )
         model, network = self.model, self.model.networks[requests.task]
         vectors = (
-            model.texts(self._words_of(asking, requests).to(self.device))
+            model.texts(self._words_of(asking, requests))
             if is_search
-            else model.users(longs(asking).to(self.device))
+            else model.users(self.on_device(asking))
         )
         every = torch.arange(requests.number_of_items + 1, device=self.device)
         items = model.encode_items(every)  # (items + 1, size)
         some = items.split(max(1, PAIRS_AT_ONCE // len(vectors)))
         scores = torch.cat([network(vectors, part[None]) for part in some], dim=1)
-        return scores[longs(place).to(self.device)]
+        return scores[self.on_device(place)]
 
     def stand_ins(self) -> tuple[str, ...]:
         """The authors published no code and, to us, no architecture; and what it does not read."""

@@ -20,8 +20,7 @@ later papers on joint models describe it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,29 +29,33 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from baselines.joint.base import (
-    PAIRS_AT_ONCE,
     SPACE,
     TASKS,
-    Attribute,
-    JointHistoryConfig,
+    ContrastingInstances,
     JointSystem,
-    QueryItemContrast,
-    TwoTaskInstances,
-    encode_once,
-    history_window,
     logistic_loss,
-    longs,
-    tasks_with_events,
+    logits_of_all,
+    silence_untrained,
+)
+from baselines.joint.histories import JointHistoryConfig, distinct_clicks, history_window
+from baselines.joint.layers import (
+    Attribute,
+    EntityTables,
+    HistoryEncoder,
+    QueryItemContrast,
+    bilinear_form,
+    encode_once,
 )
 from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
-from benchmark.kit.training import Batch, TrainingSettings, train
+from benchmark.kit.layers import hidden_layers
+from benchmark.kit.modules import as_long
+from benchmark.kit.text.words import PADDING_WORD, training_queries
+from benchmark.kit.training import Batch, TrainingSettings
 from benchmark.protocol.requests import Events, Requests, TrainingExamples
 from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
 
-_NORM_EPSILON = 1e-8
 _PADDING_LOGIT = -1e12  # finite: the co-attention of a history without events is uniform
 
 
@@ -120,75 +123,15 @@ class SESRecConfig(JointHistoryConfig):
         return self
 
 
-class EntityTables(nn.Module):
-    """The vector of an id beside those of its attributes."""
-
-    def __init__(self, rows: int, id_size: int, attributes: Sequence[Attribute] = ()) -> None:
-        super().__init__()
-        self.ids = nn.Embedding(rows, id_size)
-        self.tables = nn.ModuleDict()
-        for attribute in attributes:
-            self.tables[attribute.name] = nn.Embedding(attribute.number_of_values, attribute.size)
-            self.register_buffer(f"{attribute.name}_values", attribute.values, persistent=False)
-        self.size = id_size + sum(attribute.size for attribute in attributes)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Ids of any shape → (…, size)."""
-        parts = [self.ids(ids)]
-        parts += [table(getattr(self, f"{name}_values")[ids]) for name, table in self._named()]
-        return torch.cat(parts, dim=-1)
-
-    def _named(self) -> list[tuple[str, nn.Module]]:
-        return list(self.tables.items())
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention, then two layers at each position; norms after the sums."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(size, heads, batch_first=True)
-        self.attention_norm = nn.LayerNorm(size, eps=_NORM_EPSILON)
-        self.inner = nn.Linear(size, size)
-        self.outer = nn.Linear(size, size)
-        self.feed_forward_norm = nn.LayerNorm(size, eps=_NORM_EPSILON)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
-        """(batch, length, size), ``padding`` (batch, length) true for no event; one is not."""
-        attended, _ = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)
-        x = self.attention_norm(x + self.dropout(attended))
-        hidden = self.outer(F.leaky_relu(self.inner(x)))
-        return self.feed_forward_norm(x + self.dropout(hidden))
-
-
-class HistoryEncoder(nn.Module):
-    """Positions and layers over one history."""
-
-    def __init__(self, length: int, layers: int, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.positions = nn.Embedding(length, size)
-        self.layers = nn.ModuleList(EncoderLayer(size, heads, dropout) for _ in range(layers))
-
-    def forward(self, x: torch.Tensor, is_event: torch.Tensor) -> torch.Tensor:
-        """(batch, length, size) → the same, zeros for a history without events."""
-        has_event = is_event.any(dim=1)
-        padding = ~is_event & has_event[:, None]
-        x = x + self.positions.weight
-        for layer in self.layers:
-            x = layer(x, padding)
-        return torch.where(has_event[:, None, None], x, 0.0)
-
-
 class CoAttention(nn.Module):
     """Weighs the events of each history by how they fit the other one."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.affinity = nn.Parameter(torch.empty(size, size))
+        self.affinity = bilinear_form(size)
         self.by_recommendation = nn.Parameter(torch.empty(1, size))
         self.by_search = nn.Parameter(torch.empty(1, size))
-        for parameter in self.parameters():
+        for parameter in (self.by_recommendation, self.by_search):
             nn.init.xavier_normal_(parameter)
 
     def forward(
@@ -253,8 +196,7 @@ class TargetPooling(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        nn.init.xavier_normal_(self.weight)
+        self.weight = bilinear_form(size)
 
     def forward(self, history: History, candidates: torch.Tensor) -> torch.Tensor:
         """Candidates (batch, candidates, size) → (batch, candidates, 3 · size)."""
@@ -317,10 +259,8 @@ class SESRecNetwork(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def _predictor(self, inputs: int) -> nn.Sequential:
-        layers: list[nn.Module] = []
-        for before, after in pairwise((inputs, *self.config.predictor_sizes)):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(self.config.dropout)]
-        return nn.Sequential(*layers, nn.Linear(self.config.predictor_sizes[-1], 1))
+        sizes, dropout = (inputs, *self.config.predictor_sizes), self.config.dropout
+        return nn.Sequential(*hidden_layers(*sizes, dropout=dropout), nn.Linear(sizes[-1], 1))
 
     def encode_items(self, items: torch.Tensor) -> torch.Tensor:
         """Ids of any shape → (…, size); the padding item has a vector too."""
@@ -343,7 +283,7 @@ class SESRecNetwork(nn.Module):
         return self._joined(torch.where(is_new[..., None], 0.0, ids), F.embedding(queries, means))
 
     def _items(self, items: torch.Tensor) -> torch.Tensor:
-        return self.item_projection(self.item_tables(items))
+        return self.item_projection(torch.cat(self.item_tables.vectors_of(items), dim=-1))
 
     def _queries(self, queries: torch.Tensor) -> torch.Tensor:
         mean = self._means(self.query_words[queries.flatten()]).unflatten(0, queries.shape)
@@ -407,7 +347,8 @@ class SESRecNetwork(nn.Module):
         """
         number = candidates.shape[1]
         targets = self.encode_items(candidates)
-        user = self.users(users)[:, None].expand(-1, number, -1)
+        user = torch.cat(self.users.vectors_of(users), dim=-1)
+        user = user[:, None].expand(-1, number, -1)
         parts = [*self.interests(histories, targets), user, targets]
         predictor: nn.Module = self.predictor
         if queries is not None:
@@ -420,15 +361,13 @@ class SESRecNetwork(nn.Module):
 
     def alignment_loss(self, batch: Batch) -> torch.Tensor:
         """The mean over the clicks of all search histories; a click that recurs counts again."""
-        clicks = batch["clicks"]
-        where = torch.nonzero(clicks, as_tuple=True)
-        if not len(where[0]):
+        rows = self.item_tables.ids.num_embeddings
+        pairs, _, pair = distinct_clicks(batch["queries"], batch["clicks"], rows)
+        if not len(pair):
             return 0.0 * (self.alignment.weight.sum() + self.alignment.temperature)
-        number_of_items = self.item_tables.ids.num_embeddings
-        keys = batch["queries"][where[:2]] * number_of_items + clicks[where]
-        pairs, count = keys.unique(return_counts=True)
-        queries, query = (pairs // number_of_items).unique(return_inverse=True)
-        items, item = (pairs % number_of_items).unique(return_inverse=True)
+        count = torch.bincount(pair)
+        queries, query = pairs[0].unique(return_inverse=True)
+        items, item = pairs[1].unique(return_inverse=True)
         of_pair = self.alignment(
             self.encode_queries(queries),
             self.encode_items(items),
@@ -445,30 +384,21 @@ def history_tensors(events: Events, config: SESRecConfig) -> Batch:
     ``history`` (events, recommendation_history); ``queries`` and ``sources`` (events,
     search_history), ``clicks`` (events, search_history, session_items).
     """
-    window = history_window(events, config)
-    missing = config.search_history - window.queries.shape[1]
-    queries = np.pad(window.queries, [(0, 0), (0, missing)])
+    window = history_window(events, config, whole=True)
     return {
-        "history": longs(
-            np.pad(
-                window.items,
-                [(0, 0), (0, config.recommendation_history - window.items.shape[1])],
-            )
-        ),
-        "queries": longs(queries),
-        "sources": longs(np.zeros_like(queries)),
-        "clicks": longs(np.pad(window.clicks, [(0, 0), (0, missing), (0, 0)])),
+        "history": as_long(window.items),
+        "queries": as_long(window.queries),
+        "sources": as_long(np.zeros_like(window.queries)),
+        "clicks": as_long(window.clicks),
     }
 
 
-class SESRecInstances(TwoTaskInstances):
+class SESRecInstances(ContrastingInstances):
     """Events with both histories, target and negatives, and what the alignment contrasts."""
 
     def __init__(self, view: TrainingView, config: SESRecConfig, tasks: Sequence[str]) -> None:
-        super().__init__(view, config, tasks)
+        super().__init__(view, config, tasks, config.alignment_negatives)
         self.config = config
-        self.number_of_items = view.corpus.number_of_items
-        self.trained_queries = training_queries(view)
 
     def tensors(
         self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
@@ -477,18 +407,16 @@ class SESRecInstances(TwoTaskInstances):
         parts = [
             history_tensors(events, self.config)
             | {
-                "users": longs(events.user),
-                "candidates": longs(candidates),
-                "asked": longs(events.query),
+                "users": as_long(events.user),
+                "candidates": as_long(candidates),
+                "asked": as_long(events.query),
                 "is_search": torch.full((len(events),), task == "search"),
             }
             for task, (events, candidates) in chosen.items()
         ]
         batch = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        size = self.config.alignment_negatives
-        batch["negative_items"] = longs(1 + random.permutation(self.number_of_items)[:size])
-        batch["negative_queries"] = longs(random.permutation(self.trained_queries)[:size])
-        return batch
+        items, queries = self.contrast(random)
+        return batch | {"negative_items": as_long(items), "negative_queries": as_long(queries)}
 
 
 class Losses(NamedTuple):
@@ -515,45 +443,31 @@ class SESRec(JointSystem):
 
     def build(self, corpus: Corpus) -> SESRecNetwork:
         """The network for the vocabulary at hand."""
-        words = self.vocabulary.encode(corpus.queries.text, self.config.query_words)
         return SESRecNetwork(
             self.config,
             item_rows=corpus.number_of_items + 1,
             user_rows=corpus.number_of_users + 1,
             word_rows=self.vocabulary.number_of_ids,
-            query_words=longs(words),
+            query_words=as_long(self.words.ids),
         )
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the tasks that the model ranks for; keep the weights of the best validation."""
-        tasks = tasks_with_events(view, self.tasks)
+    def trained_tasks(self, view: TrainingView) -> tuple[str, ...]:
+        """The tasks that the model ranks for, if there are events of them."""
+        tasks = self.tasks_of(view)
         if not tasks:
             raise SystemFailure(f"SESRec: no training event of {' or '.join(self.tasks)}.")
-        asked = training_queries(view)
-        self.vocabulary = Vocabulary.of_texts((), [view.corpus.queries.text[q] for q in asked])
-        self.model = cast(SESRecNetwork, self.seeded_build(view.corpus))
-        self._silence_untrained(view)
-        train(
-            self.model,
-            SESRecInstances(view, self.config, tasks),
-            self.loss,
-            self.config.training,
-            self.context,
-            lambda: view.validate(self, tasks),
-        )
+        return tasks
 
-    @torch.no_grad()
-    def _silence_untrained(self, view: TrainingView) -> None:
+    def instances(self, view: TrainingView) -> SESRecInstances:
+        """Events of these tasks."""
+        return SESRecInstances(view, self.config, self.trained_tasks(view))
+
+    def prepare(self, view: TrainingView) -> None:
         """Users, queries and words that training never reads start, and stay, at zero."""
         read = self.model.query_words.cpu().numpy()[training_queries(view)]
-        for table, ids in (
-            (self.model.users.ids, view.log.user),
-            (self.model.query_ids, view.log.query),
-            (self.model.words, read),
-        ):
-            untrained = torch.ones(table.num_embeddings, dtype=torch.bool)
-            untrained[longs(np.unique(ids))] = False
-            table.weight[untrained.to(table.weight.device)] = 0.0
+        silence_untrained(self.model.users.ids.weight, view.log.user)
+        silence_untrained(self.model.query_ids.weight, view.log.query)
+        silence_untrained(self.model.words.weight, read)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The weighted sum of all losses."""
@@ -582,26 +496,23 @@ class SESRec(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for all candidates by one product."""
-        return self._logits_of(requests)(longs(requests.candidates).to(self.device))
+        return self._logits_of(requests)(self.on_device(requests.candidates))
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for some items of the catalogue at a time."""
-        logits_of = self._logits_of(requests)
-        every = torch.arange(requests.number_of_items + 1, device=self.device)
-        some = every.split(max(1, PAIRS_AT_ONCE // len(requests)))
-        return torch.cat([logits_of(part.expand(len(requests), -1)) for part in some], dim=1)
+        return logits_of_all(self._logits_of(requests), requests, self.device)
 
     def _logits_of(self, requests: Requests) -> Callable[[torch.Tensor], torch.Tensor]:
         """The logits of candidates (requests, candidates), given the encoded histories."""
         batch = history_tensors(requests, self.config)
         if requests.new_queries:
             words = self.vocabulary.encode(requests.new_queries, self.config.query_words)
-            batch["new_words"] = longs(words)
+            batch["new_words"] = as_long(words)
         batch = {key: value.to(self.device) for key, value in batch.items()}
         histories, new_words = self.model.histories(batch), batch.get("new_words")
-        users = longs(requests.user).to(self.device)
+        users = self.on_device(requests.user)
         is_search = requests.task == "search"
-        queries = longs(requests.query).to(self.device) if is_search else None
+        queries = self.on_device(requests.query) if is_search else None
         return lambda candidates: self.model.logits(
             histories, users, candidates, queries, new_words
         )

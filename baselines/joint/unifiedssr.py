@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from functools import partial
+from itertools import pairwise
 from typing import ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
@@ -33,15 +32,25 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
-from baselines.joint.base import TASKS, JointSystem, longs
+from baselines.joint.annotated_transformer import (
+    Attention,
+    Embeddings,
+    FeedForward,
+    LayerNorm,
+    Sublayer,
+    visible_keys,
+)
+from baselines.joint.base import TASKS, silence_untrained
+from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.instances.sequences import SequenceWindows, left_to_right, sequence_windows
-from benchmark.kit.modules import load_state, save_state
-from benchmark.kit.text.query_tables import rows_of_queries
-from benchmark.kit.text.words import Vocabulary, training_queries
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.instances.sequences import SequenceWindows, padded_right, sequence_windows
+from benchmark.kit.layers import sinusoids
+from benchmark.kit.modules import as_long, load_state, save_state
+from benchmark.kit.text.word_system import WordSystem
+from benchmark.kit.text.words import QueryWords, Vocabulary
+from benchmark.kit.training import Batch, Instances, TrainingSettings, in_batches, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import DROPOUT, LEARNING_RATE, Real, SearchSpace, UntilPatience
@@ -125,101 +134,6 @@ class UnifiedSSRConfig(SystemConfig):
 # ------------------------------------------------------------------------------------- networks
 
 
-class Embeddings(nn.Module):
-    """A table whose vectors are scaled by the root of their size: ids (...) → (..., size)."""
-
-    def __init__(self, rows: int, size: int) -> None:
-        super().__init__()
-        self.lut = nn.Embedding(rows, size)
-        self.scale = math.sqrt(size)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Look up."""
-        return self.lut(ids) * self.scale
-
-    def means(self, ids: torch.Tensor) -> torch.Tensor:
-        """The mean vector of the ids but 0, (..., ids) → (..., size); that of 0 if all are 0."""
-        counted = ids > 0
-        counted = counted | F.pad(~counted.any(dim=-1, keepdim=True), (0, ids.shape[-1] - 1))
-        weights = counted / counted.sum(dim=-1, keepdim=True)
-        means = F.embedding_bag(
-            ids.flatten(0, -2),
-            self.lut.weight,
-            mode="sum",
-            per_sample_weights=weights.flatten(0, -2).to(self.lut.weight.dtype),
-        )
-        return means.view(*ids.shape[:-1], -1) * self.scale
-
-
-class LayerNorm(nn.Module):
-    """Divides by the unbiased deviation, to which a constant is added: (..., size) → the same."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.a_2 = nn.Parameter(torch.ones(size))
-        self.b_2 = nn.Parameter(torch.zeros(size))
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Normalise the last dimension."""
-        centred = states - states.mean(dim=-1, keepdim=True)
-        return self.a_2 * centred / (states.std(dim=-1, keepdim=True) + 1e-6) + self.b_2
-
-
-class Attention(nn.Module):
-    """Multi-head attention; the four linears are of queries, keys, values and of the result."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.linears = nn.ModuleList(nn.Linear(size, size) for _ in range(4))
-
-    def forward(
-        self, states: torch.Tensor, others: torch.Tensor, visible: torch.Tensor
-    ) -> torch.Tensor:
-        """From ``states`` to ``others``, both (batch, length, size).
-
-        Args:
-            visible: (batch, 1, length, length) which of ``others`` each state may look at, at
-                least one.
-        """
-        inputs = (states, others, others)
-        # (batch, heads, length, size / heads)
-        query, keys, values = (
-            linear(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for linear, x in zip(self.linears[:3], inputs, strict=True)
-        )
-        context = F.scaled_dot_product_attention(
-            query,
-            keys,
-            values,
-            attn_mask=visible,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.linears[3](context.transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """Two layers at each position, (batch, length, size) → the same."""
-
-    def __init__(self, size: int, dropout: float) -> None:
-        super().__init__()
-        self.w_1 = nn.Linear(size, 2 * size)
-        self.w_2 = nn.Linear(2 * size, size)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Apply both layers."""
-        return self.w_2(self.dropout(torch.relu(self.w_1(states))))
-
-
-class Sublayer(nn.Module):
-    """The layer norm before a sublayer."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.norm = LayerNorm(size)
-
-
 class EncoderLayer(nn.Module):
     """Attention to the own branch, attention to the other one, feed-forward."""
 
@@ -271,28 +185,6 @@ class Encoder(nn.Module):
                 for states, others, mask in zip(branches, seen, visible, strict=True)
             ]
         return [self.norm(states) for states in branches]
-
-
-def visible_keys(is_real: torch.Tensor, causal: bool) -> torch.Tensor:
-    """Which positions each one may attend to, (batch, 1, length, length) of (batch, length).
-
-    A position to which nothing is left attends to itself, so no result is undefined.
-    """
-    length = is_real.shape[1]
-    every = torch.ones(length, length, dtype=torch.bool, device=is_real.device)
-    visible = is_real[:, None, :] & (every.tril() if causal else every)
-    itself = torch.eye(length, dtype=torch.bool, device=is_real.device)
-    return (visible | (itself & ~visible.any(dim=2, keepdim=True)))[:, None]
-
-
-def sinusoids(length: int, size: int) -> torch.Tensor:
-    """Position vectors (length, size): sines in even columns, cosines in odd ones."""
-    pair = torch.arange(0, size, 2, dtype=torch.float32)
-    angle = torch.arange(length)[:, None] * torch.exp(pair * (-math.log(10000.0) / size))
-    table = torch.zeros(length, size)
-    table[:, 0::2] = torch.sin(angle)
-    table[:, 1::2] = torch.cos(angle)[:, : size // 2]
-    return table
 
 
 class Sessions(NamedTuple):
@@ -528,18 +420,10 @@ def _mean_over(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 # ------------------------------------------------------------------------------------ instances
 
 
-class QueryWords:
-    """The word ids of every query of a corpus, (queries + 1, words)."""
-
-    def __init__(self, vocabulary: Vocabulary, corpus: Corpus, longest: int) -> None:
-        self._encode = partial(vocabulary.encode, longest=longest)
-        self.ids = self._encode(corpus.queries.text)
-
-    def of(self, queries: NDArray[np.integer], new_texts: Sequence[str] = ()) -> torch.Tensor:
-        """(...) queries → (..., words), as wide as these need; ``new_texts`` have the last ids."""
-        words = rows_of_queries(self.ids, queries, new_texts, self._encode)
-        used = np.flatnonzero((words > 0).reshape(-1, words.shape[-1]).any(axis=0))
-        return longs(words[..., : 1 + int(used.max(initial=0))])
+def as_wide_as_needed(words: IntArray) -> torch.Tensor:
+    """Words (…, any width) as a tensor without the last columns, in which no text has a word."""
+    used = np.flatnonzero((words > 0).reshape(-1, words.shape[-1]).any(axis=0))
+    return as_long(words[..., : 1 + int(used.max(initial=0))])
 
 
 class SequenceInstances(Instances):
@@ -569,49 +453,46 @@ class SequenceInstances(Instances):
             for task in tasks
         }
         self.tasks = tasks
-        self.sizes = [len(self.windows[task]) for task in tasks]
+        self.first = np.cumsum([0, *(len(self.windows[task]) for task in tasks)])
         needs_hits = config.bm25_negatives and len(self.windows.get("search", ()))
         hits = HardNegatives(view, config.bm25_pool) if needs_hits else None
         self.samplers = {task: NegativeSampler(view, task, hits=hits) for task in tasks}
 
     def __len__(self) -> int:
-        return sum(self.sizes)
+        return int(self.first[-1])
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
         """Batches of one task each, in random order."""
         found: list[NDArray[np.int64]] = []
-        first = 0
-        for size in self.sizes:
-            order = first + random.permutation(size)
-            found += [order[start : start + batch_size] for start in range(0, size, batch_size)]
-            first += size
+        for start, stop in pairwise(self.first):
+            found += in_batches(start + random.permutation(stop - start), batch_size)
         return [found[number] for number in random.permutation(len(found))]
 
     def steps(self, batch_size: int) -> int:
         """The batches of all tasks."""
-        return sum(math.ceil(size / batch_size) for size in self.sizes)
+        return sum(math.ceil(size / batch_size) for size in np.diff(self.first).tolist())
 
     def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
         """Gather windows of the task of the first row; draw their negatives."""
-        ends = np.cumsum(self.sizes)
-        number = int(np.searchsorted(ends, rows[0], side="right"))
+        number = int(np.searchsorted(self.first, rows[0], side="right")) - 1
         task = self.tasks[number]
-        windows, chosen = self.windows[task], rows - (ends[number] - self.sizes[number])
-        items, _ = left_to_right(windows.items(self.log, chosen))
-        events, _ = left_to_right(windows.rows[chosen] + 1)  # log rows, 0 where padded
-        events = events.astype(np.int64) - 1
-        is_target = _moved_alike(windows.rows[chosen], windows.is_target[chosen])
-        users = longs(windows.user[chosen])
+        windows, chosen = self.windows[task], rows - self.first[number]
+        rows = windows.rows[chosen]  # of the log, -1 where padded
+        count = (rows >= 0).sum(axis=1)
+        items = padded_right(windows.items(self.log, chosen), count)
+        events = padded_right(rows + 1, count) - 1
+        is_target = padded_right(windows.is_target[chosen], count)
+        users = as_long(windows.user[chosen])
         if task == "recommendation":
             batch = self._with_negatives(task, events[:, 1:], is_target[:, 1:], random)
-            return batch | {"users": users, "products": longs(items[:, :-1])}
+            return batch | {"users": users, "products": as_long(items[:, :-1])}
         queries = np.where(events >= 0, self.log.query[np.maximum(events, 0)], 0)
         is_target[:, 0] &= self.config.first_searches & self._is_first(events[:, 0])
         batch = self._with_negatives(task, events, is_target, random)
         return batch | {
             "users": users,
-            "products": longs(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
-            "words": self.words.of(queries),
+            "products": as_long(np.pad(items[:, :-1], ((0, 0), (1, 0)))),
+            "words": as_wide_as_needed(self.words.of(queries)),
             "asked": torch.from_numpy(events >= 0),
         }
 
@@ -636,28 +517,21 @@ class SequenceInstances(Instances):
         negatives = np.zeros((*events.shape, number), dtype=np.int64)
         negatives[is_target] = self.samplers[task].draw(events[is_target], number, random, further)
         return {
-            "targets": longs(np.where(events >= 0, self.log.item[np.maximum(events, 0)], 0)),
+            "targets": as_long(np.where(events >= 0, self.log.item[np.maximum(events, 0)], 0)),
             "is_target": torch.from_numpy(is_target),
             "negatives": torch.from_numpy(negatives),
         }
 
 
-def _moved_alike(rows: NDArray[np.int64], values: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Move ``values`` (rows, length) as :func:`left_to_right` moves what is not padding."""
-    moved, _ = left_to_right(np.where(rows >= 0, values + 1, 0))
-    return moved > 1
-
-
 # --------------------------------------------------------------------------------------- system
 
 
-class UnifiedSSR(JointSystem):
+class UnifiedSSR(WordSystem):
     """One network a task, both from the same pre-training."""
 
     Config = UnifiedSSRConfig
 
     model: nn.ModuleDict
-    words: QueryWords
 
     def network(self, corpus: Corpus) -> UnifiedSSRNetwork:
         """A freshly initialised network for the words at hand."""
@@ -670,7 +544,6 @@ class UnifiedSSR(JointSystem):
 
     def build(self, corpus: Corpus) -> nn.ModuleDict:
         """A network for each task, both alike."""
-        self.words = QueryWords(self.vocabulary, corpus, self.config.query_words)
         network = self.network(corpus)
         return nn.ModuleDict({task: copy.deepcopy(network) for task in TASKS})
 
@@ -680,8 +553,7 @@ class UnifiedSSR(JointSystem):
         The network of a task without training sequences stays as pre-trained.
         """
         config: UnifiedSSRConfig = self.config
-        texts = [view.corpus.queries.text[number] for number in training_queries(view)]
-        self.vocabulary = Vocabulary.of_texts((), texts)
+        self.read_words(Vocabulary.of_view(view), view.corpus)
         self.model = cast(nn.ModuleDict, self.seeded_build(view.corpus))
         instances = {task: SequenceInstances(view, self.words, config, (task,)) for task in TASKS}
         tasks = tuple(task for task in TASKS if len(instances[task]))
@@ -692,15 +564,11 @@ class UnifiedSSR(JointSystem):
         for task in tasks:
             self._train(task, self._network_of(task), instances[task], config.training, view)
 
-    @torch.no_grad()
     def _silence_users_without_sequences(self, instances: dict[str, SequenceInstances]) -> None:
         """Users whom training never reads start, and stay, at zero, as the unknown user does."""
         read = [windows.user for one in instances.values() for windows in one.windows.values()]
         for task in TASKS:
-            table = self._network_of(task).u_embed.lut.weight
-            silent = torch.ones(len(table), dtype=torch.bool, device=table.device)
-            silent[longs(np.unique(np.concatenate(read)))] = False
-            table[silent] = 0.0
+            silence_untrained(self._network_of(task).u_embed.lut.weight, np.concatenate(read))
 
     def _pretrain(self, view: TrainingView, tasks: tuple[str, ...]) -> None:
         """Train one network on ``tasks``, or read it where an interrupted run has written it."""
@@ -742,7 +610,7 @@ class UnifiedSSR(JointSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a request, one product a candidate."""
-        candidates = longs(requests.candidates).to(self.device)
+        candidates = self.on_device(requests.candidates)
         return self._network_of(requests.task).products_with(self._vectors(requests), candidates)
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
@@ -753,7 +621,7 @@ class UnifiedSSR(JointSystem):
         """What products are compared with, (batch, size)."""
         network = self._network_of(requests.task)
         history = requests.history(self.config.history_length, requests.task, "right")
-        users, products = (longs(ids).to(self.device) for ids in (requests.user, history.items))
+        users, products = (self.on_device(ids) for ids in (requests.user, history.items))
         if requests.task == "recommendation":
             return network.recommendation_vectors(users, products)
         every = np.arange(len(requests))
@@ -763,6 +631,6 @@ class UnifiedSSR(JointSystem):
         return network.search_vectors(
             users,
             F.pad(products, (1, 0)),
-            self.words.of(queries, requests.new_queries).to(self.device),
+            as_wide_as_needed(self.words.of(queries, requests.new_queries)).to(self.device),
             torch.from_numpy(asked).to(self.device),
         )

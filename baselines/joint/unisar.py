@@ -17,10 +17,8 @@ among the contrastive negatives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,27 +28,34 @@ from pydantic import Field
 from torch import nn
 
 from baselines.joint.base import (
-    PAIRS_AT_ONCE,
     SPACE,
     TASKS,
-    Attribute,
-    Candidates,
-    JointHistoryConfig,
+    ContrastingInstances,
     JointSystem,
-    QueryItemContrast,
     alternating,
-    history_window,
     logistic_loss,
-    longs,
-    tasks_with_events,
+    logits_of_all,
 )
-from benchmark.data.dataset import LongArray
-from benchmark.errors import SystemFailure
+from baselines.joint.batches import BatchBuilder
+from baselines.joint.histories import JointHistoryConfig
+from baselines.joint.layers import (
+    Attribute,
+    BilinearContrast,
+    EncoderLayer,
+    EntityTables,
+    FusionLayer,
+    QueryItemContrast,
+    TaskExperts,
+    bilinear_form,
+)
+from benchmark.data.dataset import IntArray
 from benchmark.files import atomic_path
-from benchmark.kit.text.query_tables import rows_of_queries
-from benchmark.kit.text.words import Vocabulary, training_queries
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
-from benchmark.protocol.requests import Events, Requests, TrainingExamples
+from benchmark.kit.layers import hidden_layers
+from benchmark.kit.modules import as_long
+from benchmark.kit.text.words import Vocabulary
+from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.kit.training.optimizers import decay_groups
+from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.systems.space import Choice, Real, SearchSpace
 from benchmark.systems.view import Corpus, TrainingView
 
@@ -126,7 +131,7 @@ class QueryEncoder(nn.Module):
         return torch.tanh(self.projection(self.words(words)))
 
 
-class EntityEncoder(nn.Module):
+class EntityEncoder(EntityTables):
     """Items or users: the vector of the id and of each attribute, then a layer.
 
     Args:
@@ -146,109 +151,15 @@ class EntityEncoder(nn.Module):
         texts: torch.Tensor | None = None,
         text_size: int = 0,
     ) -> None:
-        super().__init__()
-        self.ids = nn.Embedding(rows, id_size)
-        self.tables = nn.ModuleDict()
-        for attribute in attributes:
-            self.tables[attribute.name] = nn.Embedding(attribute.number_of_values, attribute.size)
-            self.register_buffer(f"{attribute.name}_values", attribute.values, persistent=False)
+        super().__init__(rows, id_size, attributes)
         self.register_buffer("texts", texts, persistent=False)
-        width = id_size + (text_size if texts is not None else 0)
-        width += sum(attribute.size for attribute in attributes)
-        self.projection = nn.Linear(width, size)
+        self.projection = nn.Linear(self.size + (0 if texts is None else text_size), size)
 
     def forward(self, ids: torch.Tensor, query_encoder: QueryEncoder) -> torch.Tensor:
         """(ids,) → (ids, size) in (-1, 1)."""
-        parts = [self.ids(ids)]
-        if self.texts is not None:
-            parts.append(query_encoder(self.texts[ids]))
-        for name, table in self.tables.items():
-            parts.append(table(getattr(self, f"{name}_values")[ids]))
-        return torch.tanh(self.projection(torch.cat(parts, dim=-1)))
-
-
-class Attention(nn.Module):
-    """Multi-head attention that gives zero where there is nothing to attend to."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * size, size))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * size))
-        self.out_proj = nn.Linear(size, size)
-        nn.init.xavier_uniform_(self.in_proj_weight)
-
-    def forward(
-        self, queries: torch.Tensor, keys: torch.Tensor, visible: torch.Tensor
-    ) -> torch.Tensor:
-        """From (batch, length, size) to (batch, others, size), ``visible`` (batch, others)."""
-        query, key, value = (self._by_head(part) for part in self._projected(queries, keys))
-        any_visible = visible.any(dim=1)
-        # A row of nothing attends to all of its padding, and the result is struck out below.
-        mask = visible | ~any_visible[:, None]
-        context = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        context = context.transpose(1, 2).flatten(2)  # (batch, length, size)
-        return self.out_proj(context) * any_visible[:, None, None]
-
-    def _projected(self, queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Queries, keys and values; all by one product where states attend to themselves."""
-        if queries is keys:
-            return F.linear(keys, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        size = queries.shape[-1]
-        weights = self.in_proj_weight.split([size, 2 * size])
-        biases = self.in_proj_bias.split([size, 2 * size])
-        both = F.linear(keys, weights[1], biases[1]).chunk(2, dim=-1)
-        return (F.linear(queries, weights[0], biases[0]), *both)
-
-    def _by_head(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, length, dim)
-
-
-class EncoderLayer(nn.Module):
-    """Attention to a list of events, then two layers at each position; norms after the sums."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.self_attn = Attention(size, heads, dropout)
-        self.linear1 = nn.Linear(size, size)
-        self.linear2 = nn.Linear(size, size)
-        self.norm1 = nn.LayerNorm(size)
-        self.norm2 = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: torch.Tensor, keys: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-        """States ``x`` (batch, length, size) that attend to ``keys`` (batch, others, size)."""
-        x = self.norm1(x + self.dropout(self.self_attn(x, keys, visible)))
-        hidden = self.linear2(self.dropout(torch.relu(self.linear1(x))))
-        return self.norm2(x + self.dropout(hidden))
-
-
-class FusionLayer(nn.Module):
-    """The decoder layer of the transformer without a causal mask."""
-
-    def __init__(self, size: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.self_attn = Attention(size, heads, dropout)
-        self.multihead_attn = Attention(size, heads, dropout)
-        self.linear1 = nn.Linear(size, size)
-        self.linear2 = nn.Linear(size, size)
-        self.norm1 = nn.LayerNorm(size)
-        self.norm2 = nn.LayerNorm(size)
-        self.norm3 = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: torch.Tensor, memory: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-        """Attend within ``x``, then to ``memory``: two views (batch, length, size) of one list."""
-        x = self.norm1(x + self.dropout(self.self_attn(x, x, visible)))
-        x = self.norm2(x + self.dropout(self.multihead_attn(x, memory, visible)))
-        hidden = self.linear2(self.dropout(torch.relu(self.linear1(x))))
-        return self.norm3(x + self.dropout(hidden))
+        vector, *attributes = self.vectors_of(ids)
+        text = [] if self.texts is None else [query_encoder(self.texts[ids])]
+        return torch.tanh(self.projection(torch.cat([vector, *text, *attributes], dim=-1)))
 
 
 class TargetPooling(nn.Module):
@@ -256,8 +167,7 @@ class TargetPooling(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        nn.init.xavier_normal_(self.weight)
+        self.weight = bilinear_form(size)
 
     def forward(
         self, history: torch.Tensor, visible: torch.Tensor, candidates: torch.Tensor
@@ -270,60 +180,8 @@ class TargetPooling(nn.Module):
         return (weights @ history) * any_visible[:, None, None]
 
 
-def _layers(*sizes: int, dropout: float) -> list[nn.Module]:
-    """Linear layers, each with ReLU and dropout."""
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-    return layers
-
-
-class TaskExperts(nn.Module):
-    """Experts of each task and shared ones, a gate a task over its own and the shared, towers.
-
-    The experts of a group are one layer, their outputs side by side.
-    """
-
-    def __init__(self, config: UniSARConfig, inputs: int) -> None:
-        super().__init__()
-        outputs = config.experts * config.expert_size
-        self.size, self.number = config.expert_size, 2 * config.experts
-        self.shared = nn.Linear(inputs, outputs)
-        self.own = nn.ModuleList(nn.Linear(inputs, outputs) for _ in TASKS)
-        self.gates = nn.ModuleList(nn.Linear(inputs, self.number) for _ in TASKS)
-        self.dropout = nn.Dropout(config.dropout)
-        self.towers = nn.ModuleList(
-            nn.Sequential(*_layers(config.expert_size, *config.tower_sizes, dropout=config.dropout))
-            for _ in TASKS
-        )
-
-    def forward(
-        self, task: int, per_candidate: torch.Tensor, per_request: torch.Tensor
-    ) -> torch.Tensor:
-        """The tower's output (batch, candidates, tower_sizes[1]).
-
-        The inputs of the experts are ``per_candidate`` (batch, candidates, any) followed by
-        ``per_request`` (batch, any), which is multiplied once and not once a candidate.
-        """
-        layers: list[Any] = [self.own[task], self.shared, self.gates[task]]
-        weight = torch.cat([layer.weight for layer in layers])
-        bias = torch.cat([layer.bias for layer in layers])
-        first, rest = weight.split([per_candidate.shape[-1], per_request.shape[-1]], dim=1)
-        sums = F.linear(per_candidate, first) + F.linear(per_request, rest, bias)[:, None]
-        hidden, gate = sums.split([self.number * self.size, self.number], dim=-1)
-        experts = self.dropout(torch.relu(hidden)).unflatten(-1, (self.number, self.size))
-        mixed = gate.softmax(dim=-1).unsqueeze(-2) @ experts  # (batch, candidates, 1, expert_size)
-        return self.towers[task](mixed.squeeze(-2))
-
-
-class TransitionContrast(nn.Module):
+class TransitionContrast(BilinearContrast):
     """InfoNCE between the two views of one user's events, against the views of all others."""
-
-    def __init__(self, size: int, temperature: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        self.temperature = nn.Parameter(torch.tensor(temperature))
-        nn.init.xavier_normal_(self.weight)
 
     def forward(
         self, first: torch.Tensor, second: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor
@@ -426,10 +284,12 @@ class UniSARModel(nn.Module):
         self.recommendation_pooling = TargetPooling(size)
         self.search_pooling = TargetPooling(size)
         self.no_query = nn.Parameter(torch.empty(1, size))
-        self.experts = TaskExperts(config, 5 * size)
+        self.experts = TaskExperts(
+            5 * size, config.experts, config.expert_size, config.tower_sizes, config.dropout
+        )
         sizes = config.tower_sizes[-1], *config.predictor_sizes
         self.predictors = nn.ModuleList(
-            nn.Sequential(*_layers(*sizes, dropout=config.dropout), nn.Linear(sizes[-1], 1))
+            nn.Sequential(*hidden_layers(*sizes, dropout=config.dropout), nn.Linear(sizes[-1], 1))
             for _ in TASKS
         )
         self.query_item = QueryItemContrast(size, config.query_item_temperature)
@@ -553,151 +413,17 @@ def _stack(
     return nn.ModuleList(layer(size, heads, dropout) for _ in range(number))
 
 
-def merged_places(
-    recommendation_times: NDArray[np.float64], search_times: NDArray[np.float64]
-) -> tuple[LongArray, LongArray]:
-    """The place of each event among both lists ordered by time, recommendation first where equal.
-
-    Args:
-        recommendation_times, search_times: (events, length), infinite at padding, which comes last.
-
-    Returns:
-        The places in the recommendation list and in the search list, shapes as given.
-    """
-    times = np.concatenate([recommendation_times, search_times], axis=1)
-    order = np.argsort(times, axis=1, kind="stable")
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.arange(order.shape[1])[None, :], axis=1)
-    length = recommendation_times.shape[1]
-    return places[:, :length], places[:, length:]
-
-
-class Compact:
-    """The distinct ones of many ids, so that each is encoded once; the padding id 0 is row 0."""
-
-    def __init__(self, size: int, arrays: Sequence[NDArray[np.integer]]) -> None:
-        present = np.zeros(size, dtype=bool)
-        present[0] = True
-        for array in arrays:
-            present[array] = True
-        self.ids = np.flatnonzero(present)
-        self._row = np.cumsum(present) - 1
-
-    def rows(self, ids: NDArray[np.integer]) -> torch.Tensor:
-        """The rows of ``ids`` among :attr:`ids`, same shape."""
-        return torch.from_numpy(self._row[ids])
-
-
-class BatchBuilder:
-    """Makes the tensors of events: distinct items and queries once, all else as rows of these.
-
-    A batch has ``items`` (distinct items,) and ``words`` (distinct queries, words), row 0 of both
-    for padding; under ``history/`` the lists of :class:`HistoryWindow` and their merged places;
-    ``users`` and ``query`` (events,), ``candidates`` (events, candidates); and ``sizes``, how many
-    events of each task it holds, recommendation first.
-    """
-
-    def __init__(self, config: UniSARConfig, corpus: Corpus, vocabulary: Vocabulary) -> None:
-        self.config = config
-        self.number_of_items = corpus.number_of_items
-        self._encode = partial(vocabulary.encode, longest=config.query_words)
-        self.words = self._encode(corpus.queries.text)
-
-    def __call__(
-        self,
-        events: Sequence[Events],
-        candidates: NDArray[np.integer],
-        contrast: tuple[NDArray[np.integer], NDArray[np.integer]] | None = None,
-    ) -> Batch:
-        """The batch of some events.
-
-        Args:
-            events: those of recommendation, those of search, or both, in this order.
-            candidates: (all events, candidates).
-            contrast: negative items and negative queries of the contrastive loss. Then the batch
-                has ``negative_items``, ``negative_queries``, ``pairs`` and ``clicks`` too.
-        """
-        bought, searched, clicks, item_places, session_places = _stacked(
-            [self._history(some) for some in events]
-        )
-        asked = np.concatenate([some.query for some in events])
-        users = np.concatenate([some.user for some in events])
-        negatives = contrast or (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-        items = Compact(self.number_of_items + 1, (bought, clicks, candidates, negatives[0]))
-        new = events[0].new_queries  # all of one set of requests, or none in training
-        queries = Compact(len(self.words) + len(new), (searched, asked, negatives[1]))
-        batch = {
-            "items": torch.from_numpy(items.ids),
-            "words": longs(rows_of_queries(self.words, queries.ids, new, self._encode)),
-            "history/items": items.rows(bought),
-            "history/queries": queries.rows(searched),
-            "history/clicks": items.rows(clicks),
-            "history/item_places": torch.from_numpy(item_places),
-            "history/session_places": torch.from_numpy(session_places),
-            "users": longs(users),
-            "query": queries.rows(asked),
-            "candidates": items.rows(candidates),
-            "sizes": torch.tensor(
-                [sum(len(some) for some in events if some.task == task) for task in TASKS]
-            ),
-        }
-        if contrast is not None:
-            batch["negative_items"] = items.rows(negatives[0])
-            batch["negative_queries"] = queries.rows(negatives[1])
-            batch["pairs"], batch["clicks"] = clicked_pairs(batch)
-        return batch
-
-    def _history(self, events: Events) -> tuple[NDArray[Any], ...]:
-        """Items, queries and clicks of the histories, and the merged places of both lists."""
-        window = history_window(events, self.config)
-        places = merged_places(window.item_times, window.session_times)
-        return (window.items, window.queries, window.clicks, *places)
-
-
-def _stacked(histories: Sequence[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
-    """The arrays of several tasks below each other, padded to equal lengths."""
-    stacked: list[NDArray[Any]] = []
-    for arrays in zip(*histories, strict=True):
-        length = max(array.shape[1] for array in arrays)
-        padded = [
-            np.pad(array, [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
-            for array in arrays
-        ]
-        stacked.append(np.concatenate(padded))
-    return stacked
-
-
-def clicked_pairs(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The distinct clicks of a batch's histories.
-
-    Returns:
-        The rows of query and item, (2, pairs), and how often the histories of each task's events
-        hold them, (tasks, pairs).
-    """
-    clicks, sizes = batch["history/clicks"], batch["sizes"]
-    event, place, _ = where = torch.nonzero(clicks, as_tuple=True)
-    item, query = clicks[where], batch["history/queries"][event, place]
-    width = len(batch["items"])
-    keys, pair = (query * width + item).unique(return_inverse=True)
-    is_search = (event >= sizes[0]).long()
-    count = torch.bincount(is_search * len(keys) + pair, minlength=2 * len(keys))
-    return torch.stack([keys // width, keys % width]), count.view(2, len(keys))
-
-
-class JointInstances(Instances):
+class JointInstances(ContrastingInstances):
     """Training events of both tasks; every step takes some of each.
 
-    Rows are the recommendation events, then the search events. An epoch is one pass over the
-    recommendation events, or over the search events where there are no others.
+    An epoch is one pass over the recommendation events, or over the search events where there are
+    no others.
     """
 
     def __init__(self, view: TrainingView, config: UniSARConfig, builder: BatchBuilder) -> None:
-        self.config, self.builder = config, builder
-        self.examples: dict[str, TrainingExamples] = {task: view.examples(task) for task in TASKS}
+        super().__init__(view, config, TASKS, config.contrastive_negatives)
+        self.builder = builder
         self.sizes = tuple(len(self.examples[task]) for task in TASKS)
-        self.number_of_items = view.corpus.number_of_items
-        self.trained_queries = training_queries(view)
-        self.candidates = Candidates(view, config)
 
     def __len__(self) -> int:
         return self.sizes[0] or self.sizes[1]
@@ -706,7 +432,7 @@ class JointInstances(Instances):
         """Shuffle both tasks; the search events of a batch stand evenly among the others."""
         recommendation, search = self.sizes
         if not recommendation or not search:
-            return super().batches(batch_size, random)
+            return Instances.batches(self, batch_size, random)
         order = random.permutation(recommendation)
         steps = -(-recommendation // batch_size)
         share = search // (recommendation // batch_size + 1) + 1
@@ -724,20 +450,12 @@ class JointInstances(Instances):
             for step in range(steps)
         ]
 
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        """Targets in column 0 of the candidates, negatives after it."""
-        number = self.sizes[0]
-        parts = (rows[rows < number], rows[rows >= number] - number)
-        chosen = [
-            self.examples[task].select(part)
-            for task, part in zip(TASKS, parts, strict=True)
-            if len(part)
-        ]
-        candidates = np.concatenate([self.candidates.of(some, random) for some in chosen])
-        size = self.config.contrastive_negatives
-        items = 1 + random.permutation(self.number_of_items)[:size]
-        queries = random.permutation(self.trained_queries)[:size]
-        return self.builder(chosen, candidates, (items, queries))
+    def tensors(
+        self, chosen: dict[str, tuple[TrainingExamples, IntArray]], random: np.random.Generator
+    ) -> Batch:
+        """What the builder makes of the events, with items and queries to contrast."""
+        events, candidates = zip(*chosen.values(), strict=True)
+        return self.builder(events, np.concatenate(candidates), self.contrast(random))
 
 
 class TaskLosses(NamedTuple):
@@ -771,9 +489,7 @@ class UniSAR(JointSystem):
         config = self.config
         texts = None
         if config.item_words:
-            words = self.vocabulary.encode(corpus.items.text, config.query_words)
-            texts = longs(words)
-        self.builder = BatchBuilder(config, corpus, self.vocabulary)
+            texts = as_long(self.vocabulary.encode(corpus.items.text, config.query_words))
         model = UniSARModel(
             config,
             item_rows=corpus.number_of_items + 1,
@@ -785,25 +501,22 @@ class UniSAR(JointSystem):
             model.users.ids.weight[0] = 0.0
         return model
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the tasks that the view has; keep the weights of the best validation."""
-        tasks = tasks_with_events(view)
-        if not tasks:
-            raise SystemFailure("UniSAR: the view has no training event of any task.")
-        corpus = view.corpus
-        queries = [corpus.queries.text[number] for number in training_queries(view)]
-        items = corpus.items.text if self.config.item_words else ()
-        self.vocabulary = Vocabulary.of_texts(items, queries)
-        self.model = cast(UniSARModel, self.seeded_build(corpus))
-        train(
-            self.model,
-            JointInstances(view, self.config, self.builder),
-            self.loss,
-            self.config.training,
-            self.context,
-            partial(view.validate, self, tasks),
-            parameter_groups=self._parameter_groups(),
-        )
+    def vocabulary_of(self, view: TrainingView) -> Vocabulary:
+        """The words of the training queries and, if they are read, of the item texts."""
+        return Vocabulary.of_view(view, reads_items=self.config.item_words)
+
+    def read_words(self, vocabulary: Vocabulary, corpus: Corpus) -> None:
+        """Take a vocabulary, and make batches of the queries' words."""
+        super().read_words(vocabulary, corpus)
+        self.builder = BatchBuilder(self.config, self.words, corpus.number_of_items)
+
+    def instances(self, view: TrainingView) -> JointInstances:
+        """Events of both tasks."""
+        return JointInstances(view, self.config, self.builder)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All but the biases decay."""
+        return decay_groups(self.model)
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The weighted sum of the losses of the tasks."""
@@ -848,14 +561,15 @@ class UniSAR(JointSystem):
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """Every history is encoded once and pooled for some items of the catalogue at a time."""
         batch, _, queries, interests = self._encoded(requests)
-        rows = slice(0, len(requests))
+        everything = slice(0, len(requests))
         every = torch.arange(requests.number_of_items + 1, device=self.device)
-        vectors = self.model.encode_items(every)  # (items + 1, size)
-        parts = []
-        for part in every.split(max(1, PAIRS_AT_ONCE // len(requests))):
-            batch["candidates"] = part.expand(len(requests), -1)
-            parts.append(self.logits(requests.task, interests, batch, rows, vectors, queries))
-        return torch.cat(parts, dim=1)
+        items = self.model.encode_items(every)  # (items + 1, size)
+
+        def logits_of(candidates: torch.Tensor) -> torch.Tensor:
+            asked = batch | {"candidates": candidates}
+            return self.logits(requests.task, interests, asked, everything, items, queries)
+
+        return logits_of_all(logits_of, requests, self.device)
 
     def _encoded(self, requests: Requests) -> tuple[Batch, torch.Tensor, torch.Tensor, Interests]:
         """A batch, the vectors of its distinct items and queries, and the fused histories."""
@@ -924,14 +638,3 @@ class UniSAR(JointSystem):
         )
         candidates = F.embedding(batch["candidates"][rows], items)
         return self.model.logits(TASKS.index(task), interests, candidates, users, query)
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """All but the biases decay."""
-        named = list(self.model.named_parameters())
-        return [
-            {"params": [parameter for name, parameter in named if "bias" not in name]},
-            {
-                "params": [parameter for name, parameter in named if "bias" in name],
-                "weight_decay": 0.0,
-            },
-        ]

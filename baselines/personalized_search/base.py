@@ -9,9 +9,7 @@ selected on the suite's validation lists.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,10 +22,11 @@ from benchmark.data.dataset import IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.modules import TorchSystem
-from benchmark.kit.text.query_tables import rows_of_queries
-from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.modules import as_long
+from benchmark.kit.text.word_system import TrainedWordSystem
+from benchmark.kit.text.words import PADDING_WORD
+from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Events, Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (
@@ -41,8 +40,6 @@ from benchmark.systems.space import (
 from benchmark.systems.view import Corpus, TrainingView
 
 TASK = "search"
-
-_VOCABULARY = "vocabulary.json"
 
 
 class ProductSearchConfig(SystemConfig):
@@ -199,32 +196,20 @@ class SearchInstances(Instances):
         number = self.number + self.number_of_hits
         negatives = self.negatives.draw(chosen.position, number, random, self.number_of_hits)
         return {
-            "queries": as_long(self.system.query_words[chosen.query]),
+            "queries": as_long(self.system.words.ids[chosen.query]),
             "history": as_long(self.system.history_items(chosen)),
             "targets": as_long(chosen.target),
             "negatives": as_long(negatives),
         }
 
 
-def as_long(values: NDArray[np.integer]) -> torch.Tensor:
-    """Ids as a tensor that indexes, same shape."""
-    return torch.from_numpy(values.astype(np.int64))
-
-
 # --------------------------------------------------------------------------------------- system
 
 
-class ProductSearch(TorchSystem):
-    """Base of the family's systems.
-
-    ``query_words`` is (queries + 1, words), the word ids of every query of the corpus.
-    """
-
-    reads_query_texts = True
+class ProductSearch(TrainedWordSystem):
+    """Base of the family's systems."""
 
     model: SearchNetwork
-    vocabulary: Vocabulary
-    query_words: IntArray
 
     @abstractmethod
     def network(self, number_of_items: int, word_rows: int) -> SearchNetwork:
@@ -242,44 +227,27 @@ class ProductSearch(TorchSystem):
         behaviour = None if config.history_of == "both" else config.history_of
         return events.history(config.history_length, behaviour, "right").items
 
-    def vocabulary_of(self, view: TrainingView) -> Vocabulary:
-        """The words of the training queries: others have no vector that is ever trained."""
-        texts = view.corpus.queries.text
-        return Vocabulary.of_texts((), [texts[query] for query in training_queries(view)])
-
-    def read_queries(self, vocabulary: Vocabulary, corpus: Corpus) -> None:
-        """Take a vocabulary, and encode the queries of a corpus with it."""
-        self.vocabulary = vocabulary
-        self.query_words = self.words_of(corpus.queries.text)
-
-    def words_of(self, queries: Sequence[str]) -> IntArray:
-        """The word ids (queries, words) of texts."""
-        return self.vocabulary.encode(queries, self.config.query_words)
-
     def build(self, corpus: Corpus) -> SearchNetwork:
         """The network for the words at hand."""
         return self.network(corpus.number_of_items, self.vocabulary.number_of_ids)
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on searches; keep the weights of the best validation."""
+    def trained_tasks(self, view: TrainingView) -> tuple[str, ...]:
+        """Search, if there are any."""
         if TASK not in view.tasks:
             raise SystemFailure(f"{type(self).__name__} learns from searches, and there are none.")
-        self.read_queries(self.vocabulary_of(view), view.corpus)
-        instances = self.instances(view)
-        self.model = network = cast(SearchNetwork, self.seeded_build(view.corpus))
-        train(
-            network,
-            instances,
-            network.loss,
-            self.config.training,
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-            parameter_groups=_decaying_and_biases(network),
-        )
+        return (TASK,)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The network's."""
+        return self.model.loss(batch)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All but the biases decay."""
+        return decay_groups(self.model)
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One vector a request, one product a candidate."""
-        candidates = as_long(requests.candidates).to(self.device)
+        candidates = self.on_device(requests.candidates)
         return self.model.scores(self._user_vectors(requests), candidates)
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
@@ -287,29 +255,8 @@ class ProductSearch(TorchSystem):
         return self.model.scores_of_all(self._user_vectors(requests))
 
     def _user_vectors(self, requests: Requests) -> torch.Tensor:
-        words = rows_of_queries(
-            self.query_words, requests.query, requests.new_queries, self.words_of
-        )
+        words = self.words.of(requests.query, requests.new_queries)
         return self.model.user_vectors(
-            as_long(words).to(self.device),
-            as_long(self.history_items(requests)).to(self.device),
+            self.on_device(words),
+            self.on_device(self.history_items(requests)),
         )
-
-    def save(self, folder: Path) -> None:
-        """Write the weights and the vocabulary."""
-        super().save(folder)
-        self.vocabulary.save(folder / _VOCABULARY)
-
-    def load(self, folder: Path, corpus: Corpus) -> None:
-        """Read the vocabulary, encode the queries, and read the weights."""
-        self.read_queries(Vocabulary.load(folder / _VOCABULARY), corpus)
-        super().load(folder, corpus)
-
-
-def _decaying_and_biases(network: nn.Module) -> list[dict[str, Any]]:
-    """Optimiser groups: biases do not decay."""
-    named = list(network.named_parameters())
-    return [
-        {"params": [parameter for name, parameter in named if "bias" not in name]},
-        {"params": [parameter for name, parameter in named if "bias" in name], "weight_decay": 0.0},
-    ]

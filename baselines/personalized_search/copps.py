@@ -34,10 +34,10 @@ from baselines.personalized_search.base import (
     ProductSearch,
     SearchInstances,
     SearchNetwork,
-    as_long,
 )
 from baselines.personalized_search.joint_framework import HistoryNetwork
 from benchmark.data.dataset import IntArray, Items, LongArray
+from benchmark.kit.modules import as_long
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import TrainingView

@@ -28,13 +28,13 @@ from baselines.personalized_search.base import (
     SearchInstances,
     SearchNetwork,
     as_false,
-    as_long,
     as_true,
     initialise,
     mean_of_words,
 )
 from benchmark.data.dataset import IntArray
-from benchmark.kit.text.words import PADDING_WORD, Vocabulary, training_queries
+from benchmark.kit.modules import as_long
+from benchmark.kit.text.words import PADDING_WORD, Vocabulary
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.space import Real, SearchSpace
 from benchmark.systems.view import TrainingView
@@ -245,6 +245,4 @@ class ProdSearch(ProductSearch):
         config: ProdSearchConfig = self.config
         if not config.has_word_loss:
             return super().vocabulary_of(view)
-        corpus = view.corpus
-        queries = [corpus.queries.text[query] for query in training_queries(view)]
-        return Vocabulary.of_texts(corpus.items.text, queries, config.minimum_word_count)
+        return Vocabulary.of_view(view, reads_items=True, minimum_count=config.minimum_word_count)

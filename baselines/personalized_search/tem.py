@@ -14,7 +14,6 @@ on their inputs (see ``joint_framework.py``). The plain TEM of such a framework 
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import torch
@@ -34,6 +33,7 @@ from baselines.personalized_search.prodsearch import (
     ProdSearchConfig,
     ProdSearchNetwork,
 )
+from benchmark.kit.layers import attend, sinusoids
 from benchmark.systems.space import Choice, SearchSpace, Whole
 
 _LAYER_NORM_EPSILON = 1e-6  # of the original form
@@ -78,18 +78,15 @@ class MultiHeadAttention(nn.Module):
             states: (batch, length, size).
             is_real: (batch, length) which of them may be looked at.
         """
-        context = F.scaled_dot_product_attention(
-            self._by_head(self.linear_query(asking)),
-            self._by_head(self.linear_keys(states)),
-            self._by_head(self.linear_values(states)),
-            attn_mask=is_real[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
+        context = attend(
+            self.linear_query(asking),
+            self.linear_keys(states),
+            self.linear_values(states),
+            self.heads,
+            is_real[:, None, None, :],
+            self.dropout if self.training else 0.0,
         )
-        return self.final_linear(context.transpose(1, 2).flatten(2))
-
-    def _by_head(self, states: torch.Tensor) -> torch.Tensor:
-        """(batch, length, size) → (batch, heads, length, size / heads)."""
-        return states.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return self.final_linear(context)
 
 
 class FeedForward(nn.Module):
@@ -155,16 +152,6 @@ class Encoder(nn.Module):
             states = layer(states, is_real)
         states = self.transformer_inter[-1](states, is_real, wanted)
         return self.layer_norm(states)
-
-
-def sinusoids(length: int, size: int) -> torch.Tensor:
-    """Position vectors (length, size): sines in even columns, cosines in odd ones."""
-    pair = torch.arange(0, size, 2, dtype=torch.float32)
-    angle = torch.arange(length)[:, None] * torch.exp(pair * (-math.log(10000.0) / size))
-    table = torch.zeros(length, size)
-    table[:, 0::2] = torch.sin(angle)
-    table[:, 1::2] = torch.cos(angle)[:, : size // 2]
-    return table
 
 
 class OriginalTEM(ProdSearchNetwork):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from pydantic import Field
 from torch import nn
 
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.instances.sequences import sequence_windows
-from benchmark.kit.modules import TorchSystem
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.instances.sequences import padded_right, sequence_windows
+from benchmark.kit.modules import as_long
+from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.kit.training.system import TrainedSystem
 from benchmark.protocol.histories import Padding
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
@@ -84,8 +85,16 @@ class Asked:
     asked_at: torch.Tensor
 
 
-class SequentialSystem(TorchSystem):
-    """Fits :meth:`loss` on :meth:`instances`; scores by :meth:`candidate_scores`."""
+class HistorySystem(TrainedSystem):
+    """Learns from recommendation events, and is selected on them."""
+
+    def trained_tasks(self, view: TrainingView) -> tuple[str, ...]:
+        """Recommendation."""
+        return (TASK,)
+
+
+class SequentialSystem(HistorySystem):
+    """Scores by :meth:`candidate_scores`, and by popularity where there is no history."""
 
     model: SequentialModule
     padding: Padding = "right"
@@ -95,14 +104,6 @@ class SequentialSystem(TorchSystem):
     @abstractmethod
     def network(self, corpus: Corpus) -> nn.Module:
         """A freshly initialised network."""
-
-    @abstractmethod
-    def instances(self, view: TrainingView) -> Instances:
-        """What the network learns from."""
-
-    @abstractmethod
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """The mean loss of a batch of :meth:`instances`."""
 
     @abstractmethod
     def candidate_scores(self, asked: Asked, candidates: torch.Tensor) -> torch.Tensor:
@@ -116,29 +117,15 @@ class SequentialSystem(TorchSystem):
         """The network with a place for the item counts."""
         return SequentialModule(self.network(corpus), corpus.number_of_items)
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the recommendation task; keep the weights of the best validation."""
-        instances = self.instances(view)
-        self.model = cast(SequentialModule, self.seeded_build(view.corpus))
+    def prepare(self, view: TrainingView) -> None:
+        """Count the items of the training events."""
         bought = view.log.item[view.log.recommendation.positions]
         counts = np.bincount(bought, minlength=view.corpus.number_of_items + 1)
         self.model.popularity.copy_(torch.from_numpy(counts))
-        train(
-            self.model,
-            instances,
-            self.loss,
-            self.training_settings(instances),
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-        )
-
-    def training_settings(self, instances: Instances) -> TrainingSettings:
-        """How the network is trained on these instances."""
-        return self.config.training
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """Popularity where the history is empty, the network elsewhere."""
-        candidates = self._tensor(requests.candidates)
+        candidates = self.on_device(requests.candidates)
         return self._by_network_where_it_can(
             requests,
             self.model.popularity[candidates],  # (batch, candidates)
@@ -164,24 +151,16 @@ class SequentialSystem(TorchSystem):
         can = (history.count > 0) | self.reads_empty_histories
         rows = np.flatnonzero(can)
         if len(rows):
-            chosen = self._tensor(rows)
+            chosen = self.on_device(rows)
             asked = Asked(
-                items=self._tensor(history.items[rows]),
-                lengths=self._tensor(history.count[rows]),
-                users=self._tensor(requests.user[rows]),
-                times=self._tensor(history.timestamps[rows]),
-                asked_at=self._tensor(requests.timestamp[rows]),
+                items=self.on_device(history.items[rows]),
+                lengths=self.on_device(history.count[rows]),
+                users=self.on_device(requests.user[rows]),
+                times=self.on_device(history.timestamps[rows]),
+                asked_at=self.on_device(requests.timestamp[rows]),
             )
             scores[chosen] = network(chosen, asked).to(scores.dtype)
         return scores
-
-    def _tensor(self, values: NDArray[np.integer]) -> torch.Tensor:
-        return as_long(values).to(self.device)
-
-
-def as_long(values: NDArray[np.integer]) -> torch.Tensor:
-    """The values as an int64 tensor of its own."""
-    return torch.from_numpy(values.astype(np.int64))
 
 
 class Prefixes(Instances):
@@ -254,13 +233,13 @@ class AllPositionTargets(Instances):
         windows = sequence_windows(view, length + 1, TASK)
         items = windows.items(view.log, np.arange(len(windows)))
         targets = np.where(windows.is_target, items, 0)
-        # Padding to the right; a stable sort keeps the order of the items.
-        order = np.argsort(items == 0, axis=1, kind="stable")
-        items = np.take_along_axis(items, order, axis=1)[:, :-1]  # (windows, length)
-        targets = np.take_along_axis(targets, order, axis=1)[:, 1:]
-        keep = targets.any(axis=1)
-        self.items, self.targets = items[keep], targets[keep]
-        self.events = np.take_along_axis(windows.rows, order, axis=1)[keep, 1:]
+        count = (items > 0).sum(axis=1)
+        items, targets, rows = (
+            padded_right(column, count) for column in (items, targets, windows.rows)
+        )
+        keep = targets[:, 1:].any(axis=1)
+        self.items, self.targets = items[keep, :-1], targets[keep, 1:]  # (windows, length)
+        self.events = rows[keep, 1:]
         self.targets_of_window = np.count_nonzero(self.targets, axis=1)
         self.negatives = negatives
 

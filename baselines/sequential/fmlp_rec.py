@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import TASK, as_long
+from baselines.sequential.base import TASK, HistorySystem
 from benchmark.kit.instances.negatives import NegativeSampler
-from benchmark.kit.modules import TorchSystem
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.modules import as_long
+from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (
@@ -233,7 +233,7 @@ class PrefixInstances(Instances):
         }
 
 
-class FMLPRec(TorchSystem):
+class FMLPRec(HistorySystem):
     """The filter-enhanced MLP. A history of nothing is scored like any other: it was trained."""
 
     Config = FMLPRecConfig
@@ -248,18 +248,6 @@ class FMLPRec(TorchSystem):
         """What the network learns from."""
         return PrefixInstances(view, self.config)
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the recommendation task; keep the weights of the best validation."""
-        self.model = cast(FMLPRecNetwork, self.seeded_build(view.corpus))
-        train(
-            self.model,
-            self.instances(view),
-            self.loss,
-            self.config.training,
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-        )
-
     def loss(self, batch: Batch) -> torch.Tensor:
         """The mean loss of a batch of :class:`PrefixInstances`."""
         pairs = torch.stack([batch["targets"], batch["negatives"]], dim=1)  # (batch, 2)
@@ -271,11 +259,9 @@ class FMLPRec(TorchSystem):
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a history, then products with the candidates."""
         history = requests.history(self.config.history_length, TASK, "left")
-        return self.model.scores(
-            as_long(history.items).to(self.device), as_long(requests.candidates).to(self.device)
-        )
+        return self.model.scores(self.on_device(history.items), self.on_device(requests.candidates))
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a history, then one product with the item table."""
         history = requests.history(self.config.history_length, TASK, "left")
-        return self.model.scores_of_all(as_long(history.items).to(self.device))
+        return self.model.scores_of_all(self.on_device(history.items))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import TASK, as_long
+from baselines.sequential.base import TASK, HistorySystem
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import sequence_windows
-from benchmark.kit.modules import TorchSystem
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.modules import as_long
+from benchmark.kit.training import Batch, Instances, TrainingSettings
+from benchmark.kit.training.optimizers import decay_groups
 from benchmark.protocol.requests import Requests
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import (
@@ -340,7 +341,7 @@ def _is_newest(user: NDArray[np.int32], is_long: NDArray[np.bool_]) -> NDArray[n
     return is_long | ~repeated
 
 
-class LRURec(TorchSystem):
+class LRURec(HistorySystem):
     """The linear recurrent recommender. A history of nothing is a slot of padding, trained too."""
 
     Config = LRURecConfig
@@ -355,17 +356,10 @@ class LRURec(TorchSystem):
         """What the network learns from."""
         return UserWindows(view, self.config.history_length, self.config.train_negatives)
 
-    def fit(self, view: TrainingView) -> None:
-        """Train on the recommendation task; keep the weights of the best validation."""
-        self.model = cast(LRURecNetwork, self.seeded_build(view.corpus))
-        train(
-            self.model,
-            self.instances(view),
-            self.loss,
-            self.config.training,
-            self.context,
-            lambda: view.validate(self, (TASK,)),
-            parameter_groups=self._parameter_groups(),
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All but the biases and LayerNorms decay."""
+        return decay_groups(
+            self.model, lambda name: "bias" not in name and "layer_norm" not in name
         )
 
     def loss(self, batch: Batch) -> torch.Tensor:
@@ -383,7 +377,7 @@ class LRURec(TorchSystem):
 
     def score_batch(self, requests: Requests) -> torch.Tensor:
         """One encoding a history, then products with the candidates."""
-        candidates = as_long(requests.candidates).to(self.device)
+        candidates = self.on_device(requests.candidates)
         return self.model.logits(self._last_states(requests), candidates)
 
     def score_all_batch(self, requests: Requests) -> torch.Tensor:
@@ -394,15 +388,8 @@ class LRURec(TorchSystem):
         """(batch, dim) the state at the end of each history."""
         history = requests.history(self.config.history_length, TASK, "left")
         longest = max(int(history.count.max()), 1)
-        items = as_long(history.items[:, -longest:]).to(self.device)
+        items = self.on_device(history.items[:, -longest:])
         needed = items > 0
         needed[:, -1] = True
         last = needed.sum(dim=1).cumsum(dim=0) - 1  # (batch,)
         return self.model(items, needed)[last]
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """All but the biases and LayerNorms decay."""
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for name, parameter in self.model.named_parameters():
-            groups["bias" not in name and "layer_norm" not in name].append(parameter)
-        return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]

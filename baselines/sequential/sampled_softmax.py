@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from baselines.sequential.base import TASK, as_long
-from benchmark.kit.instances.sequences import sequence_windows
+from baselines.sequential.base import TASK
+from benchmark.kit.instances.sequences import padded_right, sequence_windows
+from benchmark.kit.modules import as_long
 from benchmark.kit.training import Batch, Instances
 from benchmark.protocol.histories import Padding
 from benchmark.systems.view import TrainingView
@@ -79,7 +80,9 @@ class SampledSequences(Instances):
         longest = int((items > 0).sum(axis=1).max()) if self.trims else items.shape[1]
         columns = {name: column[:, -longest:] for name, column in columns.items()}
         if self.padding == "right":
-            columns = _to_the_right(columns)
+            # Times and targets stand where their items do.
+            count = (columns["items"] > 0).sum(axis=1)
+            columns = {name: padded_right(column, count) for name, column in columns.items()}
         batch = {name: as_long(column) for name, column in columns.items()}
         real = columns["targets"][columns["targets"] > 0]
         batch["negatives"] = as_long(self.draw(columns["items"], real, random))
@@ -95,22 +98,6 @@ class SampledSequences(Instances):
         shape = (len(targets), self.number) if self.negatives == "position" else (self.number,)
         drawn: NDArray[np.integer] = random.choice(self.drawn_from, size=shape)
         return drawn
-
-
-def _to_the_right(columns: dict[str, NDArray[np.integer]]) -> dict[str, NDArray[np.integer]]:
-    """Columns (batch, length) padded on the left as the same padded on the right.
-
-    The padding is that of the items: times and targets stand where theirs do.
-    """
-    items = columns["items"]
-    length = items.shape[1]
-    source = np.arange(length) + length - (items > 0).sum(axis=1)[:, None]
-    inside = source < length
-    source = np.where(inside, source, 0)
-    return {
-        name: np.where(inside, np.take_along_axis(column, source, axis=1), 0)
-        for name, column in columns.items()
-    }
 
 
 PRODUCTS_FOR_A_GATHER = 64

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem, as_long
+from baselines.sequential.base import TASK, Asked, SequentialConfig, SequentialSystem
 from benchmark.kit.instances.negatives import NegativeSampler
 from benchmark.kit.instances.sequences import sequence_windows
+from benchmark.kit.modules import as_long
 from benchmark.kit.training import Batch, Instances, TrainingSettings
 from benchmark.systems.contract import FloatArray
 from benchmark.systems.space import DROPOUT, Choice, SearchSpace, Whole

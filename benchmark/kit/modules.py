@@ -1,4 +1,4 @@
-"""Weights to files and back, and the base class of systems that are one torch module."""
+"""Weights to files and back, ids as tensors, and the base class of systems that are one module."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -19,6 +20,11 @@ from benchmark.systems.contract import FloatArray, RunContext, System
 from benchmark.systems.view import Corpus
 
 _WEIGHTS = "model.safetensors"
+
+
+def as_long(values: NDArray[np.integer]) -> torch.Tensor:
+    """The values as an int64 tensor of its own, which can index; same shape."""
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def copy_of_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -74,6 +80,10 @@ class TorchSystem(System):
     def __init__(self, config: Any, context: RunContext) -> None:
         super().__init__(config, context)
         self.device = torch.device(context.device)
+
+    def on_device(self, values: NDArray[np.integer]) -> torch.Tensor:
+        """The values as an int64 tensor on the system's device, same shape."""
+        return as_long(values).to(self.device)
 
     @abstractmethod
     def build(self, corpus: Corpus) -> nn.Module:

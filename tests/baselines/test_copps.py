@@ -101,7 +101,7 @@ def make(folder: Path, **config: Any) -> CoPPS:
 
 def batch_of(world: World, folder: Path, **config: Any) -> tuple[CoPPS, dict[str, torch.Tensor]]:
     system, view = make(folder, **config), world[2]
-    system.read_queries(system.vocabulary_of(view), view.corpus)
+    system.read_words(system.vocabulary_of(view), view.corpus)
     rows = np.arange(len(view.examples("search")))
     return system, system.instances(view).batch(rows, np.random.default_rng(0))
 

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.joint.base import TASKS, Candidates, JointNegativesConfig, encode_once
+from baselines.joint.base import TASKS, Candidates, JointNegativesConfig
 from baselines.joint.jsr import JSR, JSRConfig, JSRInstances, JSRTraining
+from baselines.joint.layers import encode_once
 from baselines.joint.sesrec import SESRec, SESRecConfig, SESRecInstances, SESRecTraining
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, IntArray, Items
 from benchmark.data.dataset import Queries as QueryTable
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.touched import FirstTouches
-from benchmark.kit.text.words import TextWords, Vocabulary
+from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
@@ -243,7 +244,7 @@ def test_an_epoch_has_every_event_once_and_both_tasks_in_every_step(
 ) -> None:
     view = tastes[2]
     if name == "jsr":
-        words = TextWords.of_view(view)
+        words = QueryWords.of_corpus(Vocabulary.of_view(view), view.corpus, longest=50)
         instances: Any = JSRInstances(view, make_jsr(tmp_path).config, TASKS, words)
     else:
         instances = SESRecInstances(view, make_sesrec(tmp_path).config, TASKS)
@@ -340,9 +341,10 @@ def test_jsr_validates_with_the_vectors_that_it_scores_with(tastes: World, tmp_p
 
 def test_words_search_network_and_biases_of_jsr_do_not_decay(tastes: World, tmp_path: Path) -> None:
     system = make_jsr(tmp_path)
-    system.vocabulary = Vocabulary.of_texts((), tastes[2].corpus.queries.text)
+    corpus = tastes[2].corpus
+    system.read_words(Vocabulary.of_texts((), corpus.queries.text), corpus)
     system.model = system.build(tastes[2].corpus)
-    decaying, spared = system._parameter_groups()
+    decaying, spared = system.parameter_groups()
     assert "weight_decay" not in decaying and spared["weight_decay"] == 0.0
     names = {id(parameter): name for name, parameter in system.model.named_parameters()}
     assert {names[id(parameter)] for parameter in decaying["params"]} == {
@@ -403,7 +405,7 @@ def test_the_loss_of_events_without_a_history_has_finite_gradients(
 ) -> None:
     view = cycle[2]
     system = make_sesrec(tmp_path)
-    system.vocabulary = Vocabulary.of_texts((), view.corpus.queries.text)
+    system.read_words(Vocabulary.of_texts((), view.corpus.queries.text), view.corpus)
     system.model = system.build(view.corpus)
     instances = SESRecInstances(view, system.config, TASKS)
     first = int(np.flatnonzero(view.examples("recommendation").user == 1)[0])

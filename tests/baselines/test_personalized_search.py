@@ -16,7 +16,7 @@ from baselines.personalized_search.qem import QEM
 from baselines.personalized_search.tem import TEM, OriginalTEM
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
-from benchmark.kit.text.words import FIRST_WORD, TextWords
+from benchmark.kit.text.words import FIRST_WORD, Vocabulary
 from benchmark.kit.training import TrainingSettings
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
@@ -236,7 +236,7 @@ def test_bm25_negatives_are_hits_behind_the_lists_and_else_uniform(
         view.evaluation_depth = negatives + 1
         assert view.evaluation_depth == depth
         system = make(QEM, tmp_path, uniform_negatives=1, bm25_negatives=2, word_loss_weight=0)
-        system.read_queries(system.vocabulary_of(view), view.corpus)
+        system.read_words(system.vocabulary_of(view), view.corpus)
         batch = SearchInstances(view, system).batch(rows, np.random.default_rng(0))
         targets, drawn = batch["targets"][:, None], batch["negatives"]
         assert drawn.shape == (50, 3)
@@ -247,24 +247,26 @@ def test_bm25_negatives_are_hits_behind_the_lists_and_else_uniform(
 
 def test_words_of_a_step_are_the_targets_own(by_query: World) -> None:
     view = by_query[2]
-    words = TextWords.of_view(view)
+    vocabulary = Vocabulary.of_view(view, reads_items=True)
+    items = vocabulary.encode(view.corpus.items.text, longest=100)
     targets = view.examples("search").target
     config = QEM.Config(words_per_step=30, negative_words=3)
-    sampler = TextWordSampler(words.items, words.vocabulary.number_of_ids, targets, config)
+    sampler = TextWordSampler(items, vocabulary.number_of_ids, targets, config)
     drawn, noise = sampler.draw(targets, np.random.default_rng(0))
     assert drawn.shape == (len(targets), 30) and noise.shape == (len(targets), 30, 3)
     for target, row in zip(targets[:20], drawn, strict=False):
-        assert set(row.tolist()) == set(words.items[target].tolist()) - {0}
+        assert set(row.tolist()) == set(items[target].tolist()) - {0}
     # "sample" is no word of a target, so it is no noise either.
-    names = np.array(["", *words.vocabulary.words])
+    names = np.array(["", *vocabulary.words])
     assert set(names[noise.ravel()].tolist()) == {*NEEDS, "thing"}
 
 
 def test_a_text_without_known_words_has_no_word_loss(by_query: World) -> None:
     view = by_query[2]
-    words = TextWords.of_view(view)
-    unknown = np.minimum(words.items, FIRST_WORD - 1)
-    targets, number = view.examples("search").target, words.vocabulary.number_of_ids
+    vocabulary = Vocabulary.of_view(view, reads_items=True)
+    items = vocabulary.encode(view.corpus.items.text, longest=100)
+    unknown = np.minimum(items, FIRST_WORD - 1)
+    targets, number = view.examples("search").target, vocabulary.number_of_ids
     sampler = TextWordSampler(unknown, number, targets, QEM.Config())
     drawn, noise = sampler.draw(targets, np.random.default_rng(0))
     assert not drawn.any()

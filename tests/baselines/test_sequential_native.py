@@ -326,7 +326,7 @@ def test_biases_and_norms_do_not_decay(
     system.model = system.build(planted[2].corpus)
     names = {id(value): name for name, value in system.model.named_parameters()}
     decayed, others = (
-        {names[id(one)] for one in group["params"]} for group in system._parameter_groups()
+        {names[id(one)] for one in group["params"]} for group in system.parameter_groups()
     )
     assert {"embedding.token.weight", "model.lru_blocks.0.lru_layer.params_log"} <= decayed
     assert {"model.bias", "embedding.layer_norm.weight"} <= others

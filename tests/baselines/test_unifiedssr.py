@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from baselines.joint.unifiedssr import (
-    QueryWords,
     SequenceInstances,
     UnifiedSSR,
     UnifiedSSRConfig,
@@ -18,7 +17,7 @@ from baselines.joint.unifiedssr import (
     UnifiedSSRTraining,
 )
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
-from benchmark.kit.text.words import Vocabulary
+from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.kit.training import Batch
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -184,7 +183,8 @@ def _batches(world: World, **changes: Any) -> list[Batch]:
     """One batch of all recommendation windows, and one of all search windows."""
     _, _, view = world
     config = UnifiedSSRConfig(**{**SMALL, **changes})
-    words = QueryWords(Vocabulary.of_texts((), view.corpus.queries.text[:-2]), view.corpus, 9)
+    vocabulary = Vocabulary.of_texts((), view.corpus.queries.text[:-2])
+    words = QueryWords.of_corpus(vocabulary, view.corpus, longest=9)
     instances = SequenceInstances(view, words, config)
     rows = sorted(
         instances.batches(10_000, np.random.default_rng(0)), key=lambda rows: int(rows[0])

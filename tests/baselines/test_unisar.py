@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.joint.base import history_window
-from baselines.joint.unisar import (
-    BatchBuilder,
-    JointInstances,
-    UniSAR,
-    UniSARConfig,
-    UniSARTraining,
-    merged_places,
-)
+from baselines.joint.batches import BatchBuilder
+from baselines.joint.histories import history_window, merged_places
+from baselines.joint.unisar import JointInstances, UniSAR, UniSARConfig, UniSARTraining
 from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
-from benchmark.kit.text.words import Vocabulary
+from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.protocol.histories import EventSet
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
@@ -189,7 +183,7 @@ def test_the_loss_of_events_without_a_history_has_finite_gradients(
 ) -> None:
     view = planted[2]
     system = make(tmp_path)
-    system.vocabulary = Vocabulary.of_texts((), view.corpus.queries.text)
+    system.read_words(Vocabulary.of_texts((), view.corpus.queries.text), view.corpus)
     system.model = system.seeded_build(view.corpus)
     instances = JointInstances(view, system.config, system.builder)
     first = {
@@ -217,7 +211,8 @@ def test_without_searches_it_learns_to_recommend(planted: Any, tmp_path: Path) -
 def test_every_step_takes_its_share_of_both_tasks(planted: Any, tmp_path: Path) -> None:
     view = planted[2]
     system = make(tmp_path)
-    builder = BatchBuilder(system.config, view.corpus, Vocabulary(()))
+    words = QueryWords.of_corpus(Vocabulary(()), view.corpus, longest=1)
+    builder = BatchBuilder(system.config, words, view.corpus.number_of_items)
     instances = JointInstances(view, system.config, builder)
     recommendation, search = instances.sizes
     batches = instances.batches(100, np.random.default_rng(0))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.joint.base import Attribute
 from baselines.joint.jsr import JSR, JSRConfig, JSRNetwork
+from baselines.joint.layers import Attribute
 from baselines.joint.sesrec import SESRec, SESRecConfig, SESRecNetwork
 from benchmark.kit.training import Batch
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
@@ -233,7 +233,7 @@ def _states(golden: Golden, system: SESRec) -> dict[str, Any]:
     found = {
         "pos_item_emb": target[:, 0],
         "neg_item_emb": model.encode_items(golden.tensor("neg_items")),
-        "user_emb": model.users(batch["users"]),
+        "user_emb": torch.cat(model.users.vectors_of(batch["users"]), dim=-1),
         "rec_his_emb": model.encode_items(batch["history"]),
         "query_his_emb": queries,
         "click_item_his_emb": clicked,

@@ -17,7 +17,8 @@ from torch import nn
 from baselines.personalized_search.joint_framework import HistoryNetwork, JointFrameworkNetwork
 from baselines.personalized_search.prodsearch import ProdSearchNetwork
 from baselines.personalized_search.qem import JointFrameworkQEM, OriginalQEM, QEMConfig
-from baselines.personalized_search.tem import OriginalTEM, TEMConfig, sinusoids
+from baselines.personalized_search.tem import OriginalTEM, TEMConfig
+from benchmark.kit.layers import sinusoids
 from tests.golden.loading import Golden, golden_stems, load_golden
 
 TABLES = ("product_emb", "hist_product_emb", "word_embeddings", "product_bias", "word_bias")

@@ -11,14 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.joint.base import Attribute
-from baselines.joint.unisar import (
-    UniSAR,
-    UniSARConfig,
-    UniSARModel,
-    clicked_pairs,
-    merged_places,
-)
+from baselines.joint.batches import clicked_pairs
+from baselines.joint.histories import merged_places
+from baselines.joint.layers import Attribute
+from baselines.joint.unisar import UniSAR, UniSARConfig, UniSARModel
 from benchmark.kit.training import Batch
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.systems.artifacts import ArtifactStore

@@ -11,8 +11,20 @@ import torch
 
 from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import TrainingSettings, optimizers, train
-from benchmark.kit.training.optimizers import is_fused
+from benchmark.kit.training.optimizers import decay_groups, is_fused
 from tests.kit.test_training import ExactRows, make_context, seeded_model, square_error
+
+
+@pytest.mark.parametrize("decays", [None, lambda name: name == "0.weight"])
+def test_parameters_that_do_not_decay_are_a_group_of_their_own(decays: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3))
+    chosen = decays or (lambda name: "bias" not in name)  # all but the biases by default
+    decaying, others = decay_groups(model, decays) if decays else decay_groups(model)
+    for name, parameter in model.named_parameters():
+        group = decaying if chosen(name) else others
+        assert any(one is parameter for one in group["params"]), name
+    assert len(decaying["params"]) + len(others["params"]) == 4
+    assert others["weight_decay"] == 0.0 and "weight_decay" not in decaying
 
 
 def weights(device: str, dtype: torch.dtype = torch.float32) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.kit.instances.sequences import left_to_right, sequence_windows, target_mask
+from benchmark.kit.instances.sequences import padded_right, sequence_windows, target_mask
 from benchmark.systems.view import TrainingView
 
 
@@ -76,7 +76,11 @@ def test_a_behaviour_without_events_gives_no_windows(view: TrainingView) -> None
 
 def test_padding_moves_from_left_to_right() -> None:
     items = np.array([[0, 0, 7, 8], [1, 2, 3, 4], [0, 0, 0, 0]], dtype=np.int32)
-    moved, length = left_to_right(items)
+    count = np.array([2, 4, 0])
+    moved = padded_right(items, count)
     np.testing.assert_array_equal(moved, [[7, 8, 0, 0], [1, 2, 3, 4], [0, 0, 0, 0]])
-    np.testing.assert_array_equal(length, [2, 4, 0])
-    assert moved.dtype == length.dtype == np.int32
+    assert moved.dtype == np.int32
+    # Another column of the same windows moves alike, whatever it holds at a real place.
+    is_even = padded_right(items % 2 == 0, count)
+    np.testing.assert_array_equal(is_even, (moved % 2 == 0) & (moved > 0))
+    assert items[0, 0] == 0 and items[0, 3] == 8

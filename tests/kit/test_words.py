@@ -13,7 +13,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.files import write_json
 from benchmark.kit.text.words import (
     FIRST_WORD,
-    TextWords,
+    QueryWords,
     Vocabulary,
     training_queries,
     words_of,
@@ -54,28 +54,34 @@ def test_a_text_is_cut_at_word_boundaries_and_put_in_lower_case() -> None:
 def test_the_vocabulary_never_sees_a_query_that_is_held_out() -> None:
     view = small_view()
     assert training_queries(view).tolist() == [1, 2]
-    words = TextWords.of_view(view)
-    assert "care" in words.vocabulary.words
-    assert "zebra" not in words.vocabulary.words
-    assert words.queries[3].tolist() == [FIRST_WORD + words.vocabulary.words.index("hand"), 0]
+    for reads_items in (False, True):
+        vocabulary = Vocabulary.of_view(view, reads_items=reads_items)
+        assert "care" in vocabulary.words
+        assert "zebra" not in vocabulary.words
+        assert ("soap" in vocabulary.words) == reads_items
+        words = QueryWords.of_corpus(vocabulary, view.corpus, longest=50)
+        assert words.ids[3].tolist() == [FIRST_WORD + vocabulary.words.index("hand"), 0]
 
 
 def test_rows_are_item_and_query_ids() -> None:
     view = small_view()
-    words = TextWords.of_view(view)
-    assert words.items.shape == (7, 3) and words.items.dtype == np.int32
-    assert words.queries.shape == (4, 2) and words.queries.dtype == np.int32
-    assert not words.items[0].any() and not words.queries[0].any()
-    names = ["", *words.vocabulary.words]
-    assert [names[number] for number in words.items[2]] == ["night", "cream", "rich"]
-    assert [names[number] for number in words.items[4]] == ["hand", "soap", ""]
+    vocabulary = Vocabulary.of_view(view, reads_items=True)
+    items = vocabulary.encode(view.corpus.items.text, longest=50)
+    queries = QueryWords.of_corpus(vocabulary, view.corpus, longest=50).ids
+    assert items.shape == (7, 3) and items.dtype == np.int32
+    assert queries.shape == (4, 2) and queries.dtype == np.int32
+    assert not items[0].any() and not queries[0].any()
+    names = ["", *vocabulary.words]
+    assert [names[number] for number in items[2]] == ["night", "cream", "rich"]
+    assert [names[number] for number in items[4]] == ["hand", "soap", ""]
 
 
 def test_rare_words_of_items_count_as_no_words_unless_a_training_query_holds_them() -> None:
-    words = TextWords.of_view(small_view(), minimum_count=2)
-    assert words.vocabulary.words == ("care", "cream", "hand", "night", "soap")
-    assert words.items[5].tolist() == [0, 0]
-    assert words.vocabulary.number_of_ids == 6
+    view = small_view()
+    vocabulary = Vocabulary.of_view(view, reads_items=True, minimum_count=2)
+    assert vocabulary.words == ("care", "cream", "hand", "night", "soap")
+    assert vocabulary.encode(view.corpus.items.text, 50)[5].tolist() == [0, 0]
+    assert vocabulary.number_of_ids == 6
 
 
 def test_unknown_words_take_no_place_among_those_that_are_kept() -> None:
@@ -87,22 +93,25 @@ def test_unknown_words_take_no_place_among_those_that_are_kept() -> None:
 
 
 def test_long_texts_lose_their_end() -> None:
-    words = TextWords.of_view(small_view(), longest_item=2, longest_query=1)
-    whole = TextWords.of_view(small_view())
-    assert words.vocabulary == whole.vocabulary
-    np.testing.assert_array_equal(words.items, whole.items[:, :2])
-    np.testing.assert_array_equal(words.queries, whole.queries[:, :1])
+    corpus = small_view().corpus
+    vocabulary = Vocabulary.of_view(small_view())
+    whole = QueryWords.of_corpus(vocabulary, corpus, longest=50)
+    words = QueryWords.of_corpus(vocabulary, corpus, longest=1)
+    np.testing.assert_array_equal(words.ids, whole.ids[:, :1])
+    new, asked = ["care for a hand"], np.array([[1, len(words.ids)]])
+    first = words.of(asked, new)
+    assert first.shape == (1, 2, 1)
+    np.testing.assert_array_equal(first, whole.of(asked, new)[..., :1])
 
 
 def test_a_stored_vocabulary_encodes_alike(tmp_path: Path) -> None:
     view = small_view()
-    words = TextWords.of_view(view)
-    words.vocabulary.save(tmp_path / "words.json")
-    vocabulary = Vocabulary.load(tmp_path / "words.json")
-    assert vocabulary == words.vocabulary
-    again = TextWords.of_corpus(vocabulary, view.corpus)
-    np.testing.assert_array_equal(again.items, words.items)
-    np.testing.assert_array_equal(again.queries, words.queries)
+    stored = Vocabulary.of_view(view, reads_items=True)
+    stored.save(tmp_path / "words.json")
+    loaded = Vocabulary.load(tmp_path / "words.json")
+    assert loaded == stored
+    texts = view.corpus.items.text
+    np.testing.assert_array_equal(loaded.encode(texts, 50), stored.encode(texts, 50))
 
 
 def test_no_text_at_all_is_encoded_too() -> None:
@@ -110,11 +119,8 @@ def test_no_text_at_all_is_encoded_too() -> None:
     assert empty.number_of_ids == FIRST_WORD
     assert empty.encode(["", "?"], 5).tolist() == [[0], [0]]
     assert empty.encode([], 5).shape == (0, 1)
-    corpus = small_view().corpus
-    assert TextWords.of_corpus(empty, replace(corpus, queries=Queries([""]))).queries.shape == (
-        1,
-        1,
-    )
+    corpus = replace(small_view().corpus, queries=Queries([""]))
+    assert QueryWords.of_corpus(empty, corpus, longest=5).ids.shape == (1, 1)
 
 
 def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ models do. Both are gathers from the log; no history is copied per instance.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import BEHAVIOURS, EventLog, IntArray, LongArray
 from benchmark.systems.view import TrainingView
+
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,15 @@ def sequence_windows(
     )
 
 
-def left_to_right(items: NDArray[np.integer]) -> tuple[NDArray[np.integer], IntArray]:
-    """Move the padding of (rows, length) item windows from the left to the right; also lengths."""
-    count = (items > 0).sum(axis=1)
-    length = items.shape[1]
+def padded_right(column: NDArray[Value], count: NDArray[np.integer]) -> NDArray[Value]:
+    """A column (rows, length) that is padded on the left, padded with 0 on the right instead.
+
+    Args:
+        count: (rows,) how many of the last ones of a row are no padding.
+    """
+    length = column.shape[1]
     source = np.arange(length)[None, :] + (length - count)[:, None]
     inside = source < length
-    moved = np.take_along_axis(items, np.where(inside, source, 0), axis=1)
-    return np.where(inside, moved, 0), count.astype(np.int32)
+    moved = np.take_along_axis(column, np.where(inside, source, 0), axis=1)
+    moved[~inside] = 0
+    return moved

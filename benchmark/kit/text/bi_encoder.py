@@ -33,7 +33,7 @@ from benchmark.kit.text.encoders import (
 )
 from benchmark.kit.text.pieces import joined
 from benchmark.kit.text.tokens import Tokenizer, Tokens
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training import Batch, Instances, TrainingSettings, in_batches, train
 from benchmark.protocol.exclusions import Exclusions
 from benchmark.systems.contract import FloatArray, RunContext
 from benchmark.systems.view import TrainingView
@@ -133,8 +133,7 @@ class Pairs(Instances):
                 self.searches + random.permutation(len(self) - self.searches)[:others],
             ]
         )
-        rows = random.permutation(rows).astype(np.int64)
-        return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+        return in_batches(random.permutation(rows).astype(np.int64), batch_size)
 
     def steps(self, batch_size: int) -> int:
         """The batches of an epoch."""

@@ -1,4 +1,4 @@
-"""Words as numbers: a vocabulary, and word-id matrices of all item texts and all queries.
+"""Words as numbers: a vocabulary, and word-id matrices of texts and of all queries.
 
 The rule of tokenisation: a text is cut at the word boundaries of Unicode Standard Annex 29 (as in
 :func:`benchmark.retrieval.analysis.tokenise`; ideographs are words of their own) and put in lower
@@ -66,6 +66,20 @@ class Vocabulary:
         asked = {word for text in query_texts for word in words_of(text)}
         return cls(tuple(sorted(often | asked)))
 
+    @classmethod
+    def of_view(
+        cls, view: TrainingView, *, reads_items: bool = False, minimum_count: int = 1
+    ) -> Vocabulary:
+        """All words of the training queries, and those of item texts if these are read too.
+
+        Args:
+            minimum_count: occurrences in item texts that a word needs, unless a training query
+                holds it.
+        """
+        texts = view.corpus.queries.text
+        asked = [texts[query] for query in training_queries(view)]
+        return cls.of_texts(view.corpus.items.text if reads_items else (), asked, minimum_count)
+
     @property
     def number_of_ids(self) -> int:
         """Rows of an embedding table: the words and the padding word."""
@@ -110,66 +124,27 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class TextWords:
-    """The word ids of a corpus: what a system makes once in ``fit`` and again in ``load``.
+class QueryWords:
+    """The word ids of a corpus's queries, which a system makes in ``fit`` and again in ``load``.
 
-    ``items`` is (number_of_items + 1, item words) and ``queries`` (number_of_queries + 1, query
-    words), int32, padded on the right; the rows are item and query ids, so row 0 is all padding.
-    A request's query is found by its id, whether or not it occurs in training; that of a text which
-    the corpus lacks by :meth:`of_queries`. ``longest_query`` words of a query are read.
+    ``ids`` is (number_of_queries + 1, words) int32, padded on the right; the rows are query ids, so
+    row 0 is all padding. A request's query is found by its id, whether or not it occurs in
+    training; that of a text which the corpus lacks by :meth:`of`. ``longest`` words are read.
     """
 
     vocabulary: Vocabulary
-    items: IntArray
-    queries: IntArray
-    longest_query: int
+    ids: IntArray
+    longest: int
 
-    def of_queries(self, queries: NDArray[np.integer], new_texts: Sequence[str] = ()) -> IntArray:
-        """The words (…, query words) of queries (…), those of ``new_texts`` after the corpus's."""
+    @classmethod
+    def of_corpus(cls, vocabulary: Vocabulary, corpus: Corpus, longest: int) -> QueryWords:
+        """Encode the queries of a corpus."""
+        return cls(vocabulary, vocabulary.encode(corpus.queries.text, longest), longest)
+
+    def of(self, queries: NDArray[np.integer], new_texts: Sequence[str] = ()) -> IntArray:
+        """The words (…, words) of queries (…), those of ``new_texts`` after the corpus's."""
         return rows_of_queries(
-            self.queries,
-            queries,
-            new_texts,
-            lambda texts: self.vocabulary.encode(texts, self.longest_query),
-        )
-
-    @classmethod
-    def of_view(
-        cls,
-        view: TrainingView,
-        *,
-        minimum_count: int = 1,
-        longest_item: int = 100,
-        longest_query: int = 50,
-    ) -> TextWords:
-        """Make the vocabulary of a training view, and encode its corpus.
-
-        Args:
-            minimum_count: occurrences in item texts that a word needs, unless a training query
-                holds it.
-            longest_item, longest_query: words that are kept of a text, the first ones.
-        """
-        queries = [view.corpus.queries.text[number] for number in training_queries(view)]
-        vocabulary = Vocabulary.of_texts(view.corpus.items.text, queries, minimum_count)
-        return cls.of_corpus(
-            vocabulary, view.corpus, longest_item=longest_item, longest_query=longest_query
-        )
-
-    @classmethod
-    def of_corpus(
-        cls,
-        vocabulary: Vocabulary,
-        corpus: Corpus,
-        *,
-        longest_item: int = 100,
-        longest_query: int = 50,
-    ) -> TextWords:
-        """Encode a corpus with a vocabulary that is there already."""
-        return cls(
-            vocabulary=vocabulary,
-            items=vocabulary.encode(corpus.items.text, longest_item),
-            queries=vocabulary.encode(corpus.queries.text, longest_query),
-            longest_query=longest_query,
+            self.ids, queries, new_texts, lambda texts: self.vocabulary.encode(texts, self.longest)
         )
 
 

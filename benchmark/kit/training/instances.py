@@ -19,6 +19,11 @@ Part = tuple[Batch, float]
 """Instances that are computed at once, and their share of the optimiser step's loss."""
 
 
+def in_batches(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """Rows (any,) cut into batches; the last one may be smaller."""
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+
 class Instances(ABC):
     """What a model learns from: ``len`` instances, made into batches by vectorised gathers."""
 
@@ -38,8 +43,7 @@ class Instances(ABC):
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[NDArray[np.int64]]:
         """The rows of each batch of one epoch: a fresh shuffle, the last batch may be smaller."""
-        order = random.permutation(len(self))
-        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return in_batches(random.permutation(len(self)), batch_size)
 
     def steps(self, batch_size: int) -> int:
         """How many batches an epoch has; a schedule is laid out by it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,20 @@ def make_optimizer(
     if settings.optimizer == "adam":
         return torch.optim.Adam(given, **common)
     return torch.optim.AdamW(given, **common)
+
+
+def decay_groups(
+    model: nn.Module, decays: Callable[[str], bool] = lambda name: "bias" not in name
+) -> list[dict[str, Any]]:
+    """The parameters in two groups of an optimiser: those that decay, and those that do not.
+
+    Args:
+        decays: says of a parameter's name whether it does; all but the biases if absent.
+    """
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        groups[decays(name)].append(parameter)
+    return [{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}]
 
 
 def is_fused(weights: Iterable[torch.Tensor]) -> bool:
