@@ -30,6 +30,7 @@ from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import Instances, TrainingHistory, TrainingSettings, train
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
+from tests.damage import flip_a_bit
 from tests.training import SEED, expect
 
 EPOCHS, STEPS_AN_EPOCH = 4, 4
@@ -66,12 +67,14 @@ class NoisyPoints(Instances):
     def __len__(self) -> int:
         return 21
 
+    def inputs(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+        return rows[:, None] / 10.0 + random.normal(scale=0.1, size=(len(rows), 3))
+
     def batch(
         self, rows: NDArray[np.int64], random: np.random.Generator
     ) -> dict[str, torch.Tensor]:
-        x = rows[:, None] / 10.0 + random.normal(scale=0.1, size=(len(rows), 3))
         return {
-            "x": torch.as_tensor(x, dtype=torch.float32),
+            "x": torch.as_tensor(self.inputs(rows, random), dtype=torch.float32),
             "y": torch.as_tensor(np.sin(rows), dtype=torch.float32),
         }
 
@@ -79,10 +82,15 @@ class NoisyPoints(Instances):
 class ExactPoints(NoisyPoints):
     """The same points without noise."""
 
-    def batch(
-        self, rows: NDArray[np.int64], random: np.random.Generator
-    ) -> dict[str, torch.Tensor]:
-        return super().batch(rows, np.random.default_rng(0))
+    def inputs(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+        return super().inputs(rows, np.random.default_rng(0))
+
+
+class ExactRows(NoisyPoints):
+    """Instances whose values depend on their own row only."""
+
+    def inputs(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+        return np.stack([rows / 10.0, np.cos(rows), np.sin(2.0 * rows)], axis=1)
 
 
 def make_model(dropout: float = 0.3) -> nn.Module:
@@ -299,9 +307,7 @@ def test_a_run_that_was_killed_resumes_to_the_bit(tmp_path: Path) -> None:
 
 
 def damage(checkpoint: Path, file: str) -> None:
-    content = bytearray((checkpoint / file).read_bytes())
-    content[len(content) // 2] ^= 1
-    (checkpoint / file).write_bytes(bytes(content))
+    flip_a_bit(checkpoint / file)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "progress.json"])
@@ -586,22 +592,6 @@ def test_micro_batches_equal_one_batch(micro: int, tmp_path: Path) -> None:
     for name, tensor in states[0].items():
         torch.testing.assert_close(tensor, states[1][name], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-
-
-class ExactRows(Instances):
-    """Instances whose values depend on their own row only."""
-
-    def __len__(self) -> int:
-        return 21
-
-    def batch(
-        self, rows: NDArray[np.int64], random: np.random.Generator
-    ) -> dict[str, torch.Tensor]:
-        x = np.stack([rows / 10.0, np.cos(rows), np.sin(2.0 * rows)], axis=1)
-        return {
-            "x": torch.as_tensor(x, dtype=torch.float32),
-            "y": torch.as_tensor(np.sin(rows), dtype=torch.float32),
-        }
 
 
 def rates_of(settings: TrainingSettings, folder: Path, scores: list[float] | None = None) -> Any:
