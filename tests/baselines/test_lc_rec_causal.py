@@ -24,7 +24,7 @@ from benchmark.kit.text.pieces import IGNORED, assembled
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from tests.baselines.checks import hit_rate
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
 from tests.baselines.planted import SMALL_CODES, Planted, going_round, planted_in, toy_encoder
 from tests.golden.loading import requests_for
 from tests.kit.test_causal import byte_level_folder
@@ -134,11 +134,9 @@ def test_scores_are_log_likelihoods_of_the_codes(fitted: LCRecCausal) -> None:
 
 
 def test_it_comes_back_from_its_folder(fitted: LCRecCausal, planted: Any, tmp_path: Path) -> None:
-    fitted.save(tmp_path / "saved")
-    loaded = make(tmp_path)
-    loaded.load(tmp_path / "saved", planted[2].corpus)
+    loaded = loaded_into(make(tmp_path), fitted, tmp_path, planted[2].corpus)
     requests = planted[1].requests(planted[0], "test").select(slice(0, 5))
-    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    check_scores_are_the_same(loaded, fitted, requests)
     assert "LLaMA from random weights (width 32, 2 layers)" in fitted.stand_ins()[0]
 
 

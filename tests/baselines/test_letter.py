@@ -34,7 +34,7 @@ from benchmark.kit.identifiers.rqvae import VECTORS
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from tests.baselines.checks import hit_rate
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
 from tests.baselines.planted import SMALL_T5, Planted, going_round, planted_in, toy_encoder
 from tests.training import SEED, expect
 
@@ -101,11 +101,10 @@ def test_every_item_has_codes_of_its_own(fitted: LETTER) -> None:
 def test_a_loaded_system_scores_alike_to_the_bit(
     fitted: LETTER, planted: Any, tmp_path: Path
 ) -> None:
-    fitted.save(tmp_path)
-    loaded = LETTER(fitted.config, fitted.context)
-    loaded.load(tmp_path, planted[2].corpus)
-    requests = planted[1].requests(planted[0], "test")
-    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    dataset, task, view = planted
+    empty = LETTER(fitted.config, fitted.context)
+    loaded = loaded_into(empty, fitted, tmp_path, view.corpus)
+    check_scores_are_the_same(loaded, fitted, task.requests(dataset, "test"))
 
 
 def test_sasrec_has_to_be_declared(planted: Any, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from benchmark.kit.identifiers.rqvae import VECTORS
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from tests.baselines.checks import hit_rate
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
 from tests.baselines.planted import SMALL_T5, Planted, going_round, planted_in, toy_encoder
 from tests.golden.loading import requests_for
 from tests.training import SEED, expect
@@ -127,11 +127,10 @@ def test_an_item_that_stands_twice_takes_one_place_of_the_proposals() -> None:
 def test_a_loaded_system_scores_alike_to_the_bit(
     fitted: LIGER, planted: Any, tmp_path: Path
 ) -> None:
-    fitted.save(tmp_path)
-    loaded = LIGER(fitted.config, fitted.context)
-    loaded.load(tmp_path, planted[2].corpus)
-    requests = planted[1].requests(planted[0], "test")
-    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    dataset, task, view = planted
+    empty = LIGER(fitted.config, fitted.context)
+    loaded = loaded_into(empty, fitted, tmp_path, view.corpus)
+    check_scores_are_the_same(loaded, fitted, task.requests(dataset, "test"))
 
 
 def test_initial_values_are_the_published_ones(fitted: LIGER) -> None:

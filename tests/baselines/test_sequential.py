@@ -99,13 +99,19 @@ def test_a_loaded_system_scores_alike_to_the_bit(
     name: str, planted: Planted, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
+    system = trained_briefly(name, tmp_path / "run", view)
     kind, config = LEARNERS[name]
-    system = make(kind, tmp_path / "run", **config, training=ONE_EPOCH)
-    system.fit(view)
     empty = make(kind, tmp_path / "other", **config, training=ONE_EPOCH)
     loaded = loaded_into(empty, system, tmp_path, view.corpus)
     asked = task.requests(dataset, "test"), requests_of_anybody()
     check_scores_are_the_same(system, loaded, *asked)
+
+
+def trained_briefly(name: str, folder: Path, view: TrainingView) -> SequentialSystem:
+    kind, config = LEARNERS[name]
+    system = make(kind, folder, **config, training=ONE_EPOCH)
+    system.fit(view)
+    return system
 
 
 def requests_of_anybody() -> Requests:
@@ -119,10 +125,7 @@ def test_an_empty_history_is_answered_with_popularity(
     name: str, planted: Planted, tmp_path: Path
 ) -> None:
     _, _, view = planted
-    kind, config = LEARNERS[name]
-    system = make(kind, tmp_path, **config, training=ONE_EPOCH)
-    system.fit(view)
-    scores = system.score(requests_of_anybody())
+    scores = trained_briefly(name, tmp_path, view).score(requests_of_anybody())
     assert np.isfinite(scores).all()
     counts = np.bincount(view.log.item, minlength=ITEMS + 1)[1:]
     np.testing.assert_array_equal(scores[EMPTY], counts)

@@ -20,7 +20,7 @@ from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.protocol.settings import ProtocolSettings
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from tests.baselines.checks import hit_rate
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
 from tests.baselines.planted import SMALL_T5, Planted, going_round, planted_in, toy_encoder
 from tests.training import SEED, expect
 
@@ -186,11 +186,9 @@ def test_a_beam_over_the_catalogue_says_how_wide_it_is_and_reaches_so_many_items
 
 def test_a_stored_system_scores_the_same(fitted: TIGER, planted: Any, tmp_path: Path) -> None:
     dataset, task, view = planted
-    fitted.save(tmp_path)
-    stored = TIGER(fitted.config, fitted.context)
-    stored.load(tmp_path, view.corpus)
-    requests = task.requests(dataset, "test")
-    np.testing.assert_array_equal(stored.score(requests), fitted.score(requests))
+    empty = TIGER(fitted.config, fitted.context)
+    stored = loaded_into(empty, fitted, tmp_path, view.corpus)
+    check_scores_are_the_same(stored, fitted, task.requests(dataset, "test"))
     assert stored.stand_ins() == fitted.stand_ins()
     assert "toy" in stored.stand_ins()[0]
     assert stored.identifier_quality() == fitted.identifier_quality()

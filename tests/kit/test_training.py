@@ -97,6 +97,18 @@ def make_model(dropout: float = 0.3) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 1))
 
 
+def model_in_a_process(own_seed: int) -> nn.Module:
+    """The small model with the same weights each time.
+
+    The global random states are set by ``own_seed``, so that they differ as in another process.
+    """
+    torch.manual_seed(1)
+    model = make_model()
+    for seeded in (torch.manual_seed, np.random.seed, python_random.seed):
+        seeded(own_seed)
+    return model
+
+
 def make_context(folder: Path, **changes: Any) -> RunContext:
     return RunContext(
         seed=3 + SEED, folder=folder, artifacts=ArtifactStore(folder / "art"), **changes
@@ -111,15 +123,11 @@ def run_training(
     before_step: Step = lambda calls: None,
     identity: str = "",
 ) -> tuple[State, TrainingHistory]:
-    """Train the small model, from the same weights each time.
+    """Train the small model, from the same weights each time, in the state of another process.
 
-    The global random states are set by ``own_seed``, so that they differ as in another process.
     ``before_step`` is called with the number of steps that this call has made.
     """
-    torch.manual_seed(1)
-    model = make_model()
-    for seeded in (torch.manual_seed, np.random.seed, python_random.seed):
-        seeded(own_seed)
+    model = model_in_a_process(own_seed)
     calls = 0
 
     def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -253,10 +261,7 @@ def test_losses_and_validations_that_use_global_random_states_resume_to_the_bit(
     """Foreign model code may draw from the global generators of torch, NumPy and Python."""
 
     def run(folder: Path, stop: int, own_seed: int) -> tuple[State, TrainingHistory]:
-        torch.manual_seed(1)
-        model = make_model()
-        for seeded in (torch.manual_seed, np.random.seed, python_random.seed):
-            seeded(own_seed)
+        model = model_in_a_process(own_seed)
         calls = 0
 
         def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
