@@ -55,6 +55,7 @@ PLATEAU = COSINE.model_copy(
 
 State = dict[str, torch.Tensor]
 Step = Callable[[int], None]
+Loss = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
 
 class Stopped(Exception):
@@ -375,7 +376,21 @@ def test_an_unfinished_checkpoint_is_no_checkpoint(
 # ------------------------------------------------------------------------------- what it promises
 
 
-def square_error(model: nn.Module) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
+def stopped_at(stop: int, loss: Loss) -> Loss:
+    """The loss, which crashes after so many calls; never if ``stop`` is negative."""
+    calls = 0
+
+    def stopping(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        nonlocal calls
+        if calls == stop:
+            raise Stopped
+        calls += 1
+        return loss(batch)
+
+    return stopping
+
+
+def square_error(model: nn.Module) -> Loss:
     return lambda batch: ((model(batch["x"])[:, 0] - batch["y"]) ** 2).mean()
 
 
@@ -527,15 +542,7 @@ def test_the_patience_that_is_used_up_survives_a_resume(tmp_path: Path) -> None:
 
     def run(scores: list[float], stop: int) -> tuple[nn.Module, TrainingHistory]:
         model = seeded_model()
-        calls = 0
-
-        def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            nonlocal calls
-            if calls == stop:
-                raise Stopped
-            calls += 1
-            return square_error(model)(batch)
-
+        loss = stopped_at(stop, square_error(model))
         validate = scripted(model, scores, states)
         context = make_context(tmp_path)
         return model, train(model, ExactPoints(), loss, settings, context, validate)
@@ -726,15 +733,7 @@ def test_every_optimizer_with_groups_of_parameters_resumes_to_the_bit(
 
     def run(folder: Path, stop: int) -> tuple[State, TrainingHistory]:
         model = seeded_model(dropout=0.5)
-        calls = 0
-
-        def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            nonlocal calls
-            if calls == stop:
-                raise Stopped
-            calls += 1
-            return square_error(model)(batch)
-
+        loss = stopped_at(stop, square_error(model))
         groups = [
             {"params": list(model[0].parameters()), "lr": 0.02},
             {"params": list(model[3].parameters())},
