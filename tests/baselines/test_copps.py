@@ -21,16 +21,19 @@ from baselines.personalized_search.copps import (
     contrastive_loss,
     related_items,
 )
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Items
 from benchmark.kit.training import TrainingSettings
-from benchmark.protocol.histories import EventSet
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
-from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import TrainingView
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import (
+    Planted,
+    dataset_of_events,
+    items_of_texts,
+    planted_in,
+    strangers,
+)
 from tests.training import SEED, expect
 
 NEEDS = ["tea", "lamp", "soap", "rope", "desk", "ball"]
@@ -39,11 +42,9 @@ USERS, SEARCHES = 80, 8
 UNKNOWN_WORDS, EMPTY_QUERY = len(NEEDS) + 1, len(NEEDS) + 2
 SETTINGS = ProtocolSettings(negatives=7)
 
-World = tuple[Dataset, Task, TrainingView]
-
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> Planted:
     """Users buy samples of their taste, then search; a need is met by its item of their taste."""
     random = np.random.default_rng(5)
     texts = ["", *[f"{need} thing" for need in NEEDS for _ in range(TASTES)]]
@@ -60,22 +61,9 @@ def world() -> World:
         # The last two of each kind are held out; those bought must not precede all searches.
         rows += [*purchases[:2], *searches[:-2], *purchases[2:], *searches[-2:]]
     user, item, query = np.array(rows).T
-    is_search = query > 0
-    log = EventLog.from_columns(
-        user=user,
-        item=item,
-        query=query,
-        behaviour=np.where(is_search, SEARCH, RECOMMENDATION),
-        timestamp=np.arange(len(rows)),
-        session=np.where(is_search, np.arange(1, len(rows) + 1), 0),
-        number_of_users=USERS,
-    )
-    items = Items(texts, texts, texts, texts, [()] * len(texts), texts)
-    queries = Queries(["", *NEEDS, "never heard", ""])
-    users = ["", *[f"user {number}" for number in range(1, USERS + 1)]]
-    dataset = Dataset("planted", items, queries, users, log)
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["search"], TrainingView(dataset, tasks, SETTINGS)
+    queries = ["", *NEEDS, "never heard", ""]
+    dataset = dataset_of_events(items_of_texts(texts), queries, user, item, query)
+    return planted_in(dataset, SETTINGS, "search")
 
 
 # At half of these widths some seeds never tell two of the tastes apart, however long they train.
@@ -99,7 +87,7 @@ def make(folder: Path, **config: Any) -> CoPPS:
     return CoPPS(CoPPS.Config(**settings), RunContext(SEED, folder, ArtifactStore(folder)))
 
 
-def batch_of(world: World, folder: Path, **config: Any) -> tuple[CoPPS, dict[str, torch.Tensor]]:
+def batch_of(world: Planted, folder: Path, **config: Any) -> tuple[CoPPS, dict[str, torch.Tensor]]:
     system, view = make(folder, **config), world[2]
     system.read_words(system.vocabulary_of(view), view.corpus)
     rows = np.arange(len(view.examples("search")))
@@ -109,18 +97,16 @@ def batch_of(world: World, folder: Path, **config: Any) -> tuple[CoPPS, dict[str
 @pytest.mark.training
 @pytest.mark.parametrize("config", [{}, ALL_TASKS], ids=["default", "all tasks"])
 def test_the_planted_item_of_query_and_taste_is_learned(
-    config: dict[str, Any], world: World, tmp_path: Path
+    config: dict[str, Any], world: Planted, tmp_path: Path
 ) -> None:
     dataset, task, view = world
     system = make(tmp_path, **config, training=QUICK)
     system.fit(view)
-    scores = system.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.9)
+    expect(hit_rate(system, dataset, task), above=0.9)
 
 
 @pytest.mark.training
-def test_two_views_of_a_history_come_to_be_alike(world: World, tmp_path: Path) -> None:
+def test_two_views_of_a_history_come_to_be_alike(world: Planted, tmp_path: Path) -> None:
     """The contrastive loss falls, and further than without its part in training."""
     found = {}
     for weight in (0.0, 1.0):
@@ -137,42 +123,20 @@ def test_two_views_of_a_history_come_to_be_alike(world: World, tmp_path: Path) -
 
 
 def test_a_loaded_system_scores_alike_to_the_bit_and_scores_anybody(
-    world: World, tmp_path: Path
+    world: Planted, tmp_path: Path
 ) -> None:
     dataset, task, view = world
     system = make(tmp_path / "run", training=ONE_EPOCH)
     system.fit(view)
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    system.save(saved)
-    loaded = make(tmp_path / "other", training=ONE_EPOCH)
-    loaded.load(saved, view.corpus)
-    requests = task.requests(dataset, "test")
-    strange = [strangers(world, query) for query in (1, UNKNOWN_WORDS, EMPTY_QUERY)]
-    for asked in (requests, *strange):
+    empty = make(tmp_path / "other", training=ONE_EPOCH)
+    loaded = loaded_into(empty, system, tmp_path, view.corpus)
+    strange = [strangers(dataset, task, query) for query in (1, UNKNOWN_WORDS, EMPTY_QUERY)]
+    cases = [task.requests(dataset, "test"), *strange]
+    check_scores_are_the_same(loaded, system, *cases)
+    for asked in cases:
         scores = system.score(asked)
         assert np.isfinite(scores).all()
-        np.testing.assert_array_equal(scores, loaded.score(asked))
         np.testing.assert_allclose(scores[:1], system.score(asked.select(slice(0, 1))), atol=1e-5)
-
-
-def strangers(world: World, query: int) -> Requests:
-    """The test lists for a query of an unknown user who has no history."""
-    dataset, task, _ = world
-    number = len(task.test.position)
-    nobody = np.zeros(number, dtype=np.int64)
-    log = EventLog.from_columns(
-        user=nobody,
-        item=dataset.log.item[task.test.position],
-        query=nobody + query,
-        behaviour=nobody + SEARCH,
-        timestamp=nobody,
-        session=nobody + 1,
-        number_of_users=USERS,
-    )
-    nothing = nobody.astype(np.int32)
-    events = EventSet(np.arange(number), nothing, nothing, nobody - 1)
-    return Requests("search", log, events, dataset.queries.text, task.test_candidates.items)
 
 
 def test_what_stands_in_for_what_is_said(tmp_path: Path) -> None:
@@ -210,7 +174,7 @@ def test_views_are_crops_masks_and_reorderings_in_equal_parts() -> None:
     assert all(abs(count - 1000) < 5 * math.sqrt(3000 * 2 / 9) for count in counts.values())
 
 
-def test_only_histories_of_two_items_or_more_have_views(world: World, tmp_path: Path) -> None:
+def test_only_histories_of_two_items_or_more_have_views(world: Planted, tmp_path: Path) -> None:
     system, batch = batch_of(world, tmp_path, history_of="search")
     lengths = (batch["history"] > 0).sum(dim=1)
     assert (lengths < 2).any()
@@ -219,7 +183,7 @@ def test_only_histories_of_two_items_or_more_have_views(world: World, tmp_path: 
     assert (batch["within/first"] != batch["within/second"]).any()
 
 
-def test_a_batch_without_views_has_the_search_loss_alone(world: World, tmp_path: Path) -> None:
+def test_a_batch_without_views_has_the_search_loss_alone(world: Planted, tmp_path: Path) -> None:
     system, batch = batch_of(world, tmp_path, **ALL_TASKS, view_vector="item_mean")
     network = system.network(len(world[0].items), system.vocabulary.number_of_ids)
     assert isinstance(network, CoPPSNetwork)
@@ -243,7 +207,7 @@ def test_the_mean_of_items_knows_no_query_and_an_empty_view_is_zero(tmp_path: Pa
     assert torch.isfinite(one).all() and not one[1].any() and one[[0, 2]].abs().sum(dim=1).all()
 
 
-def test_views_of_one_user_are_not_told_apart(world: World, tmp_path: Path) -> None:
+def test_views_of_one_user_are_not_told_apart(world: Planted, tmp_path: Path) -> None:
     users = world[2].examples("search").user
     queries = world[2].examples("search").query
     for same_query in ("negatives", "struck"):
@@ -296,7 +260,7 @@ def test_items_are_related_by_leaf_category_or_brand() -> None:
 
 
 def test_copies_hold_related_items_and_others_made_the_same_choice(
-    world: World, tmp_path: Path
+    world: Planted, tmp_path: Path
 ) -> None:
     _, batch = batch_of(world, tmp_path, **ALL_TASKS)
     first, second = batch["knowledge/first"], batch["knowledge/second"]

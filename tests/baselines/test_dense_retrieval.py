@@ -20,7 +20,7 @@ from baselines.dense_retrieval.base import (
 )
 from baselines.dense_retrieval.bge import BGE, BGEZeroShot
 from baselines.dense_retrieval.e5 import E5, E5ZeroShot
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import RECOMMENDATION, Dataset
 from benchmark.errors import SystemFailure
 from benchmark.kit.pretrained.finding import find_encoder
 from benchmark.kit.text.encoders import (
@@ -34,10 +34,11 @@ from benchmark.kit.text.tokens import Tokenizer
 from benchmark.kit.training import TrainingSettings
 from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.planted import Planted, dataset_of_rounds, items_of_texts, planted_in
 from tests.training import SEED, expect
 
 SETTINGS = ProtocolSettings(negatives=19)
@@ -95,29 +96,15 @@ def make_encoder(folder: Path, seed: int = 0) -> Path:
 def dataset_of_searches(seed: int = 5) -> Dataset:
     """Query k is "ask<k>", the item that it clicks is "find<k>": no word in common."""
     random = np.random.default_rng(seed)
-    topics = np.concatenate([random.permutation(TOPICS)[:SEARCHES] for _ in range(USERS)])
-    user = np.repeat(np.arange(1, USERS + 1), SEARCHES)
-    log = EventLog.from_columns(
-        user=user,
-        item=topics + 1,
-        query=topics + 1,
-        behaviour=np.full(len(user), SEARCH),
-        timestamp=np.arange(len(user)),
-        session=np.arange(1, len(user) + 1),
-        number_of_users=USERS,
-    )
-    names = ["", *WORDS[TOPICS:]]
-    items = Items(names, names, names, names, [()] * len(names), names)
-    users = [str(number) for number in range(USERS + 1)]
-    queries = Queries(["", *WORDS[:TOPICS], "words nobody knows", ""])
-    return Dataset("searches", items, queries, users, log)
+    topics = np.stack([random.permutation(TOPICS)[:SEARCHES] for _ in range(USERS)])
+    queries = ["", *WORDS[:TOPICS], "words nobody knows", ""]
+    items = items_of_texts(["", *WORDS[TOPICS:]])
+    return dataset_of_rounds(items, queries, topics + 1, topics + 1)
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[Dataset, Task, TrainingView]:
-    dataset = dataset_of_searches()
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["search"], TrainingView(dataset, tasks, SETTINGS)
+def planted() -> Planted:
+    return planted_in(dataset_of_searches(), SETTINGS, "search")
 
 
 def make(kind: Any, folder: Path, artifacts: Path | None = None, **config: Any) -> DenseRetrieval:
@@ -138,7 +125,7 @@ SMALL = {"query_tokens": 12, "item_tokens": 12}
 @pytest.mark.training
 @pytest.mark.parametrize("kind", [E5, BGE])
 def test_the_clicked_item_is_learned(
-    kind: Any, planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path, tmp_path: Path
+    kind: Any, planted: Planted, encoder_folder: Path, tmp_path: Path
 ) -> None:
     """The query alone says which item: these systems do not see the user."""
     dataset, task, view = planted
@@ -157,9 +144,7 @@ def test_the_clicked_item_is_learned(
     expect(first_hits(trained), above=0.9)
 
 
-def test_known_pairs_are_no_negatives(
-    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path
-) -> None:
+def test_known_pairs_are_no_negatives(planted: Planted, encoder_folder: Path) -> None:
     _, _, view = planted
     batch = pairs_of(view, encoder_folder).batch(np.arange(64), np.random.default_rng(0))
     examples = view.examples("search").select(np.arange(64))
@@ -179,9 +164,7 @@ def test_known_pairs_are_no_negatives(
     assert len(row_of_passage) == 64 * group
 
 
-def test_items_of_equal_text_are_no_negatives(
-    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path
-) -> None:
+def test_items_of_equal_text_are_no_negatives(planted: Planted, encoder_folder: Path) -> None:
     dataset, _, _ = planted
     texts = [*dataset.items.text[:-1], dataset.items.text[1]]  # the last item reads like the first
     twins = replace(dataset, items=replace(dataset.items, text=texts))
@@ -192,9 +175,7 @@ def test_items_of_equal_text_are_no_negatives(
     assert pairs._struck(query, last).tolist() == [[False, True]]
 
 
-def test_each_distinct_text_is_encoded_once(
-    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path
-) -> None:
+def test_each_distinct_text_is_encoded_once(planted: Planted, encoder_folder: Path) -> None:
     _, _, view = planted
     pairs = pairs_of(view, encoder_folder)
     rows = np.arange(100)
@@ -233,9 +214,7 @@ def test_no_text_becomes_a_special_token(encoder_folder: Path, text: str) -> Non
     assert len(marked) > 3
 
 
-def test_an_epoch_may_draw_a_part_of_the_pairs(
-    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path
-) -> None:
+def test_an_epoch_may_draw_a_part_of_the_pairs(planted: Planted, encoder_folder: Path) -> None:
     pairs = pairs_of(planted[2], encoder_folder, pairs_per_epoch=50)
     batches = pairs.batches(20, np.random.default_rng(0))
     assert [len(batch) for batch in batches] == [20, 20, 10]
@@ -264,7 +243,7 @@ def test_the_losses_are_cross_entropies_over_batch_and_group() -> None:
 
 
 def test_a_log_without_searches_cannot_be_learned_from(
-    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path, tmp_path: Path
+    planted: Planted, encoder_folder: Path, tmp_path: Path
 ) -> None:
     log = planted[0].log
     bought = replace(
@@ -285,7 +264,7 @@ def test_a_log_without_searches_cannot_be_learned_from(
 
 @pytest.mark.parametrize("kind", [E5, BGE, E5ZeroShot, BGEZeroShot])
 def test_a_loaded_system_scores_alike_to_the_bit(
-    kind: Any, planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path, tmp_path: Path
+    kind: Any, planted: Planted, encoder_folder: Path, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
     config = {**SMALL, "encoder": str(encoder_folder), "training": ONE_STEP}
@@ -305,7 +284,7 @@ def test_a_loaded_system_scores_alike_to_the_bit(
 
 
 def test_vectors_are_made_once_for_systems_that_read_alike(
-    planted: tuple[Dataset, Task, TrainingView],
+    planted: Planted,
     encoder_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -321,7 +300,7 @@ def test_vectors_are_made_once_for_systems_that_read_alike(
 
 
 def test_unknown_words_and_empty_queries_get_finite_scores(
-    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path, tmp_path: Path
+    planted: Planted, encoder_folder: Path, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
     system = make(BGEZeroShot, tmp_path, encoder=str(encoder_folder), stand_in_recipe="original")
@@ -333,7 +312,7 @@ def test_unknown_words_and_empty_queries_get_finite_scores(
 
 
 def test_items_of_equal_text_tie_in_the_catalogue_wherever_they_stand(
-    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path, tmp_path: Path
+    planted: Planted, encoder_folder: Path, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
     system = make(E5ZeroShot, tmp_path, **{**SMALL, "encoder": str(encoder_folder)})
@@ -350,9 +329,7 @@ def test_items_of_equal_text_tie_in_the_catalogue_wherever_they_stand(
         assert (scores[:, [-2, -1]] == scores[:, [1]]).all()
 
 
-def test_another_encoder_than_the_fitted_one_is_refused(
-    planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_another_encoder_than_the_fitted_one_is_refused(planted: Planted, tmp_path: Path) -> None:
     folder = make_encoder(tmp_path / "encoder")
     system = make(E5ZeroShot, tmp_path, encoder=str(folder))
     system.fit(planted[2])
@@ -368,7 +345,7 @@ def test_another_encoder_than_the_fitted_one_is_refused(
 
 
 def test_a_stand_in_says_so_and_is_read_its_own_way_until_trained(
-    planted: tuple[Dataset, Task, TrainingView], encoder_folder: Path, tmp_path: Path
+    planted: Planted, encoder_folder: Path, tmp_path: Path
 ) -> None:
     config = {**SMALL, "encoder": str(encoder_folder)}
     system = make(BGEZeroShot, tmp_path, **config)

@@ -29,13 +29,15 @@ from benchmark.kit.language_models.prompt_instances import TokenPairs
 from benchmark.kit.language_models.pseudo_queries import PseudoQueries
 from benchmark.kit.text.encoders import Tokens
 from benchmark.kit.text.pieces import IGNORED
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import searched_things, small_t5
+from tests.baselines.checks import (
+    check_killed_in_training_it_ends_as_if_it_had_not_been,
+    hit_rate,
+)
+from tests.baselines.planted import Planted, planted_in, searched_things, small_t5
 from tests.training import SEED, expect
 
 ITEMS, USERS, ROUNDS = 30, 40, 10
@@ -95,14 +97,9 @@ def planted_dataset() -> Dataset:
     return searched_things(USERS, ROUNDS, lambda name: f"{name} . Made of wood . It stands well .")
 
 
-Planted = tuple[Dataset, Task, TrainingView]
-
-
 @pytest.fixture(scope="module")
 def planted() -> Planted:
-    dataset = planted_dataset()
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["search"], TrainingView(dataset, tasks, SETTINGS)
+    return planted_in(planted_dataset(), SETTINGS, "search")
 
 
 def make(kind: str, folder: Path, artifacts: Path, **changes: Any) -> QueryToIdentifier:
@@ -139,9 +136,7 @@ def fitted(planted: Planted, artifacts: Path, tmp_path_factory: Any) -> Any:
 @pytest.mark.parametrize("kind", SYSTEMS)
 def test_it_learns_which_item_a_query_means(kind: str, planted: Planted, fitted: Any) -> None:
     dataset, task, _ = planted
-    scores = fitted(kind).score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.9)
+    expect(hit_rate(fitted(kind), dataset, task), above=0.9)
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
@@ -164,36 +159,21 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     ("kind", "stage"), [("numbers", TokenPairs), ("codes", IdentifierInstances)]
 )
 def test_killed_in_training_it_ends_as_if_it_had_not_been(
-    kind: str,
-    stage: Any,
-    planted: Planted,
-    artifacts: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, stage: Any, planted: Planted, artifacts: Path, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
     requests = task.requests(dataset, "test")
     quick = ONE | {"epochs": 2, "checkpoint_seconds": 0.0}
     stages = ("training",) if kind == "numbers" else ("general", "search", "fine_tuning")
     settings = dict.fromkeys(stages, quick)
-    whole = make(kind, tmp_path / "whole", artifacts, **settings)
-    whole.fit(view)
-
-    batch, calls = stage.batch, []
-
-    def dies(self: Any, *arguments: Any) -> Any:
-        calls.append(1)
-        if len(calls) > 2:
-            raise KeyboardInterrupt
-        return batch(self, *arguments)
-
-    killed = make(kind, tmp_path / "killed", artifacts, **settings)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stage, "batch", dies)
-        killed.fit(view)
-    resumed = make(kind, tmp_path / "killed", artifacts, **settings)
-    resumed.fit(view)
-    np.testing.assert_array_equal(resumed.score(requests), whole.score(requests))
+    check_killed_in_training_it_ends_as_if_it_had_not_been(
+        lambda folder: make(kind, folder, artifacts, **settings),
+        view,
+        requests,
+        tmp_path,
+        killed_in=(stage, "batch"),
+        after=2,
+    )
 
 
 def test_equal_queries_are_scored_once(

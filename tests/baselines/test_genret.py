@@ -33,13 +33,12 @@ from benchmark.kit.identifiers.positions import (
 )
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.kit.text.tokens import Tokens
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import searched_things, small_t5
+from tests.baselines.checks import hit_rate
+from tests.baselines.planted import Planted, planted_in, searched_things, small_t5
 from tests.training import SEED, expect
 
 ITEMS, USERS, ROUNDS = 30, 40, 10
@@ -73,14 +72,9 @@ def planted_dataset() -> Dataset:
     return searched_things(USERS, ROUNDS, str)
 
 
-Planted = tuple[Dataset, Task, TrainingView]
-
-
 @pytest.fixture(scope="module")
 def planted() -> Planted:
-    dataset = planted_dataset()
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["search"], TrainingView(dataset, tasks, SETTINGS)
+    return planted_in(planted_dataset(), SETTINGS, "search")
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +109,7 @@ def short(planted: Planted, artifacts: Path, tmp_path_factory: Any) -> GenRet:
 @pytest.mark.training
 def test_it_learns_which_item_a_query_means(planted: Planted, fitted: GenRet) -> None:
     dataset, task, _ = planted
-    scores = fitted.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.9)
+    expect(hit_rate(fitted, dataset, task), above=0.9)
 
 
 def test_saved_and_loaded_it_scores_the_same(

@@ -14,27 +14,30 @@ from baselines.joint.base import TASKS, Candidates, JointNegativesConfig
 from baselines.joint.jsr import JSR, JSRConfig, JSRInstances, JSRTraining
 from baselines.joint.layers import encode_once
 from baselines.joint.sesrec import SESRec, SESRecConfig, SESRecInstances, SESRecTraining
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, IntArray, Items
-from benchmark.data.dataset import Queries as QueryTable
+from benchmark.data.dataset import RECOMMENDATION, SEARCH, IntArray
 from benchmark.errors import SystemFailure
 from benchmark.kit.instances.hard_negatives import HardNegatives
 from benchmark.kit.instances.touched import FirstTouches
 from benchmark.kit.text.words import QueryWords, Vocabulary
-from benchmark.protocol.histories import EventSet
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests, TrainingExamples
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.checks import (
+    check_missing_histories_and_unknown_queries_are_scored,
+    check_scores_are_the_same,
+    check_the_loss_has_finite_gradients,
+    hit_rate,
+    loaded_into,
+)
+from tests.baselines.planted import World, in_turns, items_of_texts, world_in
 from tests.training import SEED, expect
 
 BOUGHT, TASTES, QUERIES, USERS, ROUNDS = 36, 3, 8, 90, 12
 ITEMS = BOUGHT + QUERIES
-UNKNOWN_WORDS, EMPTY_QUERY = QUERIES + 1, QUERIES + 2
+UNKNOWN_WORDS = QUERIES + 1
 SETTINGS = ProtocolSettings(negatives=19)
-World = tuple[Dataset, dict[str, Task], TrainingView]
 
 
 def world_of(bought: IntArray, behaviours: tuple[int, ...] = (RECOMMENDATION, SEARCH)) -> World:
@@ -43,25 +46,12 @@ def world_of(bought: IntArray, behaviours: tuple[int, ...] = (RECOMMENDATION, SE
     All item texts match all queries, the longer ones less well.
     """
     query = np.random.default_rng(5).integers(QUERIES, size=bought.shape)
-    item = np.stack([bought, 1 + BOUGHT + query], axis=2)  # (users, rounds, behaviour)
-    behaviour = np.broadcast_to([RECOMMENDATION, SEARCH], item.shape).ravel()
-    number = np.arange(item.size)
-    log = EventLog.from_columns(
-        user=np.repeat(1 + np.arange(len(bought)), 2 * bought.shape[1]),
-        item=item.ravel(),
-        query=np.stack([query * 0, query + 1], axis=2).ravel(),
-        behaviour=behaviour,
-        timestamp=number,
-        session=number * behaviour,
-        number_of_users=len(bought),
-    ).keep(np.isin(behaviour, behaviours))
-    names = ["", *["ware " + "x " * number for number in range(1, ITEMS + 1)]]
-    items = Items(names, names, names, names, [()] * len(names), names)
+    texts = ["", *["ware " + "x " * number for number in range(1, ITEMS + 1)]]
     asked = [f"ware kind {number}" for number in range(QUERIES)]
-    queries = QueryTable(["", *asked, "words of nobody", ""])
-    dataset = Dataset("planted", items, queries, [""] * (len(bought) + 1), log)
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks, TrainingView(dataset, tasks, SETTINGS)
+    queries = ["", *asked, "words of nobody", ""]
+    dataset = in_turns(items_of_texts(texts), queries, bought, 1 + BOUGHT + query, query + 1)
+    log = dataset.log
+    return world_in(dataset.with_log(log.keep(np.isin(log.behaviour, behaviours))), SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +153,8 @@ def requests_of(world: World, task: str) -> Requests:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", MAKERS)
 def test_it_learns_the_planted_rule(name: str, task: str, fitted: Any) -> None:
-    system, world = fitted[name]
-    scores = system.score(requests_of(world, task))
-    targets = world[1][task].test_candidates.target_column
-    expect(mean_metrics(ranks_of_targets(scores, targets))["HR@1"], above=0.9)
+    system, (dataset, tasks, _) = fitted[name]
+    expect(hit_rate(system, dataset, tasks[task]), above=0.9)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -174,12 +162,8 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     name: str, fitted: Any, tmp_path: Path
 ) -> None:
     system, world = fitted[name]
-    system.save(tmp_path)
-    loaded = MAKERS[name](tmp_path / "other")
-    loaded.load(tmp_path, world[2].corpus)
-    for task in TASKS:
-        requests = requests_of(world, task)
-        np.testing.assert_array_equal(loaded.score(requests), system.score(requests))
+    loaded = loaded_into(MAKERS[name](tmp_path / "other"), system, tmp_path, world[2].corpus)
+    check_scores_are_the_same(loaded, system, *(requests_of(world, task) for task in TASKS))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -215,14 +199,7 @@ def test_missing_histories_and_unknown_queries_are_scored(
     name: str, seen: tuple[int, int], task: str, fitted: Any
 ) -> None:
     system, (dataset, tasks, _) = fitted[name]
-    position = tasks[task].test.position[:1]
-    bought, searched = (np.array([number], dtype=np.int32) for number in seen)
-    few = EventSet(position, bought, searched, hidden=np.array([-1]))
-    candidates = np.arange(1, ITEMS + 1, dtype=np.int32)[None, :]
-    for query in (1, UNKNOWN_WORDS, EMPTY_QUERY) if task == "search" else (0,):
-        log = replace(dataset.log, query=np.full_like(dataset.log.query, query))
-        requests = Requests(task, log, few, dataset.queries.text, candidates)
-        assert np.isfinite(system.score(requests)).all()
+    check_missing_histories_and_unknown_queries_are_scored(system, dataset, tasks[task], seen)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -307,9 +284,7 @@ def test_the_options_of_jsr_learn_as_well(
 ) -> None:
     system = make_jsr(tmp_path, 12, **changes)
     system.fit(tastes[2])
-    targets = tastes[1]["search"].test_candidates.target_column
-    scores = system.score(requests_of(tastes, "search"))
-    expect(mean_metrics(ranks_of_targets(scores, targets))["HR@1"], above=0.9)
+    expect(hit_rate(system, tastes[0], tastes[1]["search"]), above=0.9)
 
 
 def test_an_unknown_user_gets_the_mean_of_the_others(fitted: Any) -> None:
@@ -410,7 +385,4 @@ def test_the_loss_of_events_without_a_history_has_finite_gradients(
     instances = SESRecInstances(view, system.config, TASKS)
     first = int(np.flatnonzero(view.examples("recommendation").user == 1)[0])
     loss = system.loss(instances.batch(np.array([first]), np.random.default_rng(0)))
-    loss.backward()
-    assert torch.isfinite(loss)
-    for parameter in system.model.parameters():
-        assert parameter.grad is None or torch.isfinite(parameter.grad).all()
+    check_the_loss_has_finite_gradients(loss, system.model)

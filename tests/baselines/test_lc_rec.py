@@ -39,13 +39,26 @@ from benchmark.kit.identifiers.names import code_tokens, identifier_texts
 from benchmark.kit.language_models.tokenizer import TextTokenizer
 from benchmark.kit.text.pieces import IGNORED, assembled, assembled_lengths
 from benchmark.kit.training.micro_batches import Limit
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import recommended, small_t5, toy_encoder
+from tests.baselines.checks import (
+    check_a_narrow_beam_drops_candidates_and_exact_scores_do_not,
+    check_killed_in_training_it_ends_as_if_it_had_not_been,
+    check_scores_are_the_same,
+    hit_rate,
+    loaded_into,
+)
+from tests.baselines.planted import (
+    SMALL_CODES,
+    Planted,
+    planted_in,
+    recommended,
+    small_t5,
+    toy_encoder,
+)
 from tests.training import SEED, expect
 
 UNKNOWN = 2
@@ -54,14 +67,7 @@ UNKNOWN = 2
 ITEMS, USERS, EVENTS, DIM = 24, 120, 8, 16
 SETTINGS = ProtocolSettings(negatives=9)
 SMALL: dict[str, Any] = {
-    "identifiers": {
-        "sizes": (8, 8, 8),
-        "epsilons": (0.0, 0.0, 0.003),
-        "hidden_sizes": (16,),
-        "latent_size": 8,
-        "warmup_epochs": 1,
-        "training": {"epochs": 4, "validate_every": 2},
-    },
+    "identifiers": SMALL_CODES,
     "backbone": small_t5(embedding_deviation=0.3),
     "prompts": "short",
     "history_length": 2,
@@ -95,14 +101,9 @@ def planted_dataset() -> Dataset:
     return recommended(items, order[(start + np.arange(EVENTS)) % ITEMS])
 
 
-Planted = tuple[Dataset, Task, TrainingView]
-
-
 @pytest.fixture(scope="module")
 def planted() -> Planted:
-    dataset = planted_dataset()
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, SETTINGS)
+    return planted_in(planted_dataset(), SETTINGS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -393,36 +394,21 @@ def test_it_learns_what_follows_the_last_item(
     fitted.save(tmp_path)
     system = make(tmp_path, scoring=scoring)
     system.load(tmp_path, view.corpus)
-    scores = system.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.9)
+    expect(hit_rate(system, dataset, task), above=0.9)
 
 
 def test_a_narrow_beam_drops_candidates_and_exact_scores_do_not(
     planted: Planted, fitted: LCRec, tmp_path: Path
 ) -> None:
-    dataset, task, view = planted
-    requests = task.requests(dataset, "test")
-    fitted.save(tmp_path)
-    scores = {}
-    for scoring in "beam", "exact":
-        system = make(tmp_path / scoring, scoring=scoring, beam_size=3)
-        system.load(tmp_path, view.corpus)
-        scores[scoring] = system.score(requests)
-    kept = np.isfinite(scores["beam"])
-    assert (kept.sum(axis=1) == 3).all() and np.isfinite(scores["exact"]).all()
-    np.testing.assert_allclose(scores["beam"][kept], scores["exact"][kept], rtol=1e-4, atol=1e-4)
+    check_a_narrow_beam_drops_candidates_and_exact_scores_do_not(make, fitted, planted, tmp_path)
 
 
 def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     planted: Planted, fitted: LCRec, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
-    fitted.save(tmp_path)
-    loaded = make(tmp_path / "other")
-    loaded.load(tmp_path, view.corpus)
-    requests = task.requests(dataset, "test")
-    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    loaded = loaded_into(make(tmp_path / "other"), fitted, tmp_path, view.corpus)
+    check_scores_are_the_same(loaded, fitted, task.requests(dataset, "test"))
     assert loaded.identifier_quality() == fitted.identifier_quality()
     quality = loaded.identifier_quality()["semantic"]
     assert quality["sharing"] == 0
@@ -431,29 +417,18 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     assert "t5-small" in loaded.stand_ins()[0] and "toy" in loaded.stand_ins()[1]
 
 
-def test_killed_in_training_it_ends_as_if_it_had_not_been(
-    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_in_training_it_ends_as_if_it_had_not_been(planted: Planted, tmp_path: Path) -> None:
     dataset, task, view = planted
     requests = task.requests(dataset, "test").select(slice(0, 8))
     training = QUICK | {"epochs": 2, "batch_size": 256, "checkpoint_seconds": 0.0}
-    whole = make(tmp_path / "whole", training)
-    whole.fit(view)
-
-    killed, parts, calls = make(tmp_path / "killed", training), Mixture.parts, []
-
-    def dies(self: Mixture, *arguments: Any) -> Any:
-        calls.append(1)
-        if len(calls) > 4:
-            raise KeyboardInterrupt
-        return parts(self, *arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Mixture, "parts", dies)
-        killed.fit(view)
-    resumed = make(tmp_path / "killed", training)
-    resumed.fit(view)
-    np.testing.assert_array_equal(resumed.score(requests), whole.score(requests))
+    check_killed_in_training_it_ends_as_if_it_had_not_been(
+        lambda folder: make(folder, training),
+        view,
+        requests,
+        tmp_path,
+        killed_in=(Mixture, "parts"),
+        after=4,
+    )
 
 
 def test_without_recommendation_events_it_says_so(planted: Planted, tmp_path: Path) -> None:

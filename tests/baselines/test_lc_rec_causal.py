@@ -23,13 +23,11 @@ from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers.names import identifier_texts
 from benchmark.kit.language_models.causal import continued
 from benchmark.kit.text.pieces import IGNORED, assembled
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import TrainingView
-from tests.baselines.planted import going_round, toy_encoder
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import SMALL_CODES, Planted, going_round, planted_in, toy_encoder
 from tests.golden.loading import requests_for
 from tests.kit.test_causal import byte_level_folder
 from tests.training import SEED, expect
@@ -37,14 +35,7 @@ from tests.training import SEED, expect
 ITEMS, USERS, EVENTS, DIM = 24, 100, 8, 16
 LISTS = ProtocolSettings(negatives=9)
 SMALL: dict[str, Any] = {
-    "identifiers": {
-        "sizes": (8, 8, 8),
-        "epsilons": (0.0, 0.0, 0.003),
-        "hidden_sizes": (16,),
-        "latent_size": 8,
-        "warmup_epochs": 1,
-        "training": {"epochs": 4, "validate_every": 2},
-    },
+    "identifiers": SMALL_CODES,
     "backbone": {
         "model": "scratch",
         "scratch": {
@@ -69,10 +60,8 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def planted() -> Any:
-    dataset = going_round(USERS, ITEMS, EVENTS)
-    tasks = build_tasks(dataset, LISTS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, LISTS)
+def planted() -> Planted:
+    return planted_in(going_round(USERS, ITEMS, EVENTS), LISTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,9 +85,7 @@ def fitted(planted: Any, tmp_path_factory: pytest.TempPathFactory) -> LCRecCausa
 @pytest.mark.training
 def test_the_next_item_is_learned(fitted: LCRecCausal, planted: Any) -> None:
     dataset, task, _ = planted
-    scores = fitted.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.6)
+    expect(hit_rate(fitted, dataset, task), above=0.6)
 
 
 def test_an_answer_follows_its_mark_and_nothing_before_it_is_learned(
@@ -149,11 +136,9 @@ def test_scores_are_log_likelihoods_of_the_codes(fitted: LCRecCausal) -> None:
 
 
 def test_it_comes_back_from_its_folder(fitted: LCRecCausal, planted: Any, tmp_path: Path) -> None:
-    fitted.save(tmp_path / "saved")
-    loaded = make(tmp_path)
-    loaded.load(tmp_path / "saved", planted[2].corpus)
+    loaded = loaded_into(make(tmp_path), fitted, tmp_path, planted[2].corpus)
     requests = planted[1].requests(planted[0], "test").select(slice(0, 5))
-    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    check_scores_are_the_same(loaded, fitted, requests)
     assert "LLaMA from random weights (width 32, 2 layers)" in fitted.stand_ins()[0]
 
 

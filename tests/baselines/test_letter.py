@@ -31,13 +31,11 @@ from benchmark.errors import BenchmarkError
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.quantiser import Codebook
 from benchmark.kit.identifiers.rqvae import VECTORS
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import TrainingView
-from tests.baselines.planted import going_round, toy_encoder
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import SMALL_T5, Planted, going_round, planted_in, toy_encoder
 from tests.training import SEED, expect
 
 ITEMS, USERS, EVENTS, DIM, CODE_WIDTH = 32, 60, 12, 16, 8
@@ -53,12 +51,7 @@ TOKENS: dict[str, Any] = {
 SMALL: dict[str, Any] = {
     "identifiers": TOKENS,
     "history_length": 2,
-    "width": 32,
-    "layers": 1,
-    "heads": 2,
-    "head_width": 16,
-    "feed_forward": 64,
-    "dropout": 0.0,
+    **SMALL_T5,
 }
 QUICK = {"epochs": 30, "batch_size": 32, "learning_rate": 0.01, "validate_every": 0}
 UPSTREAM = {
@@ -71,10 +64,8 @@ UPSTREAM = {
 
 
 @pytest.fixture(scope="module")
-def planted() -> Any:
-    dataset = going_round(USERS, ITEMS, EVENTS)
-    tasks = build_tasks(dataset, LISTS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, LISTS)
+def planted() -> Planted:
+    return planted_in(going_round(USERS, ITEMS, EVENTS), LISTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,9 +90,7 @@ def fitted(planted: Any, tmp_path_factory: pytest.TempPathFactory) -> LETTER:
 @pytest.mark.training
 def test_the_next_item_is_learned(fitted: LETTER, planted: Any) -> None:
     dataset, task, _ = planted
-    scores = fitted.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.8)
+    expect(hit_rate(fitted, dataset, task), above=0.8)
 
 
 def test_every_item_has_codes_of_its_own(fitted: LETTER) -> None:
@@ -112,11 +101,10 @@ def test_every_item_has_codes_of_its_own(fitted: LETTER) -> None:
 def test_a_loaded_system_scores_alike_to_the_bit(
     fitted: LETTER, planted: Any, tmp_path: Path
 ) -> None:
-    fitted.save(tmp_path)
-    loaded = LETTER(fitted.config, fitted.context)
-    loaded.load(tmp_path, planted[2].corpus)
-    requests = planted[1].requests(planted[0], "test")
-    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    dataset, task, view = planted
+    empty = LETTER(fitted.config, fitted.context)
+    loaded = loaded_into(empty, fitted, tmp_path, view.corpus)
+    check_scores_are_the_same(loaded, fitted, task.requests(dataset, "test"))
 
 
 def test_sasrec_has_to_be_declared(planted: Any, tmp_path: Path) -> None:

@@ -19,13 +19,11 @@ from benchmark.kit.identifiers.moving import (
     repeated,
 )
 from benchmark.kit.identifiers.rqvae import VECTORS
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import TrainingView
-from tests.baselines.planted import going_round, toy_encoder
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import SMALL_T5, Planted, going_round, planted_in, toy_encoder
 from tests.golden.loading import requests_for
 from tests.training import SEED, expect
 
@@ -40,13 +38,8 @@ SMALL: dict[str, Any] = {
         "training": {"epochs": 5, "batch_size": 16},
     },
     "history_length": 2,
-    "width": 32,
-    "layers": 1,
+    **SMALL_T5,
     "decoder_layers": 1,
-    "heads": 2,
-    "head_width": 16,
-    "feed_forward": 64,
-    "dropout": 0.0,
     "input_dropout": 0.0,
     "projection_sizes": (32,),
     "proposals": 4,
@@ -57,10 +50,8 @@ EVERYTHING = np.tile(np.arange(1, ITEMS + COLD + 1), (len(HISTORIES), 1))
 
 
 @pytest.fixture(scope="module")
-def planted() -> Any:
-    dataset = going_round(USERS, ITEMS, EVENTS, COLD)
-    tasks = build_tasks(dataset, LISTS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, LISTS)
+def planted() -> Planted:
+    return planted_in(going_round(USERS, ITEMS, EVENTS, COLD), LISTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,9 +80,7 @@ def by(system: LIGER, head: str, **changes: Any) -> LIGER:
 @pytest.mark.parametrize("head", ["hybrid", "dense", "generative"])
 def test_the_next_item_is_learned(fitted: LIGER, planted: Any, head: str) -> None:
     dataset, task, _ = planted
-    scores = by(fitted, head).score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.8)
+    expect(hit_rate(by(fitted, head), dataset, task), above=0.8)
 
 
 def test_the_written_and_the_cold_come_first_by_the_dense_head(fitted: LIGER) -> None:
@@ -138,11 +127,10 @@ def test_an_item_that_stands_twice_takes_one_place_of_the_proposals() -> None:
 def test_a_loaded_system_scores_alike_to_the_bit(
     fitted: LIGER, planted: Any, tmp_path: Path
 ) -> None:
-    fitted.save(tmp_path)
-    loaded = LIGER(fitted.config, fitted.context)
-    loaded.load(tmp_path, planted[2].corpus)
-    requests = planted[1].requests(planted[0], "test")
-    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    dataset, task, view = planted
+    empty = LIGER(fitted.config, fitted.context)
+    loaded = loaded_into(empty, fitted, tmp_path, view.corpus)
+    check_scores_are_the_same(loaded, fitted, task.requests(dataset, "test"))
 
 
 def test_initial_values_are_the_published_ones(fitted: LIGER) -> None:

@@ -14,17 +14,23 @@ from baselines.personalized_search.base import ProductSearch, SearchInstances
 from baselines.personalized_search.prodsearch import TextWordSampler
 from baselines.personalized_search.qem import QEM
 from baselines.personalized_search.tem import TEM, OriginalTEM
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import RECOMMENDATION
 from benchmark.errors import SystemFailure
 from benchmark.kit.text.words import FIRST_WORD, Vocabulary
 from benchmark.kit.training import TrainingSettings
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
-from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import (
+    Planted,
+    dataset_of_events,
+    items_of_texts,
+    planted_in,
+    strangers,
+)
 from tests.training import SEED, expect
 
 NEEDS = ["tea", "lamp", "soap", "rope", "desk", "ball", "shoe", "ring"]
@@ -33,10 +39,8 @@ UNKNOWN_WORDS, EMPTY_QUERY = len(NEEDS) + 1, len(NEEDS) + 2
 USERS, SEARCHES = 90, 10
 SETTINGS = ProtocolSettings(negatives=7)
 
-World = tuple[Dataset, Task, TrainingView]
 
-
-def make_world(*, with_taste: bool) -> World:
+def make_world(*, with_taste: bool) -> Planted:
     """Users buy things of their colour, then search; who searches ``need`` takes an item of it.
 
     With taste it is the item of the user's colour, without it always the red one. The BM25 lists
@@ -57,31 +61,19 @@ def make_world(*, with_taste: bool) -> World:
         user += [number] * (4 + SEARCHES)
         item += [*bought[:2], *taken[:-2], *bought[2:], *taken[-2:]]
         query += [0, 0, *(asked[:-2] + 1), 0, 0, *(asked[-2:] + 1)]
-    is_search = np.array(query) > 0
-    log = EventLog.from_columns(
-        user=np.array(user),
-        item=np.array(item),
-        query=np.array(query),
-        behaviour=np.where(is_search, SEARCH, RECOMMENDATION),
-        timestamp=np.arange(len(user)),
-        session=np.where(is_search, np.arange(1, len(user) + 1), 0),
-        number_of_users=USERS,
-    )
-    items = Items(texts, texts, texts, texts, [()] * len(texts), texts)
-    queries = Queries(["", *NEEDS, "never heard", ""])
-    users = ["", *[f"user {number}" for number in range(1, USERS + 1)]]
-    dataset = Dataset("planted", items, queries, users, log)
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["search"], TrainingView(dataset, tasks, SETTINGS)
+    queries = ["", *NEEDS, "never heard", ""]
+    events = (np.array(column) for column in (user, item, query))
+    dataset = dataset_of_events(items_of_texts(texts), queries, *events)
+    return planted_in(dataset, SETTINGS, "search")
 
 
 @pytest.fixture(scope="module")
-def by_query() -> World:
+def by_query() -> Planted:
     return make_world(with_taste=False)
 
 
 @pytest.fixture(scope="module")
-def by_taste() -> World:
+def by_taste() -> Planted:
     return make_world(with_taste=True)
 
 
@@ -104,59 +96,36 @@ def make(kind: Any, folder: Path, **config: Any) -> ProductSearch:
     return kind(kind.Config(**config), RunContext(SEED, folder, ArtifactStore(folder)))
 
 
-def hit_rate(system: ProductSearch, world: World) -> float:
-    dataset, task, _ = world
-    scores = system.score(task.requests(dataset, "test"))
-    return mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))["HR@1"]
-
-
-def strange_requests(world: World, query: int) -> Requests:
-    """The test requests with another query, of users without a history."""
-    dataset, task, _ = world
-    log = dataset.log
-    positions, candidates = task.test.position, task.test_candidates.items
-    nobody = np.zeros(len(positions), dtype=np.int64)
-    stranger = EventLog.from_columns(
-        user=nobody,
-        item=log.item[positions],
-        query=nobody + query,
-        behaviour=nobody + SEARCH,
-        timestamp=nobody,
-        session=nobody + 1,
-        number_of_users=USERS,
-    )
-    events = type(task.test)(np.arange(len(positions)), *[nobody.astype(np.int32)] * 2, nobody - 1)
-    return Requests("search", stranger, events, dataset.queries.text, candidates)
-
-
 # -------------------------------------------------------------------------------------- learning
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_the_planted_item_of_a_query_is_learned(name: str, by_query: World, tmp_path: Path) -> None:
+def test_the_planted_item_of_a_query_is_learned(
+    name: str, by_query: Planted, tmp_path: Path
+) -> None:
     kind, config = SYSTEMS[name]
     system = make(kind, tmp_path, **config, training=QUICK.model_copy(update={"epochs": 25}))
     system.fit(by_query[2])
-    expect(hit_rate(system, by_query), above=0.9)
+    expect(hit_rate(system, *by_query[:2]), above=0.9)
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("name", ["tem", "tem, joint framework"])
 def test_tem_learns_the_planted_item_of_query_and_taste(
-    name: str, by_taste: World, tmp_path: Path
+    name: str, by_taste: Planted, tmp_path: Path
 ) -> None:
     kind, config = SYSTEMS[name]
     system = make(kind, tmp_path, **config, training=QUICK)
     system.fit(by_taste[2])
-    expect(hit_rate(system, by_taste), above=0.9)
+    expect(hit_rate(system, *by_taste[:2]), above=0.9)
 
 
 @pytest.mark.training
-def test_qem_knows_no_taste(by_taste: World, tmp_path: Path) -> None:
+def test_qem_knows_no_taste(by_taste: Planted, tmp_path: Path) -> None:
     system = make(QEM, tmp_path, **SMALL, training=QUICK.model_copy(update={"epochs": 10}))
     system.fit(by_taste[2])
-    expect(hit_rate(system, by_taste), below=0.6)  # one colour in three is right
+    expect(hit_rate(system, *by_taste[:2]), below=0.6)  # one colour in three is right
     dataset, task, _ = by_taste
     requests = task.requests(dataset, "test")
     same_list = np.tile(np.arange(1, 30, dtype=np.int32), (len(requests), 1))
@@ -171,29 +140,24 @@ def test_qem_knows_no_taste(by_taste: World, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_loaded_system_scores_alike_to_the_bit(
-    name: str, by_taste: World, tmp_path: Path
+    name: str, by_taste: Planted, tmp_path: Path
 ) -> None:
     dataset, task, view = by_taste
     kind, config = SYSTEMS[name]
     system = make(kind, tmp_path / "run", **config, training=ONE_EPOCH)
     system.fit(view)
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    system.save(saved)
-    loaded = make(kind, tmp_path / "other", **config, training=ONE_EPOCH)
-    loaded.load(saved, view.corpus)
-    requests = task.requests(dataset, "test")
-    np.testing.assert_array_equal(system.score(requests), loaded.score(requests))
-    for query in (UNKNOWN_WORDS, EMPTY_QUERY):
-        strange = strange_requests(by_taste, query)
+    empty = make(kind, tmp_path / "other", **config, training=ONE_EPOCH)
+    loaded = loaded_into(empty, system, tmp_path, view.corpus)
+    cases = [strangers(dataset, task, query) for query in (UNKNOWN_WORDS, EMPTY_QUERY)]
+    check_scores_are_the_same(loaded, system, task.requests(dataset, "test"), *cases)
+    for strange in cases:
         scores = system.score(strange)
         assert np.isfinite(scores).all()
-        np.testing.assert_array_equal(scores, loaded.score(strange))
         np.testing.assert_allclose(scores[:1], system.score(strange.select(slice(0, 1))), atol=1e-5)
 
 
 def test_a_list_costs_one_encoding_a_request(
-    by_taste: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by_taste: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, task, view = by_taste
     system = make(TEM, tmp_path, **SMALL_TEM, training=ONE_EPOCH)
@@ -211,7 +175,9 @@ def test_a_list_costs_one_encoding_a_request(
     assert sum(encoded) == len(requests)
 
 
-def test_the_history_of_both_behaviours_holds_searches_too(by_taste: World, tmp_path: Path) -> None:
+def test_the_history_of_both_behaviours_holds_searches_too(
+    by_taste: Planted, tmp_path: Path
+) -> None:
     examples = by_taste[2].examples("search")
     histories = {
         which: make(TEM, tmp_path, history_of=which, history_length=3).history_items(examples)
@@ -227,7 +193,7 @@ def test_the_history_of_both_behaviours_holds_searches_too(by_taste: World, tmp_
 
 
 def test_bm25_negatives_are_hits_behind_the_lists_and_else_uniform(
-    by_query: World, tmp_path: Path
+    by_query: Planted, tmp_path: Path
 ) -> None:
     """Of each need the red item, which is searched for, is BM25's first; blue and green tie."""
     dataset, rows = by_query[0], np.arange(50)
@@ -245,7 +211,7 @@ def test_bm25_negatives_are_hits_behind_the_lists_and_else_uniform(
         assert bool(of_the_need[:, 1:].all()) == (depth == 1)
 
 
-def test_words_of_a_step_are_the_targets_own(by_query: World) -> None:
+def test_words_of_a_step_are_the_targets_own(by_query: Planted) -> None:
     view = by_query[2]
     vocabulary = Vocabulary.of_view(view, reads_items=True)
     items = vocabulary.encode(view.corpus.items.text, longest=100)
@@ -261,7 +227,7 @@ def test_words_of_a_step_are_the_targets_own(by_query: World) -> None:
     assert set(names[noise.ravel()].tolist()) == {*NEEDS, "thing"}
 
 
-def test_a_text_without_known_words_has_no_word_loss(by_query: World) -> None:
+def test_a_text_without_known_words_has_no_word_loss(by_query: Planted) -> None:
     view = by_query[2]
     vocabulary = Vocabulary.of_view(view, reads_items=True)
     items = vocabulary.encode(view.corpus.items.text, longest=100)
@@ -273,7 +239,7 @@ def test_a_text_without_known_words_has_no_word_loss(by_query: World) -> None:
     assert noise.max() < number
 
 
-def test_without_searches_there_is_nothing_to_learn_from(by_query: World, tmp_path: Path) -> None:
+def test_without_searches_there_is_nothing_to_learn_from(by_query: Planted, tmp_path: Path) -> None:
     dataset, _, _ = by_query
     purchases = dataset.log.keep(dataset.log.behaviour == RECOMMENDATION)
     dataset = dataset.with_log(purchases)
@@ -282,7 +248,7 @@ def test_without_searches_there_is_nothing_to_learn_from(by_query: World, tmp_pa
         make(QEM, tmp_path).fit(view)
 
 
-def test_layer_norm_gains_start_at_one_or_as_released(by_query: World) -> None:
+def test_layer_norm_gains_start_at_one_or_as_released(by_query: Planted) -> None:
     torch.manual_seed(0)
     for gains, spread in (("ones", 0.0), ("normal", 0.5)):
         config = TEM.Config(layer_norm_gains=gains, layers=2)

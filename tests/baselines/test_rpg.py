@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from baselines.generative_recommendation.rpg import RPG, UserRows
-from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.optimised import (
@@ -19,14 +18,12 @@ from benchmark.kit.identifiers.optimised import (
     whitened,
 )
 from benchmark.kit.identifiers.product import ProductQuantiser
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.planted import going_round
-from tests.baselines.test_sampled_softmax import view_of
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import Planted, going_round, planted_in, view_of_sequences
 from tests.golden.loading import requests_for
 from tests.training import SEED, expect
 
@@ -57,10 +54,8 @@ class WithCodes(RPG):
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[Dataset, Task, TrainingView]:
-    dataset = going_round(USERS, ITEMS, EVENTS)
-    tasks = build_tasks(dataset, LISTS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, LISTS)
+def planted() -> Planted:
+    return planted_in(going_round(USERS, ITEMS, EVENTS), LISTS)
 
 
 def make(folder: Path, **changes: Any) -> WithCodes:
@@ -78,9 +73,7 @@ def fitted(planted: Any, tmp_path_factory: pytest.TempPathFactory) -> WithCodes:
 @pytest.mark.training
 def test_the_next_item_is_learned(fitted: WithCodes, planted: Any) -> None:
     dataset, task, _ = planted
-    scores = fitted.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.8)
+    expect(hit_rate(fitted, dataset, task), above=0.8)
 
 
 def test_equal_codes_tie_and_nobody_is_left_out(fitted: WithCodes) -> None:
@@ -120,13 +113,9 @@ def test_a_walk_leaves_out_what_it_does_not_reach(fitted: WithCodes) -> None:
 def test_a_loaded_system_scores_alike_to_the_bit(
     fitted: WithCodes, planted: Any, tmp_path: Path
 ) -> None:
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    fitted.save(saved)
-    loaded = RPG(fitted.config, RunContext(0, tmp_path, ArtifactStore(tmp_path / "artifacts")))
-    loaded.load(saved, planted[2].corpus)
-    requests = requests_for(HISTORIES, EVERYTHING)
-    np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    empty = RPG(fitted.config, RunContext(0, tmp_path, ArtifactStore(tmp_path / "artifacts")))
+    loaded = loaded_into(empty, fitted, tmp_path, planted[2].corpus)
+    check_scores_are_the_same(loaded, fitted, requests_for(HISTORIES, EVERYTHING))
 
 
 def test_the_learning_rate_rises_over_a_share_of_the_steps(planted: Any, tmp_path: Path) -> None:
@@ -138,7 +127,7 @@ def test_the_learning_rate_rises_over_a_share_of_the_steps(planted: Any, tmp_pat
 
 
 def test_a_first_row_is_a_target_everywhere_and_later_ones_at_their_end() -> None:
-    rows = UserRows(view_of([[11, 12, 13, 14, 15, 16], [21], [31, 32]]), 3)
+    rows = UserRows(view_of_sequences([[11, 12, 13, 14, 15, 16], [21], [31, 32]]), 3)
     batch = rows.batch(np.arange(len(rows)), np.random.default_rng(0))
     pairs = list(zip(batch["items"].tolist(), batch["targets"].tolist(), strict=True))
     assert pairs == [

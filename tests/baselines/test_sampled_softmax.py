@@ -14,15 +14,20 @@ from baselines.sequential.esasrec import ESASRec, MixedSequences
 from baselines.sequential.hstu import HSTU, HSTUTime
 from baselines.sequential.sampled_softmax import SampledSequences, products
 from baselines.sequential.sasrec_ssm import SASRecSSM
-from benchmark.data.dataset import Dataset
 from benchmark.kit.training import TrainingSettings
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
-from tests.baselines.test_sequential import dataset_of_sequences
+from tests.baselines.checks import hit_rate, loaded_into
+from tests.baselines.planted import (
+    Planted,
+    along_one_cycle,
+    dataset_of_sequences,
+    planted_in,
+    view_of_sequences,
+)
 from tests.golden.loading import requests_for
 from tests.training import SEED, expect
 
@@ -55,21 +60,8 @@ ROWS = ("esasrec", "sasrec-ssm", "hstu", "hstu-time")
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[Dataset, Task, TrainingView]:
-    """The item after each item is always the same one."""
-    random = np.random.default_rng(3)
-    cycle = random.permutation(ITEMS) + 1
-    starts = random.integers(ITEMS, size=USERS)
-    sequences = [[int(cycle[(start + n) % ITEMS]) for n in range(EVENTS)] for start in starts]
-    dataset = dataset_of_sequences(sequences, ITEMS)
-    tasks = build_tasks(dataset, LISTS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, LISTS)
-
-
-def view_of(sequences: list[list[int]]) -> TrainingView:
-    """The view of which ``sequences`` are the training parts: two held-out events follow each."""
-    dataset = dataset_of_sequences([[*one, 41, 42] for one in sequences], 60)
-    return TrainingView(dataset, build_tasks(dataset, LISTS), LISTS)
+def planted() -> Planted:
+    return planted_in(along_one_cycle(USERS, ITEMS, EVENTS), LISTS)
 
 
 def make(name: str, folder: Path, **changes: Any) -> Any:
@@ -85,28 +77,20 @@ def trained_briefly(name: str, folder: Path, view: TrainingView) -> Any:
 
 @pytest.mark.training
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_planted_next_item_is_learned(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_the_planted_next_item_is_learned(name: str, planted: Planted, tmp_path: Path) -> None:
     dataset, task, view = planted
     system = make(name, tmp_path, training=LEARNING)
     system.fit(view)
-    scores = system.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.9)
+    expect(hit_rate(system, dataset, task), above=0.9)
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_loaded_system_scores_alike_to_the_bit_and_anybody(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    name: str, planted: Planted, tmp_path: Path
 ) -> None:
     view = planted[2]
     system = trained_briefly(name, tmp_path / "run", view)
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    system.save(saved)
-    loaded = make(name, tmp_path / "other")
-    loaded.load(saved, view.corpus)
+    loaded = loaded_into(make(name, tmp_path / "other"), system, tmp_path, view.corpus)
     scores = system.score(requests_for(HISTORIES, EVERYTHING))
     np.testing.assert_array_equal(scores, loaded.score(requests_for(HISTORIES, EVERYTHING)))
     assert np.isfinite(scores).all()
@@ -115,7 +99,7 @@ def test_a_loaded_system_scores_alike_to_the_bit_and_anybody(
 
 
 def test_esasrec_reads_a_window_of_padding_where_there_is_no_history(
-    planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    planted: Planted, tmp_path: Path
 ) -> None:
     system = trained_briefly("esasrec", tmp_path, planted[2])
     nothing = np.zeros((2, 4), dtype=np.int64)
@@ -125,9 +109,7 @@ def test_esasrec_reads_a_window_of_padding_where_there_is_no_history(
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_the_amount_of_padding_changes_nothing(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_the_amount_of_padding_changes_nothing(name: str, planted: Planted, tmp_path: Path) -> None:
     system = make(name, tmp_path)
     system.model = system.seeded_build(planted[2].corpus).eval()
     short = torch.tensor([[3, 5, 2], [4, 1, 0]])
@@ -145,7 +127,7 @@ def test_the_amount_of_padding_changes_nothing(
 
 @pytest.mark.parametrize(("name", "reads"), [("hstu", False), ("hstu-time", True)])
 def test_only_the_bias_of_time_knows_when_it_is_asked(
-    name: str, reads: bool, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    name: str, reads: bool, planted: Planted, tmp_path: Path
 ) -> None:
     system = make(name, tmp_path)
     system.model = system.seeded_build(planted[2].corpus).eval()
@@ -162,7 +144,7 @@ def test_only_the_bias_of_time_knows_when_it_is_asked(
 
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_an_instance_is_a_user_and_the_first_item_is_no_target(padding: Any) -> None:
-    view = view_of([[11, 12, 13, 14, 15, 16], [21], [31, 32]])
+    view = view_of_sequences([[11, 12, 13, 14, 15, 16], [21], [31, 32]])
     sequences = SampledSequences(view, 4, 3, np.arange(1, 61), padding=padding)
     batch = sequences.batch(np.arange(2), np.random.default_rng(0))
     short = [31, 0, 0, 0] if padding == "right" else [0, 0, 0, 31]
@@ -176,7 +158,7 @@ def test_an_instance_is_a_user_and_the_first_item_is_no_target(padding: Any) -> 
 
 
 def test_a_batch_is_as_long_as_its_longest_history() -> None:
-    view = view_of([[11, 12, 13], [31, 32]])
+    view = view_of_sequences([[11, 12, 13], [31, 32]])
     for trims, length in ((True, 2), (False, 8)):
         sequences = SampledSequences(view, 8, 3, np.arange(1, 61), negatives="shared", trims=trims)
         batch = sequences.batch(np.arange(2), np.random.default_rng(0))
@@ -185,7 +167,7 @@ def test_a_batch_is_as_long_as_its_longest_history() -> None:
 
 
 def test_negatives_of_esasrec_are_items_with_a_training_event_and_of_the_batch() -> None:
-    view = view_of([[11, 12, 13, 14], [21, 22], [31, 32]])
+    view = view_of_sequences([[11, 12, 13, 14], [21, 22], [31, 32]])
     config = ESASRec.Config(n_negatives=200, mixed_ratio=0.5, logq=True)
     sequences = MixedSequences(view, config)
     batch = sequences.batch(np.array([0, 1]), np.random.default_rng(0))

@@ -19,17 +19,17 @@ from baselines.sequential.recbole_classes import USER_TABLES, model_class
 from baselines.sequential.recbole_model import MODELS, RecBoleModel
 from baselines.sequential.sasrec import SASRec
 from baselines.sequential.sasrec_bce import SASRecBCE
-from benchmark.data.dataset import Dataset, EventLog, Items, Queries
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import TrainingSettings
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import Planted, along_one_cycle, dataset_of_sequences, planted_in
 from tests.golden.loading import requests_for
 from tests.training import SEED, expect
 
@@ -42,35 +42,9 @@ ASKING_USERS = np.array([0, 1, 2, USERS])
 EMPTY, NOT_EMPTY = 1, [0, 2, 3]
 
 
-def dataset_of_sequences(sequences: list[list[int]], number_of_items: int) -> Dataset:
-    """Recommendation events only, one list of items a user."""
-    user = np.repeat(np.arange(1, len(sequences) + 1), [len(one) for one in sequences])
-    nothing = np.zeros(len(user), dtype=np.int64)
-    log = EventLog.from_columns(
-        user=user,
-        item=np.concatenate([np.array(one, dtype=np.int64) for one in sequences]),
-        query=nothing,
-        behaviour=nothing,
-        timestamp=np.arange(len(user)),
-        session=nothing,
-        number_of_users=len(sequences),
-    )
-    names = ["", *[f"item {number}" for number in range(1, number_of_items + 1)]]
-    items = Items(names, names, names, names, [()] * len(names), names)
-    users = ["", *[f"user {number}" for number in range(1, len(sequences) + 1)]]
-    return Dataset("sequences", items, Queries([""]), users, log)
-
-
 @pytest.fixture(scope="module")
-def planted() -> tuple[Dataset, Task, TrainingView]:
-    """The item after each item is always the same one."""
-    random = np.random.default_rng(3)
-    cycle = random.permutation(ITEMS) + 1
-    starts = random.integers(ITEMS, size=USERS)
-    sequences = [[int(cycle[(start + n) % ITEMS]) for n in range(EVENTS)] for start in starts]
-    dataset = dataset_of_sequences(sequences, ITEMS)
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, SETTINGS)
+def planted() -> Planted:
+    return planted_in(along_one_cycle(USERS, ITEMS, EVENTS), SETTINGS)
 
 
 def make(kind: Any, folder: Path, **config: Any) -> SequentialSystem:
@@ -96,53 +70,48 @@ LEARNERS = {
 
 @pytest.mark.training
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_planted_next_item_is_learned(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_the_planted_next_item_is_learned(name: str, planted: Planted, tmp_path: Path) -> None:
     kind, config = LEARNERS[name]
     training = QUICK
     if kind is SASRecBCE:  # a step of eight users holds about as many targets
         training = QUICK.model_copy(update={"batch_size": 8})
-    expect(hit_rate(make(kind, tmp_path, **config, training=training), planted, 1), above=0.9)
+    dataset, task, view = planted
+    system = make(kind, tmp_path, **config, training=training)
+    system.fit(view)
+    expect(hit_rate(system, dataset, task), above=0.9)
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("name", ["gru4rec", "sasrec, sequences"])
 def test_the_planted_next_item_is_learned_by_pairs(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    name: str, planted: Planted, tmp_path: Path
 ) -> None:
     """One negative of 120 items says less than the whole softmax, so the bar is HR@5."""
     kind, config = LEARNERS[name]
     system = make(kind, tmp_path, **config, loss="BPR", training=QUICK)
-    expect(hit_rate(system, planted, 5), above=0.9)
-
-
-def hit_rate(
-    system: SequentialSystem, planted: tuple[Dataset, Task, TrainingView], cutoff: int
-) -> float:
-    """Test hits of the fitted system among the best ``cutoff`` of 20 candidates."""
     dataset, task, view = planted
     system.fit(view)
-    scores = system.score(task.requests(dataset, "test"))
-    ranks = ranks_of_targets(scores, task.test_candidates.target_column)
-    return mean_metrics(ranks)[f"HR@{cutoff}"]
+    expect(hit_rate(system, dataset, task, cutoff=5), above=0.9)
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "sasrec", "sasrec-bce"])
 def test_a_loaded_system_scores_alike_to_the_bit(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    name: str, planted: Planted, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
+    system = trained_briefly(name, tmp_path / "run", view)
     kind, config = LEARNERS[name]
-    system = make(kind, tmp_path / "run", **config, training=ONE_EPOCH)
+    empty = make(kind, tmp_path / "other", **config, training=ONE_EPOCH)
+    loaded = loaded_into(empty, system, tmp_path, view.corpus)
+    asked = task.requests(dataset, "test"), requests_of_anybody()
+    check_scores_are_the_same(system, loaded, *asked)
+
+
+def trained_briefly(name: str, folder: Path, view: TrainingView) -> SequentialSystem:
+    kind, config = LEARNERS[name]
+    system = make(kind, folder, **config, training=ONE_EPOCH)
     system.fit(view)
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    system.save(saved)
-    loaded = make(kind, tmp_path / "other", **config, training=ONE_EPOCH)
-    loaded.load(saved, view.corpus)
-    for requests in (task.requests(dataset, "test"), requests_of_anybody()):
-        np.testing.assert_array_equal(system.score(requests), loaded.score(requests))
+    return system
 
 
 def requests_of_anybody() -> Requests:
@@ -153,13 +122,10 @@ def requests_of_anybody() -> Requests:
 
 @pytest.mark.parametrize("name", ["gru4rec", "sasrec", "sasrec-bce"])
 def test_an_empty_history_is_answered_with_popularity(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    name: str, planted: Planted, tmp_path: Path
 ) -> None:
     _, _, view = planted
-    kind, config = LEARNERS[name]
-    system = make(kind, tmp_path, **config, training=ONE_EPOCH)
-    system.fit(view)
-    scores = system.score(requests_of_anybody())
+    scores = trained_briefly(name, tmp_path, view).score(requests_of_anybody())
     assert np.isfinite(scores).all()
     counts = np.bincount(view.log.item, minlength=ITEMS + 1)[1:]
     np.testing.assert_array_equal(scores[EMPTY], counts)
@@ -202,7 +168,7 @@ def test_the_loss_of_a_sequence_is_the_sum_of_its_prefixes(
 
 
 def test_a_step_holds_equally_many_targets_in_both_modes(
-    planted: tuple[Dataset, Task, TrainingView],
+    planted: Planted,
 ) -> None:
     _, _, view = planted
     random = np.random.default_rng(0)
@@ -215,9 +181,7 @@ def test_a_step_holds_equally_many_targets_in_both_modes(
     assert max(sizes) < 100 + 8
 
 
-def test_equal_seeds_give_equal_weights(
-    planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_equal_seeds_give_equal_weights(planted: Planted, tmp_path: Path) -> None:
     """SINE draws its weights by numpy's global generator, BERT4Rec its masks by Python's."""
     _, _, view = planted
     for model in ("SINE", "BERT4Rec"):
@@ -234,7 +198,7 @@ def test_equal_seeds_give_equal_weights(
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_recbole_model_trains_and_scores(
-    model: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    model: str, planted: Planted, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
     three_steps = TrainingSettings(epochs=1, batch_size=270, validate_every=0)
@@ -260,9 +224,7 @@ def test_every_recbole_model_trains_and_scores(
 
 
 @pytest.mark.parametrize("model", ["Caser", "FOSSIL", "FPMC", "SHAN", "TransRec"])
-def test_the_unknown_users_vector_is_zero(
-    model: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_the_unknown_users_vector_is_zero(model: str, planted: Planted, tmp_path: Path) -> None:
     three_steps = TrainingSettings(epochs=1, batch_size=270, validate_every=0)
     system = make(RecBoleModel, tmp_path, model=model, history_length=8, training=three_steps)
     system.fit(planted[2])
@@ -274,9 +236,7 @@ def test_the_unknown_users_vector_is_zero(
 @pytest.mark.parametrize(
     "model", [m for m in MODELS if m not in ("CORE", "GRU4RecCPR", "SASRecCPR")]
 )
-def test_scores_are_those_of_recboles_predict(
-    model: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_scores_are_those_of_recboles_predict(model: str, planted: Planted, tmp_path: Path) -> None:
     """CORE's ``predict`` forgets a normalisation; the CPR models have none."""
     from recbole.data.interaction import Interaction
 
@@ -313,17 +273,13 @@ def test_a_model_that_needs_side_data_is_refused(tmp_path: Path) -> None:
         make(RecBoleModel, tmp_path, model="S3Rec")
 
 
-def test_an_unknown_parameter_is_refused(
-    planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_an_unknown_parameter_is_refused(planted: Planted, tmp_path: Path) -> None:
     system = make(RecBoleModel, tmp_path, model="NARM", parameters={"hidden_sise": 8})
     with pytest.raises(BenchmarkError, match="did you mean 'hidden_size'"):
         system.fit(planted[2])
 
 
-def test_a_parameter_changes_the_model(
-    planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_a_parameter_changes_the_model(planted: Planted, tmp_path: Path) -> None:
     system = make(RecBoleModel, tmp_path, model="NARM", parameters={"hidden_size": 8})
     assert system.build(planted[2].corpus).network.hidden_size == 8
 
@@ -345,15 +301,13 @@ def test_nothing_to_learn_from_is_a_failure(kind: Any, tmp_path: Path) -> None:
         make(kind, tmp_path).fit(view)
 
 
-def test_heads_that_do_not_divide_the_size_are_refused(
-    planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_heads_that_do_not_divide_the_size_are_refused(planted: Planted, tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="SASRec"):
         make(SASRec, tmp_path, hidden_size=10, n_heads=3).build(planted[2].corpus)
 
 
 def test_building_a_model_leaves_the_process_alone(
-    planted: tuple[Dataset, Task, TrainingView],
+    planted: Planted,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

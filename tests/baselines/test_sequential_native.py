@@ -17,16 +17,15 @@ from baselines.sequential.lrurec import (
     recurrence_by_doubling,
     recurrence_by_steps,
 )
-from benchmark.data.dataset import Dataset, EventLog, Items, Queries
 from benchmark.errors import SystemFailure
 from benchmark.kit.modules import TorchSystem
 from benchmark.kit.training import TrainingSettings
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import Planted, along_one_cycle, planted_in, view_of_sequences
 from tests.golden.loading import requests_for
 from tests.training import SEED, expect
 
@@ -55,41 +54,9 @@ LEARNERS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def dataset_of_sequences(sequences: list[list[int]], number_of_items: int) -> Dataset:
-    """Recommendation events only, one list of items a user."""
-    user = np.repeat(np.arange(1, len(sequences) + 1), [len(one) for one in sequences])
-    nothing = np.zeros(len(user), dtype=np.int64)
-    log = EventLog.from_columns(
-        user=user,
-        item=np.concatenate([np.array(one, dtype=np.int64) for one in sequences]),
-        query=nothing,
-        behaviour=nothing,
-        timestamp=np.arange(len(user)),
-        session=nothing,
-        number_of_users=len(sequences),
-    )
-    names = ["", *[f"item {number}" for number in range(1, number_of_items + 1)]]
-    items = Items(names, names, names, names, [()] * len(names), names)
-    users = ["", *[f"user {number}" for number in range(1, len(sequences) + 1)]]
-    return Dataset("sequences", items, Queries([""]), users, log)
-
-
-def view_of(sequences: list[list[int]]) -> TrainingView:
-    """The view of which ``sequences`` are the training parts: two held-out events follow each."""
-    dataset = dataset_of_sequences([[*one, 41, 42] for one in sequences], 60)
-    return TrainingView(dataset, build_tasks(dataset, SETTINGS), SETTINGS)
-
-
 @pytest.fixture(scope="module")
-def planted() -> tuple[Dataset, Task, TrainingView]:
-    """The item after each item is always the same one."""
-    random = np.random.default_rng(3)
-    cycle = random.permutation(ITEMS) + 1
-    starts = random.integers(ITEMS, size=USERS)
-    sequences = [[int(cycle[(start + n) % ITEMS]) for n in range(EVENTS)] for start in starts]
-    dataset = dataset_of_sequences(sequences, ITEMS)
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, SETTINGS)
+def planted() -> Planted:
+    return planted_in(along_one_cycle(USERS, ITEMS, EVENTS), SETTINGS)
 
 
 def make(name: str, folder: Path, **changes: Any) -> TorchSystem:
@@ -106,15 +73,11 @@ def trained_briefly(name: str, folder: Path, view: TrainingView) -> TorchSystem:
 
 @pytest.mark.training
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_planted_next_item_is_learned(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_the_planted_next_item_is_learned(name: str, planted: Planted, tmp_path: Path) -> None:
     dataset, task, view = planted
     system = make(name, tmp_path)
     system.fit(view)
-    scores = system.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.9)
+    expect(hit_rate(system, dataset, task), above=0.9)
 
 
 # An empty history, one item, a full window; the last row's user is unknown to the training.
@@ -125,29 +88,22 @@ EVERYTHING = np.tile(np.arange(1, ITEMS + 1), (len(HISTORIES), 1))
 
 @pytest.mark.parametrize("name", ["fmlp-rec", "lrurec"])
 def test_a_loaded_system_scores_alike_to_the_bit(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    name: str, planted: Planted, tmp_path: Path
 ) -> None:
     dataset, task, view = planted
     system = trained_briefly(name, tmp_path / "run", view)
-    saved = tmp_path / "saved"
-    saved.mkdir()
-    system.save(saved)
-    loaded = make(name, tmp_path / "other")
-    loaded.load(saved, view.corpus)
+    loaded = loaded_into(make(name, tmp_path / "other"), system, tmp_path, view.corpus)
     state = loaded.model.state_dict()
     for key, value in system.model.state_dict().items():
         assert state[key].dtype == value.dtype  # complex ones too
         assert torch.equal(state[key], value)
-    for requests in (
-        task.requests(dataset, "test"),
-        requests_for(HISTORIES, EVERYTHING, STRANGERS),
-    ):
-        np.testing.assert_array_equal(system.score(requests), loaded.score(requests))
+    asked = task.requests(dataset, "test"), requests_for(HISTORIES, EVERYTHING, STRANGERS)
+    check_scores_are_the_same(system, loaded, *asked)
 
 
 @pytest.mark.parametrize("name", ["fmlp-rec", "lrurec"])
 def test_anybody_is_scored_and_alone_as_in_company(
-    name: str, planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
+    name: str, planted: Planted, tmp_path: Path
 ) -> None:
     system = trained_briefly(name, tmp_path, planted[2])
     requests = requests_for(HISTORIES, EVERYTHING, STRANGERS)
@@ -164,7 +120,7 @@ def test_anybody_is_scored_and_alone_as_in_company(
 def test_nothing_to_learn_from_is_a_failure(
     kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view = view_of([[1, 2, 3, 4]])
+    view = view_of_sequences([[1, 2, 3, 4]])
     none = view.examples("search")
     monkeypatch.setattr(view, "examples", lambda task: none)
     system = kind(kind.Config(), RunContext(0, tmp_path, ArtifactStore(tmp_path)))
@@ -183,7 +139,7 @@ def prefixes_of(view: TrainingView, **config: Any) -> list[tuple[list[int], int]
 
 
 def test_the_latest_events_are_targets_and_the_first_has_an_empty_history() -> None:
-    view = view_of([[11, 12, 13, 14, 15, 16, 17], [21, 22]])
+    view = view_of_sequences([[11, 12, 13, 14, 15, 16, 17], [21, 22]])
     assert prefixes_of(view) == [
         ([0, 0, 0, 0, 0], 13),
         ([0, 0, 0, 0, 13], 14),
@@ -196,7 +152,7 @@ def test_the_latest_events_are_targets_and_the_first_has_an_empty_history() -> N
 
 
 def test_all_events_are_targets_on_demand() -> None:
-    prefixes = prefixes_of(view_of([[11, 12, 13, 14, 15, 16, 17]]), training_events="all")
+    prefixes = prefixes_of(view_of_sequences([[11, 12, 13, 14, 15, 16, 17]]), training_events="all")
     assert [target for _, target in prefixes] == [11, 12, 13, 14, 15, 16, 17]
     assert prefixes[0][0] == [0, 0, 0, 0, 0]
     assert prefixes[-1][0] == [12, 13, 14, 15, 16]
@@ -215,9 +171,7 @@ def test_a_filter_is_a_circular_convolution(length: int) -> None:
     torch.testing.assert_close(layer.last_slot(x), expected[:, -1], atol=1e-5, rtol=1e-5)
 
 
-def test_padding_is_a_random_vector_that_is_never_trained(
-    planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_padding_is_a_random_vector_that_is_never_trained(planted: Planted, tmp_path: Path) -> None:
     system: Any = trained_briefly("fmlp-rec", tmp_path, planted[2])
     before = system.seeded_build(planted[2].corpus).item_embeddings.weight
     after = system.model.item_embeddings.weight
@@ -239,7 +193,7 @@ def windows_of(view: TrainingView, length: int = 4) -> list[tuple[list[int], lis
 
 
 def test_the_first_item_is_predicted_from_padding() -> None:
-    assert windows_of(view_of([[11, 12, 13], [21], [31, 32, 33, 34]])) == [
+    assert windows_of(view_of_sequences([[11, 12, 13], [21], [31, 32, 33, 34]])) == [
         ([0, 11, 12], [11, 12, 13]),
         ([0], [21]),
         ([0, 31, 32, 33], [31, 32, 33, 34]),
@@ -247,7 +201,7 @@ def test_the_first_item_is_predicted_from_padding() -> None:
 
 
 def test_below_twice_the_length_only_the_latest_events_are_targets() -> None:
-    assert windows_of(view_of([[11, 12, 13, 14, 15], [21, 22, 23, 24, 25, 26, 27]])) == [
+    assert windows_of(view_of_sequences([[11, 12, 13, 14, 15], [21, 22, 23, 24, 25, 26, 27]])) == [
         ([11, 12, 13, 14], [12, 13, 14, 15]),
         ([23, 24, 25, 26], [24, 25, 26, 27]),
     ]
@@ -255,7 +209,7 @@ def test_below_twice_the_length_only_the_latest_events_are_targets() -> None:
 
 def test_from_twice_the_length_on_there_are_separate_whole_windows() -> None:
     eight, nine = list(range(11, 19)), list(range(21, 30))
-    assert windows_of(view_of([eight, nine])) == [
+    assert windows_of(view_of_sequences([eight, nine])) == [
         ([0, 15, 16, 17], [15, 16, 17, 18]),
         ([0, 11, 12, 13], [11, 12, 13, 14]),
         ([0, 26, 27, 28], [26, 27, 28, 29]),
@@ -264,7 +218,7 @@ def test_from_twice_the_length_on_there_are_separate_whole_windows() -> None:
 
 
 def test_a_batch_is_as_long_as_its_longest_window() -> None:
-    windows = UserWindows(view_of([[11, 12, 13], [21, 22]]), 50, 7)
+    windows = UserWindows(view_of_sequences([[11, 12, 13], [21, 22]]), 50, 7)
     batch = windows.batch(np.array([0, 1]), np.random.default_rng(0))
     assert batch["items"].tolist() == [[0, 11, 12], [0, 0, 21]]
     assert batch["targets"].tolist() == [[11, 12, 13], [0, 21, 22]]
@@ -319,9 +273,7 @@ def test_initial_values_are_those_of_the_paper() -> None:
     assert network.model.bias.abs().max() > 0
 
 
-def test_biases_and_norms_do_not_decay(
-    planted: tuple[Dataset, Task, TrainingView], tmp_path: Path
-) -> None:
+def test_biases_and_norms_do_not_decay(planted: Planted, tmp_path: Path) -> None:
     system: Any = make("lrurec", tmp_path)
     system.model = system.build(planted[2].corpus)
     names = {id(value): name for name, value in system.model.named_parameters()}

@@ -14,17 +14,14 @@ import torch
 
 from baselines.generative_recommendation import tiger
 from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConfig, Vocabulary
-from benchmark.data.dataset import Dataset
 from benchmark.kit.decoding.catalogue import CatalogueRanking
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.language_models.seq2seq import Seq2Seq
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import TrainingView
-from tests.baselines.planted import going_round, toy_encoder
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import SMALL_T5, Planted, going_round, planted_in, toy_encoder
 from tests.training import SEED, expect
 
 ITEMS, USERS, EVENTS, DIM = 32, 80, 12, 16
@@ -39,12 +36,7 @@ SMALL: dict[str, Any] = {
     },
     "user_tokens": 7,
     "history_length": 2,
-    "width": 32,
-    "layers": 1,
-    "heads": 2,
-    "head_width": 16,
-    "feed_forward": 64,
-    "dropout": 0.0,
+    **SMALL_T5,
 }
 QUICK = {
     "epochs": 40,
@@ -57,10 +49,8 @@ ONE_STEP = {"epochs": 1, "batch_size": 1024}
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[Dataset, Task, TrainingView]:
-    dataset = going_round(USERS, ITEMS, EVENTS)
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks["recommendation"], TrainingView(dataset, tasks, SETTINGS)
+def planted() -> Planted:
+    return planted_in(going_round(USERS, ITEMS, EVENTS), SETTINGS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,10 +111,7 @@ def with_settings(system: TIGER, **changes: Any) -> TIGER:
 @pytest.mark.parametrize("scoring", ["beam", "exact"])
 def test_the_next_item_is_learned(fitted: TIGER, planted: Any, scoring: str) -> None:
     dataset, task, _ = planted
-    system = with_settings(fitted, scoring=scoring)
-    scores = system.score(task.requests(dataset, "test"))
-    metrics = mean_metrics(ranks_of_targets(scores, task.test_candidates.target_column))
-    expect(metrics["HR@1"], above=0.9)
+    expect(hit_rate(with_settings(fitted, scoring=scoring), dataset, task), above=0.9)
 
 
 def test_a_beam_ranks_as_many_candidates_as_it_is_wide(fitted: TIGER, planted: Any) -> None:
@@ -199,11 +186,9 @@ def test_a_beam_over_the_catalogue_says_how_wide_it_is_and_reaches_so_many_items
 
 def test_a_stored_system_scores_the_same(fitted: TIGER, planted: Any, tmp_path: Path) -> None:
     dataset, task, view = planted
-    fitted.save(tmp_path)
-    stored = TIGER(fitted.config, fitted.context)
-    stored.load(tmp_path, view.corpus)
-    requests = task.requests(dataset, "test")
-    np.testing.assert_array_equal(stored.score(requests), fitted.score(requests))
+    empty = TIGER(fitted.config, fitted.context)
+    stored = loaded_into(empty, fitted, tmp_path, view.corpus)
+    check_scores_are_the_same(stored, fitted, task.requests(dataset, "test"))
     assert stored.stand_ins() == fitted.stand_ins()
     assert "toy" in stored.stand_ins()[0]
     assert stored.identifier_quality() == fitted.identifier_quality()

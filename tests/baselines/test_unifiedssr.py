@@ -16,55 +16,29 @@ from baselines.joint.unifiedssr import (
     UnifiedSSRNetwork,
     UnifiedSSRTraining,
 )
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import RECOMMENDATION, SEARCH
 from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.kit.training import Batch
-from benchmark.protocol.histories import EventSet
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.checks import check_scores_are_the_same, hit_rate, loaded_into
+from tests.baselines.planted import World, cycle_and_tastes, strangers, world_in
 from tests.training import SEED, expect
 
 CYCLE, KINDS, TASTES, USERS, ROUNDS = 12, 4, 3, 48, 10
 ITEMS = CYCLE + KINDS * TASTES
 UNKNOWN_WORDS, EMPTY_QUERY = KINDS + 1, KINDS + 2
 SETTINGS = ProtocolSettings(negatives=9)
-World = tuple[Dataset, dict[str, Task], TrainingView]
 
 
 def planted_world(behaviours: tuple[int, ...] = (RECOMMENDATION, SEARCH)) -> World:
-    """Each user goes round a cycle of items, and searches in between.
-
-    The searched item is given by the query and by the user's taste, which all searches share.
-    """
-    random = np.random.default_rng(5)
-    users = np.arange(1, USERS + 1)
-    start, taste = random.integers(CYCLE, size=USERS), users % TASTES
-    kind = random.integers(KINDS, size=(USERS, ROUNDS))
-    bought = 1 + (start[:, None] + np.arange(ROUNDS)) % CYCLE
-    found = 1 + CYCLE + kind * TASTES + taste[:, None]
-    item = np.stack([bought, found], axis=2)  # (users, rounds, behaviour)
-    behaviour = np.broadcast_to([RECOMMENDATION, SEARCH], item.shape).ravel()
-    number = np.arange(item.size)
-    log = EventLog.from_columns(
-        user=np.repeat(users, 2 * ROUNDS),
-        item=item.ravel(),
-        query=np.stack([kind * 0, kind + 1], axis=2).ravel(),
-        behaviour=behaviour,
-        timestamp=number,
-        session=number * behaviour,
-        number_of_users=USERS,
-    ).keep(np.isin(behaviour, behaviours))
-    names = ["", *[f"item {number}" for number in range(1, ITEMS + 1)]]
-    items = Items(names, names, names, names, [()] * len(names), names)
-    queries = Queries(["", *[f"find kind {kind}" for kind in range(KINDS)], "never heard", ""])
-    dataset = Dataset("planted", items, queries, [""] * (USERS + 1), log)
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks, TrainingView(dataset, tasks, SETTINGS)
+    dataset = cycle_and_tastes(USERS, ROUNDS, cycle=CYCLE, kinds=KINDS, tastes=TASTES)
+    log = dataset.log
+    return world_in(dataset.with_log(log.keep(np.isin(log.behaviour, behaviours))), SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -104,27 +78,20 @@ def fitted(planted: World, tmp_path_factory: Any) -> UnifiedSSR:
     return system
 
 
-def hit_rate(system: UnifiedSSR, world: World, task: str) -> float:
-    dataset, tasks, _ = world
-    scores = system.score(tasks[task].requests(dataset, "test"))
-    targets = tasks[task].test_candidates.target_column
-    return mean_metrics(ranks_of_targets(scores, targets))["HR@1"]
-
-
 # -------------------------------------------------------------------------------------- learning
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("task", ["recommendation", "search"])
 def test_it_learns_the_planted_rule(task: str, planted: World, fitted: UnifiedSSR) -> None:
-    expect(hit_rate(fitted, planted, task), above=0.9)
+    expect(hit_rate(fitted, planted[0], planted[1][task]), above=0.9)
 
 
 @pytest.mark.training
 def test_stacked_layers_look_back_only_and_learn(planted: World, tmp_path: Path) -> None:
     system = make(tmp_path, 20, 0, layers=2, layer_wiring="stacked")
     system.fit(planted[2])
-    expect(hit_rate(system, planted, "search"), above=0.9)
+    expect(hit_rate(system, planted[0], planted[1]["search"]), above=0.9)
     _assert_later_events_do_not_matter(system, planted)
 
 
@@ -251,38 +218,22 @@ def test_a_position_does_not_see_later_ones(planted: World, fitted: UnifiedSSR) 
 
 
 def strange_requests(world: World, task: str, query: int) -> Requests:
-    """The test requests with another query, of users without a history."""
-    dataset, tasks, _ = world
-    positions, candidates = tasks[task].test.position, tasks[task].test_candidates.items
-    nobody = np.zeros(len(positions), dtype=np.int64)
-    log = EventLog.from_columns(
-        user=nobody,
-        item=dataset.log.item[positions],
-        query=nobody + query,
-        behaviour=nobody + (SEARCH if task == "search" else RECOMMENDATION),
-        timestamp=nobody,
-        session=nobody,
-        number_of_users=USERS,
-    )
-    events = EventSet(np.arange(len(positions)), *[nobody.astype(np.int32)] * 2, nobody - 1)
-    return Requests(task, log, events, dataset.queries.text, candidates)
+    return strangers(world[0], world[1][task], query)
 
 
 def test_loaded_it_scores_the_same_to_the_bit_whoever_asks(
     planted: World, fitted: UnifiedSSR, tmp_path: Path
 ) -> None:
     dataset, tasks, view = planted
-    fitted.save(tmp_path)
-    loaded = make(tmp_path / "other")
-    loaded.load(tmp_path, view.corpus)
+    loaded = loaded_into(make(tmp_path / "other"), fitted, tmp_path, view.corpus)
     cases = [task.requests(dataset, "test") for task in tasks.values()]
     cases += [strange_requests(planted, "recommendation", 0)]
     cases += [strange_requests(planted, "search", query) for query in (1, UNKNOWN_WORDS)]
     cases += [strange_requests(planted, "search", EMPTY_QUERY)]
+    check_scores_are_the_same(loaded, fitted, *cases)
     for requests in cases:
         scores = fitted.score(requests)
         assert np.isfinite(scores).all()
-        np.testing.assert_array_equal(loaded.score(requests), scores)
         alone = fitted.score(requests.select(slice(0, 1)))
         np.testing.assert_allclose(alone, scores[:1], rtol=1e-4, atol=1e-4)
         turned = fitted.score(requests.with_candidates(requests.candidates[:, ::-1].copy()))

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from baselines.joint.batches import BatchBuilder
 from baselines.joint.histories import history_window, merged_places
 from baselines.joint.unisar import JointInstances, UniSAR, UniSARConfig, UniSARTraining
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import RECOMMENDATION, EventLog
 from benchmark.kit.text.words import QueryWords, Vocabulary
 from benchmark.protocol.histories import EventSet
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
 from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
+from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.checks import (
+    check_a_list_is_scored_like_its_candidates_one_by_one,
+    check_missing_histories_and_unknown_queries_are_scored,
+    check_scores_are_the_same,
+    check_the_loss_has_finite_gradients,
+    hit_rate,
+    loaded_into,
+)
+from tests.baselines.planted import World, cycle_and_tastes, world_in
 from tests.training import SEED, expect
 
 CYCLE, QUERIES, TASTES, USERS, ROUNDS = 12, 4, 3, 100, 8
@@ -54,45 +60,10 @@ QUICK: dict[str, Any] = {
 ONE_EPOCH = QUICK | {"epochs": 1, "batch_size": 512}
 
 
-def planted_dataset() -> Dataset:
-    """Each user goes round a cycle of items, and searches in between.
-
-    The searched item is given by the query and by the user's taste, which all searches share.
-    """
-    random = np.random.default_rng(5)
-    users = np.arange(1, USERS + 1)
-    start, taste = random.integers(CYCLE, size=USERS), users % TASTES
-    query = random.integers(QUERIES, size=(USERS, ROUNDS))
-    bought = 1 + (start[:, None] + np.arange(ROUNDS)) % CYCLE
-    found = 1 + CYCLE + query * TASTES + taste[:, None]
-    item = np.stack([bought, found], axis=2)  # (users, rounds, behaviour)
-    searching = np.broadcast_to([RECOMMENDATION, SEARCH], item.shape).ravel()
-    number = np.arange(item.size)
-    log = EventLog.from_columns(
-        user=np.repeat(users, 2 * ROUNDS),
-        item=item.ravel(),
-        query=np.stack([query * 0, query + 1], axis=2).ravel(),
-        behaviour=searching,
-        timestamp=number,
-        session=number * searching,
-        number_of_users=USERS,
-    )
-    return dataset_with(log)
-
-
-def dataset_with(log: EventLog) -> Dataset:
-    names = ["", *[f"item {number}" for number in range(1, ITEMS + 1)]]
-    items = Items(names, names, names, names, [()] * len(names), names)
-    asked = [f"find kind {number}" for number in range(QUERIES)]
-    queries = Queries(["", *asked, "words of nobody", ""])  # the last two are never asked
-    return Dataset("planted", items, queries, [""] * (USERS + 1), log)
-
-
 @pytest.fixture(scope="module")
-def planted() -> tuple[Dataset, dict[str, Task], TrainingView]:
-    dataset = planted_dataset()
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks, TrainingView(dataset, tasks, SETTINGS)
+def planted() -> World:
+    dataset = cycle_and_tastes(USERS, ROUNDS, cycle=CYCLE, kinds=QUERIES, tastes=TASTES)
+    return world_in(dataset, SETTINGS)
 
 
 def make(folder: Path, training: dict[str, Any] = ONE_EPOCH, **changes: Any) -> UniSAR:
@@ -107,30 +78,20 @@ def fitted(planted: Any, tmp_path_factory: Any) -> UniSAR:
     return system
 
 
-def metrics_of(system: UniSAR, dataset: Dataset, task: Task) -> dict[str, float]:
-    requests = task.requests(dataset, "test")
-    return mean_metrics(
-        ranks_of_targets(system.score(requests), task.test_candidates.target_column)
-    )
-
-
 @pytest.mark.training
 @pytest.mark.parametrize("task", ["recommendation", "search"])
 def test_it_learns_the_planted_rule(task: str, planted: Any, fitted: UniSAR) -> None:
     dataset, tasks, _ = planted
-    expect(metrics_of(fitted, dataset, tasks[task])["HR@1"], above=0.9)
+    expect(hit_rate(fitted, dataset, tasks[task]), above=0.9)
 
 
 def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     planted: Any, fitted: UniSAR, tmp_path: Path
 ) -> None:
     dataset, tasks, view = planted
-    fitted.save(tmp_path)
-    loaded = make(tmp_path / "other")
-    loaded.load(tmp_path, view.corpus)
-    for task in tasks.values():
-        requests = task.requests(dataset, "test")
-        np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    loaded = loaded_into(make(tmp_path / "other"), fitted, tmp_path, view.corpus)
+    asked = [task.requests(dataset, "test") for task in tasks.values()]
+    check_scores_are_the_same(loaded, fitted, *asked)
 
 
 @pytest.mark.parametrize(("source", "width"), [("item", 32), ("id", 32)])
@@ -153,13 +114,7 @@ def test_a_list_is_scored_like_its_candidates_one_by_one(
 ) -> None:
     dataset, tasks, _ = planted
     requests = tasks[task].requests(dataset, "test").select(slice(0, 5))
-    alone = [
-        fitted.score(requests.select([row]).with_candidates(np.array([[candidate]])))
-        for row in range(5)
-        for candidate in requests.candidates[row]
-    ]
-    expected = np.concatenate(alone).reshape(requests.candidates.shape)
-    np.testing.assert_allclose(fitted.score(requests), expected, rtol=1e-4, atol=1e-4)
+    check_a_list_is_scored_like_its_candidates_one_by_one(fitted, requests)
 
 
 @pytest.mark.parametrize("task", ["recommendation", "search"])
@@ -168,14 +123,7 @@ def test_missing_histories_and_unknown_queries_are_scored(
     task: str, seen: tuple[int, int], planted: Any, fitted: UniSAR
 ) -> None:
     dataset, tasks, _ = planted
-    events = tasks[task].test.select([0])
-    number = [np.array([count], dtype=np.int32) for count in seen]
-    few = EventSet(events.position, *number, hidden=np.array([-1]))
-    candidates = np.arange(1, ITEMS + 1, dtype=np.int32)[None, :]
-    texts = dataset.queries.text
-    for query in (1, QUERIES + 1, QUERIES + 2) if task == "search" else (0,):
-        log = replace(dataset.log, query=np.full_like(dataset.log.query, query))
-        assert np.isfinite(fitted.score(Requests(task, log, few, texts, candidates))).all()
+    check_missing_histories_and_unknown_queries_are_scored(fitted, dataset, tasks[task], seen)
 
 
 def test_the_loss_of_events_without_a_history_has_finite_gradients(
@@ -193,10 +141,7 @@ def test_the_loss_of_events_without_a_history_has_finite_gradients(
     search = instances.sizes[0] + first["search"]
     for rows in [first["recommendation"]], [first["recommendation"], search], [search]:
         loss = system.loss(instances.batch(np.array(rows), np.random.default_rng(0)))
-        loss.backward()
-        assert torch.isfinite(loss)
-        for parameter in system.model.parameters():
-            assert parameter.grad is None or torch.isfinite(parameter.grad).all()
+        check_the_loss_has_finite_gradients(loss, system.model)
 
 
 def test_without_searches_it_learns_to_recommend(planted: Any, tmp_path: Path) -> None:

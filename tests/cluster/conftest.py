@@ -7,16 +7,13 @@ from importlib.util import find_spec
 
 import pytest
 
-from benchmark.systems.catalogue import entries
 from tests.cluster.catalogue import ENTRIES
+from tests.listed import listed_rows
 
 collect_ignore_glob = [] if find_spec("distributed") else ["test_*.py"]
 
 
 @pytest.fixture(scope="package", autouse=True)
 def listed() -> Iterator[None]:
-    rows = entries()
-    rows |= {entry.name: entry for entry in ENTRIES}
-    yield
-    for entry in ENTRIES:
-        del rows[entry.name]
+    with listed_rows(*ENTRIES):
+        yield

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmark.systems.catalogue import entries
 from tests.faults.suite import TRAINED, SmallSuite, done, folder_in_memory, goes_on
+from tests.listed import listed_rows
 
 Truth = dict[tuple[str, int], str]
 
@@ -15,10 +15,8 @@ Truth = dict[tuple[str, int], str]
 @pytest.fixture(scope="package", autouse=True)
 def listed() -> Iterator[None]:
     """The suite's own system has a row while these tests run, and no longer."""
-    rows = entries()
-    rows[TRAINED.name] = TRAINED
-    yield
-    del rows[TRAINED.name]
+    with listed_rows(TRAINED):
+        yield
 
 
 @pytest.fixture(scope="package")

@@ -9,21 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Dataset
 from benchmark.overrides import merged
-from benchmark.protocol.histories import EventSet
-from benchmark.protocol.metrics import mean_metrics, ranks_of_targets
-from benchmark.protocol.requests import Requests
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import Task, build_tasks
 from benchmark.run.suite import load_suite
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.catalogue import choose
 from benchmark.systems.configuration import configure, load_preset
 from benchmark.systems.contract import RunContext
-from benchmark.systems.view import TrainingView
 from gensar import gensar as module
 from gensar.gensar import GenSAR, GenSARConfig
+from tests.baselines.checks import (
+    check_a_list_is_scored_like_its_candidates_one_by_one,
+    check_missing_histories_and_unknown_queries_are_scored,
+    check_scores_are_the_same,
+    hit_rate,
+    loaded_into,
+)
+from tests.baselines.planted import World, in_turns, items_of_texts, world_in
 from tests.training import SEED, expect
 
 CYCLE, FOUND, USERS, ROUNDS = 20, 16, 80, 9
@@ -88,23 +91,10 @@ def planted_dataset() -> Dataset:
     start = random.integers(CYCLE, size=USERS)
     query = random.integers(FOUND, size=(USERS, ROUNDS))
     bought = 1 + (start[:, None] + np.arange(ROUNDS)) % CYCLE
-    item = np.stack([bought, 1 + CYCLE + query], axis=2)  # (users, rounds, behaviour)
-    searching = np.broadcast_to([RECOMMENDATION, SEARCH], item.shape).ravel()
-    number = np.arange(item.size)
-    log = EventLog.from_columns(
-        user=np.repeat(np.arange(1, USERS + 1), 2 * ROUNDS),
-        item=item.ravel(),
-        query=np.stack([query * 0, query + 1], axis=2).ravel(),
-        behaviour=searching,
-        timestamp=number,
-        session=number * searching,
-        number_of_users=USERS,
-    )
-    names = ["", *[f"thing {number}" for number in range(1, ITEMS + 1)]]
-    items = Items(names, names, names, names, [()] * len(names), names)
+    items = items_of_texts(["", *[f"thing {number}" for number in range(1, ITEMS + 1)]])
     asked = [f"kind {chr(ord('a') + number)}" for number in range(FOUND)]
-    queries = Queries(["", *asked, "words of nobody", ""])  # the last two are never asked
-    return Dataset("planted", items, queries, [""] * (USERS + 1), log)
+    queries = ["", *asked, "words of nobody", ""]  # the last two are never asked
+    return in_turns(items, queries, bought, 1 + CYCLE + query, query + 1)
 
 
 class FittedUpstream:
@@ -124,10 +114,8 @@ def stands_for_upstream() -> Any:
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[Dataset, dict[str, Task], TrainingView]:
-    dataset = planted_dataset()
-    tasks = build_tasks(dataset, SETTINGS)
-    return dataset, tasks, TrainingView(dataset, tasks, SETTINGS)
+def planted() -> World:
+    return world_in(planted_dataset(), SETTINGS)
 
 
 def make(folder: Path, artifacts: Path | None = None, **changes: Any) -> GenSAR:
@@ -149,19 +137,14 @@ def fitted(planted: Any, root: Path) -> GenSAR:
     return system
 
 
-def metrics_of(system: GenSAR, planted: Any, task: str) -> dict[str, float]:
-    dataset, tasks, _ = planted
-    scores = system.score(tasks[task].requests(dataset, "test"))
-    return mean_metrics(ranks_of_targets(scores, tasks[task].test_candidates.target_column))
-
-
 # What it learns
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("task", TASKS)
 def test_it_learns_the_planted_rule(task: str, planted: Any, fitted: GenSAR) -> None:
-    expect(metrics_of(fitted, planted, task)["HR@1"], above=0.9)
+    dataset, tasks, _ = planted
+    expect(hit_rate(fitted, dataset, tasks[task]), above=0.9)
 
 
 def test_beam_and_exact_likelihood_rank_with_one_generator(
@@ -171,9 +154,8 @@ def test_beam_and_exact_likelihood_rank_with_one_generator(
     beam = make(root / "beam", root / "artifacts", scoring="beam", beam_size=100)
     beam.fit(view)
     assert len(list((root / "artifacts").glob("generator-*.lock"))) == 1
-    for task in TASKS:
-        requests = tasks[task].requests(dataset, "test")
-        np.testing.assert_array_equal(beam.score(requests), fitted.score(requests))
+    asked = [task.requests(dataset, "test") for task in tasks.values()]
+    check_scores_are_the_same(beam, fitted, *asked)
 
 
 def test_a_narrow_beam_leaves_candidates_without_a_score(
@@ -213,16 +195,14 @@ def test_saved_and_loaded_it_scores_the_same_to_the_bit(
     planted: Any, fitted: GenSAR, tmp_path: Path
 ) -> None:
     dataset, tasks, view = planted
-    fitted.save(tmp_path)
-    loaded = make(tmp_path / "other", scoring="exact")
-    loaded.load(tmp_path, view.corpus)
+    empty = make(tmp_path / "other", scoring="exact")
+    loaded = loaded_into(empty, fitted, tmp_path, view.corpus)
     assert loaded.number_of_parameters() == fitted.number_of_parameters() > 0
     assert loaded.identifier_quality() == fitted.identifier_quality()
     for figures in loaded.identifier_quality().values():
         assert {"alignment_1", "variance_explained_1", "selected_step"} <= figures.keys()
-    for task in tasks.values():
-        requests = task.requests(dataset, "test")
-        np.testing.assert_array_equal(loaded.score(requests), fitted.score(requests))
+    asked = [task.requests(dataset, "test") for task in tasks.values()]
+    check_scores_are_the_same(loaded, fitted, *asked)
 
 
 class Stopped(Exception):
@@ -272,13 +252,7 @@ def test_a_list_is_scored_like_its_candidates_one_by_one(
 ) -> None:
     dataset, tasks, _ = planted
     requests = tasks[task].requests(dataset, "test").select(slice(0, 3))
-    alone = [
-        fitted.score(requests.select([row]).with_candidates(np.array([[candidate]])))
-        for row in range(3)
-        for candidate in requests.candidates[row]
-    ]
-    expected = np.concatenate(alone).reshape(requests.candidates.shape)
-    np.testing.assert_allclose(fitted.score(requests), expected, rtol=1e-4, atol=1e-4)
+    check_a_list_is_scored_like_its_candidates_one_by_one(fitted, requests)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -287,15 +261,7 @@ def test_missing_histories_and_unknown_queries_are_scored(
     task: str, seen: tuple[int, int], planted: Any, fitted: GenSAR
 ) -> None:
     dataset, tasks, _ = planted
-    events = tasks[task].test.select([0])
-    number = [np.array([count], dtype=np.int32) for count in seen]
-    few = EventSet(events.position, *number, hidden=np.array([-1]))
-    candidates = np.arange(1, ITEMS + 1, dtype=np.int32)[None, :]
-    last = len(dataset.queries)
-    for query in (1, last - 1, last) if task == "search" else (0,):
-        log = replace(dataset.log, query=np.full_like(dataset.log.query, query))
-        requests = Requests(task, log, few, dataset.queries.text, candidates)
-        assert np.isfinite(fitted.score(requests)).all()
+    check_missing_histories_and_unknown_queries_are_scored(fitted, dataset, tasks[task], seen)
 
 
 # Configuration

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmark.kit.language_models.seq2seq import Seq2Seq
@@ -16,12 +15,7 @@ END = 1
 def check_loss(golden: Golden) -> None:
     """The texts of the case, as pieces, give its input, mask and labels, and these its loss."""
     model = Seq2Seq.of_config(golden.meta["t5_config"])
-    weights = {
-        name.removeprefix("t5/"): torch.from_numpy(value)
-        for name, value in golden.weights.items()
-        if name.startswith("t5/")
-    }
-    model.load_own_state(weights)
+    model.load_own_state(golden.weights_below("t5/"))
 
     mask, labels = golden.inputs["loss/attention_mask"] == 1, golden.inputs["loss/labels"]
     inputs = _without_end(golden.inputs["loss/input_ids"], mask)

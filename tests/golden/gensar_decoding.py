@@ -28,14 +28,7 @@ MEANINGFUL = -1e6
 def check_beams(golden: Golden) -> None:
     """Likelihoods of all candidates, the beam with its scores, and metrics for every target."""
     model = Seq2Seq.of_config(golden.meta["t5_config"])
-    prefix = "t5/"
-    model.load_own_state(
-        {
-            name.removeprefix(prefix): torch.from_numpy(value.copy())
-            for name, value in golden.weights.items()
-            if name.startswith(prefix)
-        }
-    )
+    model.load_own_state(golden.weights_below("t5/"))
     name = golden.name.replace("gensar", "gensar_cases", 1)
     cases = json.loads((golden_folder() / f"{name}.json").read_text("utf-8"))
     assert cases["beams"]

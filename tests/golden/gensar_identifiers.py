@@ -34,7 +34,7 @@ from gensar.identifiers import (
     JointlyQuantised,
     JointRQVAE,
 )
-from tests.golden.loading import Golden
+from tests.golden.loading import Golden, check_gradients
 
 KINDS = {SEMANTIC: "semantic", COLLABORATIVE: "collaborate"}
 """Our name of an embedding and its identifier, and the original's."""
@@ -107,19 +107,9 @@ def check_quantiser(golden: Golden) -> None:
         close(golden, total, f"{case}/total_loss")
         if balanced:
             close(golden, model.loss(batch), f"{case}/total_loss")
-        _check_gradients(golden, model, total, f"{case}/grad/")
-        _check_gradients(golden, model, quantisation, f"{case}/grad_rq_only/")
+        check_gradients(golden, model, total, f"{case}/grad/", our_name, close)
+        check_gradients(golden, model, quantisation, f"{case}/grad_rq_only/", our_name, close)
     _check_inner_values(golden, done)
-
-
-def _check_gradients(golden: Golden, model: JointRQVAE, loss: torch.Tensor, prefix: str) -> None:
-    parameters = dict(model.named_parameters())
-    names = [name for name in golden.outputs if name.startswith(prefix)]
-    assert names
-    wanted = [parameters[our_name(name.removeprefix(prefix))] for name in names]
-    gradients = torch.autograd.grad(loss, wanted, retain_graph=True)
-    for name, gradient in zip(names, gradients, strict=True):
-        close(golden, gradient, name)
 
 
 def _check_inner_values(golden: Golden, done: JointlyQuantised) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,14 @@ class Golden:
             if key.startswith(prefix)
         }
 
+    def weights_below(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The weights whose names begin with ``prefix``, by what follows it."""
+        return {
+            name.removeprefix(prefix): torch.from_numpy(array.copy())
+            for name, array in self.weights.items()
+            if name.startswith(prefix)
+        }
+
     def load_weights(self, module: nn.Module) -> None:
         """Give ``module`` exactly the weights of the case."""
         module.load_state_dict(
@@ -115,6 +124,42 @@ class Golden:
             bounds = exceptions.get(f"outputs/{name}", self.meta["tolerance"])
             tolerance = {key: wider * bounds[key] for key in ("rtol", "atol")}
             np.testing.assert_allclose(array, expected, **tolerance, err_msg=f"{self.name}: {name}")
+
+
+def close(golden: Golden, found: Any, name: str) -> None:
+    """Compare a value with the output ``name``, within the case's usual tolerance."""
+    array = found.detach().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
+    within = golden.meta["tolerance"]
+    np.testing.assert_allclose(
+        array,
+        golden.outputs[name],
+        atol=within["default_atol"],
+        rtol=within["default_rtol"],
+        err_msg=f"{golden.name}: {name}",
+    )
+
+
+def check_gradients(
+    golden: Golden,
+    model: nn.Module,
+    loss: torch.Tensor,
+    prefix: str,
+    our_name: Callable[[str], str],
+    close: Callable[[Golden, Any, str], None] = close,
+) -> None:
+    """Compare the gradients of ``loss`` with the outputs below ``prefix``, one at least.
+
+    Args:
+        our_name: what the model calls a parameter that the original calls so.
+        close: compares a gradient with the output of a name.
+    """
+    parameters = dict(model.named_parameters())
+    names = [name for name in golden.outputs if name.startswith(prefix)]
+    assert names
+    wanted = [parameters[our_name(name.removeprefix(prefix))] for name in names]
+    gradients = torch.autograd.grad(loss, wanted, retain_graph=True)
+    for name, gradient in zip(names, gradients, strict=True):
+        close(golden, gradient, name)
 
 
 def load_golden(name: str) -> Golden:

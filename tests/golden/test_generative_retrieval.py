@@ -63,11 +63,7 @@ def model_of(golden: Golden, part: str, sizes: dict[str, Any]) -> Seq2Seq:
     """The network of the case, with an output layer of its own if the case has one."""
     names = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "dropout_rate")
     model = Seq2Seq.of_config({name: sizes[name] for name in names})
-    weights = {
-        name.removeprefix(f"{part}/"): torch.from_numpy(array.copy())
-        for name, array in golden.weights.items()
-        if name.startswith(f"{part}/")
-    }
+    weights = golden.weights_below(f"{part}/")
     head = weights.pop("lm_head.weight", None)
     if head is not None and not torch.equal(head, weights["shared.weight"]):
         give_own_output_layer(Backbone(model, TextTokenizer.trained_on(["a"], 5)))

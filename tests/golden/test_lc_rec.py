@@ -21,7 +21,7 @@ from benchmark.kit.identifiers.quantiser import squared_distances
 from benchmark.kit.identifiers.rqvae import RQVAE, VECTORS, RQVAEConfig
 from benchmark.kit.identifiers.sinkhorn import balanced_codes, centred, transport_plan
 from benchmark.kit.language_models.seq2seq import Seq2Seq
-from tests.golden.loading import Golden, golden_stems, load_golden
+from tests.golden.loading import Golden, check_gradients, close, golden_stems, load_golden
 
 END = 1
 
@@ -35,18 +35,6 @@ def test_outputs_equal_the_originals(name: str) -> None:
     check_batch_norm(golden)
     check_network(golden)
     check_ranking(golden)
-
-
-def close(golden: Golden, found: Any, name: str) -> None:
-    array = found.detach().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
-    within = golden.meta["tolerance"]
-    np.testing.assert_allclose(
-        array,
-        golden.outputs[name],
-        atol=within["default_atol"],
-        rtol=within["default_rtol"],
-        err_msg=f"{golden.name}: {name}",
-    )
 
 
 def equal(golden: Golden, found: Any, name: str) -> None:
@@ -83,13 +71,10 @@ def model_of(golden: Golden, has_batch_norm: bool = False) -> RQVAE:
     }
     default = LCRecConfig().identifiers
     model = RQVAE(sizes["in_dim"], RQVAEConfig(**(default.model_dump() | changes)))
-    prefix = "rqvae_bn." if has_batch_norm else "rqvae."
+    prefix, modules_in_a_layer = ("rqvae_bn.", 4) if has_batch_norm else ("rqvae.", 3)
     state = {
-        our_name(name.removeprefix(prefix), 4 if has_batch_norm else 3): torch.from_numpy(
-            array.copy()
-        )
-        for name, array in golden.weights.items()
-        if name.startswith(prefix)
+        our_name(name, modules_in_a_layer): weight
+        for name, weight in golden.weights_below(prefix).items()
     }
     flags = {name: torch.tensor(True) for name in model.state_dict() if "initialised" in name}
     model.load_state_dict(state | flags)
@@ -118,16 +103,7 @@ def check_quantiser(golden: Golden) -> None:
             close(golden, done.quantised.losses.mean(dim=0), f"{case}/level_loss")
             loss = model.loss({VECTORS: vectors})
             close(golden, loss, f"{case}/total_loss")
-            check_gradients(golden, model, loss, f"{case}/grad/")
-
-
-def check_gradients(golden: Golden, model: RQVAE, loss: torch.Tensor, prefix: str) -> None:
-    parameters = dict(model.named_parameters())
-    names = [name for name in golden.outputs if name.startswith(prefix)]
-    assert names
-    wanted = [parameters[our_name(name.removeprefix(prefix))] for name in names]
-    for name, gradient in zip(names, torch.autograd.grad(loss, wanted), strict=True):
-        close(golden, gradient, name)
+            check_gradients(golden, model, loss, f"{case}/grad/", our_name)
 
 
 def check_transport(golden: Golden) -> None:
@@ -192,13 +168,7 @@ def ranker(golden: Golden) -> Seq2Seq:
     of_the_case = {"first_identifier_token", "codes_per_level"}
     config = {name: value for name, value in sizes.items() if name not in of_the_case}
     model = Seq2Seq.of_config(config | {"dropout_rate": 0.0})
-    model.load_own_state(
-        {
-            name.removeprefix("t5."): torch.from_numpy(value.copy())
-            for name, value in golden.weights.items()
-            if name.startswith("t5.")
-        }
-    )
+    model.load_own_state(golden.weights_below("t5."))
     return model.eval()
 
 

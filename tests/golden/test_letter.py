@@ -263,13 +263,7 @@ def generator_of(golden: Golden) -> Seq2Seq:
     sizes = golden.hyper_parameters["t5"]
     named = {"first_identifier_token", "max_history", "beams_full", "beams_candidates"}
     model = Seq2Seq.of_config({key: value for key, value in sizes.items() if key not in named})
-    model.load_own_state(
-        {
-            name.removeprefix("t5."): torch.from_numpy(array.copy())
-            for name, array in golden.weights.items()
-            if name.startswith("t5.")
-        }
-    )
+    model.load_own_state(golden.weights_below("t5."))
     return model.eval()
 
 

@@ -83,13 +83,9 @@ def test_outputs_equal_the_originals(name: str, tmp_path: Path) -> None:
     golden.check(found)
 
 
-def _named(weights: dict[str, NDArray[Any]], prefix: str) -> dict[str, torch.Tensor]:
+def _named(golden: Golden, prefix: str) -> dict[str, torch.Tensor]:
     """Weights below a prefix by our names."""
-    return {
-        _ours(name.removeprefix(prefix)): torch.from_numpy(array.copy())
-        for name, array in weights.items()
-        if name.startswith(prefix)
-    }
+    return {_ours(name): weight for name, weight in golden.weights_below(prefix).items()}
 
 
 def _ours(name: str) -> str:
@@ -116,7 +112,7 @@ def _quantiser(golden: Golden, prefix: str) -> MovingRQVAE:
         kmeans_iterations=None,
     )
     model = MovingRQVAE(sizes["text_dim"], config)
-    state = _flat(_named(golden.weights, prefix))
+    state = _flat(_named(golden, prefix))
     for ours, theirs, rows in (
         ("codebooks", "weight", slice(-1)),  # the last row is padding
         ("counts", "cluster_size_ema", slice(None)),
@@ -234,7 +230,7 @@ def _system(golden: Golden, seen: NDArray[np.integer], folder: Path) -> LIGER:
     system = LIGER(config, RunContext(0, folder, ArtifactStore(folder)))
     system.identifiers = _identifiers(golden, golden.outputs["ids/identifiers"])
     model = LIGERModel(system.identifiers, sizes["text_dim"], config)
-    state = model.state_dict() | _flat(_named(golden.weights, "model."))
+    state = model.state_dict() | _flat(_named(golden, "model."))
     for tied in ("t5.encoder.embed_tokens", "t5.decoder.embed_tokens", "t5.lm_head"):
         state[f"{tied}.weight"] = state["t5.shared.weight"]
     state["text"][1:] = torch.from_numpy(golden.outputs["item_embedding"].copy())

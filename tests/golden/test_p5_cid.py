@@ -23,7 +23,7 @@ from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.kit.language_models.tokenizer import WORD_MARK
 from benchmark.kit.text.pieces import labels_of
 from benchmark.kit.training import Batch
-from tests.golden.loading import Golden, golden_stems, load_golden
+from tests.golden.loading import Golden, close, golden_stems, load_golden
 
 RULES: dict[str, CountRule] = {"official": "smaller_order", "sum": "both_orders"}
 
@@ -123,11 +123,7 @@ def network(golden: Golden) -> P5:
         if name not in ("whole_word_rows_saved", "num_beams")
     }
     model = P5(Seq2Seq.of_config(config | {"dropout_rate": 0.0}), True, 1.0)
-    weights = {
-        name.removeprefix("p5."): torch.from_numpy(array.copy())
-        for name, array in golden.weights.items()
-        if name.startswith("p5.")
-    }
+    weights = golden.weights_below("p5.")
     words = weights.pop("encoder.whole_word_embeddings.weight")
     model.seq2seq.load_own_state(weights)
     assert model.whole_words is not None
@@ -150,17 +146,6 @@ def batch_of(golden: Golden) -> Batch:
         "whole_words": words,
         "labels": labels_of(golden.tensor("p5/labels"), golden.tensor("p5/label_mask") > 0),
     }
-
-
-def close(golden: Golden, found: Any, name: str) -> None:
-    within = golden.meta["tolerance"]
-    np.testing.assert_allclose(
-        np.asarray(found),
-        golden.outputs[name],
-        atol=within["default_atol"],
-        rtol=within["default_rtol"],
-        err_msg=f"{golden.name}: {name}",
-    )
 
 
 def check_network(golden: Golden) -> None:

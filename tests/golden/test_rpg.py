@@ -30,7 +30,7 @@ from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import Corpus, TrainingView
-from tests.baselines.test_sequential import dataset_of_sequences
+from tests.baselines.planted import dataset_of_sequences
 from tests.golden.loading import Golden, golden_stems, load_golden, requests_for
 
 STEMS = golden_stems("rpg.*")

@@ -24,13 +24,7 @@ def model_of(golden: Golden) -> Seq2Seq:
     named = {"num_beams", "codes_per_level", "levels", "max_items"}  # of the case, not of a T5
     config = {name: value for name, value in sizes.items() if name not in named}
     model = Seq2Seq.of_config(config | {"decoder_start_token_id": 0})
-    model.load_own_state(
-        {
-            name.removeprefix(PREFIX): torch.from_numpy(value.copy())
-            for name, value in golden.weights.items()
-            if name.startswith(PREFIX)
-        }
-    )
+    model.load_own_state(golden.weights_below(PREFIX))
     model.eval()
     return model
 

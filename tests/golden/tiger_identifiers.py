@@ -6,7 +6,6 @@ The checks are called by `test_tiger.py`.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ import torch
 from benchmark.kit.identifiers.collisions import with_counter
 from benchmark.kit.identifiers.quantiser import Gradient, Reduction, squared_errors
 from benchmark.kit.identifiers.rqvae import RQVAE, VECTORS, RQVAEConfig
-from tests.golden.loading import Golden
+from tests.golden.loading import Golden, check_gradients, close
 
 
 def our_name(name: str) -> str:
@@ -47,17 +46,6 @@ def model_of(golden: Golden, reduction: Reduction, gradient: Gradient = "first_l
     return model
 
 
-def close(golden: Golden, found: Any, name: str) -> None:
-    within = golden.meta["tolerance"]
-    np.testing.assert_allclose(
-        found.detach().numpy(),
-        golden.outputs[name],
-        atol=within["default_atol"],
-        rtol=within["default_rtol"],
-        err_msg=f"{golden.name}: {name}",
-    )
-
-
 def check_quantiser(golden: Golden) -> None:
     """Codes, reconstructions, losses and gradients under both reductions and both gradients."""
     vectors = golden.tensor("x")
@@ -80,20 +68,11 @@ def check_quantiser(golden: Golden) -> None:
             close(golden, quantisation, "mean/rq_loss")
         loss = model.loss({VECTORS: vectors})
         close(golden, loss, f"{reduction}/loss")
-        _check_gradients(golden, model, loss, f"{reduction}/grad/")
+        check_gradients(golden, model, loss, f"{reduction}/grad/", our_name)
     model = model_of(golden, "sum", "all_levels")
     loss = model.loss({VECTORS: vectors})
     close(golden, loss, "sum/loss")
-    _check_gradients(golden, model, loss, "alllevels/grad/")
-
-
-def _check_gradients(golden: Golden, model: RQVAE, loss: torch.Tensor, prefix: str) -> None:
-    parameters = dict(model.named_parameters())
-    names = [name for name in golden.outputs if name.startswith(prefix)]
-    assert names
-    wanted = [parameters[our_name(name.removeprefix(prefix))] for name in names]
-    for name, gradient in zip(names, torch.autograd.grad(loss, wanted), strict=True):
-        close(golden, gradient, name)
+    check_gradients(golden, model, loss, "alllevels/grad/", our_name)
 
 
 def check_collision_code(golden: Golden) -> None:

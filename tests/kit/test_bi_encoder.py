@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.dataset import RECOMMENDATION, SEARCH, Dataset, EventLog, Items, Queries
+from benchmark.data.dataset import Dataset
 from benchmark.errors import SystemFailure
 from benchmark.kit.pretrained.model_folder import files_in
 from benchmark.kit.text.bi_encoder import BiEncoderSettings, Pairs, joint_item_vectors, pair_loss
 from benchmark.kit.text.encoders import SentenceEncoder, encode_tokens
 from benchmark.kit.text.tokens import Tokenizer
 from benchmark.protocol.settings import ProtocolSettings
-from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.planted import dataset_of_rounds, items_of_texts, world_in
 from tests.baselines.test_dense_retrieval import TOPICS, WORDS, make_encoder
 from tests.training import SEED, expect
 
@@ -36,27 +36,18 @@ def dataset(searching: bool = True) -> Dataset:
     bought = np.stack([2 * pair + 1, 2 * pair + 2], axis=2)  # (users, rounds, 2)
     found = bought[..., :1] + random.integers(2, size=(USERS, ROUNDS, 1))
     item = np.concatenate([bought, found], axis=2)
-    behaviour = np.broadcast_to([RECOMMENDATION, RECOMMENDATION, SEARCH], item.shape)
-    query = np.where(behaviour == SEARCH, 1 + pair[..., None], 0)
-    kept = np.full(item.shape, True) if searching else behaviour == RECOMMENDATION
-    user = np.broadcast_to(np.arange(1, USERS + 1)[:, None, None], item.shape)[kept]
-    log = EventLog.from_columns(
-        user=user,
-        item=item[kept],
-        query=query[kept],
-        behaviour=behaviour[kept],
-        timestamp=np.arange(len(user)),
-        session=np.arange(1, len(user) + 1) * (behaviour[kept] == SEARCH),
-        number_of_users=USERS,
+    query = (1 + pair[..., None]) * [0, 0, 1]
+    columns = 3 if searching else 2
+    return dataset_of_rounds(
+        items_of_texts(TEXTS),
+        ["", *WORDS[: TOPICS // 2]],
+        item[..., :columns],
+        query[..., :columns],
     )
-    items = Items(TEXTS, TEXTS, TEXTS, TEXTS, [()] * len(TEXTS), TEXTS)
-    queries = Queries(["", *WORDS[: TOPICS // 2]])
-    return Dataset("pairs", items, queries, [str(n) for n in range(USERS + 1)], log)
 
 
 def view_of(data: Dataset) -> TrainingView:
-    settings = ProtocolSettings(negatives=5)
-    return TrainingView(data, build_tasks(data, settings), settings)
+    return world_in(data, ProtocolSettings(negatives=5))[2]
 
 
 @pytest.fixture(scope="module")

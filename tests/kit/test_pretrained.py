@@ -89,6 +89,14 @@ def _save_clones(state: dict[str, torch.Tensor], path: Path) -> None:
     save_file({name: value.clone() for name, value in state.items()}, path, {"format": "pt"})
 
 
+def cached_model(root: Path, model: Seq2Seq, form: str) -> Path:
+    """The folder of ``model`` in the hub's cache below ``root``."""
+    folder = cached_folder(root)
+    write_beside_weights(folder)
+    write_weights(folder, model.t5.state_dict(), form)
+    return folder
+
+
 FORMS = ("safetensors", "bin", "safetensors sharded", "bin sharded")
 
 
@@ -96,9 +104,7 @@ FORMS = ("safetensors", "bin", "safetensors sharded", "bin sharded")
 def test_every_form_of_weights_is_read_to_the_bit(
     form: str, tmp_path: Path, model: Seq2Seq
 ) -> None:
-    folder = cached_folder(tmp_path)
-    write_beside_weights(folder)
-    write_weights(folder, model.t5.state_dict(), form)
+    cached_model(tmp_path, model, form)
     files = BackboneSettings(hub_name=NAME).find()
     assert files is not None and files.name == NAME
     read = Seq2Seq.of_files(files)
@@ -114,9 +120,7 @@ def test_every_form_of_weights_is_read_to_the_bit(
 def test_a_copy_of_torchs_format_is_kept_and_made_once(
     form: str, tmp_path: Path, model: Seq2Seq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = cached_folder(tmp_path)
-    write_beside_weights(folder)
-    write_weights(folder, model.t5.state_dict(), form)
+    folder = cached_model(tmp_path, model, form)
     first = files_in(folder, NAME)
     assert first.folder.is_relative_to(tmp_path / "copies") and not list(first.folder.glob("*.bin"))
     monkeypatch.setattr(torch, "load", lambda *given, **named: pytest.fail("it is read again"))
@@ -156,9 +160,7 @@ def test_an_encoder_in_torchs_format_gives_the_same_vectors(tmp_path: Path) -> N
 def test_safetensors_are_taken_where_both_are(
     tmp_path: Path, model: Seq2Seq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = cached_folder(tmp_path)
-    write_beside_weights(folder)
-    write_weights(folder, model.t5.state_dict(), "safetensors")
+    folder = cached_model(tmp_path, model, "safetensors")
     write_weights(folder, model.t5.state_dict(), "bin")
     monkeypatch.setattr(torch, "load", lambda *given, **named: pytest.fail("torch's is read"))
     assert files_in(folder, NAME).folder == folder
@@ -190,9 +192,7 @@ def test_neither_form_of_weights_is_said(tmp_path: Path) -> None:
 def test_a_download_that_broke_off_between_shards_is_said(
     form: str, tmp_path: Path, model: Seq2Seq
 ) -> None:
-    folder = cached_folder(tmp_path)
-    write_beside_weights(folder)
-    write_weights(folder, model.t5.state_dict(), form)
+    folder = cached_model(tmp_path, model, form)
     shard = next(folder.glob("*-00002-of-*"))
     shard.unlink()
     shard.symlink_to(tmp_path / "hub" / "blobs" / "abc.incomplete")
@@ -201,9 +201,7 @@ def test_a_download_that_broke_off_between_shards_is_said(
 
 @pytest.mark.parametrize("form", ["safetensors", "bin"])
 def test_a_file_that_was_cut_is_said(form: str, tmp_path: Path, model: Seq2Seq) -> None:
-    folder = cached_folder(tmp_path)
-    write_beside_weights(folder)
-    write_weights(folder, model.t5.state_dict(), form)
+    folder = cached_model(tmp_path, model, form)
     (path,) = (*folder.glob("*.safetensors"), *folder.glob("*.bin"))
     path.write_bytes(path.read_bytes()[:-2000])
     assert f"{path.name}: is not readable as" in missing()
@@ -303,9 +301,7 @@ def test_a_backbone_that_cannot_be_loaded_is_found_before_any_job(
     model: Seq2Seq,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = cached_folder(tmp_path)
-    write_beside_weights(folder)
-    write_weights(folder, model.t5.state_dict(), "safetensors")
+    folder = cached_model(tmp_path, model, "safetensors")
     settings = BackboneSettings(hub_name=NAME)
     assert settings.part().find() is not None
     flaw(folder)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.dataset import SEARCH, Dataset, EventLog, Items, Queries
 from benchmark.kit.language_models.pseudo_queries import (
     PseudoQueries,
     PseudoQueryBackbone,
@@ -26,6 +25,7 @@ from benchmark.protocol.task import build_tasks
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
 from benchmark.systems.view import TrainingView
+from tests.baselines.planted import dataset_of_events, items_of_texts, world_in
 from tests.training import SEED, expect
 
 KINDS, OF_EACH, USERS, EVENTS = ("shoe", "hat", "scarf", "glove"), 6, 40, 8
@@ -61,19 +61,10 @@ def view() -> TrainingView:
     wording = random.integers(2, size=len(item))
     texts = ["", *[f"{kind_of(number)} number {number}" for number in range(1, ITEMS + 1)]]
     asked = [f"{verb} a {kind}" for verb in ("find", "buy") for kind in KINDS]
-    log = EventLog.from_columns(
-        user=np.repeat(np.arange(1, USERS + 1), EVENTS),
-        item=item,
-        query=1 + wording * len(KINDS) + (item - 1) % len(KINDS),
-        behaviour=np.full(len(item), SEARCH),
-        timestamp=np.arange(len(item)),
-        session=np.arange(len(item)) + 1,
-        number_of_users=USERS,
-    )
-    items = Items(texts, texts, texts, texts, [()] * len(texts), texts)
-    dataset = Dataset("kinds", items, Queries(["", *asked]), [""] * (USERS + 1), log)
-    protocol = ProtocolSettings(negatives=5)
-    return TrainingView(dataset, build_tasks(dataset, protocol), protocol)
+    user = np.repeat(np.arange(1, USERS + 1), EVENTS)
+    query = 1 + wording * len(KINDS) + (item - 1) % len(KINDS)
+    dataset = dataset_of_events(items_of_texts(texts), ["", *asked], user, item, query)
+    return world_in(dataset, ProtocolSettings(negatives=5))[2]
 
 
 def context_in(folder: Path, seed: int = SEED) -> RunContext:

@@ -30,6 +30,7 @@ from benchmark.kit.modules import copy_of_state
 from benchmark.kit.training import Instances, TrainingHistory, TrainingSettings, train
 from benchmark.systems.artifacts import ArtifactStore
 from benchmark.systems.contract import RunContext
+from tests.damage import flip_a_bit
 from tests.training import SEED, expect
 
 EPOCHS, STEPS_AN_EPOCH = 4, 4
@@ -54,6 +55,7 @@ PLATEAU = COSINE.model_copy(
 
 State = dict[str, torch.Tensor]
 Step = Callable[[int], None]
+Loss = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
 
 class Stopped(Exception):
@@ -66,12 +68,14 @@ class NoisyPoints(Instances):
     def __len__(self) -> int:
         return 21
 
+    def inputs(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+        return rows[:, None] / 10.0 + random.normal(scale=0.1, size=(len(rows), 3))
+
     def batch(
         self, rows: NDArray[np.int64], random: np.random.Generator
     ) -> dict[str, torch.Tensor]:
-        x = rows[:, None] / 10.0 + random.normal(scale=0.1, size=(len(rows), 3))
         return {
-            "x": torch.as_tensor(x, dtype=torch.float32),
+            "x": torch.as_tensor(self.inputs(rows, random), dtype=torch.float32),
             "y": torch.as_tensor(np.sin(rows), dtype=torch.float32),
         }
 
@@ -79,14 +83,31 @@ class NoisyPoints(Instances):
 class ExactPoints(NoisyPoints):
     """The same points without noise."""
 
-    def batch(
-        self, rows: NDArray[np.int64], random: np.random.Generator
-    ) -> dict[str, torch.Tensor]:
-        return super().batch(rows, np.random.default_rng(0))
+    def inputs(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+        return super().inputs(rows, np.random.default_rng(0))
+
+
+class ExactRows(NoisyPoints):
+    """Instances whose values depend on their own row only."""
+
+    def inputs(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+        return np.stack([rows / 10.0, np.cos(rows), np.sin(2.0 * rows)], axis=1)
 
 
 def make_model(dropout: float = 0.3) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 1))
+
+
+def model_in_a_process(own_seed: int) -> nn.Module:
+    """The small model with the same weights each time.
+
+    The global random states are set by ``own_seed``, so that they differ as in another process.
+    """
+    torch.manual_seed(1)
+    model = make_model()
+    for seeded in (torch.manual_seed, np.random.seed, python_random.seed):
+        seeded(own_seed)
+    return model
 
 
 def make_context(folder: Path, **changes: Any) -> RunContext:
@@ -103,15 +124,11 @@ def run_training(
     before_step: Step = lambda calls: None,
     identity: str = "",
 ) -> tuple[State, TrainingHistory]:
-    """Train the small model, from the same weights each time.
+    """Train the small model, from the same weights each time, in the state of another process.
 
-    The global random states are set by ``own_seed``, so that they differ as in another process.
     ``before_step`` is called with the number of steps that this call has made.
     """
-    torch.manual_seed(1)
-    model = make_model()
-    for seeded in (torch.manual_seed, np.random.seed, python_random.seed):
-        seeded(own_seed)
+    model = model_in_a_process(own_seed)
     calls = 0
 
     def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -245,10 +262,7 @@ def test_losses_and_validations_that_use_global_random_states_resume_to_the_bit(
     """Foreign model code may draw from the global generators of torch, NumPy and Python."""
 
     def run(folder: Path, stop: int, own_seed: int) -> tuple[State, TrainingHistory]:
-        torch.manual_seed(1)
-        model = make_model()
-        for seeded in (torch.manual_seed, np.random.seed, python_random.seed):
-            seeded(own_seed)
+        model = model_in_a_process(own_seed)
         calls = 0
 
         def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -299,9 +313,7 @@ def test_a_run_that_was_killed_resumes_to_the_bit(tmp_path: Path) -> None:
 
 
 def damage(checkpoint: Path, file: str) -> None:
-    content = bytearray((checkpoint / file).read_bytes())
-    content[len(content) // 2] ^= 1
-    (checkpoint / file).write_bytes(bytes(content))
+    flip_a_bit(checkpoint / file)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "progress.json"])
@@ -364,7 +376,21 @@ def test_an_unfinished_checkpoint_is_no_checkpoint(
 # ------------------------------------------------------------------------------- what it promises
 
 
-def square_error(model: nn.Module) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
+def stopped_at(stop: int, loss: Loss) -> Loss:
+    """The loss, which crashes after so many calls; never if ``stop`` is negative."""
+    calls = 0
+
+    def stopping(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        nonlocal calls
+        if calls == stop:
+            raise Stopped
+        calls += 1
+        return loss(batch)
+
+    return stopping
+
+
+def square_error(model: nn.Module) -> Loss:
     return lambda batch: ((model(batch["x"])[:, 0] - batch["y"]) ** 2).mean()
 
 
@@ -516,15 +542,7 @@ def test_the_patience_that_is_used_up_survives_a_resume(tmp_path: Path) -> None:
 
     def run(scores: list[float], stop: int) -> tuple[nn.Module, TrainingHistory]:
         model = seeded_model()
-        calls = 0
-
-        def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            nonlocal calls
-            if calls == stop:
-                raise Stopped
-            calls += 1
-            return square_error(model)(batch)
-
+        loss = stopped_at(stop, square_error(model))
         validate = scripted(model, scores, states)
         context = make_context(tmp_path)
         return model, train(model, ExactPoints(), loss, settings, context, validate)
@@ -586,22 +604,6 @@ def test_micro_batches_equal_one_batch(micro: int, tmp_path: Path) -> None:
     for name, tensor in states[0].items():
         torch.testing.assert_close(tensor, states[1][name], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-
-
-class ExactRows(Instances):
-    """Instances whose values depend on their own row only."""
-
-    def __len__(self) -> int:
-        return 21
-
-    def batch(
-        self, rows: NDArray[np.int64], random: np.random.Generator
-    ) -> dict[str, torch.Tensor]:
-        x = np.stack([rows / 10.0, np.cos(rows), np.sin(2.0 * rows)], axis=1)
-        return {
-            "x": torch.as_tensor(x, dtype=torch.float32),
-            "y": torch.as_tensor(np.sin(rows), dtype=torch.float32),
-        }
 
 
 def rates_of(settings: TrainingSettings, folder: Path, scores: list[float] | None = None) -> Any:
@@ -731,15 +733,7 @@ def test_every_optimizer_with_groups_of_parameters_resumes_to_the_bit(
 
     def run(folder: Path, stop: int) -> tuple[State, TrainingHistory]:
         model = seeded_model(dropout=0.5)
-        calls = 0
-
-        def loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            nonlocal calls
-            if calls == stop:
-                raise Stopped
-            calls += 1
-            return square_error(model)(batch)
-
+        loss = stopped_at(stop, square_error(model))
         groups = [
             {"params": list(model[0].parameters()), "lr": 0.02},
             {"params": list(model[3].parameters())},

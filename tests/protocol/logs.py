@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.data.dataset import (
     RECOMMENDATION,
@@ -94,6 +95,21 @@ def shop_dataset(seed: int, users: int = 40, items: int = 150, days: int = 6) ->
     return dataset_of(log, items, texts=texts, queries=list(query_of))
 
 
+def searches_of(
+    user: NDArray[np.integer], item: NDArray[np.integer], query: NDArray[np.integer]
+) -> EventLog:
+    """Searches with a click each (events,), in log order and one after another in time."""
+    return EventLog.from_columns(
+        user=user,
+        item=item,
+        query=query,
+        behaviour=np.full(len(user), SEARCH),
+        timestamp=np.arange(len(user)),
+        session=np.arange(1, len(user) + 1),
+        number_of_users=int(user.max()),
+    )
+
+
 def search_dataset(seed: int, users: int = 500, items: int = 900, queries: int = 30) -> Dataset:
     """Searches only: the clicked item is any one that shares a word with the query.
 
@@ -109,15 +125,8 @@ def search_dataset(seed: int, users: int = 500, items: int = 900, queries: int =
     ]
     user = np.repeat(np.arange(1, users + 1), 4)
     query = random.integers(queries, size=len(user))
-    log = EventLog.from_columns(
-        user=user,
-        item=np.array([random.choice(matching[number]) for number in query]),
-        query=query + 1,
-        behaviour=np.full(len(user), SEARCH),
-        timestamp=np.arange(len(user)),
-        session=np.arange(1, len(user) + 1),
-        number_of_users=users,
-    )
+    item = np.array([random.choice(matching[number]) for number in query])
+    log = searches_of(user, item, query + 1)
     return dataset_of(log, items, texts=texts, queries=query_texts)
 
 
@@ -144,13 +153,5 @@ def alike_items_dataset(
         " ".join([words[number // per_query]] * (number % 2) + ["other"] * (1 + number % per_query))
         for number in range(items)
     ]
-    log = EventLog.from_columns(
-        user=user,
-        item=item + 1,
-        query=query + 1,
-        behaviour=np.full(len(user), SEARCH),
-        timestamp=np.arange(len(user)),
-        session=np.arange(1, len(user) + 1),
-        number_of_users=users,
-    )
+    log = searches_of(user, item + 1, query + 1)
     return dataset_of(log, items, texts=texts, queries=words)

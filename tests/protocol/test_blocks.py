@@ -13,6 +13,7 @@ from benchmark.protocol import blocks, hard_negatives, lists, matched
 from benchmark.protocol.blocks import Arrays, Blocks, ranges, rows_by_query
 from benchmark.protocol.kept_tasks import load_tasks
 from benchmark.protocol.settings import PRESETS
+from tests.damage import cut_in_half, flip_a_bit
 from tests.protocol.logs import alike_items_dataset, shop_dataset
 from tests.protocol.test_candidates import same
 
@@ -64,12 +65,10 @@ def test_a_kill_loses_the_block_it_falls_into_alone(tmp_path: Path) -> None:
 def test_a_damaged_block_is_made_again(damage: str, tmp_path: Path) -> None:
     whole = blocks_in(tmp_path, Maker())
     second, third = (path for path in sorted(tmp_path.iterdir())[1:3])
-    content = bytearray(second.read_bytes())
     if damage == "bit":
-        content[len(content) // 2] ^= 1
-        second.write_bytes(content)
+        flip_a_bit(second)
     elif damage == "cut":
-        second.write_bytes(content[: len(content) // 2])
+        cut_in_half(second)
     elif damage == "empty":
         second.write_bytes(b"")
     elif damage == "swapped":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import SEARCH, Dataset, EventLog
+from benchmark.data.dataset import Dataset, EventLog
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.hard_negatives import search_engine
 from benchmark.protocol.matched import COVERAGE
@@ -16,7 +16,7 @@ from benchmark.protocol.metrics import gains, ranks_of_targets
 from benchmark.protocol.place_law import LENGTHS, PlaceLaw, Places
 from benchmark.protocol.settings import PRESETS
 from benchmark.protocol.task import Task, build_tasks
-from tests.protocol.logs import alike_items_dataset, dataset_of
+from tests.protocol.logs import alike_items_dataset, dataset_of, searches_of
 
 CLEAN = PRESETS["clean"]
 
@@ -118,15 +118,7 @@ def test_a_catalogue_without_alike_items_is_refused_in_one_sentence() -> None:
     users, items = 60, 120
     user = np.repeat(np.arange(1, users + 1), 4)
     item = np.arange(len(user)) % items + 1
-    log = EventLog.from_columns(
-        user=user,
-        item=item,
-        query=item,
-        behaviour=np.full(len(user), SEARCH),
-        timestamp=np.arange(len(user)),
-        session=np.arange(1, len(user) + 1),
-        number_of_users=users,
-    )
+    log = searches_of(user, item, item)
     words = [f"word{number}x" for number in range(items)]
     with pytest.raises(BenchmarkError, match="fewer than half of the searches have an item that"):
         clean_task(dataset_of(log, items, texts=words, queries=words))

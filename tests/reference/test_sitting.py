@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import pytest
 import yaml
 from rich.console import Console
 
-from benchmark.errors import BenchmarkError
 from benchmark.files import read_json
 from benchmark.jobs.context import load_data
 from benchmark.jobs.execute import execute
@@ -30,12 +28,11 @@ from benchmark.reference.programme import Part, Programme, Tuning, load_programm
 from benchmark.reference.sitting import Clock, Sitting
 from benchmark.reference.state import Place, runs_of, state_of_tuning, systems_to_tune
 from benchmark.run import plan as planning
-from benchmark.systems.catalogue import entries
 from benchmark.tune import campaign
 from benchmark.tune.journal import JOURNAL
-from benchmark.tune.studies import Study
-from benchmark.tune.worker import _Worker
 from tests.faults.suite import RECIPE, done, ended, folder_in_memory, forked
+from tests.listed import listed_rows
+from tests.tune.here import run_studies_here
 from tests.tune.systems import ROWS
 
 PROGRAMME: dict[str, Any] = {
@@ -54,11 +51,8 @@ MEASURED = ("cost", "finished_at")
 
 @pytest.fixture(scope="module", autouse=True)
 def listed() -> Iterator[None]:
-    rows = entries()
-    rows |= {row.name: row for row in ROWS}
-    yield
-    for row in ROWS:
-        del rows[row.name]
+    with listed_rows(*ROWS):
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,16 +64,6 @@ def in_this_process() -> Iterator[None]:
 
 
 def _patch(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_studies(
-        studies: Sequence[Study], processes: int, console: Console, goes_on: Callable[[], bool]
-    ) -> None:
-        heard, told = Pipe(duplex=False)
-        worker = _Worker(told)
-        monkeypatch.setattr(worker, "_tell", lambda **news: _refuse(news))
-        monkeypatch.setattr(worker, "_may_begin", goes_on)
-        worker.work(studies)
-        heard.close()
-
     def run_jobs(
         jobs: Sequence[JobSpec],
         processes: int,
@@ -92,14 +76,8 @@ def _patch(monkeypatch: pytest.MonkeyPatch) -> None:
             if goes_on():
                 ended(job, execute(job))
 
-    monkeypatch.setattr(campaign, "run_studies", run_studies)
+    run_studies_here(monkeypatch, campaign)
     monkeypatch.setattr(module, "run_jobs", run_jobs)
-
-
-def _refuse(news: dict[str, str]) -> None:
-    if news["kind"] == "stopped":
-        raise BenchmarkError(news["text"])
-    assert news["kind"] != "broken", news["text"]
 
 
 def begin(root: Path, **changes: Any) -> None:

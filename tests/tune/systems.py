@@ -7,17 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from benchmark.kit.modules import TorchSystem
-from benchmark.kit.training import Batch, Instances, TrainingSettings, train
+from benchmark.kit.training import Batch, TrainingSettings, train
 from benchmark.protocol.requests import Requests
 from benchmark.systems.catalogue import SystemEntry
 from benchmark.systems.contract import SystemConfig
 from benchmark.systems.space import Choice, Real, SearchSpace, UntilPatience
 from benchmark.systems.upstream import upstream
 from benchmark.systems.view import Corpus, TrainingView
+from tests.faults.systems import Pairs
 
 TASK = "recommendation"
 
@@ -33,21 +33,6 @@ class ToyConfig(SystemConfig):
         "training.learning_rate": Real(0.001, 0.5, log=True),
         "training.epochs": UntilPatience(6),
     }
-
-
-class Pairs(Instances):
-    def __init__(self, view: TrainingView) -> None:
-        self.examples = view.examples(TASK)
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def batch(self, rows: NDArray[np.int64], random: np.random.Generator) -> Batch:
-        part = self.examples.select(rows)
-        return {
-            "last": torch.from_numpy(part.history(1, TASK).items[:, 0]).long(),
-            "target": torch.from_numpy(part.target).long(),
-        }
 
 
 class Toy(TorchSystem):

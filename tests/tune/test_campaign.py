@@ -6,9 +6,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -17,47 +16,27 @@ from rich.console import Console
 
 from benchmark.errors import BenchmarkError
 from benchmark.run.backend import Processes
-from benchmark.systems.catalogue import entries
 from benchmark.systems.configuration import load_preset
 from benchmark.systems.view import TrainingView
 from benchmark.tune import campaign as module
 from benchmark.tune.campaign import Campaign, Wanted
-from benchmark.tune.studies import Budget, Found, Study, seconds_spent
-from benchmark.tune.worker import _in_words, _Worker
+from benchmark.tune.studies import Budget, Found, seconds_spent
+from benchmark.tune.worker import _in_words
 from tests.faults.suite import RECIPE, done, ended, folder_in_memory, forked
+from tests.listed import listed_rows
+from tests.tune.here import run_studies_here
 from tests.tune.systems import ROWS, Toy, ToyInArtifact
 
 
 @pytest.fixture(scope="module", autouse=True)
 def listed() -> Iterator[None]:
-    rows = entries()
-    rows |= {row.name: row for row in ROWS}
-    yield
-    for row in ROWS:
-        del rows[row.name]
+    with listed_rows(*ROWS):
+        yield
 
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials run where the command does: it is then this process that is killed."""
-
-    def run_studies(
-        studies: Sequence[Study], processes: int, console: Console, goes_on: Callable[[], bool]
-    ) -> None:
-        heard, told = Pipe(duplex=False)
-        worker = _Worker(told)
-        monkeypatch.setattr(worker, "_tell", lambda **news: _refuse(news))
-        monkeypatch.setattr(worker, "_may_begin", goes_on)
-        worker.work(studies)
-        heard.close()
-
-    monkeypatch.setattr(module, "run_studies", run_studies)
-
-
-def _refuse(news: dict[str, str]) -> None:
-    if news["kind"] == "stopped":
-        raise BenchmarkError(news["text"])
-    assert news["kind"] != "broken", news["text"]
+    run_studies_here(monkeypatch, module)
 
 
 def wanted(root: Path, systems: tuple[str, ...] = ("toy",), trials: int = 7) -> Wanted:
