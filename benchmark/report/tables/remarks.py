@@ -40,6 +40,17 @@ def mean_ties(seeds: Sequence[TaskEvents]) -> Ties | None:
     return Ties(total / len(shares), others)
 
 
+def _at_most(share: float) -> str:
+    """How often the targets of all other rows are tied, in words.
+
+    >>> _at_most(0.0042), _at_most(0.0004), _at_most(0.0)
+    ('at most 0.4% are', 'fewer than 0.1% are', 'none is')
+    """
+    if not share:
+        return "none is"
+    return f"at most {share:.1%} are" if share >= 0.001 else "fewer than 0.1% are"
+
+
 def ties_footnote(rows: Sequence[Row]) -> Footnote | None:
     """The rows whose targets are often tied, and how often at most the others' are."""
     often = [row for row in rows if is_often_tied(row)]
@@ -51,7 +62,9 @@ def ties_footnote(rows: Sequence[Row]) -> Footnote | None:
         if row.ties is not None
     )
     rest = [row.ties.share for row in rows if row.ties is not None and row not in often]
-    others = f" Of the other rows at most {max(rest):.1%} are." if rest else ""
+    others = ""
+    if rest:
+        others = f" Of the other rows {_at_most(max(rest))}."
     return Footnote(
         TIED,
         f"More than {OFTEN_TIED:.0%} of the targets have the score of another candidate (share of "
