@@ -141,6 +141,8 @@ class RPGNetwork(nn.Module):
                 n_positions=config.history_length,
                 layer_norm_epsilon=1e-12,
                 use_cache=False,
+                bos_token_id=None,  # GPT-2's own are beyond this vocabulary
+                eos_token_id=None,
                 **sizes,
             )
         )
