@@ -12,11 +12,13 @@ from benchmark.report.__main__ import main
 from benchmark.report.reference import status_table, with_block, write_references
 from benchmark.report.shown import main_tables_as_markdown, summary_as_markdown
 from benchmark.report.whole import make_report
+from benchmark.run.suite import load_suite
 from tests.report.conftest import drawn_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
 ABLATIONS = ROOT / "results" / "ablations"
+EXTENDED = ROOT / "results" / "extended"
 GUIDE = ROOT / "docs" / "guide.md"
 MARKS = "<!-- tables: begin -->\nold\n<!-- tables: end -->\n"
 STATUS_MARKS = "<!-- status: begin -->\n<!-- status: end -->\n"
@@ -182,15 +184,47 @@ def test_guide_and_readme_show_the_reference_runs() -> None:
     assert with_block(readme, "summary", summary_as_markdown(shown[0])) == readme
 
 
-def test_the_committed_ablations_give_their_tables(tmp_path: Path) -> None:
-    """Three seeds of each row, and every table as it stands there."""
-    for folder in ABLATIONS.glob("*/runs"):
+@pytest.mark.parametrize(
+    ("kept", "seeds", "a_table"),
+    [(ABLATIONS, 3, "search-ablations-gensar.md"), (EXTENDED, 1, "search-all-items.md")],
+)
+def test_kept_runs_give_their_tables(kept: Path, seeds: int, a_table: str, tmp_path: Path) -> None:
+    """So many seeds of each row, and every table as it stands there."""
+    for folder in kept.glob("*/runs"):
         systems = [path.name.rpartition("-")[0] for path in folder.iterdir()]
-        assert {systems.count(name) for name in systems} == {3}
-    main(["reference", "--from", str(ABLATIONS), "--out", str(tmp_path)])
+        assert {systems.count(name) for name in systems} == {seeds}
+    main(["reference", "--from", str(kept), "--out", str(tmp_path)])
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.md")}
-    stored = {path.relative_to(ABLATIONS): path.read_bytes() for path in ABLATIONS.rglob("*.md")}
-    assert made == stored and any("ablations-gensar" in path.name for path in stored)
+    stored = {path.relative_to(kept): path.read_bytes() for path in kept.rglob("*.md")}
+    assert made == stored and any(path.name == a_table for path in stored)
+
+
+def test_all_of_the_suite_extended_was_run_on_both_data_sets() -> None:
+    systems = {row for row in load_suite("extended").systems if isinstance(row, str)}
+    folders = sorted(EXTENDED.glob("*/runs"))
+    assert [f.parent.name for f in folders] == [
+        f"{name}-paper-laptop" for name in ("amazon-beauty-skincare", "ml-100k")
+    ]
+    for folder in folders:
+        assert {path.name.rpartition("-")[0] for path in folder.iterdir()} == systems
+
+
+def test_the_guide_says_of_newer_systems_what_their_tables_do() -> None:
+    """The figures of each trained system, in the order of the data sets."""
+    guide = GUIDE.read_text(encoding="utf-8")
+    found: dict[str, list[str]] = {}
+    for name in ("ml-100k", "amazon-beauty-skincare"):
+        (group,) = make_report(EXTENDED / f"{name}-paper-laptop").groups
+        table = group.views["lists"].main["recommendation"]
+        trained = [row for row in table.rows if row.family != "references"]
+        column = table.columns.index("NDCG@5")
+        for row in trained:
+            cell = row.cells[column]
+            mark = "<sup>≈</sup>" if cell.verdict == "level" else ""
+            found.setdefault(row.system, []).append(f"{cell.mean:.4f}{mark}")
+    assert len(found) == 15
+    for cells in found.values():
+        assert f" | {' | '.join(cells)} |" in guide
 
 
 def test_the_guide_says_of_the_ablations_what_their_tables_do() -> None:
@@ -213,6 +247,7 @@ def test_the_guide_says_of_the_ablations_what_their_tables_do() -> None:
 
 @pytest.mark.skipif(not committed(), reason="no reference runs are committed")
 def test_committed_runs_name_no_place_of_a_machine() -> None:
-    for path in (*committed(), *ABLATIONS.glob("*/runs/*/run.json")):
+    kept = [path for folder in (ABLATIONS, EXTENDED) for path in folder.glob("*/runs/*/run.json")]
+    for path in (*committed(), *kept):
         text = path.read_text(encoding="utf-8")
         assert not any(place in text for place in ("/home/", "/tmp/", "/work/", "/root/")), path
