@@ -71,6 +71,23 @@ def test_imports_go_downhill() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def _rooms() -> Iterator[tuple[Path, list[str]]]:
+    """Rooms of the harness with seven modules and more, and what is in each."""
+    for face in sorted((ROOT / "benchmark").glob("*/**/__init__.py")):
+        inside = [path.stem for path in face.parent.glob("*.py") if path.stem[:2] != "__"]
+        inside += [path.parent.name for path in face.parent.glob("*/__init__.py")]
+        if len(inside) >= 7:
+            yield face, sorted(inside)
+
+
+@pytest.mark.parametrize(
+    ("face", "inside"), [pytest.param(*room, id=room[0].parent.name) for room in _rooms()]
+)
+def test_a_room_says_what_is_in_it(face: Path, inside: list[str]) -> None:
+    says = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
+    assert [name for name in inside if f"``{name}``" not in says] == []
+
+
 def test_no_module_imports_itself_on_a_detour() -> None:
     import grimp
 

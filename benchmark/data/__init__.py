@@ -1,4 +1,12 @@
-"""Recipes in, data sets out: see :mod:`benchmark.data.recipe` and :mod:`benchmark.data.prepare`."""
+"""Recipes in, data sets out.
+
+``recipe`` is a data set as a YAML file, with the ``source_options`` of its source; ``sources`` has
+a module for each kind of log, which describes its files in the words of ``tables`` and makes one
+``raw`` log of them. ``build`` makes a data set (``dataset``) of that, with ``numbering``,
+``queries`` where a log has none, and ``summarise`` for long texts; ``prepare`` keeps it by content.
+``download`` and ``transfer`` fetch files, ``validate`` lists every fault of them, ``describe``
+counts, ``zones`` are time zones.
+"""
 
 from __future__ import annotations
 

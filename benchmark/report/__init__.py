@@ -6,11 +6,12 @@ draw, and write no file). Then ``group`` puts together all that is said of one g
 runs, ``whole`` all that a folder of runs shows; ``build`` writes it, with ``latex``, ``page`` makes
 one HTML file of it, and ``shown`` is what a README shows of reference runs.
 
-Commands of their own: ``compare`` sets two folders of runs against each other, ``simulate`` shows
-how often the tests err, ``reference`` makes runs small enough to be committed, ``trec`` exports
-ranks for outside evaluators, ``submissions`` is the leaderboard, ``claims`` looks at what a paper
-says, ``board`` and ``speed`` are of ``benchmark.speed``, ``terminal`` shows the main tables.
-Everything is made anew from the run folders; nothing is kept between two builds.
+Commands of their own: ``compare`` sets two folders of runs against each other, ``simulate`` and
+``simulate_unpaired`` show how often the tests err, ``reference`` makes runs small enough to be
+committed, ``trec`` exports ranks for outside evaluators, ``submissions`` is the leaderboard,
+``claims`` looks at what a paper says, ``board`` and ``speed`` are of ``benchmark.speed``,
+``terminal`` shows the main tables; ``arguments`` are their options. Everything is made anew from
+the run folders; nothing is kept between two builds.
 """
 
 from benchmark.report.build import ReportFiles, build_report

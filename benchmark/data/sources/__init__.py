@@ -7,6 +7,11 @@ files that people make has ``find(recipe, faults) -> list[Path | None]`` and ``l
 :func:`read_source` raise the first, and :mod:`benchmark.data.validate` lists them all. To add a
 source, write its options as a class in :mod:`benchmark.data.source_options` and add its module
 here.
+
+Shops: ``amazon`` (with ``amazon_queries``) and ``amazon2023`` (both with ``amazon_products``),
+``esci``, ``jdsearch``; videos and posts: ``kuaisar``, ``recif``, ``qilin`` (``joint``: logs of both
+behaviours); films and music: ``ml100k``, ``movielens``, ``yambda``; logs of your own: ``folder``,
+``company``; invented ones: ``generated``, ``world``.
 """
 
 from __future__ import annotations
