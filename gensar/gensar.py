@@ -28,7 +28,7 @@ import torch
 from pydantic import Field
 
 from benchmark.data.dataset import BEHAVIOURS, LongArray
-from benchmark.kit.decoding.catalogue import CatalogueRanking
+from benchmark.kit.decoding.identifier_system import CatalogueRanking
 from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers.card import card

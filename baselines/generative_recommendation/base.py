@@ -18,7 +18,7 @@ from baselines.encoders import bge_or_stand_in
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
 from benchmark.files import read_json, write_json
-from benchmark.kit.decoding.catalogue import IdentifierSystem
+from benchmark.kit.decoding.identifier_system import IdentifierSystem
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.identifiers.card import card
 from benchmark.kit.identifiers.learned import FIGURES, LearnedIdentifiers, learned_once

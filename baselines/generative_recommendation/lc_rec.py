@@ -34,7 +34,7 @@ from baselines.encoders import BGE
 from baselines.generative_recommendation.base import TASK, PromptedCodes, recommendations
 from baselines.generative_recommendation.wordings import LC_REC, PromptStyle
 from benchmark.data.dataset import IntArray, Items, LongArray
-from benchmark.kit.decoding.catalogue import CatalogueRanking
+from benchmark.kit.decoding.identifier_system import CatalogueRanking
 from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers.learned import LearnedIdentifiers

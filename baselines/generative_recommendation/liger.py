@@ -39,7 +39,7 @@ from baselines.generative_recommendation.tiger import Vocabulary
 from baselines.sequential.base import Prefixes
 from benchmark.data.dataset import LongArray
 from benchmark.files import sha256_of_arrays
-from benchmark.kit.decoding.catalogue import CatalogueRanking, beam_over
+from benchmark.kit.decoding.identifier_system import CatalogueRanking, beam_over
 from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.decoding.t5 import Encoded, encode

@@ -31,7 +31,7 @@ from baselines.generative_recommendation.base import TASK, recommendations
 from baselines.generative_recommendation.wordings import P5_CID, PromptStyle
 from benchmark.data.dataset import RECOMMENDATION, UNKNOWN_USER, IntArray, LongArray
 from benchmark.files import read_json, write_json
-from benchmark.kit.decoding.catalogue import CatalogueRanking
+from benchmark.kit.decoding.identifier_system import CatalogueRanking
 from benchmark.kit.decoding.ranking import LengthRule
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.decoding.t5 import Encoded, encode

@@ -34,7 +34,7 @@ from baselines.generative_recommendation.base import (
     recommendations,
 )
 from benchmark.data.dataset import UNKNOWN_USER, IntArray, LongArray
-from benchmark.kit.decoding.catalogue import CatalogueRanking
+from benchmark.kit.decoding.identifier_system import CatalogueRanking
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.decoding.t5 import Encoded, encode
 from benchmark.kit.identifiers import Identifiers

@@ -26,7 +26,7 @@ from baselines.encoders import BGE, bge_or_stand_in
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import BenchmarkError, SystemFailure
 from benchmark.files import read_json, write_array, write_json
-from benchmark.kit.decoding.catalogue import CatalogueRanking, beam_over, ranking_by
+from benchmark.kit.decoding.identifier_system import CatalogueRanking, beam_over, ranking_by
 from benchmark.kit.decoding.query_ranking import QueryRanking
 from benchmark.kit.decoding.ranking import LengthRule
 from benchmark.kit.identifiers import Identifiers

@@ -30,7 +30,7 @@ from pydantic import Field
 from baselines.generative_recommendation.base import PromptedCodes
 from benchmark.data.dataset import BEHAVIOURS, LongArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.decoding.catalogue import CatalogueRanking
+from benchmark.kit.decoding.identifier_system import CatalogueRanking
 from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.decoding.scoring_batches import ScoringBatchSize
 from benchmark.kit.identifiers import Identifiers

@@ -230,7 +230,7 @@ class System(ABC):
         ``codebook_use_<level>`` (the share of a level's codes in use) and ``mean_length``; a second
         one ``entropy_<level>``, ``variance_explained_<level>``, ``alignment_<level>``,
         ``fan_out_<level>``, ``tail_items`` and ``tail_backed``, as they are described in
-        :mod:`benchmark.kit.identifiers`.
+        :mod:`benchmark.kit.identifiers.card`.
         """
         return {}
 

@@ -14,7 +14,7 @@ import torch
 
 from baselines.generative_recommendation import tiger
 from baselines.generative_recommendation.tiger import TIGER, Prefixes, TIGERConfig, Vocabulary
-from benchmark.kit.decoding.catalogue import CatalogueRanking
+from benchmark.kit.decoding.identifier_system import CatalogueRanking
 from benchmark.kit.identifiers import Identifiers
 from benchmark.kit.language_models.seq2seq import Seq2Seq
 from benchmark.protocol.settings import ProtocolSettings

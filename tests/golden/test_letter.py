@@ -18,7 +18,7 @@ from baselines.generative_recommendation.letter import (
     grouped,
     loss_of,
 )
-from benchmark.kit.decoding.catalogue import catalogue_of
+from benchmark.kit.decoding.identifier_system import catalogue_of
 from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
 from benchmark.kit.decoding.t5 import encode
 from benchmark.kit.identifiers import Identifiers

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmark.kit.decoding.catalogue import catalogue_of
+from benchmark.kit.decoding.identifier_system import catalogue_of
 from benchmark.kit.decoding.ranking import candidate_scores, catalogue_scores
 from benchmark.kit.decoding.scoring_batches import batches_of, request_costs
 from benchmark.kit.decoding.t5 import encode

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import IntArray, LongArray
 from benchmark.errors import SystemFailure
-from benchmark.kit.decoding.catalogue import catalogue_of
+from benchmark.kit.decoding.identifier_system import catalogue_of
 from benchmark.kit.decoding.ranking import LengthRule, catalogue_scores, node_log_probabilities
 from benchmark.kit.decoding.t5 import encode
 from benchmark.kit.decoding.trie import Trie

@@ -74,7 +74,11 @@ class Vectors(Instances):
     """Items, each a row of one or more named tables (items, dim)."""
 
     def __init__(self, tables: Mapping[str, FloatArray]) -> None:
-        self.tables = {name: torch.from_numpy(table) for name, table in tables.items()}
+        # Copied where it lies in a file that may only be read, of which torch warns.
+        self.tables = {
+            name: torch.from_numpy(np.require(table, requirements="W"))
+            for name, table in tables.items()
+        }
 
     def __len__(self) -> int:
         return len(next(iter(self.tables.values())))

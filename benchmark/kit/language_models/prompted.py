@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from benchmark.data.dataset import LongArray
-from benchmark.kit.decoding.catalogue import IdentifierSystem
+from benchmark.kit.decoding.identifier_system import IdentifierSystem
 from benchmark.kit.decoding.levels import EncodedPrompts
 from benchmark.kit.language_models.backbone import LanguageBackbone
 from benchmark.kit.language_models.seq2seq import Backbone
