@@ -134,6 +134,9 @@ def least_held(devices: Sequence[str], held: Sequence[str | None]) -> str | None
 
 MEMORY_OF_A_JOB = 4 * 2**30  # bytes
 
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+"""Where a container sees what it may use."""
+
 
 def jobs_at_once(device: str) -> int:
     """How many jobs this machine has room for: one a GPU, or one a core with enough memory.
@@ -149,18 +152,29 @@ def jobs_at_once(device: str) -> int:
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
+    """The whole cores that this process, or its container, may use; at least one."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _limits("cpu.max") or _limits("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
+    if len(quota) == 2 and min(quota) > 0:
+        cores = min(cores, quota[0] // quota[1])
+    return max(1, cores)
 
 
 def memory() -> int:
     """The bytes of this machine's memory, or those that its container may use."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return total
+    return min(total, *_limits("memory.max"), *_limits("memory/memory.limit_in_bytes"), total)
+
+
+def _limits(*files: str) -> list[int]:
+    """What control groups of version 2 or 1 allow; none without a limit, or without such files."""
+    try:
+        return [int(w) for name in files for w in (CONTROL_GROUP / name).read_text().split()]
+    except (OSError, ValueError):  # no container, or "max"
+        return []
 
 
 def threads_of_a_job(asked: int | None, jobs: int) -> int:
@@ -169,7 +183,6 @@ def threads_of_a_job(asked: int | None, jobs: int) -> int:
     Raises:
         BenchmarkError: they are none.
     """
-    threads = asked or max(1, usable_cores() // jobs)
-    if threads < 1:
+    if asked is not None and asked < 1:
         raise BenchmarkError(f"--threads {asked}: must be at least 1.")
-    return threads
+    return asked or max(1, usable_cores() // jobs)

@@ -248,10 +248,11 @@ def _run_by(backend: Backend, arguments: argparse.Namespace) -> int:
         for sentence in planned.unavailable:
             err.print(f"{sentence} It is left out.", style="red")
         backend.run(waiting, err, afresh)
-    done = len(jobs) - len(waiting)
+    left = {job.spec.identity for job in jobs} - {spec.identity for spec in waiting}
+    failed = sum(states[identity] == "failed" for identity in left)
     err.print(
         f"{counted(len(waiting), 'job')} run in {time.monotonic() - started:.1f} s, "
-        f"{done} done before."
+        f"{len(left) - failed} done before{f', {failed} failed before' if failed else ''}."
     )
     code = _report([job.spec for job in jobs], store, options)
     for sentence in planned.unavailable:

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.errors import BenchmarkError
 from benchmark.jobs import machine
-from benchmark.jobs.machine import MEMORY_OF_A_JOB, jobs_at_once, memory, usable_cores
+from benchmark.jobs.machine import (
+    MEMORY_OF_A_JOB,
+    jobs_at_once,
+    memory,
+    threads_of_a_job,
+    usable_cores,
+)
 from benchmark.run.backend import Processes
 from tests.run.conftest import ProjectCopy
 
@@ -47,6 +54,47 @@ def test_cores_are_shared_among_all_jobs_of_a_suite_also_when_some_are_done(
 def test_this_machine_has_room_for_a_job() -> None:
     assert 1 <= jobs_at_once("cpu") <= usable_cores()
     assert memory() > MEMORY_OF_A_JOB // 8
+
+
+@pytest.mark.parametrize(
+    ("files", "cores", "gigabytes"),
+    [
+        ({"cpu.max": "200000 100000", "memory.max": str(6 * 2**30)}, 2, 6),
+        ({"cpu.max": "max 100000", "memory.max": "max"}, 64, 256),
+        ({"cpu.max": "50000 100000"}, 1, 256),
+        (
+            {
+                "cpu/cpu.cfs_quota_us": "350000",
+                "cpu/cpu.cfs_period_us": "100000",
+                "memory/memory.limit_in_bytes": str(9 * 2**30),
+            },
+            3,
+            9,
+        ),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64, 256),
+        ({}, 64, 256),
+    ],
+)
+def test_a_container_has_what_its_control_group_allows(
+    files: dict[str, str],
+    cores: int,
+    gigabytes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**26}.get)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert (usable_cores(), memory() // 2**30) == (cores, gigabytes)
+
+
+@pytest.mark.parametrize("threads", [0, -3])
+def test_less_than_one_thread_is_refused(threads: int) -> None:
+    with pytest.raises(BenchmarkError, match=f"--threads {threads}: must be at least 1"):
+        threads_of_a_job(threads, 1)
 
 
 SHARING = """
