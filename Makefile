@@ -21,14 +21,15 @@ CANDIDATES := $(or $(PYTHON),python3.11 python3.14 python3.13 python3.12 python3
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
 
 .DEFAULT_GOAL := help
-.PHONY: help install benchmark reference planted docs test test-slow test-planted lint format clean
+.PHONY: help install benchmark reference planted docs check test test-slow test-planted lint format clean
 
 help:
 	@echo "make benchmark   install what is missing, then run the whole suite"
 	@echo "make reference   go on with the runs that can be cited: tuned, several seeds (days)"
 	@echo "make planted     go on with the runs in a world whose ceiling is known (hours)"
 	@echo "make docs        the documentation as a site: then open site/index.html"
-	@echo "make test        install what is missing, then lint, type check and test"
+	@echo "make check       lint, type check and the quick half of the tests (two minutes)"
+	@echo "make test        install what is missing, then lint, type check and test (half an hour)"
 	@echo "make test-slow   the slow tests: trainings with ten seeds, thousands of faults (hours)"
 	@echo "make test-planted  plant faults into copies of the code, one by one: do the tests find them?"
 	@echo "make lint        style, types and the direction of imports, without the tests"
@@ -84,6 +85,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+
+check: lint $(LUCENE)
+	$(BIN)/python -m pytest -q -n auto -m "not slow and not thorough and not training" $(PYTEST_ARGS)
 
 test: lint $(LUCENE)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import THOROUGH
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("benchmark", "baselines", "gensar")
 
@@ -86,6 +88,10 @@ def _rooms() -> Iterator[tuple[Path, list[str]]]:
 def test_a_room_says_what_is_in_it(face: Path, inside: list[str]) -> None:
     says = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
     assert [name for name in inside if f"``{name}``" not in says] == []
+
+
+def test_what_is_left_out_of_the_quick_tests_is_there() -> None:
+    assert [name for name in THOROUGH if not (ROOT / "tests" / name).exists()] == []
 
 
 def test_no_module_imports_itself_on_a_detour() -> None:
