@@ -119,6 +119,19 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
     assert complaint in "\n".join(validate(folder).faults)
 
 
+def test_half_a_character_in_a_keyword_is_named_with_its_row(tmp_path: Path) -> None:
+    row = user(4, [101], [103], inter_keyword_to_items=r'{"a\ud800": [101]}')
+    folder = write(tmp_path / "recif", [*USERS, row])
+    complaint = "row 4, column inter_keyword_to_items: holds half a character in the keyword 'a�'"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("recif", folder, "own"))
+    whole = {**row, "inter_keyword_to_items": r'{"\ud83d\ude00": [101]}'}
+    written = write(tmp_path / "whole", [whole])
+    assert ("4", "101", "😀", 2) in events_of(
+        built(recipe_of("recif", written, "own", action="shown"))
+    )
+
+
 def test_goods_have_no_searches(tmp_path: Path) -> None:
     recipe = recipe_of("recif", write(tmp_path / "recif"), "own", domain="goods")
     with pytest.raises(BenchmarkError, match="goods does not have; allowed is none"):
