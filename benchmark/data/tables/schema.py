@@ -57,6 +57,12 @@ class TableSchema:
         """The same table, refused where it has more rows."""
         return replace(self, maximum_rows=rows)
 
+    def is_untyped(self, path: Path) -> bool:
+        """Whether the table in this file is of a format that knows text only."""
+        name = path.name.removesuffix(".gz")
+        is_separated = self.separated is not None and not path.is_dir()
+        return name.endswith(".csv") or (is_separated and not name.endswith(".parquet"))
+
     def places(self, folder: Path) -> list[Path]:
         """The table's files or folder of parts, those that are there."""
         found = [
