@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawItems, RawJudgements, RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import EsciSource
 from benchmark.data.sources.joint import catalogue
+from benchmark.data.tables.cells import shown
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
@@ -114,6 +116,7 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
         return None
     gain = _coded(examples, "esci_label", _LABELS, faults)
     split = _coded(examples, "split", _SPLITS, faults)
+    _note_contradictions(examples, gain, split, faults)
     known = products.ids("product_id").distinct
     item = rows_in(examples, "product_id", known, f"{PRODUCTS.name}, {options.locale}", faults)
     if faults:
@@ -131,6 +134,35 @@ def _coded(table: Table, name: str, codes: dict[str, int], faults: Faults) -> ND
         table.path, table.row[wrong], name, kind, lambda number: quoted(words[wrong[number]])
     )
     return found
+
+
+def _note_contradictions(
+    table: Table, gain: NDArray[np.int64], split: NDArray[np.int64], faults: Faults
+) -> None:
+    """Rows that say of a query, or of a product for it, something else than an earlier row."""
+    query, product = table.ids("query_id"), table.ids("product_id")
+    text = pd.factorize(np.array(table.texts("query"), dtype=object))[0].astype(np.int64)
+    pair = query.code * len(product.distinct) + product.code
+    are_ids = (query.code >= 0) & (product.code >= 0)
+    for name, keys, values, has_product in (
+        ("query", query.code, text, False),
+        ("split", query.code, split, False),
+        ("esci_label", pair, gain, True),
+    ):
+        _, first, key = np.unique(keys, return_index=True, return_inverse=True)
+        earlier = first[key.reshape(-1)]
+        wrong = np.flatnonzero((values != values[earlier]) & are_ids & are_ids[earlier])
+        words = table.texts(name)
+        for row in wrong.tolist():
+            other = int(earlier[row])
+            subject = f"query_id {shown(query.distinct[query.code[row]])}"
+            if has_product:
+                subject += f" and product_id {shown(product.distinct[product.code[row]])}"
+            reason = (
+                f"{quoted(words[row])} for {subject}, of which row {table.row[other]:,} says "
+                f"{quoted(words[other])}; only one is allowed"
+            )
+            faults.add(table.path, int(table.row[row]), name, reason, "contradicts an earlier row")
 
 
 def _log(
