@@ -90,6 +90,14 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
         read_source(recipe_of("yambda", folder, maximum_rows=3))
 
 
+def test_a_listen_of_unknown_length_is_named_with_its_row(tmp_path: Path) -> None:
+    folder = write(tmp_path / "50m")
+    write_parquet(folder / "listens.parquet", {**LISTENS, "played_ratio_pct": [100, 80, None, 50]})
+    complaint = "listens.parquet: row 3, column played_ratio_pct: the value is missing"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("yambda", folder, events="listens", minimum_played=0))
+
+
 def test_a_missing_table_is_told_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"likes\.parquet: the file is missing; .*yambda"):
         source_files(recipe_of("yambda", tmp_path))

@@ -39,7 +39,9 @@ _EVENT = (
 TABLES = {
     "likes": TableSchema("likes", _EVENT, suffixes=(".parquet",)),
     "listens": TableSchema(
-        "listens", (*_EVENT, Column("played_ratio_pct", "number")), suffixes=(".parquet",)
+        "listens",
+        (*_EVENT, Column("played_ratio_pct", "number", filled=True)),
+        suffixes=(".parquet",),
     ),
 }
 
