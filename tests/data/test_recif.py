@@ -132,6 +132,22 @@ def test_half_a_character_in_a_keyword_is_named_with_its_row(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"), [([7, 8], "int64"), (["7", "8"], "string"), ([None, None], "null")]
+)
+def test_a_column_without_lists_is_not_called_unreadable(
+    values: list[Any], kind: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "recif", USERS[:2])
+    path = folder / "onerec_bench_release.parquet"
+    table = pq.read_table(path)
+    place = table.schema.names.index("hist_video_pid")
+    pq.write_table(table.set_column(place, "hist_video_pid", pa.array(values)), path)
+    with pytest.raises(BenchmarkError) as caught:
+        read_source(recipe_of("recif", folder))
+    assert str(caught.value) == f"{path}: column hist_video_pid: must hold lists, not {kind}."
+
+
 def test_goods_have_no_searches(tmp_path: Path) -> None:
     recipe = recipe_of("recif", write(tmp_path / "recif"), "own", domain="goods")
     with pytest.raises(BenchmarkError, match="goods does not have; allowed is none"):
