@@ -159,6 +159,21 @@ def test_rows_that_contradict_one_another_are_both_named(
         read_source(recipe_of("esci", folder, "own"))
 
 
+def test_what_was_left_out_is_said_with_the_keys_that_decide(tmp_path: Path) -> None:
+    folder = write(tmp_path / "esci", EXAMPLES)
+    with pytest.raises(BenchmarkError) as caught:
+        read_source(recipe_of("esci", folder, "own", locale="jp"))
+    assert str(caught.value) == (
+        f"{folder / 'shopping_queries_dataset_examples.parquet'}: holds no judgements for "
+        "source.locale: jp and source.version: small, which decide what is read; "
+        "there are judgements for es (large), es (small), us (large), us (small)."
+    )
+    write(folder, [(1, "B1", "S", "train")])
+    complaint = "holds no exact match for source.locale: us and source.version: small"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("esci", folder, "own"))
+
+
 def test_missing_tables_are_told_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"_examples\.parquet: .*amazon-science/esci-data"):
         source_files(recipe_of("esci", tmp_path, "own"))

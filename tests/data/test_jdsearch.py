@@ -85,6 +85,13 @@ def test_only_some_interactions(tmp_path: Path) -> None:
     ]
 
 
+def test_interactions_that_are_all_left_out_are_said_with_the_key(tmp_path: Path) -> None:
+    folder = write(tmp_path / "jd", [BOB])
+    complaint = "release_data.txt: no interaction is one of source.interactions: ORD, FLW; all"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("jdsearch", folder, "own", interactions=["ORD", "FLW"]))
+
+
 def test_validate_reads_a_folder_by_the_shipped_recipe(tmp_path: Path) -> None:
     folder = write(tmp_path / "jd", [[*ANN[:3], f"{X}1_" * 8 + "-1", *BUSY]] * 6)
     assert validated_by("jdsearch", folder).faults == ()

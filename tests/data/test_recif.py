@@ -148,6 +148,21 @@ def test_a_column_without_lists_is_not_called_unreadable(
     assert str(caught.value) == f"{path}: column hist_video_pid: must hold lists, not {kind}."
 
 
+@pytest.mark.parametrize(
+    ("source", "keys"),
+    [
+        ({"action": "like"}, "source.domain: video and source.action: like"),
+        ({"domain": "goods"}, "source.domain: goods"),
+    ],
+)
+def test_what_was_left_out_is_said_with_the_keys_that_decide(
+    source: dict[str, str], keys: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "recif", USERS[1:])
+    with pytest.raises(BenchmarkError, match=f"parquet: holds no event for {keys}."):
+        read_source(recipe_of("recif", folder, **source))
+
+
 def test_goods_have_no_searches(tmp_path: Path) -> None:
     recipe = recipe_of("recif", write(tmp_path / "recif"), "own", domain="goods")
     with pytest.raises(BenchmarkError, match="goods does not have; allowed is none"):

@@ -98,6 +98,16 @@ def test_a_listen_of_unknown_length_is_named_with_its_row(tmp_path: Path) -> Non
         read_source(recipe_of("yambda", folder, events="listens", minimum_played=0))
 
 
+def test_what_was_left_out_is_said_with_the_keys_that_decide(tmp_path: Path) -> None:
+    folder = write(tmp_path / "50m", is_organic=[0, 0, 0, 1], played_ratio_pct=[90, 80, 90, 10])
+    complaint = (
+        "listens.parquet: no event is left: 1 by source.minimum_played: 50 and 3 by "
+        "source.organic_only: true were left out"
+    )
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("yambda", folder, events="listens", organic_only=True))
+
+
 def test_a_table_may_be_a_folder_of_parts(tmp_path: Path) -> None:
     folder = write(tmp_path / "50m")
     whole = built(recipe_of("yambda", folder))

@@ -32,7 +32,7 @@ from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table, rows_in
-from benchmark.errors import counted, quoted
+from benchmark.errors import counted, quoted, shortened
 from benchmark.hashing import row_hash, row_uniform, text_keys
 
 WHERE = "https://github.com/amazon-science/esci-data"
@@ -98,7 +98,12 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     options = cast(EsciSource, recipe.source)
     examples_path, products_path = find(recipe, faults)
 
+    there: set[tuple[str, str]] = set()
+
     def is_of_version(values: dict[str, Any]) -> NDArray[np.bool_]:
+        for version in ("small", "large"):
+            flagged = np.flatnonzero(values[f"{version}_version"] == 1).tolist()
+            there.update((values["product_locale"][row], version) for row in flagged)
         of_locale = np.array([one == options.locale for one in values["product_locale"]])
         return np.asarray(of_locale & (values[f"{options.version}_version"] == 1))
 
@@ -112,6 +117,14 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
 
     schema = replace(PRODUCTS, keep=is_wanted, maximum_rows=options.maximum_rows)
     products = read_table(schema, products_path, faults)
+    if examples is not None and not len(examples) and not faults.of(examples.path):
+        others = ", ".join(f"{locale} ({version})" for locale, version in sorted(there)) or "none"
+        reason = (
+            f"holds no judgements for {_asked(options)}, which decide what is read; "
+            f"there are judgements for {shortened(others)}"
+        )
+        faults.add(examples.path, 0, "", reason)
+        return None
     if examples is None or products is None:
         return None
     gain = _coded(examples, "esci_label", _LABELS, faults)
@@ -119,9 +132,16 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     _note_contradictions(examples, gain, split, faults)
     known = products.ids("product_id").distinct
     item = rows_in(examples, "product_id", known, f"{PRODUCTS.name}, {options.locale}", faults)
+    if not faults and not np.any(gain == GAINS["exact"]):
+        reason = f"holds no exact match for {_asked(options)}, and only queries with one are events"
+        faults.add(examples.path, 0, "esci_label", reason)
     if faults:
         return None
     return _log(recipe, examples, _catalogue(products), item, gain, split)
+
+
+def _asked(options: EsciSource) -> str:
+    return f"source.locale: {options.locale} and source.version: {options.version}"
 
 
 def _coded(table: Table, name: str, codes: dict[str, int], faults: Faults) -> NDArray[np.int64]:

@@ -125,6 +125,10 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     products = read_table(schema, products_path, faults)
     if users_path is not None and not users and not faults.of(users_path):
         faults.add(users_path, 0, "", "holds no rows")
+    if users and not wanted and users_path is not None and not faults:
+        kept = ", ".join(options.interactions)
+        reason = f"no interaction is one of source.interactions: {kept}; all others were left out"
+        faults.add(users_path, 0, "", reason)
     if products is not None and not len(products) and wanted and not faults:
         reason = (
             f"holds none of the {len(wanted):,} products of {USERS.name}; give the "

@@ -103,6 +103,10 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
             asked = _keywords(read_table(KEYWORDS.of_at_most(most), main, faults), faults)
     if faults or main is None:
         return None
+    if not any(map(len, filter(None, parts))) and not asked:
+        action = f" and source.action: {options.action}" if options.domain == "video" else ""
+        faults.add(main, 0, "", f"holds no event for source.domain: {options.domain}{action}")
+        return None
     item = f"_{options.domain}_pid"
     tables = [
         (table, name + item) for table, name in zip(parts, ("hist", "target"), strict=True) if table
