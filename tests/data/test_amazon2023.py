@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.data.sources import source_files
+from benchmark.data.sources import read_source, source_files
 from benchmark.data.validate import validate
 from benchmark.errors import BenchmarkError
 from tests.data.joint_files import csv_bytes
@@ -105,6 +105,13 @@ def test_a_query_is_a_search_at_the_time_of_its_review(folder: Path) -> None:
     assert searches == [("AE2", "B1", QUERIES[0][1], SECOND + 30)]
     # AE2 never reviewed B2, and AE77 reviewed nothing here.
     assert any("2 queries of Amazon-C4 have no review" in note for note in dataset.notes)
+
+
+def test_queries_of_other_categories_alone_are_said_with_the_key(folder: Path) -> None:
+    (folder / "test.csv").write_bytes(csv_bytes(QUERY_HEADER, QUERIES[1:]))
+    complaint = r"test\.csv: none of the 2 queries is .* source\.category: Video_Games has a review"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("amazon-2023", folder, "own", category="Video_Games"))
 
 
 def test_queries_of_the_hierarchies(folder: Path) -> None:

@@ -30,10 +30,10 @@ class Noted:
             self.reasons[row] = f"{shown(row)} {kind}" if shown else kind
 
 
-def ids(values: Any, is_csv: bool = False) -> tuple[list[str], dict[int, str]]:
+def ids(values: Any, is_untyped: bool = False) -> tuple[list[str], dict[int, str]]:
     noted = Noted()
     array = values if isinstance(values, pa.Array) else pa.array(values)
-    return cells.ids(array, noted, is_csv).tolist(), noted.reasons
+    return cells.ids(array, noted, is_untyped).tolist(), noted.reasons
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_is_no_id(values: Any, reason: str) -> None:
 def test_ids_of_csv_compare_like_with_like() -> None:
     texts = ["0", "0.0", "7.", " u1 ", "u1", "1.2.3", "007", "-0.0", "+7", "A1.5", "", "-0", "-7"]
     expected = ["0", "0", "7", "u1", "u1", "1.2.3", "007", "0", "7", "A1.5", "", "0", "-7"]
-    assert ids(texts, is_csv=True) == (expected, {10: "the id is empty"})
+    assert ids(texts, is_untyped=True) == (expected, {10: "the id is empty"})
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_ids_of_csv_compare_like_with_like() -> None:
     ],
 )
 def test_texts_of_csv_that_are_no_ids(text: str) -> None:
-    found, reasons = ids([text, "1"], is_csv=True)
+    found, reasons = ids([text, "1"], is_untyped=True)
     assert found == ["", "1"]
     assert "is no id" in reasons[0]
 
 
 def test_a_large_float_in_csv_may_have_lost_its_last_digits() -> None:
-    assert "too large for a float" in ids(["9007199254740994.0"], is_csv=True)[1][0]
-    assert ids(["9007199254740994"], is_csv=True) == (["9007199254740994"], {})
+    assert "too large for a float" in ids(["9007199254740994.0"], is_untyped=True)[1][0]
+    assert ids(["9007199254740994"], is_untyped=True) == (["9007199254740994"], {})
 
 
 def listed(kind: Any, values: list[Any], **column: Any) -> tuple[list[Any], dict[int, str]]:

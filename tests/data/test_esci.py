@@ -132,6 +132,48 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
         read_source(recipe_of("esci", folder, "own"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (
+            {"product_id": ["B1", "B1", "B2", "B1E0", "B1E0"]},
+            "column esci_label: 'S' for query_id 1 and product_id 'B1', of which row 1 says 'E'",
+        ),
+        (
+            {"query": ["red  shoes", "shoes", "red shoes", "x", "y"]},
+            "column query: 'shoes' for query_id 1, of which row 1 says 'red shoes'",
+        ),
+        (
+            {"split": ["train", "test", "train", "test", "test"]},
+            "column split: 'test' for query_id 1, of which row 1 says 'train'",
+        ),
+    ],
+)
+def test_rows_that_contradict_one_another_are_both_named(
+    changes: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    rows = [(1, "B1", "E", "train"), (1, "B2", "S", "train"), (1, "B3", "E", "train")]
+    read_source(recipe_of("esci", write(tmp_path / "right", rows), "own"))
+    folder = write(tmp_path / "esci", rows, **changes)
+    with pytest.raises(BenchmarkError, match=f"row 2, {complaint}; only one is allowed"):
+        read_source(recipe_of("esci", folder, "own"))
+
+
+def test_what_was_left_out_is_said_with_the_keys_that_decide(tmp_path: Path) -> None:
+    folder = write(tmp_path / "esci", EXAMPLES)
+    with pytest.raises(BenchmarkError) as caught:
+        read_source(recipe_of("esci", folder, "own", locale="jp"))
+    assert str(caught.value) == (
+        f"{folder / 'shopping_queries_dataset_examples.parquet'}: holds no judgements for "
+        "source.locale: jp and source.version: small, which decide what is read; "
+        "there are judgements for es (large), es (small), us (large), us (small)."
+    )
+    write(folder, [(1, "B1", "S", "train")])
+    complaint = "holds no exact match for source.locale: us and source.version: small"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("esci", folder, "own"))
+
+
 def test_missing_tables_are_told_where_they_are(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"_examples\.parquet: .*amazon-science/esci-data"):
         source_files(recipe_of("esci", tmp_path, "own"))

@@ -30,10 +30,15 @@ PRODUCTS = [
 ]
 
 
-def write(folder: Path, users: Sequence[Sequence[str]] = (ANN, BOB), header: bool = False) -> Path:
+def write(
+    folder: Path,
+    users: Sequence[Sequence[str]] = (ANN, BOB),
+    header: bool = False,
+    products: Sequence[Sequence[str]] = PRODUCTS,
+) -> Path:
     folder.mkdir(exist_ok=True)
     rows = [*([jdsearch.FIELDS] if header else []), *users]
-    for name, lines in (("release_data", rows), ("product_data", PRODUCTS)):
+    for name, lines in (("release_data", rows), ("product_data", products)):
         text = "".join("\t".join(fields) + "\n" for fields in lines)
         (folder / f"{name}.txt").write_text(text, encoding="utf-8")
     return folder
@@ -80,6 +85,13 @@ def test_only_some_interactions(tmp_path: Path) -> None:
     ]
 
 
+def test_interactions_that_are_all_left_out_are_said_with_the_key(tmp_path: Path) -> None:
+    folder = write(tmp_path / "jd", [BOB])
+    complaint = "release_data.txt: no interaction is one of source.interactions: ORD, FLW; all"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("jdsearch", folder, "own", interactions=["ORD", "FLW"]))
+
+
 def test_validate_reads_a_folder_by_the_shipped_recipe(tmp_path: Path) -> None:
     folder = write(tmp_path / "jd", [[*ANN[:3], f"{X}1_" * 8 + "-1", *BUSY]] * 6)
     assert validated_by("jdsearch", folder).faults == ()
@@ -99,6 +111,10 @@ BUSY = ["456_" * 4 + "889_" * 4 + "889", "CLICK_" * 8 + "ORD", "1_" * 9 + "1"]
         (5, "BUY", "row 2, column history_type_list: 'BUY' is none of CLICK, CART, FLW, ORD"),
         (6, "0_-7", "row 2, column history_time_list: '-7' is not a whole number of seconds"),
         (4, "", "row 2, column history_qry_list: holds 1 values instead of 0"),
+        (4, "nan", "row 2, column history_wid_list: 'nan' is no id"),
+        (4, "  ", "row 2, column history_wid_list: the id is empty"),
+        (4, "-1", "row 2, column history_wid_list: -1 is no id"),
+        (1, "456_1.5", "row 2, column candidate_wid_list: 1.5 is no id"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_row(
@@ -109,6 +125,41 @@ def test_what_is_wrong_is_named_with_its_row(
     assert complaint in "\n".join(validate(folder).faults)
     with pytest.raises(BenchmarkError, match="row 2"):
         read_source(recipe_of("jdsearch", folder, "own"))
+
+
+def test_ids_of_lists_and_of_products_are_read_by_one_rule(tmp_path: Path) -> None:
+    bob = ["12", "456.0_1", "1_0", "-1", " 889.0", "CLICK", "0_7"]
+    products = [["889.00", *PRODUCTS[1][1:]], [" 456", *PRODUCTS[0][1:]]]
+    dataset = built(recipe_of("jdsearch", write(tmp_path / "jd", [bob], False, products), "own"))
+    texts = dict(zip(dataset.items.external_id, dataset.items.text, strict=True))
+    assert texts == {"": "", "889": "w5", "456": "w5 w6"}
+
+
+FIELDS = jdsearch.PRODUCTS.separated.fields if jdsearch.PRODUCTS.separated else ()
+
+
+@pytest.mark.parametrize("header", [FIELDS[::-1], ("sku", *("other",) * (len(FIELDS) - 1))])
+def test_another_header_is_no_product(header: Sequence[str], tmp_path: Path) -> None:
+    folder = write(tmp_path / "jd", products=[header, *PRODUCTS])
+    complaint = f"product_data.txt: row 1: the header names the columns {header[0]}, "
+    with pytest.raises(BenchmarkError, match=f"{complaint}.* allowed is wid, name, brand_id, "):
+        read_source(recipe_of("jdsearch", folder, "own"))
+    write(folder, products=[FIELDS, *PRODUCTS])
+    assert "w5 w6" in built(recipe_of("jdsearch", folder, "own")).items.text
+
+
+def test_another_header_is_no_user(tmp_path: Path) -> None:
+    folder = write(tmp_path / "jd", [jdsearch.FIELDS[::-1], ANN, BOB])
+    with pytest.raises(BenchmarkError, match=r"row 1: the header names .* allowed is query, cand"):
+        read_source(recipe_of("jdsearch", folder, "own"))
+
+
+def test_products_of_another_log_are_refused_and_no_products_are_not(tmp_path: Path) -> None:
+    folder = write(tmp_path / "jd", products=PRODUCTS[2:])
+    with pytest.raises(BenchmarkError, match="column wid: holds none of the 6 products of release"):
+        read_source(recipe_of("jdsearch", folder, "own"))
+    write(folder, products=[])
+    assert set(built(recipe_of("jdsearch", folder, "own")).items.text) == {""}
 
 
 def test_missing_files_are_told_where_they_are(tmp_path: Path) -> None:

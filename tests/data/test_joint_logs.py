@@ -302,6 +302,15 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         ),
         r"notes: row \d+, column note_idx: \d stands twice",
     ),
+    "qilin: no records": (
+        "qilin",
+        lambda f: write_parts(
+            f / "recommendation_train",
+            [{"user_idx": 1, "session_idx": 1, "rec_result_details_with_idx": [7]}],
+            parts=2,
+        ),
+        r"column rec_result_details_with_idx: must hold lists of records, not list<",
+    ),
     "qilin: damaged file": (
         "qilin",
         lambda f: (f / "notes" / "00000.parquet").write_bytes(b"PAR1 nothing"),

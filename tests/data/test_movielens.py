@@ -49,6 +49,13 @@ def write_dat(folder: Path) -> Path:
     return folder
 
 
+def test_ratings_that_are_all_too_low_are_said_with_the_key(tmp_path: Path) -> None:
+    folder = write_csv(tmp_path / "csv", [(11, 1, "3.5", 978_300_760), (12, 7, "1", 978_300_761)])
+    complaint = "column rating: all 2 ratings are below source.minimum_rating: 4, so each"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("movielens", folder))
+
+
 def test_both_forms_give_one_data_set(tmp_path: Path) -> None:
     text = ("title", "categories", "decade")
     found = [

@@ -119,6 +119,50 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
     assert complaint in "\n".join(validate(folder).faults)
 
 
+def test_half_a_character_in_a_keyword_is_named_with_its_row(tmp_path: Path) -> None:
+    row = user(4, [101], [103], inter_keyword_to_items=r'{"a\ud800": [101]}')
+    folder = write(tmp_path / "recif", [*USERS, row])
+    complaint = "row 4, column inter_keyword_to_items: holds half a character in the keyword 'a�'"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("recif", folder, "own"))
+    whole = {**row, "inter_keyword_to_items": r'{"\ud83d\ude00": [101]}'}
+    written = write(tmp_path / "whole", [whole])
+    assert ("4", "101", "😀", 2) in events_of(
+        built(recipe_of("recif", written, "own", action="shown"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [([7, 8], "int64"), (["7", "8"], "string"), ([None, None], "null")]
+)
+def test_a_column_without_lists_is_not_called_unreadable(
+    values: list[Any], kind: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "recif", USERS[:2])
+    path = folder / "onerec_bench_release.parquet"
+    table = pq.read_table(path)
+    place = table.schema.names.index("hist_video_pid")
+    pq.write_table(table.set_column(place, "hist_video_pid", pa.array(values)), path)
+    with pytest.raises(BenchmarkError) as caught:
+        read_source(recipe_of("recif", folder))
+    assert str(caught.value) == f"{path}: column hist_video_pid: must hold lists, not {kind}."
+
+
+@pytest.mark.parametrize(
+    ("source", "keys"),
+    [
+        ({"action": "like"}, "source.domain: video and source.action: like"),
+        ({"domain": "goods"}, "source.domain: goods"),
+    ],
+)
+def test_what_was_left_out_is_said_with_the_keys_that_decide(
+    source: dict[str, str], keys: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "recif", USERS[1:])
+    with pytest.raises(BenchmarkError, match=f"parquet: holds no event for {keys}."):
+        read_source(recipe_of("recif", folder, **source))
+
+
 def test_goods_have_no_searches(tmp_path: Path) -> None:
     recipe = recipe_of("recif", write(tmp_path / "recif"), "own", domain="goods")
     with pytest.raises(BenchmarkError, match="goods does not have; allowed is none"):

@@ -90,6 +90,39 @@ def test_what_is_wrong_is_named_with_its_row(tmp_path: Path) -> None:
         read_source(recipe_of("yambda", folder, maximum_rows=3))
 
 
+def test_a_listen_of_unknown_length_is_named_with_its_row(tmp_path: Path) -> None:
+    folder = write(tmp_path / "50m")
+    write_parquet(folder / "listens.parquet", {**LISTENS, "played_ratio_pct": [100, 80, None, 50]})
+    complaint = "listens.parquet: row 3, column played_ratio_pct: the value is missing"
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("yambda", folder, events="listens", minimum_played=0))
+
+
+def test_what_was_left_out_is_said_with_the_keys_that_decide(tmp_path: Path) -> None:
+    folder = write(tmp_path / "50m", is_organic=[0, 0, 0, 1], played_ratio_pct=[90, 80, 90, 10])
+    complaint = (
+        "listens.parquet: no event is left: 1 by source.minimum_played: 50 and 3 by "
+        "source.organic_only: true were left out"
+    )
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_source(recipe_of("yambda", folder, events="listens", organic_only=True))
+
+
+def test_a_table_may_be_a_folder_of_parts(tmp_path: Path) -> None:
+    folder = write(tmp_path / "50m")
+    whole = built(recipe_of("yambda", folder))
+    (folder / "likes.parquet").rename(tmp_path / "part")
+    (folder / "likes.parquet").mkdir()
+    complaint = (
+        r"likes\.parquet is there, but .* since it is a folder without parts \(\*\.parquet\)"
+    )
+    with pytest.raises(BenchmarkError, match=complaint):
+        source_files(recipe_of("yambda", folder))
+    (tmp_path / "part").rename(folder / "likes.parquet" / "0.parquet")
+    assert source_files(recipe_of("yambda", folder)) == (folder / "likes.parquet" / "0.parquet",)
+    assert events_of(built(recipe_of("yambda", folder))) == events_of(whole)
+
+
 def test_a_missing_table_is_told_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"likes\.parquet: the file is missing; .*yambda"):
         source_files(recipe_of("yambda", tmp_path))

@@ -132,6 +132,14 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     )
     if queries is not None:
         log = _with_queries(log, queries, recipe.seed)
+        if not log.is_search.any():
+            reason = (
+                f"none of the {len(queries):,} queries is of a user and a product that "
+                f"source.category: {options.category} has a review of; Amazon-C4 spans all "
+                "categories, so all of them were left out"
+            )
+            faults.add(queries.path, 0, "", reason)
+            return None
     return only_items_with_text(log).with_notes(TERMS)
 
 

@@ -20,17 +20,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.data.raw import RawItems, RawJudgements, RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import EsciSource
 from benchmark.data.sources.joint import catalogue
+from benchmark.data.tables.cells import shown
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Table, read_table, rows_in
-from benchmark.errors import counted, quoted
+from benchmark.errors import counted, quoted, shortened
 from benchmark.hashing import row_hash, row_uniform, text_keys
 
 WHERE = "https://github.com/amazon-science/esci-data"
@@ -96,7 +98,12 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     options = cast(EsciSource, recipe.source)
     examples_path, products_path = find(recipe, faults)
 
+    there: set[tuple[str, str]] = set()
+
     def is_of_version(values: dict[str, Any]) -> NDArray[np.bool_]:
+        for version in ("small", "large"):
+            flagged = np.flatnonzero(values[f"{version}_version"] == 1).tolist()
+            there.update((values["product_locale"][row], version) for row in flagged)
         of_locale = np.array([one == options.locale for one in values["product_locale"]])
         return np.asarray(of_locale & (values[f"{options.version}_version"] == 1))
 
@@ -110,15 +117,31 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
 
     schema = replace(PRODUCTS, keep=is_wanted, maximum_rows=options.maximum_rows)
     products = read_table(schema, products_path, faults)
+    if examples is not None and not len(examples) and not faults.of(examples.path):
+        others = ", ".join(f"{locale} ({version})" for locale, version in sorted(there)) or "none"
+        reason = (
+            f"holds no judgements for {_asked(options)}, which decide what is read; "
+            f"there are judgements for {shortened(others)}"
+        )
+        faults.add(examples.path, 0, "", reason)
+        return None
     if examples is None or products is None:
         return None
     gain = _coded(examples, "esci_label", _LABELS, faults)
     split = _coded(examples, "split", _SPLITS, faults)
+    _note_contradictions(examples, gain, split, faults)
     known = products.ids("product_id").distinct
     item = rows_in(examples, "product_id", known, f"{PRODUCTS.name}, {options.locale}", faults)
+    if not faults and not np.any(gain == GAINS["exact"]):
+        reason = f"holds no exact match for {_asked(options)}, and only queries with one are events"
+        faults.add(examples.path, 0, "esci_label", reason)
     if faults:
         return None
     return _log(recipe, examples, _catalogue(products), item, gain, split)
+
+
+def _asked(options: EsciSource) -> str:
+    return f"source.locale: {options.locale} and source.version: {options.version}"
 
 
 def _coded(table: Table, name: str, codes: dict[str, int], faults: Faults) -> NDArray[np.int64]:
@@ -131,6 +154,35 @@ def _coded(table: Table, name: str, codes: dict[str, int], faults: Faults) -> ND
         table.path, table.row[wrong], name, kind, lambda number: quoted(words[wrong[number]])
     )
     return found
+
+
+def _note_contradictions(
+    table: Table, gain: NDArray[np.int64], split: NDArray[np.int64], faults: Faults
+) -> None:
+    """Rows that say of a query, or of a product for it, something else than an earlier row."""
+    query, product = table.ids("query_id"), table.ids("product_id")
+    text = pd.factorize(np.array(table.texts("query"), dtype=object))[0].astype(np.int64)
+    pair = query.code * len(product.distinct) + product.code
+    are_ids = (query.code >= 0) & (product.code >= 0)
+    for name, keys, values, has_product in (
+        ("query", query.code, text, False),
+        ("split", query.code, split, False),
+        ("esci_label", pair, gain, True),
+    ):
+        _, first, key = np.unique(keys, return_index=True, return_inverse=True)
+        earlier = first[key.reshape(-1)]
+        wrong = np.flatnonzero((values != values[earlier]) & are_ids & are_ids[earlier])
+        words = table.texts(name)
+        for row in wrong.tolist():
+            other = int(earlier[row])
+            subject = f"query_id {shown(query.distinct[query.code[row]])}"
+            if has_product:
+                subject += f" and product_id {shown(product.distinct[product.code[row]])}"
+            reason = (
+                f"{quoted(words[row])} for {subject}, of which row {table.row[other]:,} says "
+                f"{quoted(words[other])}; only one is allowed"
+            )
+            faults.add(table.path, int(table.row[row]), name, reason, "contradicts an earlier row")
 
 
 def _log(

@@ -17,6 +17,7 @@ an empty text.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,17 +25,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import JdsearchSource
 from benchmark.data.sources.joint import catalogue
+from benchmark.data.tables import cells
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.lines import lines_of
 from benchmark.data.tables.schema import TableSchema
-from benchmark.data.tables.separated import Separated
+from benchmark.data.tables.separated import Separated, other_header
 from benchmark.data.tables.table import Table, read_table
 from benchmark.errors import quoted
 
@@ -50,6 +53,7 @@ WORDS = "\x18"
 LEVELS = (1, 2, 3, 4)
 _LISTED = "_"
 _NONE = "-1"
+_DIGITS = re.compile(r"[0-9]+")
 _OF_LABEL = {0.0: "", 1.0: "CLICK", 2.0: "CART", 3.0: "ORD"}
 _KINDS = ("CLICK", "CART", "FLW", "ORD")
 FIELDS = (
@@ -100,6 +104,9 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
         values = line.split("\t")
         if number == 1 and tuple(values) == FIELDS:
             continue
+        if number == 1 and (reason := other_header(values, FIELDS)):
+            faults.add(users_path or Path(), number, "", reason)
+            break
         if number > options.maximum_rows:
             allowed = f"source.maximum_rows ({options.maximum_rows:,})"
             faults.add(users_path or Path(), 0, "", f"has more rows than {allowed} allows")
@@ -118,6 +125,16 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     products = read_table(schema, products_path, faults)
     if users_path is not None and not users and not faults.of(users_path):
         faults.add(users_path, 0, "", "holds no rows")
+    if users and not wanted and users_path is not None and not faults:
+        kept = ", ".join(options.interactions)
+        reason = f"no interaction is one of source.interactions: {kept}; all others were left out"
+        faults.add(users_path, 0, "", reason)
+    if products is not None and not len(products) and wanted and not faults:
+        reason = (
+            f"holds none of the {len(wanted):,} products of {USERS.name}; give the "
+            f"{PRODUCTS.name} of the same log, or an empty file where there is none"
+        )
+        faults.add(products.path, 0, "wid", reason)
     if faults:
         return None
     items, without = _catalogue(products, list(wanted))
@@ -155,6 +172,27 @@ def _listed(text: str) -> list[str]:
     return text.split(_LISTED) if text else []
 
 
+def _ids(name: str, texts: list[str]) -> list[str]:
+    """The ids of a list by the rules of formats without types.
+
+    Raises:
+        _NoUser: one is none; -1, which stands for what is missing, is none either.
+    """
+    if all(map(_DIGITS.fullmatch, texts)):  # as published: there the rules change nothing
+        return texts
+
+    def note(mask: NDArray[np.bool_], kind: str, shown: Callable[[int], str] | None = None) -> None:
+        wrong = np.flatnonzero(mask)
+        if len(wrong):
+            value = "" if shown is None else f"{shown(int(wrong[0]))} "
+            raise _NoUser(name, f"{value}{kind}", kind)
+
+    found: list[str] = cells.ids(pa.array(texts, pa.large_string()), note, True).tolist()
+    if _NONE in found:
+        raise _NoUser(name, f"{_NONE} is no id")
+    return found
+
+
 def _user_of(values: Sequence[str]) -> _User:
     """The user of a line's fields.
 
@@ -177,9 +215,7 @@ def _user_of(values: Sequence[str]) -> _User:
         if len(found) != wanted:
             reason = f"holds {len(found):,} values instead of {wanted:,}"
             raise _NoUser(name, reason, "another number of values")
-    for name, ids in (("candidate_wid_list", shown), ("history_wid_list", products)):
-        if "" in ids:
-            raise _NoUser(name, "holds an empty id")
+    shown, products = _ids("candidate_wid_list", shown), _ids("history_wid_list", products)
     unknown = next((kind for kind in kinds if kind not in _KINDS), None)
     if unknown is not None:
         allowed = ", ".join(_KINDS)

@@ -82,6 +82,10 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     if movies is None or ratings is None:
         return None
     item = rows_in(ratings, "movieId", movies.ids("movieId").distinct, MOVIES.name, faults)
+    if not len(ratings) and not faults:
+        rule = f"source.minimum_rating: {options.minimum_rating:g}"
+        reason = f"all {below:,} ratings are below {rule}, so each of them was left out"
+        faults.add(ratings.path, 0, "rating", reason)
     if faults:
         return None
     log = recommendation_log(

@@ -33,8 +33,10 @@ from benchmark.data.source_options import RecifSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
+from benchmark.data.tables.listed import mended
 from benchmark.data.tables.schema import TableSchema
 from benchmark.data.tables.table import Ids, Table, read_table, together
+from benchmark.errors import quoted
 
 WHERE = "https://huggingface.co/datasets/OpenOneRec/OpenOneRec-RecIF"
 TERMS = (
@@ -101,6 +103,10 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
             asked = _keywords(read_table(KEYWORDS.of_at_most(most), main, faults), faults)
     if faults or main is None:
         return None
+    if not any(map(len, filter(None, parts))) and not asked:
+        action = f" and source.action: {options.action}" if options.domain == "video" else ""
+        faults.add(main, 0, "", f"holds no event for source.domain: {options.domain}{action}")
+        return None
     item = f"_{options.domain}_pid"
     tables = [
         (table, name + item) for table, name in zip(parts, ("hist", "target"), strict=True) if table
@@ -140,6 +146,12 @@ def _keywords(table: Table | None, faults: Faults) -> list[Asked]:
         if not isinstance(mapping, dict) or not all(map(_are_ids, mapping.values())):
             reason = "is no JSON mapping of keywords to lists of ids"
             faults.add(table.path, row, "inter_keyword_to_items", reason)
+            continue
+        halved = next((keyword for keyword in mapping if mended(keyword) != keyword), None)
+        if halved is not None:
+            reason = f"holds half a character in the keyword {quoted(mended(halved))}"
+            kind = "holds half a character in a keyword"
+            faults.add(table.path, row, "inter_keyword_to_items", reason, kind)
             continue
         for number, (keyword, items) in enumerate(mapping.items()):
             found.append((users.distinct[user], " ".join(keyword.split()), items, number))

@@ -39,7 +39,9 @@ _EVENT = (
 TABLES = {
     "likes": TableSchema("likes", _EVENT, suffixes=(".parquet",)),
     "listens": TableSchema(
-        "listens", (*_EVENT, Column("played_ratio_pct", "number")), suffixes=(".parquet",)
+        "listens",
+        (*_EVENT, Column("played_ratio_pct", "number", filled=True)),
+        suffixes=(".parquet",),
     ),
 }
 
@@ -69,6 +71,12 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
 
     schema = replace(TABLES[options.events], keep=is_kept, maximum_rows=options.maximum_rows)
     table = read_table(schema, find(recipe, faults)[0], faults)
+    if table is not None and not len(table) and not faults:
+        left_out = [f"{unheard:,} by source.minimum_played: {options.minimum_played}"] * (
+            unheard > 0
+        )
+        left_out += [f"{inorganic:,} by source.organic_only: true"] * (inorganic > 0)
+        faults.add(table.path, 0, "", f"no event is left: {' and '.join(left_out)} were left out")
     if faults or table is None:
         return None
     tracks = table.ids("item_id").distinct

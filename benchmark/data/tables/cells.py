@@ -1,10 +1,11 @@
 """What the cells of a table may hold: the rules of all sources and formats, kind by kind.
 
 A rule gets the cells of one column as an Arrow array of one type and gives the values; what cannot
-be used is noted and stands as "", 0 or (). CSV knows text only, so there blanks around an id do not
-count, ``7.0``, ``+7`` and 7 are one whole number (pandas writes 7.0 beside gaps), ``1e3`` is no id,
-and words such as ``nan`` or ``NULL`` are no ids and no texts. In other formats a text is taken as
-it is. Lists are the business of :mod:`benchmark.data.tables.listed`.
+be used is noted and stands as "", 0 or (). CSV and lines of separated fields are untyped, they know
+text only: there blanks around an id do not count, ``7.0``, ``+7`` and 7 are one whole number
+(pandas writes 7.0 beside gaps), ``1e3`` is no id, and words such as ``nan`` or ``NULL`` are no ids
+and no texts. In other formats a text is taken as it is. Lists are the business of
+:mod:`benchmark.data.tables.listed`.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ _POWER = (
 Note = Callable[..., None]
 """``note(mask, kind, shown=None)``: these cells are wrong."""
 
-_CSV_WHOLE = r"^[+-]?\d+\.0*$"
-_CSV_SIGNED = r"^(\+\d+|-0)$"
-_CSV_POWER = r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"
-_CSV_FRACTION = r"^[+-]?\d*\.\d+$"
-_CSV_LINES = r"[\r\n]"
-_CSV_NOTHING = r"^((?i:[+-]?(nan|inf|infinity)|none|null|nil|<na>|#?n/?a)|NaT|\\N)$"
+_UNTYPED_WHOLE = r"^[+-]?\d+\.0*$"
+_UNTYPED_SIGNED = r"^(\+\d+|-0)$"
+_UNTYPED_POWER = r"^[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+$"
+_UNTYPED_FRACTION = r"^[+-]?\d*\.\d+$"
+_UNTYPED_LINES = r"[\r\n]"
+_UNTYPED_NOTHING = r"^((?i:[+-]?(nan|inf|infinity)|none|null|nil|<na>|#?n/?a)|NaT|\\N)$"
 _NO_TEXTS = frozenset(("nan", "NaN", "None", "null", "NULL", "<NA>", "NaT", "N/A", "#N/A", "\\N"))
 _LIKE_A_NUMBER = re.compile(r"[-+]?[.\d]{1,40}([eE][-+]?\d{1,4})?")
 
@@ -91,7 +92,7 @@ def is_missing_word(text: str) -> bool:
 # Ids
 
 
-def ids(array: pa.Array, note: Note, is_csv: bool) -> NDArray[Any]:
+def ids(array: pa.Array, note: Note, is_untyped: bool) -> NDArray[Any]:
     """Texts (cells,) of ids, "" for what is none."""
     kind = array.type
     missing = nulls(array)
@@ -103,7 +104,7 @@ def ids(array: pa.Array, note: Note, is_csv: bool) -> NDArray[Any]:
         texts = _whole_texts(array.cast(pa.large_string()), missing, note)
     elif is_text(kind):
         texts = array.cast(pa.large_string())
-        if is_csv:
+        if is_untyped:
             texts = _whole_texts(pc.utf8_trim_whitespace(texts), missing, note)
         blank = pc.equal(pc.utf8_trim_whitespace(texts), "").fill_null(False)
         note(blank.to_numpy(zero_copy_only=False), EMPTY_ID)
@@ -138,15 +139,17 @@ def _whole_texts(texts: pa.Array, missing: NDArray[np.bool_], note: Note) -> pa.
         mask: NDArray[np.bool_] = found.to_numpy(zero_copy_only=False) & ~missing
         return mask
 
-    whole, signed = matches(_CSV_WHOLE), matches(_CSV_SIGNED)
+    whole, signed = matches(_UNTYPED_WHOLE), matches(_UNTYPED_SIGNED)
     found = texts.to_pandas().to_numpy(dtype=object)
     numbers = [int(text.split(".")[0][:_DIGITS]) for text in found[whole]]
     large = np.zeros(len(found), dtype=bool)
     large[whole] = np.array([abs(number) >= _LARGEST for number in numbers], dtype=bool)
     note(large, _TOO_LARGE, lambda row: show(texts, row))
-    is_power = matches(_CSV_POWER)
+    is_power = matches(_UNTYPED_POWER)
     note(is_power, _POWER, lambda row: show(texts, row))
-    is_none = matches(_CSV_NOTHING) | matches(_CSV_LINES) | (matches(_CSV_FRACTION) & ~whole)
+    is_none = (
+        matches(_UNTYPED_NOTHING) | matches(_UNTYPED_LINES) | (matches(_UNTYPED_FRACTION) & ~whole)
+    )
     note(is_none, "is no id", lambda row: show(texts, row))
     if not (whole.any() or signed.any() or is_none.any() or is_power.any()):
         return texts
@@ -158,11 +161,11 @@ def _whole_texts(texts: pa.Array, missing: NDArray[np.bool_], note: Note) -> pa.
 # Texts
 
 
-def texts(array: pa.Array, note: Note, is_csv: bool) -> list[str]:
+def texts(array: pa.Array, note: Note, is_untyped: bool) -> list[str]:
     """Texts with runs of blanks made one, "" for what is missing."""
     if is_text(array.type):
         found = [" ".join(text.split()) if text else "" for text in array.to_pylist()]
-        return ["" if is_missing_word(text) else text for text in found] if is_csv else found
+        return ["" if is_missing_word(text) else text for text in found] if is_untyped else found
     note(~nulls(array), "is no text", lambda row: show(array, row))
     return [""] * len(array)
 

@@ -12,20 +12,27 @@ from numpy.typing import NDArray
 from benchmark.data.tables.cells import is_list
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
+from benchmark.errors import shortened
 
 
 def inner_names(schema: pa.Schema, exploded: str) -> list[str]:
-    """The fields of the records that column ``exploded`` has lists of; none for no such column.
+    """The fields of the records that column ``exploded`` has lists of; none for no such column."""
+    kind = schema.field(exploded).type.value_type if exploded else pa.struct([])
+    return [kind.field(place).name for place in range(kind.num_fields)]
 
-    Raises:
-        ValueError: it holds something else.
-    """
-    if not exploded:
-        return []
-    kind = schema.field(exploded).type
-    if not is_list(kind) or not pa.types.is_struct(kind.value_type):
-        raise ValueError(f"column {exploded} must hold lists of records, not {kind}")
-    return [kind.value_type.field(place).name for place in range(kind.value_type.num_fields)]
+
+def has_lists(schema: TableSchema, of_file: pa.Schema, path: Path, faults: Faults) -> bool:
+    """Whether the columns whose values become rows are lists, those that the file has."""
+    right = True
+    for name in (*schema.aligned, *([schema.exploded] if schema.exploded else [])):
+        # A column that stands twice is another fault.
+        for kind in (of_file.field(place).type for place in of_file.get_all_field_indices(name)):
+            is_exploded = name == schema.exploded
+            if not is_list(kind) or (is_exploded and not pa.types.is_struct(kind.value_type)):
+                what = "lists of records" if is_exploded else "lists"
+                faults.add(path, 0, name, f"must hold {what}, not {shortened(str(kind))}")
+                right = False
+    return right
 
 
 def exploded(
@@ -36,9 +43,6 @@ def exploded(
     Args:
         before: the rows of the file before those of the batch.
         faults: where rows are noted whose aligned lists have not one length; they are left out.
-
-    Raises:
-        ValueError: an aligned column holds no lists.
     """
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     if schema.exploded:
@@ -50,9 +54,6 @@ def exploded(
     if not schema.aligned:
         return np.arange(batch.num_rows, dtype=np.int64), columns
     together = {name: columns.pop(name) for name in schema.aligned if name in columns}
-    for name, lists in together.items():
-        if not is_list(lists.type):
-            raise ValueError(f"column {name} must hold lists, not {lists.type}")
     first, *others = together
     lengths = {name: _lengths(lists) for name, lists in together.items()}
     differs = np.zeros(batch.num_rows, dtype=bool)

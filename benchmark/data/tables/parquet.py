@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.data.tables.batch import TooManyRows, check_columns, check_rows
-from benchmark.data.tables.exploded import inner_names
+from benchmark.data.tables.exploded import has_lists, inner_names
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.listed import holds_texts
 from benchmark.data.tables.schema import TableSchema
@@ -35,6 +35,8 @@ def batches_of_parquet(
         names = opened.schema_arrow.names
         if schema.exploded and schema.exploded not in names:
             faults.add(path, 0, schema.exploded, f"the column is missing in {part.name}")
+            return
+        if not has_lists(schema, whole, path, faults):
             return
         inner = inner_names(opened.schema_arrow, schema.exploded)
         if not check_columns(schema, [*names, *inner], path, faults):

@@ -4,10 +4,10 @@ A loader says what its files hold as :class:`TableSchema` values and reads them 
 :func:`read_table`, which checks each cell while it reads and notes what cannot be used. There is no
 other list of rules: ``python -m benchmark.data validate`` runs the loaders.
 
-A table is Parquet (one file, or a folder of parts), CSV (UTF-8, with a header), JSON lines or, for
-published files of that form, lines of fields with a separator of their own; all but Parquet plain
-or gzip. It is read in batches, so that of a large file only the columns that are kept are in
-memory. Rows are counted from 1, without the header of a CSV file.
+A table is Parquet (one file, or a folder of parts, with the suffix or without), CSV (UTF-8, with a
+header), JSON lines or, for published files of that form, lines of fields with a separator of their
+own; all but Parquet plain or gzip. It is read in batches, so that of a large file only the columns
+that are kept are in memory. Rows are counted from 1, without the header of a CSV file.
 """
 
 from __future__ import annotations
@@ -57,16 +57,22 @@ class TableSchema:
         """The same table, refused where it has more rows."""
         return replace(self, maximum_rows=rows)
 
+    def is_untyped(self, path: Path) -> bool:
+        """Whether the table in this file is of a format that knows text only."""
+        name = path.name.removesuffix(".gz")
+        is_separated = self.separated is not None and not path.is_dir()
+        return name.endswith(".csv") or (is_separated and not name.endswith(".parquet"))
+
     def places(self, folder: Path) -> list[Path]:
         """The table's files or folder of parts, those that are there."""
         found = [
-            folder / f"{self.name}{suffix}"
+            place
             for suffix in self.suffixes
-            if (folder / f"{self.name}{suffix}").is_file()
+            if (place := folder / f"{self.name}{suffix}").is_file()
+            or (suffix == ".parquet" and _holds_parts(place))
         ]
-        parts = folder / self.name
-        if ".parquet" in self.suffixes and parts.is_dir() and any(parts.glob("*.parquet")):
-            found.append(parts)
+        if ".parquet" in self.suffixes and _holds_parts(folder / self.name):
+            found.append(folder / self.name)
         return found
 
     def find(self, folder: Path, faults: Faults, remedy: str = "") -> Path | None:
@@ -84,12 +90,18 @@ class TableSchema:
             first, *others = self.suffixes
             also = f" (or {', '.join(others)})" if others else ""
             behind = f"; {remedy}" if remedy else ""
-            unread = sorted(path.name for path in folder.glob(f"{self.name}.*"))
+            unread = sorted(folder.glob(f"{self.name}.*"))
             if unread:
-                behind += f"; {unread[0]} is there, but sources of this kind do not read it"
+                behind += f"; {unread[0].name} is there, but sources of this kind do not read it"
+                if unread[0].is_dir() and ".parquet" in self.suffixes:
+                    behind += ", since it is a folder without parts (*.parquet)"
             faults.add(folder / f"{self.name}{first}", 0, "", f"the file is missing{also}{behind}")
             return None
         return found[0]
+
+
+def _holds_parts(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*.parquet"))
 
 
 def files_of(paths: Iterable[Path | None]) -> tuple[Path, ...]:

@@ -75,7 +75,9 @@ def read_table(schema: TableSchema, path: Path | None, faults: Faults) -> Table 
     for batch in batches(schema, path, faults):
         height += len(batch.row)
         present.update(name for name, found in batch.columns.items() if found)
-        values = {c.name: _parsed(c, batch, path, faults) for c in schema.columns}
+        values = {
+            c.name: _parsed(c, batch, path, schema.is_untyped(path), faults) for c in schema.columns
+        }
         mask = schema.keep(values) if schema.keep is not None else None
         rows.append(batch.row if mask is None else batch.row[mask])
         for name, found in values.items():
@@ -137,7 +139,7 @@ class _Interner:
 # Cells
 
 
-def _parsed(column: Column, batch: Batch, path: Path, faults: Faults) -> Any:
+def _parsed(column: Column, batch: Batch, path: Path, is_untyped: bool, faults: Faults) -> Any:
     """The values of one column of a batch; faults are noted and stand as "", 0 or ()."""
     height = len(batch.row)
     groups = batch.columns.get(column.name)
@@ -147,11 +149,11 @@ def _parsed(column: Column, batch: Batch, path: Path, faults: Faults) -> Any:
     if lacking is not None and column.required:
         faults.add_rows(path, batch.row[lacking], column.name, "the key is missing")
     if len(groups) == 1 and len(groups[0].places) == height:
-        values = _read(column, groups[0], batch.row, path, faults)
+        values = _read(column, groups[0], batch.row, path, is_untyped, faults)
     else:
         values = _nothing(column, height)
         for group in groups:
-            found = _read(column, group, batch.row, path, faults)
+            found = _read(column, group, batch.row, path, is_untyped, faults)
             if isinstance(values, np.ndarray):
                 values[group.places] = found
             else:
@@ -175,7 +177,14 @@ def _nothing(column: Column, rows: int) -> Any:
     return [{"paths": (), "raw": None}.get(column.kind, "")] * rows
 
 
-def _read(column: Column, group: Cells, row: NDArray[np.int64], path: Path, faults: Faults) -> Any:
+def _read(
+    column: Column,
+    group: Cells,
+    row: NDArray[np.int64],
+    path: Path,
+    is_untyped: bool,
+    faults: Faults,
+) -> Any:
     """The values of cells of one type by the rule of the column's kind."""
     places, values = group.places, group.values
 
@@ -196,11 +205,10 @@ def _read(column: Column, group: Cells, row: NDArray[np.int64], path: Path, faul
         everywhere = np.ones(len(values), dtype=bool)
         note(everywhere, _not_so(column), lambda number: quoted(values[number]))
         return _nothing(column, len(values))
-    is_csv = path.name.removesuffix(".gz").endswith(".csv")
     if column.kind == "id":
-        return cells.ids(values, note, is_csv)
+        return cells.ids(values, note, is_untyped)
     if column.kind == "text":
-        return cells.texts(values, note, is_csv)
+        return cells.texts(values, note, is_untyped)
     if is_list(values.type):
         note(~cells.nulls(values), _not_so(column), lambda number: cells.show(values, number))
         values = pa.nulls(len(values))
