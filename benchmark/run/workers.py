@@ -180,9 +180,9 @@ class Queue:
     """Which jobs wait, and which wait for others or for another try.
 
     Jobs that others run, or for which others build something, are in ``locked``, and the locks in
-    ``locks``. They begin as soon as these are free; without ``waits`` they are left there. With
-    ``shared``, a system that the jobs are of or build on is fitted, and no more. ``is_wanted`` is
-    asked about once a second.
+    ``locks``. When these are free they begin after the others, so that of two jobs that train one
+    model the first does so; without ``waits`` they are left there. With ``shared``, a system that
+    the jobs are of or build on is fitted, and no more. ``is_wanted`` is asked about once a second.
     """
 
     jobs: Sequence[JobSpec]
@@ -223,7 +223,7 @@ class Queue:
                     return
             for worker, answer in self.crew.answers(A_MINUTE if self.is_wanted is None else _TICK):
                 self._heard(worker, answer)
-            waiting.extendleft(reversed(self._freed()))
+            waiting.extend(self._freed())
             self.shown.looks_at_the_clock()
             if self.is_wanted is not None and not self.is_wanted():
                 raise Unwanted
