@@ -90,6 +90,14 @@ def test_a_room_says_what_is_in_it(face: Path, inside: list[str]) -> None:
     assert [name for name in inside if f"``{name}``" not in says] == []
 
 
+def test_systems_outside_find_language_models_by_their_earlier_path() -> None:
+    from benchmark.kit import seq2seq
+    from benchmark.kit.text import Tokenizer, find_encoder
+
+    assert [getattr(seq2seq, name).__name__ for name in ("TextTokenizer", "Seq2Seq", "Backbone")]
+    assert callable(find_encoder) and callable(Tokenizer)
+
+
 def test_what_is_left_out_of_the_quick_tests_is_there() -> None:
     assert [name for name in THOROUGH if not (ROOT / "tests" / name).exists()] == []
 

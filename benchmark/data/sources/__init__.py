@@ -3,10 +3,9 @@
 ``files(recipe)`` names the files whose content determines the data (the cache hashes them),
 ``read(recipe)`` turns them into a :class:`benchmark.data.raw.RawLog`. The module of a source of
 files that people make has ``find(recipe, faults) -> list[Path | None]`` and ``load(recipe, faults)
--> RawLog | None`` instead, which note every fault of theirs: :func:`source_files` and
-:func:`read_source` raise the first, and :mod:`benchmark.data.validate` lists them all. To add a
-source, write its options as a class in :mod:`benchmark.data.source_options` and add its module
-here.
+-> RawLog | None``, which note every fault of theirs; ``settling`` makes the two functions of them,
+which raise the first, and :mod:`benchmark.data.validate` lists them all. To add a source, write its
+options as a class in :mod:`benchmark.data.source_options` and add its module here.
 
 Shops: ``amazon`` (with ``amazon_queries``) and ``amazon2023`` (both with ``amazon_products``),
 ``esci``, ``jdsearch``; videos and posts: ``kuaisar``, ``recif``, ``qilin`` (``joint``: logs of both
@@ -16,13 +15,9 @@ behaviours); films and music: ``ml100k``, ``movielens``, ``yambda``; logs of you
 
 from __future__ import annotations
 
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from benchmark.data.tables.faults import settled
-from benchmark.data.tables.schema import files_of
 
 if TYPE_CHECKING:
     from benchmark.data.raw import RawLog
@@ -52,10 +47,7 @@ def source_files(recipe: Recipe) -> tuple[Path, ...]:
     Raises:
         BenchmarkError: one is missing, or cannot be had.
     """
-    module = _module_of(recipe)
-    if hasattr(module, "find"):
-        return files_of(settled(partial(module.find, recipe)))
-    files: tuple[Path, ...] = module.files(recipe)
+    files: tuple[Path, ...] = _module_of(recipe).files(recipe)
     return files
 
 
@@ -65,10 +57,7 @@ def read_source(recipe: Recipe) -> RawLog:
     Raises:
         BenchmarkError: one is missing or damaged, or holds a value that cannot be used.
     """
-    module = _module_of(recipe)
-    log: RawLog = (
-        settled(partial(module.load, recipe)) if hasattr(module, "load") else module.read(recipe)
-    )
+    log: RawLog = _module_of(recipe).read(recipe)
     return log
 
 

@@ -46,6 +46,7 @@ from benchmark.data.sources.amazon_queries import (
     read_relevance,
     with_sessions,
 )
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
@@ -326,3 +327,6 @@ def _only_subcategory(log: RawLog, subcategory: str) -> RawLog:
         f"Only items with the second level {subcategory!r} in their first hierarchy: "
         f"{int(np.count_nonzero(keep)):,} of {len(keep):,}."
     )
+
+
+files, read = files_by(find), read_by(load)

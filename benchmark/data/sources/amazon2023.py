@@ -31,6 +31,7 @@ from benchmark.data.source_options import Amazon2023Source
 from benchmark.data.sources.amazon_products import OfProducts, clean_text, only_items_with_text
 from benchmark.data.sources.amazon_queries import RelevanceRows, with_sessions
 from benchmark.data.sources.folder import last_levels
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
@@ -183,3 +184,6 @@ def _with_queries(log: RawLog, queries: Table, seed: int) -> RawLog:
         products=[products.distinct[code] for code in products.code.tolist()],
     )
     return with_sessions(log, queries.texts("query"), rows, seed, "queries of Amazon-C4")
+
+
+files, read = files_by(find), read_by(load)

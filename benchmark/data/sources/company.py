@@ -18,6 +18,7 @@ from benchmark.data.raw import RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import CompanySource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
@@ -149,3 +150,6 @@ def _summarised(
         [text if text is not None else own for text, own in zip(texts, title, strict=True)],
         ["" if text is not None else own for text, own in zip(texts, description, strict=True)],
     )
+
+
+files, read = files_by(find), read_by(load)

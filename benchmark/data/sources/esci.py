@@ -27,6 +27,7 @@ from benchmark.data.raw import RawItems, RawJudgements, RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import EsciSource
 from benchmark.data.sources.joint import catalogue
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.cells import shown
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
@@ -244,3 +245,6 @@ def _catalogue(products: Table) -> RawItems:
         [" ".join(part for part in of_item if part) for of_item in parts],
         plain("product_brand"),
     )
+
+
+files, read = files_by(find), read_by(load)

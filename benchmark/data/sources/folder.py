@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from benchmark.data.raw import NO_QUERY, NO_SESSION, Paths, RawItems, RawLog, recommendation_log
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import FolderSource
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
@@ -196,3 +197,6 @@ def _note_items_without_text(log: RawLog, path: Path, faults: Faults) -> None:
             f"columns title and description: {len(empty):,} items have neither, the first is "
             f"{first}; set source.allow_items_without_text: true if that is meant",
         )
+
+
+files, read = files_by(find), read_by(load)

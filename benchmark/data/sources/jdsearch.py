@@ -32,6 +32,7 @@ from benchmark.data.raw import NO_QUERY, NO_SESSION, RawItems, RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import JdsearchSource
 from benchmark.data.sources.joint import catalogue
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables import cells
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
@@ -346,3 +347,6 @@ def _catalogue(products: Table | None, wanted: Sequence[str]) -> tuple[RawItems,
         categories=[(path,) if path else () for path in paths],
     )
     return items, rows.count(-1)
+
+
+files, read = files_by(find), read_by(load)

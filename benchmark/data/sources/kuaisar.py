@@ -22,6 +22,7 @@ from benchmark.data.raw import RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import KuaisarSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.instants import FIRST_SECOND_IN_MILLISECONDS
@@ -167,3 +168,6 @@ def _categories(items: Table) -> list[tuple[tuple[str, ...], ...]]:
             path.append(name)
         found.append((tuple(path),) if path else ())
     return found
+
+
+files, read = files_by(find), read_by(load)

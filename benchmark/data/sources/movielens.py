@@ -19,6 +19,7 @@ import numpy as np
 from benchmark.data.raw import RawItems, RawLog, recommendation_log
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import MovielensSource
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
@@ -122,3 +123,6 @@ def _catalogue(movies: Table) -> RawItems:
         attributes=genres,
         decade=[f"{match['year'][:3]}0s" if match else "" for match in found],
     )
+
+
+files, read = files_by(find), read_by(load)

@@ -20,6 +20,7 @@ from benchmark.data.raw import RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import QilinSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
@@ -183,3 +184,6 @@ def _together_searches(parts: Sequence[Searches]) -> Searches:
         session=np.concatenate([part.session for part in parts]),
         clicked=np.concatenate([part.clicked for part in parts]),
     )
+
+
+files, read = files_by(find), read_by(load)

@@ -31,6 +31,7 @@ from benchmark.data.raw import RawItems, RawLog
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import RecifSource
 from benchmark.data.sources.joint import Clicks, Searches, catalogue, joint_log
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.listed import mended
@@ -201,3 +202,6 @@ def _catalogue(
             named = [ids.distinct[code] for code in ids.code.tolist()]
             of_item = dict(zip(named, table.texts("dense_caption"), strict=True))
     return catalogue(items, [of_item.get(item, "") for item in items])
+
+
+files, read = files_by(find), read_by(load)

@@ -20,6 +20,7 @@ from benchmark.data.raw import RawLog, recommendation_log
 from benchmark.data.recipe import Recipe
 from benchmark.data.source_options import YambdaSource
 from benchmark.data.sources.joint import catalogue
+from benchmark.data.sources.settling import files_by, read_by
 from benchmark.data.tables.columns import Column
 from benchmark.data.tables.faults import Faults
 from benchmark.data.tables.schema import TableSchema
@@ -95,3 +96,6 @@ def load(recipe: Recipe, faults: Faults) -> RawLog | None:
     if inorganic:
         log = log.with_notes(f"{inorganic:,} events of the service's recommender were left out.")
     return log
+
+
+files, read = files_by(find), read_by(load)

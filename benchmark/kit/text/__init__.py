@@ -6,3 +6,8 @@ slots of a sentence; ``query_tables`` has what a system makes of queries, those 
 new ones; ``word_system`` is the base class of systems that read words; ``bi_encoder`` fine-tunes an
 encoder on both tasks.
 """
+
+from benchmark.kit.pretrained.finding import find_encoder
+from benchmark.kit.text.tokens import Tokenizer, Tokens
+
+__all__ = ["Tokenizer", "Tokens", "find_encoder"]
