@@ -98,8 +98,15 @@ def context_of(
 
 
 class _LogOfJob(logging.FileHandler):
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Lose a line that cannot be written: the next thing that must be written says why."""
+    """A log whose lines may be lost where the disk is full.
+
+    Python's own would print a traceback for each of them. Nothing depends on a line of the log, and
+    what a job must write, its checkpoint and its run, then stops it with one sentence.
+    """
+
+    # The name by which `logging` calls it, hence not one of ours.
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Do nothing, which is all that there is to do; see the class."""
 
 
 @contextmanager

@@ -166,7 +166,7 @@ def usable_cores() -> int:
 def memory() -> int:
     """The bytes of this machine's memory, or those that its container may use."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(total, *_limits("memory.max"), *_limits("memory/memory.limit_in_bytes"), total)
+    return min([total, *_limits("memory.max"), *_limits("memory/memory.limit_in_bytes")])
 
 
 def _limits(*files: str) -> list[int]:

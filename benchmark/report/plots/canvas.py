@@ -1,8 +1,8 @@
-"""Figures measured in inches: an empty one, its title, axes in it, and a legend of families."""
+"""Figures measured in inches: an empty one, its title, axes in it, and legends at its foot."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from benchmark.report.plots.style import Look, add_title, columns_that_fit
@@ -63,14 +63,23 @@ def legend_of_families(
         )
         for family, look in looks.items()
     ]
-    handles += [more] if more is not None else []
+    legend_at_the_foot(figure, [*handles, *([more] if more is not None else [])])
+
+
+def legend_at_the_foot(
+    figure: Figure, handles: Sequence[Line2D], bottom: float = 0.0, padding: float | None = None
+) -> None:
+    """What ``handles`` show, in as many columns as fit, from ``bottom`` of the figure's height.
+
+    ``padding`` keeps it from the edge, in letters; matplotlib's own if absent.
+    """
+    labels = [str(handle.get_label()) for handle in handles]
     legend = figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(0.02, 0.0),
-        ncols=columns_that_fit(
-            [str(handle.get_label()) for handle in handles], figure.get_figwidth()
-        ),
+        bbox_to_anchor=(0.02, bottom),
+        ncols=columns_that_fit(labels, figure.get_figwidth()),
+        borderaxespad=padding,
         columnspacing=1.2,
         handletextpad=0.4,
         labelspacing=0.35,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from benchmark.report.plots.canvas import height_of_legend
+from benchmark.report.plots.canvas import height_of_legend, legend_at_the_foot
 from benchmark.report.plots.headline import metric_of
 from benchmark.report.plots.labels import Point, spread
 from benchmark.report.plots.style import (
@@ -25,7 +25,6 @@ from benchmark.report.plots.style import (
     add_title,
     box_in_points,
     color_of_name,
-    columns_that_fit,
     draw_line,
     draw_name,
     folded_text,
@@ -309,17 +308,4 @@ def _draw_legend(
         handles.append(
             Line2D([], [], ls="none", marker="o", mfc="white", mec=GREY, mew=1.0, label=outside)
         )
-    legend = figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0.02, 0.01),
-        ncols=columns_that_fit(
-            [str(handle.get_label()) for handle in handles], figure.get_figwidth()
-        ),
-        borderaxespad=0.3,
-        labelspacing=0.35,
-        columnspacing=1.2,
-        handletextpad=0.4,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    legend_at_the_foot(figure, handles, bottom=0.01, padding=0.3)
