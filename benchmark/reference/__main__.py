@@ -40,7 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--status", action="store_true", help="say what is done and what is left, and do nothing")
     add("--keep-other-code", action="store_true", help="what other code has made is done as well")
     add("--retry-failed", action="store_true", help="run systems that failed before again")
-    add("--threads", type=int, help="threads of a unit (default: all cores)")
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        help="units at the same time, each a process (default: 1, by which tunings end with the "
+        "same bytes)",
+    )
+    add("--threads", type=int, help="threads of a unit (default: the cores shared among the jobs)")
     add("--device", default=None, help="cpu or cuda[:N] (default: cuda if there is one)")
     add_arithmetic_option(parser)
     add("--out", type=Path, default=Path("results/reference"), help="where runs and tables go")
@@ -65,6 +72,8 @@ def _reference(arguments: argparse.Namespace) -> int:
     minutes = arguments.minutes
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
         raise BenchmarkError(f"--minutes {minutes}: must be a number above 0.")
+    if arguments.jobs < 1:
+        raise BenchmarkError(f"--jobs {arguments.jobs}: must be at least 1.")
     if number_of_processes() > 1:
         raise BenchmarkError("python -m benchmark.reference does not run under torchrun.")
     arguments.device = use(arguments.arithmetic, arguments.device)
@@ -82,7 +91,8 @@ def _reference(arguments: argparse.Namespace) -> int:
         work=arguments.work,
         prepared_root=arguments.prepared,
         device=chosen_device(arguments.device),
-        threads=threads_of_a_job(arguments.threads, 1),
+        threads=threads_of_a_job(arguments.threads, arguments.jobs),
+        jobs=arguments.jobs,
         keeps_other_code=arguments.keep_other_code,
     )
     if arguments.status:

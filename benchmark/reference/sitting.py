@@ -128,7 +128,7 @@ class Sitting:
                 write_reference(run, self.place.out)
                 store.discard(job)
 
-        run_jobs(due, 1, self.console, goes_on=self.goes_on, ended=keep)
+        run_jobs(due, self.place.jobs, self.console, goes_on=self.goes_on, ended=keep)
 
     def _show(self, stem: str) -> None:
         """Make the tables of a part, unless they were made of the same runs."""
@@ -162,7 +162,7 @@ def campaign_of(
             seed=tuning.seed,
             assignments=(),
             budget=Budget(tuning.trials, tuning.minutes),
-            backend=Processes(1),
+            backend=Processes(place.jobs),
             threads=place.threads,
             device=place.device,
             precision=SINGLE_PRECISION,

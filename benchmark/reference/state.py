@@ -34,8 +34,9 @@ _TUNED = "tuned/"
 class Place:
     """Where everything goes, and what it is made with.
 
-    ``out`` and ``presets`` are committed, ``work`` is not. ``keeps_other_code`` says that what
-    other code has made is done as well.
+    ``out`` and ``presets`` are committed, ``work`` is not. ``jobs`` units are made at the same
+    time, with ``threads`` each. ``keeps_other_code`` says that what other code has made is done as
+    well.
     """
 
     out: Path
@@ -44,6 +45,7 @@ class Place:
     prepared_root: Path
     device: str
     threads: int
+    jobs: int = 1
     keeps_other_code: bool = False
 
     @property

@@ -66,6 +66,28 @@ def test_the_command_stops_goes_on_and_says_what_is_left(project: ProjectCopy) -
     assert told == ["tiny, paper", "  runs: 2 of 2 done", "tiny, paper", "  runs: after tuning"]
 
 
+def test_units_side_by_side_leave_the_same_runs(project: ProjectCopy) -> None:
+    """With one trial a system, whose values do not hang on others, the same preset too."""
+    tuned = {"dataset": "tiny", "preset": "smoke", "tuning": {"trials": 1}}
+    written(project.root, {**tuned, "systems": ["popularity", "qem"], "seeds": [1, 2]})
+    found = []
+    for jobs in ("1", "2"):
+        words = ["--programme", "programme.yaml", "--device", "cpu", "--threads", "1"]
+        words += ["--jobs", jobs]
+        for name in ("out", "presets", "work"):
+            words += [f"--{name}", f"{name}-{jobs}"]
+        done = project.run(*words, module="benchmark.reference")
+        assert done.returncode == 0 and "all is done" in done.stdout, done.stderr
+        kept = [
+            path
+            for folder in (f"out-{jobs}", f"presets-{jobs}")
+            for path in sorted((project.root / folder).rglob("*"))
+            if path.name in ("top.npz", "metrics.json", "tiny.yaml")
+        ]
+        found.append([path.read_bytes() for path in kept])
+    assert len(found[0]) == 9 and found[0] == found[1]
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "system": ({**GOOD, "systems": ["bm26"]}, "unknown system 'bm26'"),
     "left out": ({**GOOD, "left_out": {"bm26": "It is not."}}, "unknown system 'bm26'"),
@@ -115,3 +137,8 @@ def test_two_commands_do_not_write_into_one_folder(
 def test_minutes_are_a_number_above_zero(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"--minutes={minutes}"]) == 2
     assert "must be a number above 0" in capsys.readouterr().err
+
+
+def test_jobs_are_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--jobs=0"]) == 2
+    assert "--jobs 0: must be at least 1." in capsys.readouterr().err
