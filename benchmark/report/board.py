@@ -30,7 +30,7 @@ CLOCK = (
     "and the figure of a way is the least of its rounds."
 )
 _COLUMNS = 3
-_PANEL_HEIGHT = 2.5
+_PANEL_HEIGHT = 3.0
 """Inches, with the legend."""
 
 
@@ -257,7 +257,11 @@ def _panel(axes: Axes, title: str, curves: Sequence[Curve]) -> None:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    sizes = sorted({size for curve in curves for size in curve.sizes})
+    axes.set_xticks(sizes, labels=[f"{size:,}" for size in sizes], size=6)
+    axes.xaxis.minorticks_off()
     axes.set_title(title, size=7)
     axes.set_xlabel(curves[0].axis, size=7)
     axes.set_ylabel("seconds", size=7)
-    axes.legend(fontsize=5.5)
+    # Below the axes: within them it would lie over a curve wherever many rise from left to right.
+    axes.legend(fontsize=5.5, loc="upper left", bbox_to_anchor=(0.0, -0.24), borderaxespad=0.0)

@@ -14,6 +14,7 @@ from benchmark.speed.contest import Line, Peer, Task, Way, race, sizes_up_to
 from benchmark.speed.measure import processor_seconds
 
 TOPIC = "bm25"
+_FEW = 200  # documents or queries; at least as many as hits are asked for
 MOST_DOCUMENTS = 100_000
 """Indexing a million takes each engine minutes; ``bm25 --documents 1000000`` does it."""
 
@@ -36,19 +37,28 @@ def peers(engines: Sequence[type[Engine]] = OTHERS) -> tuple[Peer, ...]:
 
 def lines(largest: int) -> Iterator[Line]:
     """Collections of growing size."""
-    for size in sizes_up_to(largest, MOST_DOCUMENTS):
-        yield from _of_size(size)
-
-
-def _of_size(size: int) -> Iterator[Line]:
-    documents, asked = collection(size, QUERIES)
     missing = {peer.name for peer in peers(OTHERS) if peer.missing()}
+    kinds = [kind for kind in (*OTHERS, *OURS) if kind.is_installed() and kind.name not in missing]
+    _compile(kinds)
+    for size in sizes_up_to(largest, MOST_DOCUMENTS):
+        yield from _of_size(size, kinds)
+
+
+def _compile(kinds: Sequence[type[Engine]]) -> None:
+    """Index and search a few texts: the first call of compiled code compiles, or reads a cache."""
+    documents, asked = collection(_FEW, _FEW)
+    for kind in kinds:
+        engine = kind(documents)
+        for variant in engine.variants():
+            for queries in asked.values():
+                variant.search(queries, HITS)
+        engine.close()
+
+
+def _of_size(size: int, all_kinds: Sequence[type[Engine]]) -> Iterator[Line]:
+    documents, asked = collection(size, QUERIES)
     kinds = [
-        kind
-        for kind in (*OTHERS, *OURS)
-        if kind.is_installed()
-        and kind.name not in missing
-        and (kind.most_documents is None or size <= kind.most_documents)
+        kind for kind in all_kinds if kind.most_documents is None or size <= kind.most_documents
     ]
     engines: dict[str, Engine] = {}
 
