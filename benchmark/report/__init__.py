@@ -4,7 +4,8 @@ It goes through four rooms, each of which imports only those before it: ``readin
 values), ``statistics`` (how far figures can be trusted), ``tables`` and ``plots`` (which print and
 draw, and write no file). Then ``group`` puts together all that is said of one group of comparable
 runs, ``whole`` all that a folder of runs shows; ``build`` writes it, with ``latex``, ``page`` makes
-one HTML file of it, and ``shown`` is what a README shows of reference runs.
+one HTML file of it, ``shown`` is what a README shows of reference runs, and ``sentences`` what it
+says of them.
 
 Commands of their own: ``compare`` sets two folders of runs against each other, ``simulate`` and
 ``simulate_unpaired`` show how often the tests err, ``reference`` makes runs small enough to be

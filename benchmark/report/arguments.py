@@ -110,8 +110,8 @@ def reference_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         default=[],
-        help="put what these files show of one group between their marks: README.md the summary, "
-        "docs/guide.md the main tables and the catalogue",
+        help="put what these files show of one group between their marks: README.md the summary "
+        "and what it shows in sentences, docs/guide.md the main tables and the catalogue",
     )
     parser.add_argument(
         "--group",

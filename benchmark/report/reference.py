@@ -135,16 +135,23 @@ def status_table() -> str:
     return "\n".join(lines)
 
 
-def refresh_pages(paths: Sequence[Path], summary: str, tables: Sequence[str]) -> None:
+def refresh_pages(
+    paths: Sequence[Path], *, summary: str, tables: Sequence[str], sentences: str
+) -> None:
     """Put what files show of a group and of the catalogue between the marks that each of them has.
 
-    ``summary`` is one table of a figure a system, ``tables`` are the main ones, and ``status`` is
-    the catalogue. Nothing is written unless every file can be.
+    ``summary`` is one table of a figure a system, ``tables`` are the main ones, ``sentences`` say
+    what they show, and ``status`` is the catalogue. Nothing is written unless every file can be.
 
     Raises:
         BenchmarkError: a file is missing, has no marks, or has some twice or alone.
     """
-    blocks = {"summary": summary, "tables": "\n".join(tables), "status": status_table()}
+    blocks = {
+        "summary": summary,
+        "sentences": sentences,
+        "tables": "\n".join(tables),
+        "status": status_table(),
+    }
     texts = {}
     for path in paths:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark.errors import unknown_value
 from benchmark.files import atomic_path, write_text
 from benchmark.report.claims import STEM as CLAIMS
-from benchmark.report.claims import claims_grid, read_claims
+from benchmark.report.claims import claims_grid, findings, read_claims
 from benchmark.report.group import GroupReport
 from benchmark.report.plots.style import save_figure
 from benchmark.report.reading.collect import collect
@@ -16,6 +16,7 @@ from benchmark.report.reading.collected_events import collect_events
 from benchmark.report.reading.text import file_name
 from benchmark.report.reading.views import with_view
 from benchmark.report.reference import refresh_pages, write_references
+from benchmark.report.sentences import sentences_as_markdown
 from benchmark.report.tables.grid import Grid, to_markdown
 from benchmark.report.tables.printed import as_grid
 from benchmark.report.tables.rows import Table
@@ -58,7 +59,12 @@ def refresh_references(
     paths += _write_claims(next((g for g in report.grids if g.stem == CLAIMS), None), out)
     if pages:
         chosen = report.groups[0] if group is None else groups[group]
-        refresh_pages(pages, summary_as_markdown(chosen), main_tables_as_markdown(chosen))
+        refresh_pages(
+            pages,
+            summary=summary_as_markdown(chosen),
+            tables=main_tables_as_markdown(chosen),
+            sentences=told_as_markdown(chosen, report.groups),
+        )
         paths += pages
     return paths, report.sentences
 
@@ -125,6 +131,17 @@ def summary_as_markdown(group: GroupReport) -> str:
     """One figure a system, task and view, as README has it; empty where no task has a table."""
     tables = _main_tables(group)
     return to_markdown(summary_grid(tables)) if tables else ""
+
+
+def told_as_markdown(group: GroupReport, groups: Sequence[GroupReport]) -> str:
+    """What a group shows, in sentences, as README has them.
+
+    Args:
+        group: one of ``groups``.
+        groups: all that the claims are judged on together.
+    """
+    found = findings(read_claims(), [(one.group, one.events) for one in groups])
+    return sentences_as_markdown(group, [one for one in found if one.group is group.group])
 
 
 def main_tables_as_markdown(group: GroupReport) -> list[str]:

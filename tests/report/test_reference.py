@@ -10,7 +10,11 @@ from benchmark.errors import BenchmarkError
 from benchmark.report import build_report
 from benchmark.report.__main__ import main
 from benchmark.report.reference import status_table, with_block, write_references
-from benchmark.report.shown import main_tables_as_markdown, summary_as_markdown
+from benchmark.report.shown import (
+    main_tables_as_markdown,
+    summary_as_markdown,
+    told_as_markdown,
+)
 from benchmark.report.whole import make_report
 from benchmark.run.suite import load_suite
 from tests.report.conftest import drawn_ranks
@@ -182,6 +186,7 @@ def test_guide_and_readme_show_the_reference_runs() -> None:
         assert table.rstrip() in guide
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_block(readme, "summary", summary_as_markdown(shown[0])) == readme
+    assert with_block(readme, "sentences", told_as_markdown(shown[0], groups)) == readme
 
 
 @pytest.mark.parametrize(
