@@ -10,6 +10,7 @@ import pytest
 from benchmark.report.claims import Claim, Finding, findings
 from benchmark.report.reading.collect import REFERENCE_FAMILY
 from benchmark.report.sentences import sentences_as_markdown, sentences_of
+from benchmark.report.tables.rows import Cell
 from benchmark.report.whole import make_report
 from tests.report.conftest import MakeRun, among_all, drawn_ranks
 
@@ -41,13 +42,18 @@ def told(make_run: MakeRun, runs_root: Path) -> tuple[list[str], list[Finding]]:
     return sentences_of(group, found), found
 
 
-def test_those_that_may_be_the_best_are_named_with_their_figures(
-    told: tuple[list[str], list[Finding]], runs_root: Path
-) -> None:
+def headline_cells(runs_root: Path) -> dict[str, Cell]:
+    """System → its cell of NDCG@5 in the main table of lists."""
     (group,) = make_report(runs_root).groups
     table = group.views["lists"].main["recommendation"]
     column = table.columns.index("NDCG@5")
-    rows = {row.system: row.cells[column] for row in table.rows}
+    return {row.system: row.cells[column] for row in table.rows}
+
+
+def test_those_that_may_be_the_best_are_named_with_their_figures(
+    told: tuple[list[str], list[Finding]], runs_root: Path
+) -> None:
+    rows = headline_cells(runs_root)
     may_be = [name for name in LEVELS if rows[name].verdict]
     assert may_be == ["sasrec", "gru4rec"]
     named = sorted(may_be, key=lambda name: -(rows[name].mean or 0))
@@ -77,11 +83,8 @@ def test_views_claims_and_runs_are_counted(told: tuple[list[str], list[Finding]]
 def test_the_deviation_is_that_of_the_tables(
     told: tuple[list[str], list[Finding]], runs_root: Path
 ) -> None:
-    (group,) = make_report(runs_root).groups
-    table = group.views["lists"].main["recommendation"]
-    column = table.columns.index("NDCG@5")
-    trained = [row.cells[column].deviation for row in table.rows if row.system != "popularity"]
-    known = [deviation for deviation in trained if deviation is not None]
+    rows = headline_cells(runs_root)
+    known = [d for name in LEVELS if (d := rows[name].deviation) is not None]
     assert len(known) == 4
     assert (
         f"deviates by {np.median(known):.4f} in the median system and {max(known):.4f} at most on "
